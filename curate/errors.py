@@ -1,0 +1,115 @@
+"""Owns the exception tree. Every error that a user can cause is one of these; anything else is a bug.
+
+    CurateError                     exit status 1 on the command line
+    ├── InputError                  a file, row, column, option or value that breaks a rule
+    │   └── UnknownNameError        a name that is not registered; suggests the nearest
+    ├── ManifestError               a manifest that cannot be read or written
+    │   ├── ManifestNotFoundError   no manifest, version or tag of that name
+    │   ├── NewerSchemaError        written by a newer version of this package
+    │   └── ConflictError           somebody else committed first; nothing was written
+    ├── MissingPackageError         an optional package is not installed
+    ├── ModelError                  weights that cannot be found or loaded
+    ├── TeacherError                a teacher that cannot be reached or refuses the request
+    │   └── CapReachedError         the next call would pass --max-calls, --max-tokens or --max-usd
+    └── AuditFailedError            findings above --fail-on; exit status 3
+
+Messages name the thing, the rule, the value got and the next step, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "AuditFailedError",
+    "CapReachedError",
+    "ConflictError",
+    "CurateError",
+    "InputError",
+    "ManifestError",
+    "ManifestNotFoundError",
+    "MissingPackageError",
+    "ModelError",
+    "NewerSchemaError",
+    "TeacherError",
+    "UnknownNameError",
+    "nearest",
+]
+
+
+class CurateError(Exception):
+    """Base of every error that a user can cause and put right."""
+
+
+class InputError(CurateError):
+    """A file, row, column, option or value breaks a rule."""
+
+
+class UnknownNameError(InputError):
+    """A name that is not among the known ones.
+
+    Args:
+        kind: what is named, such as ``"policy"`` or ``"column"``.
+        name: the unknown name.
+        known: the names that would have been accepted.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        self.kind, self.name, self.known = kind, name, names
+        guess = nearest(name, names)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
+        super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed or 'none'}")
+
+
+class ManifestError(CurateError):
+    """A manifest cannot be read or written."""
+
+
+class ManifestNotFoundError(ManifestError):
+    """No manifest, version or tag of that name."""
+
+
+class NewerSchemaError(ManifestError):
+    """The manifest was written by a newer version of this package."""
+
+
+class ConflictError(ManifestError):
+    """Another writer committed first; nothing was written."""
+
+
+class MissingPackageError(CurateError):
+    """An optional package is not installed.
+
+    Args:
+        package: the distribution to install.
+        needed_for: the option or feature that needs it.
+    """
+
+    def __init__(self, package: str, needed_for: str) -> None:
+        super().__init__(f"{needed_for} needs the package {package!r}: pip install {package}")
+
+
+class ModelError(CurateError):
+    """Weights cannot be found or loaded."""
+
+
+class TeacherError(CurateError):
+    """A teacher cannot be reached or refuses the request."""
+
+
+class CapReachedError(TeacherError):
+    """The next call would pass a cap."""
+
+
+class AuditFailedError(CurateError):
+    """An audit found more than ``--fail-on`` allows."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest in spelling, or None where nothing is near."""
+    by_fold = {k.casefold(): k for k in known}
+    found = difflib.get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    return by_fold[found[0]] if found else None

@@ -1,0 +1,416 @@
+"""Owns the manifest: two Delta Lake tables, their schema, commits and tags. The only importer of deltalake.
+
+``manifests/<name>/examples`` holds what was written (append-only, content-addressed); ``manifests/<name>/manifest`` holds
+one narrow row per example and is rewritten by each verb. Every other module reads frames from here and hands frames
+back; the columns and their types are spelt in `SCHEMA` and `CONTENT_SCHEMA` alone (docs/manifest.md is their data
+dictionary). Content goes first, the manifest commit second, so that a crash leaves nothing that points nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+
+from curate import __version__
+from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
+
+__all__ = [
+    "CONTENT_SCHEMA",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Commit",
+    "Manifest",
+    "cache_folder",
+    "find_root",
+    "load",
+    "names",
+    "new",
+    "split_reference",
+]
+
+SCHEMA_VERSION = 1
+
+# One narrow row per example. Delta takes no Enum, Categorical or unsigned column, so each has an explicit plain type.
+SCHEMA = pl.Schema(
+    {
+        "id": pl.String(),  # 32 hex digits; never changes
+        "content": pl.String(),  # key into examples/
+        "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
+        "domain": pl.String(),
+        "split": pl.String(),  # train | validation | test
+        "source": pl.String(),  # real | synthetic
+        "origin": pl.String(),  # file and row, or teacher and request
+        "parents": pl.List(pl.String()),  # ids that it was written from
+        "cluster": pl.Int32(),  # within its domain
+        "centrality": pl.Float32(),  # cosine to the cluster's centre, -1 to 1
+        "n_chars": pl.Int32(),  # of prompt, rationale and answer together
+        "n_tokens": pl.Int32(),
+        "score": pl.Float64(),
+        "score_kind": pl.String(),
+        "scored_by": pl.String(),
+        "stage": pl.Int32(),  # that selected or rejected it, from 0
+        "status": pl.String(),  # candidate | selected | rejected
+        "reason": pl.String(),
+        "call_id": pl.Int64(),  # of the teacher ledger
+        "findings": pl.String(),  # JSON list of what auditors and attempts found
+    }
+)
+
+# What was written; `content` is the hash of the other five.
+CONTENT_SCHEMA = pl.Schema(
+    {
+        "content": pl.String(),  # 32 hex digits
+        "prompt": pl.String(),
+        "answer": pl.String(),
+        "rationale": pl.String(),
+        "messages": pl.String(),  # JSON; system turn and history of chat data
+        "extra": pl.String(),  # JSON; the source's other columns
+    }
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TAKEN = {"runs", "ledger"}
+_PREFIX = "curate."  # of our keys in Delta's commit metadata
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One line of a manifest's log.
+
+    Attributes:
+        version: of the manifest after the commit, from 0.
+        time: when it was written, UTC.
+        verb: the command that wrote it.
+        parameters: that command's parameters.
+        seed: that command's seed, or None.
+        summary: what it did, in figures.
+        package: version of this package that wrote it.
+    """
+
+    version: int
+    time: datetime
+    verb: str
+    parameters: dict[str, Any]
+    seed: int | None
+    summary: dict[str, Any]
+    package: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A handle on one version of a manifest; nothing changes in place.
+
+    Attributes:
+        name: of the manifest.
+        version: from 0; -1 for one that has no commit yet.
+        root: the folder (or URL) that holds ``manifests/``.
+    """
+
+    name: str
+    version: int
+    root: str = field(default=".", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def place(self) -> str:
+        """Folder or URL of this manifest."""
+        return f"{self.root.rstrip('/') or '/'}/manifests/{self.name}"
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows of this version, one per example, with the columns of `SCHEMA`."""
+        if self.version < 0:
+            return pl.LazyFrame(schema=SCHEMA)
+        return _scan(f"{self.place}/manifest", self.version, SCHEMA)
+
+    def rows(self, *columns: str) -> pl.DataFrame:
+        """Return the rows of this version as a frame; all columns unless some are named."""
+        scan = self.scan()
+        return (scan.select(columns) if columns else scan).collect()
+
+    def contents(self, keys: pl.Series | Iterable[str] | None = None, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
+        """Return content rows (columns of `CONTENT_SCHEMA`), all of them or those with the given `content` keys."""
+        if not _exists(f"{self.place}/examples"):
+            return pl.DataFrame(schema=CONTENT_SCHEMA)
+        scan = _scan(f"{self.place}/examples", None, CONTENT_SCHEMA)
+        if keys is not None:
+            wanted = pl.LazyFrame({"content": pl.Series(keys, dtype=pl.String)}).unique()
+            scan = scan.join(wanted, on="content", how="semi")
+        return (scan.select(columns) if columns else scan).collect()
+
+    def examples(self, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Return `rows` (all, unless given) with prompt, answer, rationale, messages and extra joined on, in the same order."""
+        rows = self.rows() if rows is None else rows
+        return rows.join(self.contents(rows["content"]), on="content", how="left", maintain_order="left")
+
+    def append(self, contents: pl.DataFrame) -> int:
+        """Write the content rows that are not there yet; return how many were written.
+
+        Args:
+            contents: a frame with the columns of `CONTENT_SCHEMA`.
+        """
+        fresh = _conform(contents, CONTENT_SCHEMA).unique("content", keep="first", maintain_order=True)
+        place = f"{self.place}/examples"
+        for _ in range(20):  # another writer may append between our look and our write; then look again
+            version = _latest(place)
+            known = self.contents(columns=["content"]) if version >= 0 else pl.DataFrame(schema={"content": pl.String})
+            missing = fresh.join(known, on="content", how="anti")
+            if missing.is_empty():
+                return 0
+            try:
+                _write(place, missing, version, mode="append", metadata={})
+            except ConflictError:
+                continue
+            return missing.height
+        raise ConflictError(f"manifest {self.name!r}: other writers kept appending; run the command again")
+
+    def commit(
+        self,
+        rows: pl.DataFrame,
+        *,
+        verb: str,
+        parameters: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Write `rows` as the next version and return its handle.
+
+        Args:
+            rows: every row of the new version, with the columns of `SCHEMA`.
+            verb: the command that made it.
+            parameters: that command's parameters, JSON-able, without secrets or local paths.
+            seed: that command's seed.
+            summary: what it did, in figures, JSON-able.
+
+        Raises:
+            ConflictError: this handle is not the newest version; nothing was written.
+            ManifestError: the disk is full or the place cannot be written; nothing was changed.
+        """
+        if rows.is_empty():
+            raise InputError(f"manifest {self.name!r}: a version needs at least one row, got none")
+        newest = _latest(f"{self.place}/manifest")
+        if newest != self.version:
+            raise ConflictError(_stale(self, newest))
+        metadata = {
+            "verb": verb,
+            "parameters": json.dumps(dict(parameters or {}), ensure_ascii=False, default=str),
+            "seed": json.dumps(seed),
+            "summary": json.dumps(dict(summary or {}), ensure_ascii=False, default=str),
+            "package": __version__,
+            "schema": str(SCHEMA_VERSION),
+        }
+        try:
+            _write(f"{self.place}/manifest", _conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+        except ConflictError as e:
+            raise ConflictError(_stale(self, _latest(f"{self.place}/manifest"))) from e
+        return Manifest(self.name, self.version + 1, self.root)
+
+    def log(self) -> list[Commit]:
+        """Return the commits up to this version, oldest first."""
+        table = _open(f"{self.place}/manifest", self.version)
+        return [_commit(entry) for entry in sorted(table.history(), key=lambda entry: int(entry["version"]))]
+
+    def tags(self) -> dict[str, int]:
+        """Return the version of each tag."""
+        path = _tags_path(self)
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def tag(self, tag: str, *, force: bool = False) -> None:
+        """Name this version; an existing tag is moved only with `force`.
+
+        Raises:
+            InputError: the tag is taken or breaks the rule for names.
+        """
+        if not _NAME.fullmatch(tag) or tag.isdigit() or tag == "latest":
+            raise InputError(f"tag {tag!r}: use [a-z0-9][a-z0-9._-]*, not a number and not 'latest'")
+        tags = self.tags()
+        if tags.get(tag, self.version) != self.version and not force:
+            raise InputError(f"tag {tag!r} names {self.name}@{tags[tag]} already; move it with --force")
+        path = _tags_path(self)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True), encoding="utf-8")
+        part.replace(path)
+
+
+def find_root(root: str | Path | None = None) -> str:
+    """Return the folder or URL that holds ``manifests/`` and ``cache/``: `root`, CURATE_ROOT, or the working directory."""
+    return str(root or os.environ.get("CURATE_ROOT") or ".")
+
+
+def cache_folder(root: str) -> Path:
+    """Return the folder of what can be made again; beside a root that is a URL it is in the working directory."""
+    return Path("cache") if "://" in root else Path(root) / "cache"
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split ``math@7`` into name and version or tag; the latter is ``latest`` where none is given.
+
+    Raises:
+        InputError: the name breaks the rule for names.
+    """
+    name, _, version = reference.partition("@")
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise InputError(f"manifest name {name!r}: use [a-z0-9][a-z0-9._-]*, and neither {' nor '.join(sorted(_TAKEN))}")
+    return name, version or "latest"
+
+
+def new(name: str, *, root: str | Path | None = None) -> Manifest:
+    """Return the newest version of a manifest, or a handle at version -1 where there is none yet."""
+    name, _ = split_reference(name)
+    handle = Manifest(name, -1, find_root(root))
+    version = _latest(f"{handle.place}/manifest")
+    return load(name, root=root) if version >= 0 else handle
+
+
+def load(reference: str, *, root: str | Path | None = None) -> Manifest:
+    """Return a handle on ``NAME``, ``NAME@VERSION``, ``NAME@TAG`` or ``NAME@latest``.
+
+    Raises:
+        ManifestNotFoundError: there is no such manifest, version or tag.
+        NewerSchemaError: it was written by a newer version of this package.
+    """
+    name, wanted = split_reference(reference)
+    handle = Manifest(name, -1, find_root(root))
+    newest = _latest(f"{handle.place}/manifest")
+    if newest < 0:
+        known = names(root=root)
+        hint = str(UnknownNameError("manifest", name, known)) if known else f"no manifest {name!r}: there is none here yet"
+        raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
+    if wanted == "latest":
+        version = newest
+    elif wanted.isdigit():
+        version = int(wanted)
+    elif wanted in handle.tags():
+        version = handle.tags()[wanted]
+    else:
+        raise ManifestNotFoundError(str(UnknownNameError(f"tag of {name}", wanted, handle.tags())))
+    if version > newest:
+        raise ManifestNotFoundError(f"{name}@{version} does not exist; the newest version is {name}@{newest}")
+    found = Manifest(name, version, handle.root)
+    _check_schema(found)
+    return found
+
+
+def names(*, root: str | Path | None = None) -> list[str]:
+    """Return the names of the manifests under a local root, sorted."""
+    folder = Path(find_root(root)) / "manifests"
+    return sorted(p.parent.parent.name for p in folder.glob("*/manifest/_delta_log")) if folder.is_dir() else []
+
+
+def _check_schema(handle: Manifest) -> None:
+    metadata = _open(f"{handle.place}/manifest", handle.version).history(1)[0]
+    written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
+    if written > SCHEMA_VERSION:
+        raise NewerSchemaError(
+            f"{handle} has schema {written}, written by version {metadata.get(f'{_PREFIX}package')}; this is {__version__}, "
+            f"which reads up to schema {SCHEMA_VERSION}: pip install --upgrade baldistill"
+        )
+
+
+def _commit(entry: Mapping[str, Any]) -> Commit:
+    ours = {k.removeprefix(_PREFIX): v for k, v in entry.items() if k.startswith(_PREFIX)}
+    return Commit(
+        version=int(entry["version"]),
+        time=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        verb=ours.get("verb", str(entry.get("operation", "")).lower()),
+        parameters=json.loads(ours.get("parameters", "{}")),
+        seed=json.loads(ours.get("seed", "null")),
+        summary=json.loads(ours.get("summary", "{}")),
+        package=ours.get("package", ""),
+    )
+
+
+def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Bring a frame to the schema's columns, order and types; columns it lacks become null."""
+    unknown = set(frame.columns) - set(schema)
+    if unknown:
+        raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
+    return frame.select(
+        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)) for name, dtype in schema.items()
+    )
+
+
+def _stale(handle: Manifest, newest: int) -> str:
+    return (
+        f"manifest {handle.name!r}: another command committed {handle.name}@{newest} while this one worked on {handle}; "
+        f"nothing was written, run the command again"
+    )
+
+
+def _tags_path(handle: Manifest) -> Path:
+    if "://" in handle.root:
+        raise ManifestError(f"tags need a local root, got {handle.root!r}")
+    return Path(handle.place) / "tags.json"
+
+
+def _exists(place: str) -> bool:
+    return _latest(place) >= 0
+
+
+def _latest(place: str) -> int:
+    """Return the newest version of a Delta table, or -1 where there is none."""
+    if "://" not in place and not (Path(place) / "_delta_log").is_dir():
+        return -1
+    from deltalake.exceptions import TableNotFoundError
+
+    try:
+        return int(_open(place, None).version())
+    except TableNotFoundError:
+        return -1
+
+
+def _open(place: str, version: int | None) -> Any:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    try:
+        return DeltaTable(place, version=version)
+    except TableNotFoundError:
+        raise
+    except DeltaError as e:
+        raise ManifestError(f"{place!r} cannot be read as a Delta table: {str(e).splitlines()[0]}") from e
+
+
+def _scan(place: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
+    table = _open(place, version)
+    if "://" in place:
+        return pl.scan_delta(table)
+    # `file_uris` percent-encodes; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
+    files = [unquote(urlsplit(uri).path if uri.startswith("file://") else uri) for uri in table.file_uris()]
+    return pl.scan_parquet(files, glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
+
+
+def _write(place: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> None:
+    """Write one version of a Delta table on top of `version`, or not at all.
+
+    An overwrite through a path would silently lose another writer's update, so the table is opened at the version that was
+    read and the commit is not retried.
+    """
+    from deltalake import CommitProperties, write_deltalake
+    from deltalake.exceptions import CommitFailedError, DeltaError
+
+    properties = CommitProperties(custom_metadata={f"{_PREFIX}{k}": v for k, v in metadata.items()}, max_commit_retries=0)
+    try:
+        if version < 0:
+            Path(place).mkdir(parents=True, exist_ok=True) if "://" not in place else None
+            write_deltalake(place, frame, mode="error", commit_properties=properties)
+        else:
+            write_deltalake(_open(place, version), frame, mode=mode, commit_properties=properties)
+    except CommitFailedError as e:
+        raise ConflictError(str(e)) from e
+    except DeltaError as e:
+        if "already exists" in str(e):
+            raise ConflictError(str(e)) from e
+        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {str(e).splitlines()[0]}") from e
+    except OSError as e:
+        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {e}") from e
