@@ -2,7 +2,8 @@
 
     CurateError                     exit status 1 on the command line
     ├── InputError                  a file, row, column, option or value that breaks a rule
-    │   └── UnknownNameError        a name that is not registered; suggests the nearest
+    │   ├── UnknownNameError        a name that is not registered; suggests the nearest
+    │   └── MistakesError           several mistakes in one file, such as a plan; lists them all
     ├── ManifestError               a manifest that cannot be read or written
     │   ├── ManifestNotFoundError   no manifest, version or tag of that name
     │   ├── NewerSchemaError        written by a newer version of this package
@@ -30,6 +31,7 @@ __all__ = [
     "ManifestError",
     "ManifestNotFoundError",
     "MissingPackageError",
+    "MistakesError",
     "ModelError",
     "NewerSchemaError",
     "TeacherError",
@@ -62,6 +64,21 @@ class UnknownNameError(InputError):
         hint = f"; did you mean {guess!r}?" if guess else ""
         listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed or 'none'}")
+
+
+class MistakesError(InputError):
+    """Several mistakes in one file, told all at once.
+
+    Args:
+        where: the file, such as ``"plan 'math.toml'"``.
+        mistakes: one line each.
+    """
+
+    def __init__(self, where: str, mistakes: Iterable[str]) -> None:
+        self.mistakes = list(mistakes)
+        number = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        self.summary = f"{where} has {number}"
+        super().__init__(f"{self.summary}: {'; '.join(self.mistakes)}")
 
 
 class ManifestError(CurateError):
