@@ -1,0 +1,82 @@
+"""Owns the hashes by which examples are known: content keys, row ids and prompt keys. Reads and writes nothing.
+
+All of them are XXH3 (https://xxhash.com), which is stable across platforms and versions. A change to any function here
+changes every id in every manifest, so tests pin their values.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+import xxhash
+
+__all__ = ["content_keys", "normalise", "prompt_keys", "row_ids"]
+
+_CONTENT = ("prompt", "answer", "rationale", "messages", "extra")
+_PLACE = ("content", "domain", "split")
+# What lower-casing alone does not normalise: control characters, letters beyond ASCII, spaces at an end or side by side.
+_UNEVEN = r"[^\x20-\x7e]|  |^ | $"
+
+
+def content_keys(frame: pl.DataFrame) -> pl.Series:
+    """Return the content key of every row: 128 bits of XXH3 as 32 hex digits.
+
+    Args:
+        frame: with the columns prompt, answer, rationale, messages and extra, all strings; one that is absent counts as
+            null, and null differs from an empty string.
+    """
+    return _digests(_framed(frame, _CONTENT)).rename("content")
+
+
+def row_ids(frame: pl.DataFrame) -> pl.Series:
+    """Return the id of every row: 128 bits of XXH3 of content, domain, split and occurrence, as 32 hex digits.
+
+    The occurrence counts equal rows from 0 in the order of the frame, so that two equal rows stay two rows.
+
+    Args:
+        frame: with the columns content, domain and split, all strings.
+    """
+    numbered = frame.select(_PLACE).with_columns(pl.int_range(pl.len()).over(_PLACE).cast(pl.String).alias("occurrence"))
+    return _digests(_framed(numbered, (*_PLACE, "occurrence"))).rename("id")
+
+
+def prompt_keys(prompts: pl.Series | Iterable[str]) -> pl.Series:
+    """Return 64 bits of XXH3 of every normalised prompt, reinterpreted as a signed integer (Int64); null is as empty."""
+    encoded = normalise(prompts).cast(pl.Binary)
+    keys = np.fromiter(map(xxhash.xxh3_64_intdigest, encoded.to_list()), dtype=np.uint64, count=len(encoded))  # (n,) uint64
+    return pl.Series("prompt_key", keys.view(np.int64), dtype=pl.Int64)
+
+
+def normalise(prompts: pl.Series | Iterable[str]) -> pl.Series:
+    """Return every prompt case-folded, in Unicode form NFC, with each run of white space as one space and none at the ends.
+
+    Two prompts are the same question exactly where these are equal; null becomes an empty string.
+    """
+    given = pl.Series("prompt", prompts, dtype=pl.String).fill_null("")
+    uneven = given.str.contains(_UNEVEN)
+    even = given.str.to_lowercase()
+    if not uneven.any():
+        return even
+    slow = pl.Series("prompt", [_normalise(text) for text in given.filter(uneven)], dtype=pl.String)
+    return even.scatter(uneven.arg_true(), slow)
+
+
+def _normalise(text: str) -> str:
+    folded = unicodedata.normalize("NFD", text).casefold()
+    return " ".join(unicodedata.normalize("NFC", folded).split())
+
+
+def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Series:
+    """Join columns with their lengths in bytes before them, so that no two different rows give one text."""
+    parts: list[pl.Expr] = []
+    for name in columns:
+        value = pl.col(name).cast(pl.String) if name in frame.columns else pl.lit(None, dtype=pl.String)
+        parts += [value.str.len_bytes().cast(pl.String).fill_null("-"), pl.lit(":"), value.fill_null("")]
+    return frame.select(pl.concat_str(parts).alias("text")).to_series()
+
+
+def _digests(texts: pl.Series) -> pl.Series:
+    return pl.Series(list(map(xxhash.xxh3_128_hexdigest, texts.cast(pl.Binary).to_list())), dtype=pl.String)
