@@ -1,0 +1,230 @@
+"""Owns the choice of rows within one domain: `Selection`, a partition of the pool, and the built-in selectors.
+
+The pool is a frame of candidates sorted by id, with what a selector may look at: cluster, centrality and the newest
+comparable score. No row disappears: a row that is passed over says why, with which figure, and which row was preferred.
+Reads no manifest, loads no vector that no selector asked for, and draws only from the generator that it is handed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from curate.errors import InputError
+from curate.policies import largest_remainder
+from curate.registry import Registry
+
+__all__ = ["POOL", "Selection", "Vectors", "ifd", "partition", "random", "representative", "select", "selectors"]
+
+# What every pool has; further columns pass through to the selector untouched.
+POOL = pl.Schema({"id": pl.String(), "cluster": pl.Int32(), "centrality": pl.Float32(), "score": pl.Float64()})
+
+Vectors = Callable[[Sequence[str]], np.ndarray]  # ids → (n, d) float32 unit rows
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A partition of a pool.
+
+    Attributes:
+        kept: ``id, reason, score``, best first; `score` is the figure that decided (a score, a centrality, a draw).
+        dropped: ``id, reason, score, because_of``, best first; `because_of` is the kept row that took the last place this
+            row competed for, or null where there was none.
+    """
+
+    kept: pl.DataFrame
+    dropped: pl.DataFrame
+
+
+# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
+selectors: Registry[Callable[..., Selection]] = Registry("selector", "curate.selectors")
+
+
+def select(
+    pool: pl.DataFrame,
+    *,
+    selector: str | Callable[..., Selection] = "representative",
+    n: int,
+    taken: pl.DataFrame | None = None,
+    seed: int = 0,
+    domain: str = "",
+    stage: int = 0,
+    vectors: Vectors | None = None,
+) -> Selection:
+    """Choose rows of one domain; the order of the pool's rows never matters.
+
+    Args:
+        pool: candidates of the domain: ``id`` and, where known, the other columns of `POOL`.
+        selector: a registered name or a callable of the same contract.
+        n: rows wanted; where the pool has fewer, all are kept.
+        taken: rows of the domain that earlier stages took, with the columns of the pool.
+        seed, domain, stage: what the generator is derived from.
+        vectors: loads unit vectors by id; called only by selectors that need them.
+
+    Raises:
+        UnknownNameError: no selector of that name.
+        InputError: `n` is negative, an id comes twice, or a plug-in's result is not a partition.
+    """
+    chosen = selectors.get(selector)
+    if n < 0:
+        raise InputError(f"domain {domain!r}: rows to select must be at least 0, got {n}")
+    pool, taken = _door(pool, "pool"), _door(pl.DataFrame(schema=POOL) if taken is None else taken, "taken")
+    both = pool.join(taken, on="id", how="semi")
+    if both.height:
+        raise InputError(f"domain {domain!r}: row {both['id'][0]!r} is in the pool and taken; take it out of the pool")
+    made = chosen(pool, n=min(n, pool.height), taken=taken, rng=_generator(seed, stage, domain), vectors=vectors)
+    ids = pl.concat([made.kept["id"], made.dropped["id"]]).sort()
+    if made.kept.height != min(n, pool.height) or not ids.equals(pool["id"]):
+        name = selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+        raise InputError(
+            f"selector {name!r}: kept and dropped must split the {pool.height} rows of the pool with {min(n, pool.height)} kept, "
+            f"got {made.kept.height} kept and {made.dropped.height} dropped"
+        )
+    return made
+
+
+@selectors.register("random")
+def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the `n` rows that draw the smallest numbers; nobody caused a drop. Arguments as in `select`."""
+    drawn = pool.select("id", score=pl.Series(rng.random(pool.height), dtype=pl.Float64)).sort("score", "id")
+    kept = pl.int_range(pl.len()) < n
+    reason = pl.when(kept).then(pl.lit("random: drawn, ")).otherwise(pl.lit("random: not drawn, ")) + f"{n} of {pool.height}"
+    return partition(drawn.with_columns(kept=kept, reason=reason, because_of=pl.lit(None, dtype=pl.String)))
+
+
+@selectors.register("ifd")
+def ifd(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the hardest rows: the highest score, and rows without one after them, at random.
+
+    Before there is a student no row has a score, so the first stage is random, as in the paper. There is no cut at 1
+    (Cherry LLM has one; BalDistill has not).
+
+    Args:
+        pool, n, rng: as in `select`.
+
+    Source: Zhou et al., Findings of EMNLP 2024, section 3 (arXiv 2406.13114); IFD: Li et al., NAACL 2024 (2308.12032).
+    """
+    draw = pl.Series(rng.random(pool.height), dtype=pl.Float64)
+    ranked = pool.with_columns(draw=draw).sort(
+        ["score", pl.when(pl.col("score").is_null()).then("draw"), "id"], descending=[True, False, False], nulls_last=True
+    )
+    kept = pl.int_range(pl.len()) < n
+    scored = pool["score"].count()
+    rank = pl.format("ifd: {}, rank {} of {}", _figure("score"), pl.int_range(1, pl.len() + 1), pl.lit(scored))
+    no_score = pl.when(kept).then(pl.lit("ifd: no score yet, drawn at random")).otherwise(pl.lit("ifd: no score yet, not drawn"))
+    reason = (
+        pl.when(pl.col("score").is_null())
+        .then(no_score)
+        .otherwise(rank + pl.when(kept).then(pl.lit("")).otherwise(pl.lit(f", {n} places")))
+    )
+    last = ranked["id"][n - 1] if n else None
+    because = pl.when(~kept).then(pl.lit(last, dtype=pl.String))
+    return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
+
+
+@selectors.register("representative")
+def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any) -> Selection:
+    """Cover the domain: places shared over its clusters in proportion to their size, given what was taken before.
+
+    After this stage each cluster should have its share of all rows taken so far; a cluster that has more already gets
+    nothing and the others share what is left. Inside a cluster the highest score comes first, and the most central row
+    where there is no score; then the smaller id. Rows without a cluster are one cluster.
+
+    Args:
+        pool, n, taken: as in `select`.
+    """
+    places = pl.DataFrame(
+        list(_cluster_places(pool, taken, n).items()), schema={"cluster": pl.Int32, "places": pl.Int64}, orient="row"
+    )
+    ranked = (
+        pool.sort(["score", "centrality", "id"], descending=[True, True, False], nulls_last=True)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("cluster"), size=pl.len().over("cluster"))
+        .join(places, on="cluster", how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(kept=pl.col("rank") <= pl.col("places"))
+    )
+    last = ranked.filter(pl.col("rank") == pl.col("places")).select("cluster", last="id")
+    ranked = ranked.join(last, on="cluster", how="left", nulls_equal=True, maintain_order="left")
+    decided = ranked.with_columns(
+        reason=_representative_reason(1 + max((c for c in {**_sizes(pool), **_sizes(taken)} if c is not None), default=0)),
+        because_of=pl.when(~pl.col("kept")).then("last"),
+        score=pl.coalesce("score", pl.col("centrality").cast(pl.Float64)),
+    )
+    return partition(decided)
+
+
+def partition(decided: pl.DataFrame) -> Selection:
+    """Split decided rows into a `Selection`; selectors end with this.
+
+    Args:
+        decided: ``id, kept (bool), reason, score, because_of``, best first; further columns are left out.
+    """
+    kept = decided.filter("kept").select("id", "reason", pl.col("score").cast(pl.Float64))
+    dropped = decided.filter(~pl.col("kept")).select("id", "reason", pl.col("score").cast(pl.Float64), "because_of")
+    return Selection(kept, dropped)
+
+
+def _cluster_places(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
+    """Share `n` places over the clusters of the pool: raise them to one common fraction of their size.
+
+    A cluster's size is what the pool and `taken` have of it. With f such that Σ max(0, f·size − taken) = n, clusters that
+    have more than f of their rows already are left out; as n is at most the pool, no cluster gets more than it has.
+    """
+    in_pool, gone = _sizes(pool), _sizes(taken)
+    rising = {c: in_pool[c] + gone.get(c, 0) for c in in_pool}
+    while rising:
+        fraction = Fraction(n + sum(gone.get(c, 0) for c in rising), sum(rising.values()))
+        ahead = [c for c, size in rising.items() if fraction * size < gone.get(c, 0)]
+        if not ahead:
+            break
+        rising = {c: size for c, size in rising.items() if c not in ahead}
+    shares = {c: fraction * rising[c] - gone.get(c, 0) if c in rising else Fraction(0) for c in in_pool}
+    return largest_remainder(shares, n)
+
+
+def _sizes(frame: pl.DataFrame) -> dict[int | None, int]:
+    return dict(frame.group_by("cluster").len().iter_rows())
+
+
+def _representative_reason(n_clusters: int) -> pl.Expr:
+    cluster = (
+        pl.when(pl.col("cluster").is_null())
+        .then(pl.lit("no cluster"))
+        .otherwise(pl.format("cluster {} of {}", "cluster", pl.lit(n_clusters)))
+    )
+    figure = (
+        pl.when(pl.col("score").is_not_null())
+        .then(pl.format("score {}", _figure("score")))
+        .when(pl.col("centrality").is_not_null())
+        .then(pl.format("cosine {} to its centre", _figure("centrality")))
+        .otherwise(pl.lit("no score and no centre"))
+    )
+    rank = pl.format("rank {} of {}", "rank", "size")
+    places = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places", "places"))
+    return pl.format("representative: {}, {}, {}{}", cluster, figure, rank, places)
+
+
+def _figure(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Float64).round(3).cast(pl.String)
+
+
+def _door(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Bring a frame to the columns and types of `POOL`, NaN to null, sorted by id."""
+    if "id" not in frame.columns:
+        raise InputError(f"{what}: a column 'id' is needed, got {frame.columns}")
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in POOL.items() if name not in frame.columns]
+    frame = frame.with_columns(missing).with_columns(pl.col(name).cast(dtype) for name, dtype in POOL.items())
+    frame = frame.with_columns(pl.col("centrality", "score").fill_nan(None)).sort("id")
+    if frame["id"].null_count() or frame["id"].n_unique() != frame.height:
+        raise InputError(f"{what}: every row needs an id of its own, got {frame['id'].n_unique()} ids for {frame.height} rows")
+    return frame
+
+
+def _generator(seed: int, stage: int, domain: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"{seed}\0{stage}\0{domain}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))

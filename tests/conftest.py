@@ -1,0 +1,21 @@
+"""Owns what all tests share: how hypothesis searches, and that no test reaches the user's own roots and keys."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: machines are shared. In continuous integration the same examples are tried every time.
+settings.register_profile(
+    "house", deadline=None, max_examples=40, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the user's shell may have set."""
+    for name in ("CURATE_ROOT", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)

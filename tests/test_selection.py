@@ -1,0 +1,200 @@
+"""Which rows a selector keeps, and what it says of those that it does not; each against a naive second version."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import selection
+from curate.errors import InputError, UnknownNameError
+
+POOL = pl.DataFrame(
+    {
+        "id": ["a", "b", "c", "d", "e", "f"],
+        "cluster": [0, 0, 0, 0, 1, 1],
+        "centrality": [0.5, 0.9, 0.7, 0.6, 0.81, 0.3],
+        "score": [None, None, None, None, None, None],
+    },
+    schema_overrides={"score": pl.Float64},
+)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """A pool, what was taken before, and how many rows are wanted."""
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.none() | st.integers(0, 3), st.none() | st.integers(-9, 9), st.none() | st.integers(0, 4), st.booleans()
+            ),
+            min_size=1,
+            max_size=40,
+        )
+    )
+    frame = pl.DataFrame(
+        {
+            "id": [f"{i:02}" for i in range(len(rows))],
+            "cluster": [row[0] for row in rows],
+            "centrality": [None if row[1] is None else row[1] / 10 for row in rows],
+            "score": [row[2] for row in rows],
+        },
+        schema=selection.POOL,
+    )
+    gone = pl.Series([row[3] for row in rows])
+    return frame.filter(~gone), frame.filter(gone), draw(st.integers(0, len(rows)))
+
+
+def test_representative_shares_places_by_cluster_size_and_takes_the_most_central() -> None:
+    made = selection.select(POOL, n=3)
+    assert made.kept.rows() == [
+        ("b", "representative: cluster 0 of 2, cosine 0.9 to its centre, rank 1 of 4", pytest.approx(0.9)),
+        ("e", "representative: cluster 1 of 2, cosine 0.81 to its centre, rank 1 of 2", pytest.approx(0.81)),
+        ("c", "representative: cluster 0 of 2, cosine 0.7 to its centre, rank 2 of 4", pytest.approx(0.7)),
+    ]
+    assert made.dropped.select("id", "because_of").rows() == [("d", "c"), ("a", "c"), ("f", "e")]
+    assert made.dropped["reason"][0] == "representative: cluster 0 of 2, cosine 0.6 to its centre, rank 3 of 4, 2 places"
+
+
+def test_representative_counts_what_earlier_stages_took() -> None:
+    pool, taken = POOL.filter(~pl.col("id").is_in(["b", "c"])), POOL.filter(pl.col("id").is_in(["b", "c"]))
+    made = selection.select(pool, n=1, taken=taken)  # cluster 0 has 2 of 4 already, cluster 1 has 0 of 2
+    assert made.kept["id"].to_list() == ["e"]
+    assert made.dropped.filter(pl.col("id") == "a")["because_of"].to_list() == [None]
+    assert made.dropped["reason"][0].endswith("0 places")
+
+
+def test_representative_prefers_the_highest_score_where_there_are_scores() -> None:
+    scored = POOL.with_columns(score=pl.Series([0.2, 0.1, None, 1.4, None, float("nan")]))
+    made = selection.select(scored, n=3)
+    assert sorted(made.kept["id"]) == ["a", "d", "e"]
+    assert made.kept["reason"][0] == "representative: cluster 0 of 2, score 1.4, rank 1 of 4"
+    assert made.dropped.filter(pl.col("id") == "c")["score"].item() == pytest.approx(0.7)
+
+
+def test_representative_takes_rows_without_a_cluster_as_one() -> None:
+    bare = pl.DataFrame({"id": ["x", "y", "z"]})
+    made = selection.select(bare, n=2)
+    assert made.kept["id"].to_list() == ["x", "y"]
+    assert made.kept["reason"][0] == "representative: no cluster, no score and no centre, rank 1 of 3"
+    assert made.dropped["because_of"].to_list() == ["y"]
+
+
+@given(pools())
+def test_representative_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int]) -> None:
+    """Hand out places one by one to the cluster that is furthest below its share; then take the best of each."""
+    pool, taken, n = request
+    n = min(n, pool.height)
+    kept = selection.select(pool, n=n, taken=taken).kept["id"].to_list()
+    rows = defaultdict(list)
+    for row in pool.iter_rows(named=True):
+        rows[row["cluster"]].append(row)
+    got = {c: sum(1 for row in rows[c] if row["id"] in kept) for c in rows}
+    gone = {c: taken.filter(pl.col("cluster").eq_missing(pl.lit(c, dtype=pl.Int32))).height for c in rows}
+    size = {c: len(rows[c]) + gone[c] for c in rows}
+    for a in rows:  # no cluster that got a place is ahead of another that could still take one, by more than rounding
+        for b in rows:
+            if got[a] > 0 and got[b] < len(rows[b]):
+                assert (gone[a] + got[a] - 1) / size[a] <= (gone[b] + got[b] + 1) / size[b] + 1e-9
+    best = []
+    for c, members in rows.items():
+        members.sort(
+            key=lambda r: (r["score"] is None, -(r["score"] or 0), r["centrality"] is None, -(r["centrality"] or 0), r["id"])
+        )
+        best += [row["id"] for row in members[: got[c]]]
+    assert sorted(kept) == sorted(best)
+    assert len(kept) == n
+
+
+def test_ifd_takes_the_hardest_and_says_its_rank() -> None:
+    scored = POOL.with_columns(score=pl.Series([0.4, 1.23, 0.9, 1.5, None, float("nan")]))
+    made = selection.select(scored, selector="ifd", n=2)
+    assert made.kept.rows() == [("d", "ifd: 1.5, rank 1 of 4", 1.5), ("b", "ifd: 1.23, rank 2 of 4", 1.23)]
+    assert made.dropped.rows()[0] == ("c", "ifd: 0.9, rank 3 of 4, 2 places", 0.9, "b")
+    assert made.dropped["reason"].to_list()[2:] == ["ifd: no score yet, not drawn"] * 2
+
+
+def test_ifd_without_scores_is_random() -> None:
+    first = [sorted(selection.select(POOL, selector="ifd", n=3, seed=seed).kept["id"]) for seed in range(20)]
+    assert len({tuple(ids) for ids in first}) > 5
+    assert selection.select(POOL, selector="ifd", n=1).kept["reason"].item() == "ifd: no score yet, drawn at random"
+
+
+@given(pools(), st.integers(0, 5))
+def test_ifd_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int], seed: int) -> None:
+    pool, _, n = request
+    kept = set(selection.select(pool, selector="ifd", n=n, seed=seed).kept["id"])
+    scored = sorted(((-score, i) for i, score in pool.select("id", "score").iter_rows() if score is not None))
+    assert {i for _, i in scored[:n]} == kept & {i for _, i in scored}
+    assert len(kept) == min(n, pool.height)
+
+
+@given(pools(), st.integers(0, 5))
+def test_random_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int], seed: int) -> None:
+    pool, _, n = request
+    made = selection.selectors.get("random")(pool, n=min(n, pool.height), rng=np.random.default_rng(seed))
+    draws = dict(zip(pool["id"], np.random.default_rng(seed).random(pool.height), strict=True))
+    assert made.kept["id"].to_list() == sorted(draws, key=draws.__getitem__)[:n]
+    assert made.dropped["because_of"].null_count() == made.dropped.height
+
+
+def test_random_keeps_every_row_about_equally_often() -> None:
+    kept = pl.concat([selection.select(POOL, selector="random", n=2, seed=seed).kept for seed in range(600)])
+    often = kept["id"].value_counts()["count"]
+    assert often.sum() == 1200
+    assert 150 < often.min() <= often.max() < 250  # type: ignore[operator]  # 200 expected, 3.5 standard deviations
+
+
+def test_the_generator_knows_seed_stage_and_domain() -> None:
+    def kept(**where: object) -> list[str]:
+        pool = pl.DataFrame({"id": [f"{i:03}" for i in range(100)]})
+        return selection.select(pool, selector="random", n=10, **where).kept["id"].to_list()  # type: ignore[arg-type]
+
+    assert kept() == kept(seed=0, stage=0, domain="")
+    assert len({tuple(kept(seed=s, stage=k, domain=d)) for s in (0, 1) for k in (0, 1) for d in ("x", "y")}) == 8
+
+
+def test_vectors_are_loaded_only_by_a_selector_that_asks() -> None:
+    asked: list[list[str]] = []
+
+    def vectors(ids: list[str]) -> np.ndarray:
+        asked.append(list(ids))
+        return np.eye(len(ids), dtype=np.float32)
+
+    def first(pool: pl.DataFrame, *, n: int, vectors: selection.Vectors, **_: object) -> selection.Selection:
+        vectors(pool["id"].to_list())
+        kept = pl.int_range(pl.len()) < n
+        return selection.partition(pool.with_columns(kept=kept, reason=pl.lit("first"), because_of=pl.lit(None, dtype=pl.String)))
+
+    for name in ("random", "ifd", "representative"):
+        selection.select(POOL, selector=name, n=2, vectors=vectors)
+    assert asked == []
+    assert selection.select(POOL.reverse(), selector=first, n=2, vectors=vectors).kept["id"].to_list() == ["a", "b"]
+    assert asked == [["a", "b", "c", "d", "e", "f"]]
+
+
+def loser(pool: pl.DataFrame, *, n: int, **_: object) -> selection.Selection:
+    decided = pool.head(n).with_columns(kept=pl.lit(value=True), reason=pl.lit("x"), because_of=pl.lit(None, dtype=pl.String))
+    return selection.partition(decided)
+
+
+def test_a_selector_that_loses_rows_is_refused() -> None:
+    with pytest.raises(InputError, match=r"selector 'loser': kept and dropped must split the 6 rows .* got 2 kept and 0 dropped"):
+        selection.select(POOL, selector=loser, n=2)
+
+
+def test_a_broken_rule_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="unknown selector 'representativ'; did you mean 'representative'"):
+        selection.select(POOL, selector="representativ", n=1)
+    with pytest.raises(InputError, match="domain 'geometry': rows to select must be at least 0, got -1"):
+        selection.select(POOL, n=-1, domain="geometry")
+    with pytest.raises(InputError, match="pool: every row needs an id of its own, got 6 ids for 12 rows"):
+        selection.select(pl.concat([POOL, POOL]), n=1)
+    with pytest.raises(InputError, match="pool: a column 'id' is needed"):
+        selection.select(POOL.drop("id"), n=1)
+    with pytest.raises(InputError, match="row 'a' is in the pool and taken"):
+        selection.select(POOL, n=1, taken=POOL.head(1))
