@@ -25,7 +25,7 @@ from curate import progress
 from curate.errors import ModelError
 from curate.manifest import cache_folder, find_root
 
-__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype"]
+__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype", "quiet"]
 
 DTYPES = ("auto", "fp32", "bf16")
 
@@ -121,7 +121,7 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
     weights = find(name)
     folder = _dense(weights, root)
     try:
-        with _quiet():
+        with quiet():
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype, use_safetensors=True)
     except (OSError, ValueError, KeyError, SafetensorError) as e:
         raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_first_line(e)}") from e
@@ -257,7 +257,7 @@ def _dequantise(weights: Weights, out: Path) -> None:
 
     source = {"pretrained_model_name_or_path": weights.path.parent, "gguf_file": weights.path.name}
     try:
-        with _quiet(), redirect_stderr(io.StringIO()):  # its GGUF bar cannot be turned off
+        with quiet(), redirect_stderr(io.StringIO()):  # its GGUF bar cannot be turned off
             tokenizer = AutoTokenizer.from_pretrained(**source)
             model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     except (ValueError, KeyError, ImportError) as e:
@@ -269,7 +269,7 @@ def _dequantise(weights: Weights, out: Path) -> None:
             if mark in vars(owner):
                 delattr(owner, mark)
     tokenizer.model_max_length = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
-    with _quiet():
+    with quiet():
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
 
@@ -278,7 +278,7 @@ def _load_tokenizer(folder: Path, label: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as e:
         raise ModelError(f"model {label!r}: its tokenizer cannot be loaded: {_first_line(e)}") from e
@@ -288,7 +288,7 @@ def _load_tokenizer(folder: Path, label: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' bars and its remarks for a while: progress is told by `curate.progress` alone."""
     from transformers.utils import logging
 
