@@ -10,6 +10,7 @@
     │   └── ConflictError           somebody else committed first; nothing was written
     ├── MissingPackageError         an optional package is not installed
     ├── ModelError                  weights that cannot be found or loaded
+    ├── LedgerError                 a ledger that cannot be read or written
     ├── TeacherError                a teacher that cannot be reached or refuses the request
     │   └── CapReachedError         the next call would pass --max-calls, --max-tokens or --max-usd
     └── AuditFailedError            findings above --fail-on; exit status 3
@@ -28,6 +29,7 @@ __all__ = [
     "ConflictError",
     "CurateError",
     "InputError",
+    "LedgerError",
     "ManifestError",
     "ManifestNotFoundError",
     "MissingPackageError",
@@ -111,6 +113,10 @@ class MissingPackageError(CurateError):
 
 class ModelError(CurateError):
     """Weights cannot be found or loaded."""
+
+
+class LedgerError(CurateError):
+    """The ledger cannot be read or written."""
 
 
 class TeacherError(CurateError):

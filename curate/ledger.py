@@ -1,0 +1,353 @@
+"""Owns every teacher call, in SQLite: what was reserved, sent, answered, lost, and what it cost. Knows no teacher.
+
+``manifests/ledger.sqlite`` serves every manifest of a root and any number of processes. A *call* is one thing asked, under
+a key that covers everything that shapes its answer; it is bought once. An *attempt* is one sending of it. An attempt is
+charged at an upper bound in the transaction that checks the caps; a reply corrects that to what was billed; an attempt whose
+fate is unknown stays charged. The raw reply is durable before anyone reads it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.calls import Usage
+from curate.errors import LedgerError
+from curate.migrations import MIGRATIONS
+from curate.owners import is_alive
+from curate.prices import NANO
+
+__all__ = ["Caps", "Charge", "Grant", "Ledger", "Order", "Spend", "Stored", "ledger_path"]
+
+LEASE = 60.0  # seconds; an owner renews it while it works
+_WAIT = 60.0  # seconds to wait for another process's write
+_CHUNK = 500  # keys in one query
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Hard caps over everything ever charged to a manifest's name; None for no cap. `usd` in dollars."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call to be bought: its key, and what is written down about it."""
+
+    key: str
+    endpoint: str
+    model: str
+    purpose: str
+    domain: str
+    sample: int
+    request: str
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Who pays for an attempt, and at most how much.
+
+    Attributes:
+        name: of the manifest.
+        verb: that asks.
+        stage: from 0, or -1 for none.
+        tokens: upper bound of prompt and completion.
+        nano_usd: upper bound in billionths of a dollar, or None where the model has no price.
+    """
+
+    name: str
+    verb: str
+    stage: int
+    tokens: int
+    nano_usd: int | None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What `Ledger.reserve` says.
+
+    Attributes:
+        status: ``granted`` (send it), ``answered`` (somebody bought it meanwhile), ``busy`` (another owner has it under
+            way) or ``capped``.
+        attempt: its number where granted.
+        call_id: of the call where granted.
+        cap: which cap would be passed, in words.
+    """
+
+    status: Literal["granted", "answered", "busy", "capped"]
+    attempt: int = 0
+    call_id: int = 0
+    cap: str = ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
+
+    call_id: int
+    attempt: int
+    raw: str
+    billed: bool
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What was charged to a name: calls sent, tokens, dollars."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+
+class Ledger:
+    """The ledger of one root, open for reading and writing; safe to share between threads.
+
+    Args:
+        path: of the SQLite file; made, with its folder, where it is missing.
+        clock: seconds since 1970; leases are measured with it.
+
+    Raises:
+        LedgerError: the file cannot be opened, or a newer version of this package wrote it.
+    """
+
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.path, self._clock = Path(path), clock
+        self._lock, self._depth = threading.RLock(), 0
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+        except (OSError, sqlite3.Error) as e:
+            raise LedgerError(f"ledger {self.path.name!r} cannot be opened: {e}") from e
+        self._migrate()
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do the enclosed writes together or not at all; calls inside join the outermost one, which commits once.
+
+        Raises:
+            LedgerError: the disk is full, or another process holds the file for too long; nothing was written.
+        """
+        with self._lock:
+            if self._depth:
+                yield self._db
+                return
+            self._depth = 1
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as e:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise LedgerError(f"ledger {self.path.name!r} cannot be written, nothing was changed: {e}") from e
+            finally:
+                self._depth = 0
+
+    def query(self, sql: str, parameters: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT."""
+        try:
+            with self._lock:
+                return self._db.execute(sql, tuple(parameters)).fetchall()
+        except sqlite3.Error as e:
+            raise LedgerError(f"ledger {self.path.name!r} cannot be read: {e}") from e
+
+    def find(self, keys: Iterable[str]) -> dict[str, Stored]:
+        """Return the answered calls among `keys`."""
+        wanted, found = list(keys), {}
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            sql = (
+                "SELECT c.key, c.id, c.answer, r.raw, a.billed FROM calls c JOIN attempts a ON a.id = c.answer "
+                f"JOIN replies r ON r.attempt = c.answer WHERE c.key IN ({','.join('?' * len(some))})"
+            )
+            found.update(
+                {key: Stored(call, attempt, raw, bool(billed)) for key, call, attempt, raw, billed in self.query(sql, some)}
+            )
+        return found
+
+    def reserve(self, order: Order, charge: Charge, caps: Caps, owner: str) -> Grant:
+        """Charge one sending of a call at its upper bound, unless a cap, an answer or another owner stands against it.
+
+        The attempt counts as sent from here on: whoever is granted it sends it at once.
+        """
+        with self.transaction() as db:
+            row = db.execute("SELECT id, answer FROM calls WHERE key = ?", (order.key,)).fetchone()
+            if row and row[1] is not None:
+                return Grant("answered", call_id=row[0])
+            if row and self._under_way(row[0]):
+                return Grant("busy", call_id=row[0])
+            if cap := self._passed(charge, caps):
+                return Grant("capped", cap=cap)
+            call = row[0] if row else self._new_call(order)
+            cause = "retry" if row and db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone() else "new"
+            now = self._clock()
+            attempt = db.execute(
+                "INSERT INTO attempts (call, name, verb, stage, cause, owner, lease, status, calls, tokens, nano_usd, "
+                "reserved_tokens, reserved_nano_usd, started) VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', 1, ?, ?, ?, ?, ?)",
+                (call, charge.name, charge.verb, charge.stage, cause, owner, now + LEASE)
+                + (charge.tokens, charge.nano_usd, charge.tokens, charge.nano_usd, now),
+            ).lastrowid
+            self._charge(charge.name, 1, charge.tokens, charge.nano_usd or 0)
+            return Grant("granted", attempt=int(attempt or 0), call_id=call)
+
+    def record(self, attempt: int, raw: str) -> None:
+        """Keep the raw reply of an attempt; nothing has been read of it yet, and it stays charged at its bound."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
+            db.execute("UPDATE attempts SET status = 'answered', ended = ? WHERE id = ?", (self._clock(), attempt))
+            db.execute("UPDATE calls SET answer = ?1 WHERE id = (SELECT call FROM attempts WHERE id = ?1)", (attempt,))
+
+    def settle(self, attempt: int, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> None:
+        """Charge what a reply says it used; without its figures the upper bound stays charged."""
+        with self.transaction() as db:
+            if usage is None:
+                db.execute("UPDATE attempts SET billed = 1, finish_reason = ? WHERE id = ?", (finish_reason, attempt))
+                return
+            self._recharge(attempt, 1, usage.total, nano_usd)
+            db.execute(
+                "UPDATE attempts SET billed = 1, prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?, "
+                "reasoning_tokens = ?, finish_reason = ? WHERE id = ?",
+                (usage.prompt, usage.cached, usage.completion, usage.reasoning, finish_reason, attempt),
+            )
+
+    def reject(self, attempt: int, error: str) -> None:
+        """Mark a stored reply as unreadable: it is kept and stays charged, and the call may be sent again."""
+        with self.transaction() as db:
+            db.execute("UPDATE attempts SET status = 'failed', billed = 1, error = ? WHERE id = ?", (error, attempt))
+            db.execute("UPDATE calls SET answer = NULL WHERE answer = ?", (attempt,))
+
+    def fail(self, attempt: int, error: str, *, sent: bool = True) -> None:
+        """Mark an attempt that the server refused: no tokens; it counts as a call if it was `sent`."""
+        with self.transaction() as db:
+            self._recharge(attempt, int(sent), 0, 0)
+            db.execute(
+                "UPDATE attempts SET status = 'failed', billed = 1, error = ?, ended = ? WHERE id = ?",
+                (error, self._clock(), attempt),
+            )
+
+    def lose(self, attempt: int, error: str) -> None:
+        """Mark an attempt whose fate is unknown: it stays charged at its upper bound."""
+        with self.transaction() as db:
+            db.execute("UPDATE attempts SET status = 'lost', error = ?, ended = ? WHERE id = ?", (error, self._clock(), attempt))
+
+    def release(self, attempt: int) -> None:
+        """Take an attempt back as if it had never been: the teacher had nothing to answer, for nothing."""
+        with self.transaction() as db:
+            self._recharge(attempt, 0, 0, 0)
+            (call,) = db.execute("DELETE FROM attempts WHERE id = ? RETURNING call", (attempt,)).fetchone()
+            db.execute("DELETE FROM calls WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE call = ?1)", (call,))
+
+    def hit(self, calls: Iterable[int], name: str, verb: str, stage: int) -> None:
+        """Count answers that were given again instead of being bought."""
+        with self.transaction() as db:
+            db.executemany(
+                "INSERT INTO hits VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+                ((call, name, verb, stage) for call in calls),
+            )
+
+    def renew(self, owner: str) -> None:
+        """Lengthen the leases of an owner that is still at work."""
+        with self.transaction() as db:
+            db.execute("UPDATE attempts SET lease = ? WHERE owner = ? AND status = 'sent'", (self._clock() + LEASE, owner))
+
+    def sweep(self, name: str) -> int:
+        """Mark as lost what dead owners had under way for a name; return how many. They stay charged."""
+        with self.transaction() as db:
+            rows = db.execute("SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND name = ?", (name,)).fetchall()
+            gone = [attempt for attempt, owner, lease in rows if not is_alive(owner, lease, self._clock())]
+            for attempt in gone:
+                self.lose(attempt, "its process ended before the reply was recorded")
+            return len(gone)
+
+    def charged(self, name: str) -> Spend:
+        """Return everything ever charged to a name, attempts under way at their upper bounds."""
+        rows = self.query("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (name,))
+        return Spend(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Spend()
+
+    def sums(self, attempts: Iterable[int]) -> tuple[int, int, int]:
+        """Return what attempts are charged together: calls, tokens, billionths of a dollar."""
+        wanted, total = list(attempts), [0, 0, 0]
+        for start in range(0, len(wanted), _CHUNK):
+            some = wanted[start : start + _CHUNK]
+            sql = f"SELECT SUM(calls), SUM(tokens), SUM(nano_usd) FROM attempts WHERE id IN ({','.join('?' * len(some))})"
+            total = [had + (more or 0) for had, more in zip(total, self.query(sql, some)[0], strict=True)]
+        return total[0], total[1], total[2]
+
+    def _migrate(self) -> None:
+        with self.transaction() as db:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > len(MIGRATIONS):
+                raise LedgerError(
+                    f"ledger {self.path.name!r} has schema {version}, and this version reads up to {len(MIGRATIONS)}: "
+                    "pip install --upgrade baldistill"
+                )
+            for statement in (statement for step in MIGRATIONS[version:] for statement in step):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _under_way(self, call: int) -> bool:
+        rows = self._db.execute("SELECT id, owner, lease FROM attempts WHERE call = ? AND status = 'sent'", (call,)).fetchall()
+        for attempt, owner, lease in rows:
+            if is_alive(owner, lease, self._clock()):
+                return True
+            self.lose(attempt, "its process ended before the reply was recorded")
+        return False
+
+    def _passed(self, charge: Charge, caps: Caps) -> str:
+        row = self._db.execute("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (charge.name,)).fetchone()
+        calls, tokens, nano_usd = row or (0, 0, 0)
+        if caps.calls is not None and calls + 1 > caps.calls:
+            return f"--max-calls {caps.calls} is reached: {calls} calls are charged to {charge.name!r}"
+        if caps.tokens is not None and tokens + charge.tokens > caps.tokens:
+            return f"--max-tokens {caps.tokens} would be passed: {tokens} tokens are charged to {charge.name!r}, the next call may take {charge.tokens}"
+        if caps.usd is not None and nano_usd + (charge.nano_usd or 0) > round(caps.usd * NANO):
+            spent, bound = nano_usd / NANO, (charge.nano_usd or 0) / NANO
+            return f"--max-usd {caps.usd:g} would be passed: ${spent:.6f} is charged to {charge.name!r}, the next call may cost ${bound:.6f}"
+        return ""
+
+    def _new_call(self, order: Order) -> int:
+        values = (order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
+        sql = "INSERT INTO calls (key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        return int(self._db.execute(sql, values).lastrowid or 0)
+
+    def _recharge(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> None:
+        """Replace what an attempt is charged; an attempt without a price stays without."""
+        name, had_calls, had_tokens, had_nano = self._db.execute(
+            "SELECT name, calls, tokens, nano_usd FROM attempts WHERE id = ?", (attempt,)
+        ).fetchone()
+        nano = None if had_nano is None else (nano_usd or 0)
+        self._db.execute("UPDATE attempts SET calls = ?, tokens = ?, nano_usd = ? WHERE id = ?", (calls, tokens, nano, attempt))
+        self._charge(name, calls - had_calls, tokens - had_tokens, (nano or 0) - (had_nano or 0))
+
+    def _charge(self, name: str, calls: int, tokens: int, nano_usd: int) -> None:
+        self._db.execute(
+            "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "calls = calls + excluded.calls, tokens = tokens + excluded.tokens, nano_usd = nano_usd + excluded.nano_usd",
+            (name, calls, tokens, nano_usd),
+        )
+
+
+def ledger_path(root: str) -> Path:
+    """Return the place of a root's ledger; beside a root that is a URL it is in the working directory."""
+    return (Path() if "://" in root else Path(root)) / "manifests" / "ledger.sqlite"

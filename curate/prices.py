@@ -1,0 +1,121 @@
+"""Owns what a model's tokens cost: a small dated table, and the user's own file before it. Charges nobody.
+
+A price is known for a model at its own provider only. Anything else (gateways, own servers) has none until the user writes
+it into ``prices.toml`` beside ``manifests/``::
+
+    ["my-model"]            # or "host/my-model" for one server alone
+    input = 0.10            # USD per million tokens
+    output = 0.40
+    cached = 0.05           # optional; input where it is left out
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from curate.errors import InputError
+
+__all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find"]
+
+AS_OF = "2025-08-07"  # the day on which the table was read from the providers' price pages
+PRICE_FILE = "prices.toml"
+NANO = 1_000_000_000  # money is counted in whole billionths of a dollar, so that sums are exact
+
+_DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD per million tokens.
+
+    Attributes:
+        input: of a prompt token.
+        output: of a completion token, reasoning included.
+        cached: of a prompt token that the provider had in its cache; `input` where it is None.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+
+    def nano_usd(self, prompt: int, completion: int, cached: int = 0) -> int:
+        """Return what tokens cost, in billionths of a dollar, rounded up.
+
+        Args:
+            prompt: tokens of the prompt, cached ones included.
+            completion: tokens of the reply.
+            cached: those of the prompt that were cached.
+        """
+        dear = max(prompt - cached, 0)
+        reused = self.input if self.cached is None else self.cached
+        thousandths = dear * self.input + min(cached, prompt) * reused + completion * self.output  # 1e-6 USD
+        return -int(-round(thousandths * 1000, 6) // 1)
+
+    def usd(self, prompt: int, completion: int, cached: int = 0) -> float:
+        """Return what tokens cost, in dollars."""
+        return self.nano_usd(prompt, completion, cached) / NANO
+
+
+FREE = Price(0.0, 0.0)
+
+# host → model → price
+_TABLE: dict[str, dict[str, Price]] = {
+    "api.openai.com": {
+        "gpt-4o": Price(2.50, 10.00, 1.25),
+        "gpt-4o-mini": Price(0.15, 0.60, 0.075),
+        "gpt-4.1": Price(2.00, 8.00, 0.50),
+        "gpt-4.1-mini": Price(0.40, 1.60, 0.10),
+        "gpt-4.1-nano": Price(0.10, 0.40, 0.025),
+        "gpt-5": Price(1.25, 10.00, 0.125),
+        "gpt-5-mini": Price(0.25, 2.00, 0.025),
+        "gpt-5-nano": Price(0.05, 0.40, 0.005),
+        "o3": Price(2.00, 8.00, 0.50),
+        "o4-mini": Price(1.10, 4.40, 0.275),
+    },
+}
+
+
+def find(model: str, endpoint: str, *, root: str | Path | None = None) -> Price | None:
+    """Return the price of a model at an endpoint, or None where nobody knows it.
+
+    Args:
+        model: as the endpoint names it; a date at its end is not needed.
+        endpoint: address of the server, or ``"local"``.
+        root: folder whose ``prices.toml`` comes before the table; the working directory unless given.
+
+    Raises:
+        InputError: ``prices.toml`` cannot be read, or a price in it is not a number of 0 or more.
+    """
+    host = urlsplit(endpoint).hostname or endpoint
+    own = _own(Path(root or ".") / PRICE_FILE)
+    table = _TABLE.get(host, {})
+    for name in (model, _DATED.sub("", model)):
+        for found in (own.get(f"{host}/{name}"), own.get(name), table.get(name)):
+            if found is not None:
+                return found
+    return None
+
+
+def _own(path: Path) -> dict[str, Price]:
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path.name!r} cannot be read as TOML: {e}") from e
+    return {name: _price(path.name, name, entry) for name, entry in told.items()}
+
+
+def _price(file: str, name: str, entry: Any) -> Price:
+    known = {"input", "output", "cached"}
+    wrong = not isinstance(entry, dict) or not {"input", "output"} <= set(entry) <= known
+    if wrong or not all(isinstance(value, int | float) and value >= 0 for value in entry.values()):
+        raise InputError(
+            f"{file!r}, [{name!r}]: needs input and output (cached if you like) in USD per million tokens, got {entry!r}"
+        )
+    return Price(**entry)
