@@ -1,4 +1,4 @@
-"""Owns how a verb becomes a command: imported late, its exit status, what Ctrl-C leaves. Knows no verb by name.
+"""Owns how a verb becomes a command: imported late, its help, its exit status, what Ctrl-C leaves. Knows no verb by name.
 
 A command is a declaration: a function whose parameters are the verb's, with help for each. `verb` gives it a body that
 loads the manifest, calls the verb with exactly those parameters and shows what comes back; `command` is for the few whose
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
 
@@ -25,49 +26,98 @@ FAILED, AUDIT_FAILED, INTERRUPTED = 1, 3, 130
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
-Root = Annotated[str | None, typer.Option(help="Folder or URL that holds manifests/; else CURATE_ROOT, else the working directory.")]
+Root = Annotated[str | None, typer.Option(help="Folder or URL of manifests/; else CURATE_ROOT, else the working directory.")]
 
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
+class _Command(TyperCommand):
+    """A command whose help lists options under the headings that they name, in plain text: rich's takes too long to load."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        sections["Options"] = sections.pop("Options")  # the general ones come last
+        _write_sections(formatter, sections)
+
+
+class _Group(TyperGroup):
+    """An application whose help lists commands under the headings that they name."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, found in self.commands.items():
+            heading = getattr(found, "rich_help_panel", None)
+            line = (name.ljust(max(map(len, self.commands))), found.get_short_help_str(formatter.width))
+            sections.setdefault(heading if isinstance(heading, str) else "Commands", []).append(line)
+        _write_sections(formatter, sections)
+
+
+def _write_sections(formatter: Any, sections: dict[str, list[tuple[str, str]]]) -> None:
+    for heading, records in sections.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=40)
+
+
 def make_app(name: str, about: str) -> typer.Typer:
     """Return an empty application whose ``--version`` and help are as in every other one of ours."""
-    app = typer.Typer(name=name, help=about, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        **{"name": name, "help": about, "cls": _Group, "add_completion": False, "no_args_is_help": True},
+        **{"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": {"max_content_width": 110}},
+    )
 
     @app.callback()
-    def options(version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version)] = False) -> None: ...
+    def options(
+        version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version)] = False,
+    ) -> None: ...
 
     options.__doc__ = about
     return app
 
 
-def verb(app: typer.Typer, target: str, *, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that files a declaration as a command which calls a verb on a manifest.
+def verb(
+    app: typer.Typer, target: str, heading: str, *, on_manifest: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that files a declaration as the command of a verb.
 
     Args:
         app: where the command is filed.
-        target: the verb, as ``"package.module:function"``; it takes a manifest and the declaration's options.
-        name: of the command; the declaration's name unless given.
+        target: the verb, as ``"package.module:function"``; it takes the declaration's parameters.
+        heading: what the help lists it under.
+        on_manifest: the verb's first argument is the manifest that ``name`` and ``root`` tell; else it takes ``root`` itself.
     """
 
     def file(declaration: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(declaration)
         def call(**options: Any) -> Any:
+            module, _, function = target.partition(":")
+            work = getattr(importlib.import_module(module), function)
+            if not on_manifest:
+                return work(**options)
             from curate import manifest
 
-            reference, root = options.pop("name"), options.pop("root")
-            function = _load(target)
-            return function(manifest.load(reference, root=root), **options)
+            handle = manifest.load(options.pop("name"), root=options.pop("root"))
+            return work(handle, **options)
 
-        return command(app, name=name)(call)
+        call.__dict__["verb"] = target
+        return command(app, heading)(call)
 
     return file
 
 
-def command(app: typer.Typer, *, name: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Return a decorator that files a function as a command and shows what it returns.
 
     The function keeps its parameters, except ``json``, which is taken off before it is called.
+
+    Args:
+        app: where the command is filed.
+        heading: what the help lists it under.
     """
 
     def file(function: Callable[..., Any]) -> Callable[..., None]:
@@ -76,7 +126,7 @@ def command(app: typer.Typer, *, name: str | None = None) -> Callable[[Callable[
             as_json = bool(options.pop("json", False))
             _run(lambda: function(**options), as_json=as_json)
 
-        app.command(name=name or function.__name__.replace("_", "-"))(run)
+        app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
         return run
 
     return file
@@ -99,14 +149,8 @@ def _run(work: Callable[[], Any], *, as_json: bool) -> None:
         console.error(strip_userinfo(summary), e.mistakes if isinstance(e, MistakesError) else ())
         raise typer.Exit(AUDIT_FAILED if isinstance(e, AuditFailedError) else FAILED) from e
     except KeyboardInterrupt as e:
-        console.error("interrupted; manifests are as their last commit left them, and every teacher reply that was bought is kept")
+        console.error("interrupted; manifests are as their last commit left them, and every reply that was bought is kept")
         raise typer.Exit(INTERRUPTED) from e
-
-
-def _load(target: str) -> Callable[..., Any]:
-    module, _, function = target.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found
 
 
 def _version(wanted: bool) -> None:

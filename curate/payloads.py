@@ -53,9 +53,11 @@ def _container(value: Any) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if hasattr(value, "tolist"):  # a NumPy array or number, a Polars series is a list below
+    if hasattr(value, "tolist"):  # a NumPy array or number
         return plain(value.tolist())
-    if isinstance(value, list | tuple | Set) or hasattr(value, "__iter__"):
+    if isinstance(value, Set):  # in an order that does not change from run to run
+        return sorted((plain(item) for item in value), key=str)
+    if hasattr(value, "__iter__"):
         return [plain(item) for item in value]
     return str(value)
 

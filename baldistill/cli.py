@@ -1,0 +1,69 @@
+"""Owns the commands of ``baldistill``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
+
+A declaration has no body: `curate.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from curate.commands import Json, Name, Root, command, make_app, verb
+
+__all__ = ["app", "main"]
+
+STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+RUN, STEPS = "The whole method", "Its steps, alone"
+
+Seed = Annotated[int, Option(help="Of every random choice.")]
+Dtype = Annotated[str, Option(help="Of the base weights: auto, bf16 or fp32.")]
+Student = Annotated[str, Option(metavar="MODEL", help="A path, a Hub id or package:NAME.")]
+Adapter = Annotated[str | None, Option(metavar="FOLDER", help="A trained adapter; else the base student.")]
+
+app = make_app("baldistill", "Distil a student in stages on data that curate balances: Multi-Stage Balanced Distillation.")
+
+
+@command(app, RUN)
+def run(
+    plan: Annotated[str, Argument(metavar="PLAN", help="A plan.toml: a manifest, and one table per verb.")],
+    *,
+    json: Json = False,
+    root: Root = None,
+) -> Any:
+    """Run a plan: K stages of balance, train, score and evaluate; a stopped run goes on where it was."""
+    from baldistill import plans, stages
+    from curate import progress
+
+    checked = plans.load(plan)
+    for setting in checked.settings():
+        progress.note("plan", f"[{setting.verb}] {setting.key} = {setting.value!r} ({setting.origin})")
+    return stages.run(checked, root=root)
+
+
+@verb(app, "baldistill.students:train", STEPS)
+def train(
+    name: Name,
+    *,
+    student: Student = STUDENT,
+    output: Annotated[str | None, Option(metavar="FOLDER", help="Of the adapter; else one under manifests/runs/adapters.")] = None,
+    epochs: Annotated[int, Option(help="Passes over the rows.")] = 3,
+    learning_rate: Annotated[float, Option(help="Peak.")] = 2e-4,
+    rank: Annotated[int, Option(help="LoRA's r.")] = 16,
+    alpha: Annotated[int, Option(help="LoRA's scale, over the rank.")] = 32,
+    dropout: Annotated[float, Option(help="On the adapter's input, 0 to 1.")] = 0.05,
+    batch_size: Annotated[int, Option(help="Rows in one pass.")] = 4,
+    gradient_accumulation: Annotated[int, Option(help="Passes to one optimiser step.")] = 4,
+    max_tokens: Annotated[int, Option(help="Of prompt and completion together.")] = 512,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+    warm_start: Annotated[str | None, Option(metavar="FOLDER", help="An adapter to go on from.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Fine-tune a student by LoRA on the selected train rows."""
+
+
+def main() -> None:
+    """Run ``baldistill``."""
+    app()

@@ -1,0 +1,100 @@
+"""Owns the commands of ``curate``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
+
+A declaration has no body: `curate.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from curate.commands import Json, Name, Root, make_app, verb
+
+__all__ = ["app", "main"]
+
+AUDITORS = ["answer_mismatch", "near_duplicate", "leakage", "malformed"]
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
+PLAN, TEACHER, CAPS = "What is chosen", "The teacher", "Hard caps, over everything ever charged to this manifest's name"
+
+Seed = Annotated[int, Option(help="Of every random choice.")]
+Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id or package:NAME.")]
+Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
+Teacher = Annotated[
+    str | None, Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", rich_help_panel=TEACHER)
+]
+Model = Annotated[str | None, Option(help="The teacher's model.", rich_help_panel=TEACHER)]
+KeyEnv = Annotated[str | None, Option(metavar="VARIABLE", help="Environment variable of its key.", rich_help_panel=TEACHER)]
+Concurrency = Annotated[int, Option(help="Calls in flight at once.", rich_help_panel=TEACHER)]
+MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
+MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
+MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]
+
+app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
+
+
+@verb(app, "curate.profiling:profile", LOOK)
+def profile(
+    name: Name,
+    *,
+    by: Annotated[str, Option(help="One bar per domain, or per cluster.")] = "domain",
+    split: Annotated[str | None, Option(help="train, validation, test or all; else train where there is any.")] = None,
+    status: Annotated[str | None, Option(help="candidate, selected or rejected; else all but the rejected.")] = None,
+    tokens: Annotated[bool, Option("--tokens", help="Count tokens where they were not counted yet, and commit them.")] = False,
+    student: Annotated[str, Option(metavar="MODEL", help="Whose tokenizer counts.")] = STUDENT,
+    max_tokens: Annotated[int, Option(help="The student's limit.")] = 1024,
+    budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Show the long tail: a bar per domain, and its figures."""
+
+
+@verb(app, "curate.balancing:balance", BALANCE)
+def balance(
+    name: Name,
+    *,
+    budget: Annotated[int, Option(help="Accepted rows over all stages.", show_default=False, rich_help_panel=PLAN)],
+    stages: Annotated[int, Option(help="In how many stages.", rich_help_panel=PLAN)] = 1,
+    stage: Annotated[int | None, Option(help="This one alone, from 0; else every one not done.", rich_help_panel=PLAN)] = None,
+    policy: Annotated[str, Option(help="natural, uniform, adaptive or temperature.", rich_help_panel=PLAN)] = "adaptive",
+    schedule: Annotated[str, Option(help="Of adaptive: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
+    temperature: Annotated[float, Option(help="T of the temperature policy.", rich_help_panel=PLAN)] = 2.0,
+    selector: Annotated[str, Option(help="representative, ifd or random.", rich_help_panel=PLAN)] = "representative",
+    teacher: Teacher = None,
+    model: Model = None,
+    api_key_env: KeyEnv = None,
+    rationales: Annotated[
+        str, Option(help="auto keeps and asks for what is missing; teacher, keep or none.", rich_help_panel=TEACHER)
+    ] = "auto",
+    wrong_rationale: Annotated[
+        str, Option(help="Of a real row: drop (try again when short), hint or answer-only.", rich_help_panel=TEACHER)
+    ] = "drop",
+    fill: Annotated[
+        str, Option(help="What completes a short domain: teacher, repeat or none.", rich_help_panel=PLAN)
+    ] = "teacher",
+    max_attempts: Annotated[int, Option(help="Judged replies per missing place.", rich_help_panel=TEACHER)] = 5,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_usd: MaxUsd = None,
+    auditors: Auditors = AUDITORS,
+    encoder: Encoder = ENCODER,
+    rationale_prompt: Annotated[
+        str | None, Option(metavar="FILE", help="Template of rationales.", rich_help_panel=TEACHER)
+    ] = None,
+    synthesis_prompt: Annotated[str | None, Option(metavar="FILE", help="Template of examples.", rich_help_panel=TEACHER)] = None,
+    concurrency: Concurrency = 16,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show the plan and its cost; spend and change nothing.")] = False,
+    seed: Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Select, annotate and complete every domain's rows within a budget."""
+
+
+def main() -> None:
+    """Run ``curate``."""
+    app()

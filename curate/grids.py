@@ -1,0 +1,118 @@
+"""Owns the building blocks of what people see: grids, bars, shares, counts. Knows no result and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["ABSENT", "accuracy", "bar", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
+
+ABSENT = "–"
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def grid(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[int] = (0,), total: Sequence[Any] | None = None
+) -> Table:
+    """Return a table without lines.
+
+    Args:
+        columns: headings.
+        rows: cells, as text or renderables; None is shown as a dash.
+        left: positions of the columns that are set to the left; the others are figures, set to the right.
+        total: cells of a last row, set apart.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_footer=total is not None)
+    lefts = set(left)
+    for position, heading in enumerate(columns):
+        footer = _cell(total[position]) if total is not None else ""
+        to_left = position in lefts
+        table.add_column(
+            heading,
+            footer=footer,
+            footer_style="bold",
+            justify="left" if to_left else "right",
+            overflow="ellipsis" if to_left else "fold",
+            no_wrap=True,
+        )
+    for row in rows:
+        table.add_row(*(_cell(cell) for cell in row))
+    return table
+
+
+def facts(title: str, pairs: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Return a title and, under it, a name and a value per line; pairs whose value is None are left out."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            table.add_row(name, _cell(value))
+    return [Text(title, style="bold"), *([table] if table.row_count else [])]
+
+
+def bar(parts: Iterable[tuple[float, str]], largest: float, *, width: int = 28) -> Text:
+    """Return a bar of blocks; what is not 0 is seen, however small.
+
+    Args:
+        parts: (value, style) of each stretch.
+        largest: the value that fills `width`.
+        width: in characters.
+    """
+    text = Text(no_wrap=True)
+    for value, style in parts:
+        eighths = round(8 * width * value / largest) if largest else 0
+        whole, rest = divmod(max(eighths, 1 if value else 0), 8)
+        text.append("█" * whole + (_EIGHTHS[rest] if rest else ""), style=style)
+    return text
+
+
+def count(value: int | float | None) -> str:
+    """Return a whole number with its thousands set apart."""
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def share(value: float | None) -> str:
+    """Return a fraction as a percentage."""
+    return ABSENT if value is None else f"{value:.1%}"
+
+
+def number(value: float | None) -> str:
+    """Return a number with three significant digits."""
+    return ABSENT if value is None else f"{value:.3g}"
+
+
+def money(usd: float | None) -> str:
+    """Return an amount in US dollars; cents where there are many, more digits where it is little."""
+    if usd is None:
+        return "no price known"
+    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.5f}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration, such as ``8.1 s`` or ``2 min 05 s``."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def accuracy(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Return an accuracy with its interval, such as ``31.3% (24–39)``."""
+    if value is None:
+        return ABSENT
+    return f"{value:.1%}" if low is None or high is None else f"{value:.1%} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def short_id(value: str | None) -> str:
+    """Return the first digits of an id, enough to tell rows apart on a screen."""
+    return ABSENT if not value else value[:8]
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return Text(ABSENT)
+    return value if hasattr(value, "__rich_console__") else Text(str(value))

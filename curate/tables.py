@@ -1,0 +1,215 @@
+"""Owns how the results of curate's verbs look on a screen. Prints nothing: it returns what rich can print.
+
+`LAYOUTS` maps the name of a result's class to the function that lays it out; any other package of verbs has a module
+`tables` with such a mapping of its own. A result without a layout is shown field by field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from curate import grids
+from curate.grids import ABSENT, count, grid, money, number, share
+
+__all__ = ["LAYOUTS", "render"]
+
+Layout = Callable[[Any], Iterable[Any]]
+_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
+_SHOWN = 40  # rows of a long list
+
+
+def render(result: Any) -> list[Any]:
+    """Return what rich prints for a result of any verb, from top to bottom."""
+    if result is None:
+        return []
+    layouts: Mapping[str, Layout] = getattr(_tables_of(result), "LAYOUTS", LAYOUTS)
+    layout = layouts.get(type(result).__name__, _fields)
+    return list(layout(result))
+
+
+def _tables_of(result: Any) -> ModuleType | None:
+    package = type(result).__module__.partition(".")[0]
+    if importlib.util.find_spec(f"{package}.tables") is None:
+        return None
+    return importlib.import_module(f"{package}.tables")
+
+
+def _fields(result: Any) -> list[Any]:
+    if not dataclasses.is_dataclass(result):
+        return [str(result)]
+    pairs = [(f.name.replace("_", " "), getattr(result, f.name)) for f in dataclasses.fields(result) if f.name != "manifest"]
+    return grids.facts(str(getattr(result, "manifest", type(result).__name__)), ((k, _short(v)) for k, v in pairs))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or ABSENT
+    if isinstance(value, tuple | list):
+        return ", ".join(str(_short(v)) for v in value) or ABSENT
+    return str(value)
+
+
+# profile
+
+
+def _profile(result: Any) -> Iterable[Any]:
+    by_cluster = result.by == "cluster"
+    noun = "clusters" if by_cluster else "domains"
+    rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
+    yield from grids.facts(
+        f"{result.manifest}: {rows}",
+        [
+            ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
+            ("Gini", f"{number(result.gini)}   normalised entropy {number(result.entropy)}   effective {noun} {number(result.effective_domains)}"),
+            ("characters", _lengths(result.chars)),
+            ("tokens", _token_words(result)),
+            ("empty", f"{count(result.empty)}   duplicate prompts {count(result.duplicates)}   in another split too {count(result.overlap)}"),
+            ("splits", _short(result.splits)),
+            ("selected in", _stages(result.stages) or None),
+        ],
+    )
+    yield ""
+    yield _profile_bars(result, by_cluster)
+
+
+def _row_words(result: Any) -> str:
+    return " ".join(word for word in ("" if result.split == "all" else result.split, result.status or "", "rows") if word)
+
+
+def _lengths(lengths: Any) -> str | None:
+    return None if lengths is None else f"p50 {count(lengths.p50)}   p95 {count(lengths.p95)}   max {count(lengths.max)}"
+
+
+def _token_words(result: Any) -> str | None:
+    if result.tokens is None:
+        return None
+    missing = f"   not counted {count(result.uncounted)}" if result.uncounted else ""
+    return f"{_lengths(result.tokens)}   above {count(result.max_tokens)}: {count(result.too_long)}{missing}"
+
+
+def _stages(stages: Iterable[Any]) -> str:
+    return ", ".join(f"stage {s.stage}: {count(s.real)} real + {count(s.synthetic)} synthetic" for s in stages)
+
+
+def _profile_bars(result: Any, by_cluster: bool) -> Any:
+    largest = max(part.rows for part in result.domains)
+    columns = ["domain", *(["cluster"] if by_cluster else []), "", "rows", "share", "cumulative", "", "selected", "synthetic", "chars p50"]
+    columns += ["tokens p50", "p95", "max"] if result.tokens is not None else []
+    lines = []
+    for part in result.domains:
+        style = _HEAD if part.head else _TAIL
+        cells = [part.domain or "(none)", *([ABSENT if part.cluster is None else part.cluster] if by_cluster else [])]
+        cells += ["head" if part.head else "tail", count(part.rows), share(part.share), share(part.cumulative)]
+        cells += [grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest), count(part.selected), count(part.synthetic)]
+        cells.append(ABSENT if part.chars is None else count(part.chars.p50))
+        if result.tokens is not None:
+            cells += [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
+        lines.append(cells)
+    offset = int(by_cluster)
+    return grid(columns, lines, left=(0, 1 + offset, 5 + offset))
+
+
+# balance
+
+
+def _balanced(result: Any) -> Iterable[Any]:
+    dry = all(stage.version is None for stage in result.stages)
+    stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
+    yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
+    yield _quota_grid(result.stages, dry)
+    yield ""
+    yield _stage_grid(result.stages, dry)
+    for stage in result.stages:
+        yield from _stage_remarks(stage)
+    if result.undone:
+        yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
+
+
+def _quota_grid(stages: Iterable[Any], dry: bool) -> Any:
+    """Return what each domain was to get and got, over the stages."""
+    wanted, planned, achieved, synthetic = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    rejected: dict[str, Counter[str]] = {}
+    for stage in stages:
+        wanted.update(stage.quotas.wanted)
+        planned.update(stage.quotas.planned)
+        achieved.update(stage.achieved)
+        synthetic.update(stage.synthetic)
+        for domain, by in stage.rejected.items():
+            rejected.setdefault(domain, Counter()).update(by)
+    domains = sorted(wanted, key=lambda d: (-wanted[d], d))
+    largest = max([*planned.values(), 1])
+    columns = ["domain", "wanted", "planned", "short by" if dry else "achieved", "" if dry else "real", "" if dry else "synthetic"]
+    if dry:
+        rows = [[d, count(wanted[d]), count(planned[d]), _deficit(wanted[d] - planned[d])] for d in domains]
+        total = ["all", count(wanted.total()), count(planned.total()), ""]
+        return grid(columns[:4], rows, total=total)
+    rows = [
+        [d, *map(count, (wanted[d], planned[d], achieved[d], achieved[d] - synthetic[d], synthetic[d]))]
+        + [grids.bar([(achieved[d] - synthetic[d], _HEAD), (synthetic[d], _SYNTHETIC)], largest, width=20), _rejections(rejected.get(d))]
+        for d in domains
+    ]
+    sums = (wanted.total(), planned.total(), achieved.total(), achieved.total() - synthetic.total(), synthetic.total())
+    every: Counter[str] = sum(rejected.values(), Counter())
+    return grid([*columns, "", "rejected"], rows, left=(0, 6, 7), total=["all", *map(count, sums), "", _rejections(every)])
+
+
+def _deficit(missing: int) -> str:
+    return count(missing) if missing > 0 else ""
+
+
+def _rejections(by: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
+
+
+def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
+    if dry:
+        columns = ["stage", "rows", "rationales to ask for", "examples to ask for", "prompt tokens", "completion tokens", "cost"]
+        rows = [
+            [s.stage, *map(count, (s.budget, e.rationales, e.examples, e.prompt_tokens, e.completion_tokens)), _price(e)]
+            for s in stages
+            if (e := s.estimate) is not None
+        ]
+        return grid(columns, rows)
+    columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
+    rows = [
+        [s.stage, s.version, *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)), _price(s), count(s.saved), _state(s)]
+        for s in stages
+    ]
+    return grid(columns, rows, left=(0, 8))
+
+
+def _price(spend: Any) -> str:
+    return ABSENT if not spend.calls else money(spend.usd)
+
+
+def _state(stage: Any) -> str:
+    if stage.reused:
+        return "was done before"
+    return "" if stage.complete else "stopped early"
+
+
+def _stage_remarks(stage: Any) -> Iterable[str]:
+    if stage.unanswered:
+        yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
+    if stage.moved:
+        given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(stage.moved.items()))
+        yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
+    if not stage.complete:
+        yield f"stage {stage.stage}: a cap or failed calls stopped the work; what was bought is kept, and the same command goes on"
+
+
+LAYOUTS: dict[str, Layout] = {
+    "Balanced": _balanced,
+    "Profile": _profile,
+}
