@@ -1,0 +1,380 @@
+"""Owns final answers: what kind they are, where a rationale states one, and when two are equal. Keeps no rows, calls nothing.
+
+Audits and evaluations use the same functions, so that a student is graded by the rule by which its teacher was. There are
+four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the letter of an option offered in the prompt),
+``label`` (one of few class names) and ``text`` (the rest). What cannot be read is None; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import polars as pl
+
+from curate import mathematics
+
+__all__ = ["KINDS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey"]
+
+KINDS = ("number", "choice", "label", "text")
+
+_MARKER = re.compile(
+    r"\banswers?(?:\s+(?:choice|option|here|to|for|of)\b[^.\n:]{0,60}?)?\s*(?:(?:\s(?:is|are|would\s+be|should\s+be|will\s+be)\b(?!\s+not\b))\s*:?|:)"
+    r"|####|^\s*A:(?=\s)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_SENTENCE_END = re.compile(r"[.!?](?=[\"'”’)]*(?:\s|$))|\n")
+_MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$\n]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_ASIDE = re.compile(
+    r"\s+\(?(?:or|which|that is|i\.e\.|approximately|approx\.?|where|since|because|when|rounded)\b.*$", re.DOTALL | re.IGNORECASE
+)
+_NUMBER = re.compile(r"(?<![\w.])[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
+_OPTION = re.compile(
+    r"(?:(?<=\s)|^)(?:\(([A-Z])\)|([A-Z])[.):](?=\s))\s*(.*?)(?=\s+(?:\([A-Z]\)|[A-Z][.):]\s)|\n|$)", re.MULTILINE
+)
+_LETTER_IN_BRACKETS = re.compile(r"[(\[]\s*([A-Za-z])\s*[)\]]|\*\*\s*([A-Z])\s*\*\*")
+_LETTER_ALONE = re.compile(r"^\W*([A-Za-z])(?:\s*[).:,;*]|\s*$|\s+(?:because|since|as|for|[-–—])\b)")
+_CUE = re.compile(
+    r"\b(?:topics?|labell?ed|labels?|categor(?:y|ies|i[sz]ed)|class(?:ed|es|ified|ification)?|intents?|answers?)\b", re.IGNORECASE
+)
+_LETTER_CUE = re.compile(r"\b(?:answer|option|choice|correct|choose|select)", re.IGNORECASE)
+_QUOTES = "\"'“”‘’«»<>*`_"
+_JOIN = re.compile(r"[\s\"'“”‘’*`]*(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]*(?:and|or)?[\s\"'“”‘’*`]*")
+_SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What kind of answer each domain of a corpus has.
+
+    Attributes:
+        kinds: per domain one of `KINDS`.
+        labels: per domain of kind ``label`` its class names, sorted.
+    """
+
+    kinds: Mapping[str, str]
+    labels: Mapping[str, tuple[str, ...]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every class name of the corpus, sorted."""
+        return tuple(sorted({name for names in self.labels.values() for name in names}))
+
+
+def survey(rows: pl.DataFrame) -> Survey:
+    """Tell what kind of answer each domain has, from the corpus as a whole.
+
+    Where answers are the domains' own names, or few short values over the whole corpus, every domain is of kind ``label``
+    with the class names of all; a class with one row is then no riddle. Otherwise each domain is judged alone.
+
+    Args:
+        rows: columns ``domain, prompt, answer``; the real train rows.
+    """
+    rows = rows.with_columns(pl.col("answer").fill_null(""), pl.col("prompt").fill_null(""))
+    named = (
+        rows.select((pl.col("answer").str.to_lowercase() == pl.col("domain").str.to_lowercase()).mean()).item()
+        if rows.height
+        else 0
+    )
+    if rows.height and (named >= 0.95 or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label"):
+        names = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()}))
+        return Survey(
+            dict.fromkeys(rows["domain"].unique().to_list(), "label"), dict.fromkeys(rows["domain"].unique().to_list(), names)
+        )
+    kinds, labels = {}, {}
+    for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
+        answers = group["answer"].to_list()
+        kinds[str(domain)] = kind_of(group["prompt"].to_list(), answers)
+        if kinds[str(domain)] == "label":
+            labels[str(domain)] = tuple(sorted({answer for answer in answers if answer.strip()}))
+    return Survey(kinds, labels)
+
+
+def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:
+    """Return the kind of answer that these examples have: ``number``, ``choice``, ``label`` or ``text``.
+
+    ``choice``: 95% of the answers are single letters and 80% of the prompts offer lettered options. ``number``: 80% are
+    mathematical and fewer than half are lists (a sorted list has an order, which sets of solutions have not, so lists are
+    ``text``). ``label``: 95% are short, and there are at most as many different ones as a quarter of the rows.
+    """
+    filled = [(prompt, answer.strip()) for prompt, answer in zip(prompts, answers, strict=True) if answer and answer.strip()]
+    if not filled:
+        return "text"
+    distinct = Counter(answer for _, answer in filled)
+    n = len(filled)
+    if sum(bool(re.fullmatch(r"\(?[A-Za-z]\)?\.?", a)) for _, a in filled) >= 0.95 * n:
+        if sum(len(choices(prompt)) > 1 for prompt, _ in filled) >= 0.8 * n:
+            return "choice"
+    elif sum(mathematics.is_mathematical(a) * c for a, c in distinct.items()) >= 0.8 * n:
+        lists = sum(c for a, c in distinct.items() if re.fullmatch(r"[\[(]?-?[\d.]+(?:\s*[, ]\s*-?[\d.]+)+[\])]?", a))
+        return "number" if lists < 0.5 * n else "text"
+    short = sum(len(a.split()) <= _SHORT_WORDS and len(a) <= _SHORT_CHARS for _, a in filled)
+    return "label" if short >= 0.95 * n and len(distinct) <= max(1, n // 4, 2 if n >= 4 else 1) else "text"
+
+
+def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: str = "") -> str | None:
+    """Return the final answer that a rationale or a student's reply states, or None where it is not clear.
+
+    What follows the last "the answer is", ``\\boxed`` or ``####`` counts first. Without one: for ``number`` the last number
+    of the last sentence; for ``choice`` the one letter that the last sentence names as the answer; for ``label`` the class name
+    that is quoted, or that the last sentence about topic, label or category names; for ``text`` a reply of one line.
+
+    Args:
+        text: what was written.
+        kind: one of `KINDS`.
+        labels: class names, for ``label``; matched as whole words, the longest first, in any case.
+        prompt: the question with its options, for ``choice``: an option's text stands for its letter.
+    """
+    text = (text or "").strip()
+    if not text:
+        return None
+    if kind == "label":
+        return _label(text, tuple(labels))
+    stated = _stated(text)
+    if kind == "choice":
+        return _letter(text, stated, prompt)
+    if kind == "number":
+        return _number(text, stated)
+    if stated is not None:
+        return _first_sentence(stated, joined=True) or None
+    return text if "\n" not in text else None
+
+
+def equal(a: str | None, b: str | None, kind: str) -> bool:
+    """Return whether two final answers are the same one.
+
+    Numbers and LaTeX by value (`mathematics.same`), letters and class names in any case, text without case, articles and
+    punctuation (the normalisation of SQuAD, arXiv:1606.05250, which keeps minus signs and decimal points here).
+    """
+    if a is None or b is None or not a.strip() or not b.strip():
+        return False
+    if kind == "number":
+        return mathematics.same(a, b)
+    if kind == "choice":
+        return (
+            _bare(a)[:1].casefold() == _bare(b)[:1].casefold()
+            if min(len(_bare(a)), len(_bare(b))) == 1
+            else _bare(a).casefold() == _bare(b).casefold()
+        )
+    if kind == "label":
+        return _bare(a).casefold() == _bare(b).casefold()
+    return _words(a) == _words(b) and bool(_words(a))
+
+
+def f1(a: str | None, b: str | None) -> float:
+    """Return the overlap of two texts' words, 0 to 1: harmonic mean of precision and recall (SQuAD, arXiv:1606.05250)."""
+    left, right = _words(a or ""), _words(b or "")
+    common = sum((Counter(left) & Counter(right)).values())
+    return 2 * common / (len(left) + len(right)) if common else float(not left and not right)
+
+
+@lru_cache(maxsize=4096)
+def choices(prompt: str) -> Mapping[str, str]:
+    """Return the options that a prompt offers, letter → text: ``(A) …``, ``A) …``, ``A. …`` or ``A: …``, from A on."""
+    found: dict[str, str] = {}
+    for match in _OPTION.finditer(prompt):
+        letter = match.group(1) or match.group(2)
+        if letter == string.ascii_uppercase[len(found) % 26]:
+            found[letter] = match.group(3).strip().rstrip(".")
+        elif letter == "A":  # an earlier "A." was part of the passage
+            found = {"A": match.group(3).strip().rstrip(".")}
+    return found if len(found) > 1 else {}
+
+
+def _stated(text: str) -> str | None:
+    """Return what follows the last statement of an answer; empty where the text breaks off there; None without one."""
+    boxes = list(_BOXED.finditer(text))
+    markers = list(_MARKER.finditer(text))
+    if boxes and (not markers or boxes[-1].end() > markers[-1].end()):
+        return _braced(text, boxes[-1].end())
+    return text[markers[-1].end() :].strip().lstrip(":").strip() if markers else None
+
+
+def _braced(text: str, start: int) -> str:
+    depth = 1
+    for position in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[start:position].strip()
+    return ""
+
+
+def _first_sentence(text: str, *, joined: bool = False) -> str:
+    """Return the text up to its first full stop or line end, without quotes around it."""
+    end = _SENTENCE_END.search(text)
+    sentence = (text[: end.start()] if end else text).strip()
+    if joined and end and not re.match(r"\s|$", text[end.end() : end.end() + 1] or " "):
+        sentence = text.strip()
+    return sentence.strip(_QUOTES + " ").strip()
+
+
+def _number(text: str, stated: str | None) -> str | None:
+    if stated is None:
+        sentences = [s for s in _SENTENCE_END.split(text) if s.strip()]
+        return _last_number(sentences[-1]) if sentences else None
+    spans = [next(g for g in match.groups() if g) for match in _MATH_SPAN.finditer(_line(stated))]
+    if len(spans) == 1:
+        return _side(spans[0])
+    sentence = _side(_ASIDE.sub("", _first_sentence(stated.replace("\\$", ""))))
+    if not sentence:
+        return None
+    if mathematics.is_mathematical(sentence) or not _NUMBER.search(sentence):
+        return sentence
+    numbers = _NUMBER.findall(sentence)
+    return numbers[0] if len(numbers) == 1 and "\\" not in sentence else sentence
+
+
+def _line(text: str) -> str:
+    """Return the first line; all of it where mathematics is set off on lines of its own."""
+    return text if text.startswith(("$$", "\\[")) else text.split("\n", 1)[0]
+
+
+def _side(expression: str) -> str:
+    """Return what a chain such as ``3 + 4 = 7`` comes to; an equation in a variable stays whole."""
+    parts = expression.split("=")
+    return (
+        parts[-1].strip() if len(parts) > 2 or (len(parts) == 2 and not re.search(r"[A-Za-z]", parts[0])) else expression.strip()
+    )
+
+
+def _last_number(sentence: str) -> str | None:
+    spans = [next(g for g in match.groups() if g) for match in _MATH_SPAN.finditer(sentence)]
+    if spans and not _NUMBER.search(sentence[sentence.rindex(spans[-1]) + len(spans[-1]) :]):
+        return spans[-1].split("=")[-1].strip()
+    if mathematics.is_mathematical(sentence):
+        return sentence.split("=")[-1].strip()
+    numbers = _NUMBER.findall(sentence)
+    return numbers[-1].rstrip(",") if numbers else None
+
+
+def _letter(text: str, stated: str | None, prompt: str) -> str | None:
+    if stated is None:
+        sentences = [s for s in _SENTENCE_END.split(text) if s.strip()]
+        whole = len(sentences) == 1 and len(text) <= 200
+        last = text if whole else sentences[-1] if sentences else ""
+        if not whole and not _LETTER_CUE.search(last):
+            return None
+        found = {(a or b).upper() for a, b in _LETTER_IN_BRACKETS.findall(last)}
+        named = {m.upper() for m in re.findall(r"\b(?:option|choice|answer)\s+([A-Z])\b", last)}
+        one = found or named
+        if len(one) == 1:
+            return one.pop()
+        return _letter_of(text, prompt) if whole and not one else None
+    return _letter_of(_first_line(stated), prompt)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().split("\n", 1)[0].strip()
+
+
+def _letter_of(stated: str, prompt: str) -> str | None:
+    """Read an answer such as ``(B) Carousel``, ``B``, ``B. Carousel`` or ``Carousel``."""
+    brackets = list(_LETTER_IN_BRACKETS.finditer(stated))
+    if brackets:
+        first, *rest = ((m.group(1) or m.group(2)).upper() for m in brackets)
+        both = rest and rest[0] != first and _JOIN.fullmatch(stated[brackets[0].end() : brackets[1].start()])
+        return None if both else first
+    if alone := _LETTER_ALONE.match(stated):
+        return alone.group(1).upper()
+    offered = choices(prompt)
+    said = _words(stated)
+    matches = [letter for letter, option in offered.items() if _words(option) and _words(option) == said]
+    if not matches:
+        matches = [letter for letter, option in offered.items() if _words(option) and _contains(said, _words(option))]
+        longest = max((len(_words(offered[letter])) for letter in matches), default=0)
+        matches = [letter for letter in matches if len(_words(offered[letter])) == longest]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
+
+
+@lru_cache(maxsize=256)
+def _pattern(labels: tuple[str, ...]) -> tuple[re.Pattern[str], Mapping[str, str]]:
+    """Return a pattern that finds whole class names, longest first, and casefolded name → name."""
+    names = sorted((label for label in labels if label.strip()), key=len, reverse=True)
+    spelt = "|".join(re.escape(name).replace(r"\ ", r"[\s_]+").replace("_", r"[\s_]+") for name in names) or r"(?!)"
+    return re.compile(rf"(?<![\w-])(?:{spelt})(?![\w]|-\w)", re.IGNORECASE), {_key(name): name for name in names}
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", name).strip().casefold()
+
+
+def _label(text: str, labels: tuple[str, ...]) -> str | None:
+    pattern, names = _pattern(labels)
+    whole = _bare(_first_sentence(text)) if "\n" not in text else ""
+    if _key(whole) in names:
+        return names[_key(whole)]
+    stated = _stated(text)
+    if stated is not None:
+        sentence = _first_sentence(stated)
+        found = list(pattern.finditer(sentence))
+        if found:
+            return _one_of(sentence, found, names)
+        if len(sentence.split()) <= _SHORT_WORDS:
+            return sentence or None  # an answer outside the list, or one that was cut off
+    return _concluded(text, pattern, names)
+
+
+def _one_of(sentence: str, found: list[re.Match[str]], names: Mapping[str, str]) -> str | None:
+    """Return the one class name of a sentence, or the first where the others only explain it."""
+    distinct = list(dict.fromkeys(names[_key(match.group())] for match in found))
+    if len(distinct) == 1:
+        return distinct[0]
+    starts = not sentence[: found[0].start()].strip(_QUOTES + " :")
+    joined = _JOIN.fullmatch(sentence[found[0].end() : found[1].start()])
+    return distinct[0] if starts and not joined else None
+
+
+def _concluded(text: str, pattern: re.Pattern[str], names: Mapping[str, str]) -> str | None:
+    """Return the class name that a text without "the answer is" comes to: quoted ones first, last sentences first."""
+    for quoted in (True, False):
+        for sentence in reversed(_SENTENCE_END.split(text)):
+            if not _CUE.search(sentence):
+                continue
+            found = _outside_lists(sentence, [m for m in pattern.finditer(sentence) if not quoted or _is_quoted(sentence, m)])
+            distinct = list(dict.fromkeys(names[_key(match.group())] for match in found))
+            if len(distinct) == 1:
+                return distinct[0]
+            if distinct and quoted:
+                return None
+    return None
+
+
+def _is_quoted(sentence: str, match: re.Match[str]) -> bool:
+    before, after = sentence[: match.start()][-1:], sentence[match.end() :].lstrip(".,;:")[:1]
+    return bool(before) and before in _QUOTES and (after in _QUOTES or not after)
+
+
+def _outside_lists(sentence: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Drop class names that are part of a list of three or more: they name what was offered, not what was chosen."""
+    runs: list[list[re.Match[str]]] = []
+    for match in found:
+        if runs and _JOIN.fullmatch(sentence[runs[-1][-1].end() : match.start()]):
+            runs[-1].append(match)
+        else:
+            runs.append([match])
+    return [match for run in runs if len(run) < 3 for match in run]
+
+
+def _bare(text: str) -> str:
+    """Return a letter or class name without brackets, quotes and final punctuation around it."""
+    return text.strip(_QUOTES + " ()[].,:;")
+
+
+@lru_cache(maxsize=8192)
+def _words(text: str) -> list[str]:
+    """Return the words of a text without case, articles and punctuation; minus signs and decimal points stay."""
+    text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    return [
+        w for w in re.findall(r"(?:(?<![\w)])-)?\d+(?:\.\d+)?|[^\W\d_]+(?:'[^\W\d_]+)?|\d+", text) if w not in {"a", "an", "the"}
+    ]
