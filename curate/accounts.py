@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import json
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -83,9 +82,7 @@ class Account:
         self.saved = 0
         self.attempts: set[int] = set()
         if lost := ledger.sweep(name):
-            progress.note(
-                "ledger", f"{lost} calls were under way when an earlier run ended; they stay charged at their upper bound"
-            )
+            progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Return one reply for each request, in their order; what cannot be bought within the caps comes back as ``capped``.
@@ -109,8 +106,8 @@ class Account:
         """Return what the ledger writes down about a request."""
         shaped = self.teacher.shape(request)
         endpoint, model = self.teacher.endpoint, self.teacher.model
-        told = json.dumps(shaped, ensure_ascii=False)
-        return Order(calls.key(endpoint, model, shaped), endpoint, model, request.purpose, request.domain, request.sample, told)
+        told = calls.canonical(shaped)
+        return Order(calls.key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
 
     def charge(self, request: Request) -> Charge:
         """Return the upper bound of what one sending of a request can cost, and who pays it."""
@@ -240,9 +237,7 @@ class _Asking:
         if answer.outcome == "unsent" and not self.halted:
             raise TeacherError(f"{where} cannot be reached: {reply.error}; check the address and that the server is up")
         if self.in_vain >= _GIVE_UP:
-            raise TeacherError(
-                f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; run the command again later"
-            )
+            raise TeacherError(f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; try again later")
         return reply
 
     async def _reserve(self, order: Order, charge: Charge) -> Grant | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Request",
     "Teacher",
     "Usage",
+    "canonical",
     "endpoint_name",
     "key",
     "read",
@@ -185,10 +186,14 @@ class Teacher(Protocol):
         price: of its tokens, or None where nobody knows it.
     """
 
-    endpoint: str
-    model: str
-    concurrency: int
-    price: Price | None
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def price(self) -> Price | None: ...
 
     def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
         """Send each request once and yield (its position, the answer) in any order. Retries are the account's."""
@@ -214,9 +219,20 @@ def shape(request: Request) -> dict[str, Any]:
     }
 
 
-def key(endpoint: str, model: str, shaped: Mapping[str, Any]) -> str:
-    """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the answer."""
-    text = json.dumps([endpoint, model, shaped], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+def canonical(shaped: Mapping[str, Any]) -> str:
+    """Return what shapes an answer as JSON that is the same for the same content."""
+    return json.dumps(shaped, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def key(endpoint: str, model: str, shaped: str) -> str:
+    """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the answer.
+
+    Args:
+        endpoint: name of the server, without secrets.
+        model: its name there.
+        shaped: from `canonical`.
+    """
+    text = "\0".join((endpoint, model, shaped))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -58,7 +58,7 @@ class Fake:
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
         """Yield an answer to each request, after the delay."""
         for position, request in enumerate(requests):
-            key = calls.key(self.endpoint, self.model, self.shape(request))
+            key = calls.canonical(self.shape(request))
             times = self._times.get(key, 0)
             self._times[key] = times + 1
             self.sent.append(request)

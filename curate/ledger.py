@@ -202,11 +202,11 @@ class Ledger:
             call = row[0] if row else self._new_call(order)
             cause = "retry" if row and db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone() else "new"
             now = self._clock()
+            who, bound = (charge.name, charge.verb, charge.stage, cause, owner), (charge.tokens, charge.nano_usd)
             attempt = db.execute(
                 "INSERT INTO attempts (call, name, verb, stage, cause, owner, lease, status, calls, tokens, nano_usd, "
                 "reserved_tokens, reserved_nano_usd, started) VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', 1, ?, ?, ?, ?, ?)",
-                (call, charge.name, charge.verb, charge.stage, cause, owner, now + LEASE)
-                + (charge.tokens, charge.nano_usd, charge.tokens, charge.nano_usd, now),
+                (call, *who, now + LEASE, *bound, *bound, now),
             ).lastrowid
             self._charge(charge.name, 1, charge.tokens, charge.nano_usd or 0)
             return Grant("granted", attempt=int(attempt or 0), call_id=call)
@@ -320,10 +320,11 @@ class Ledger:
         if caps.calls is not None and calls + 1 > caps.calls:
             return f"--max-calls {caps.calls} is reached: {calls} calls are charged to {charge.name!r}"
         if caps.tokens is not None and tokens + charge.tokens > caps.tokens:
-            return f"--max-tokens {caps.tokens} would be passed: {tokens} tokens are charged to {charge.name!r}, the next call may take {charge.tokens}"
+            spent, more = f"{tokens} tokens are charged to {charge.name!r}", f"the next call may take {charge.tokens}"
+            return f"--max-tokens {caps.tokens} would be passed: {spent}, {more}"
         if caps.usd is not None and nano_usd + (charge.nano_usd or 0) > round(caps.usd * NANO):
-            spent, bound = nano_usd / NANO, (charge.nano_usd or 0) / NANO
-            return f"--max-usd {caps.usd:g} would be passed: ${spent:.6f} is charged to {charge.name!r}, the next call may cost ${bound:.6f}"
+            spent, more = f"${nano_usd / NANO:.6f} is charged to {charge.name!r}", f"${(charge.nano_usd or 0) / NANO:.6f}"
+            return f"--max-usd {caps.usd:g} would be passed: {spent}, the next call may cost {more}"
         return ""
 
     def _new_call(self, order: Order) -> int:

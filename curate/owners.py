@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["is_alive", "this_process"]
@@ -12,7 +13,7 @@ __all__ = ["is_alive", "this_process"]
 
 def this_process() -> str:
     """Return the name of this process: machine, number and start, as JSON."""
-    return json.dumps([socket.gethostname(), os.getpid(), _started(os.getpid())])
+    return _name(os.getpid())
 
 
 def is_alive(owner: str, lease: float, now: float) -> bool:
@@ -29,6 +30,11 @@ def is_alive(owner: str, lease: float, now: float) -> bool:
     if host != socket.gethostname() or os.name != "posix":
         return True
     return _exists(pid) and _started(pid) == started
+
+
+@lru_cache
+def _name(pid: int) -> str:
+    return json.dumps([socket.gethostname(), pid, _started(pid)])
 
 
 def _exists(pid: int) -> bool:

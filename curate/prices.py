@@ -115,7 +115,5 @@ def _price(file: str, name: str, entry: Any) -> Price:
     known = {"input", "output", "cached"}
     wrong = not isinstance(entry, dict) or not {"input", "output"} <= set(entry) <= known
     if wrong or not all(isinstance(value, int | float) and value >= 0 for value in entry.values()):
-        raise InputError(
-            f"{file!r}, [{name!r}]: needs input and output (cached if you like) in USD per million tokens, got {entry!r}"
-        )
+        raise InputError(f"{file!r}, [{name!r}]: needs input and output (and cached) in USD per million tokens, got {entry!r}")
     return Price(**entry)
