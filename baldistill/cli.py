@@ -36,8 +36,8 @@ def run(
     from curate import progress
 
     checked = plans.load(plan)
-    for setting in checked.settings():
-        progress.note("plan", f"[{setting.verb}] {setting.key} = {setting.value!r} ({setting.origin})")
+    for line in checked.describe():
+        progress.note("plan", line)
     return stages.run(checked, root=root)
 
 
@@ -46,7 +46,7 @@ def train(
     name: Name,
     *,
     student: Student = STUDENT,
-    output: Annotated[str | None, Option(metavar="FOLDER", help="Of the adapter; else one under manifests/runs/adapters.")] = None,
+    output: Annotated[str | None, Option(metavar="FOLDER", help="Of the adapter; else under manifests/runs/adapters.")] = None,
     epochs: Annotated[int, Option(help="Passes over the rows.")] = 3,
     learning_rate: Annotated[float, Option(help="Peak.")] = 2e-4,
     rank: Annotated[int, Option(help="LoRA's r.")] = 16,

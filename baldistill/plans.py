@@ -113,6 +113,15 @@ class Plan:
                     found.append(Setting(verb, key, parameter.default, "default"))
         return found
 
+    def describe(self) -> list[str]:
+        """Return a line per verb with every effective value: those of the plan, then the verb's defaults."""
+        lines = []
+        for verb in self.tables:
+            mine = [setting for setting in self.settings() if setting.verb == verb]
+            values = {o: ", ".join(f"{s.key}={s.value!r}" for s in mine if s.origin == o) for o in ("plan", "default")}
+            lines.append(f"[{verb}] from the plan: {values['plan'] or 'nothing'}; by default: {values['default'] or 'nothing'}")
+        return lines
+
 
 def load(path: str | Path) -> Plan:
     """Read and check a plan file.

@@ -52,7 +52,7 @@ class _Group(TyperGroup):
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, found in self.commands.items():
             heading = getattr(found, "rich_help_panel", None)
-            line = (name.ljust(max(map(len, self.commands))), found.get_short_help_str(formatter.width))
+            line = (name.ljust(max(map(len, self.commands))), found.get_short_help_str(300))
             sections.setdefault(heading if isinstance(heading, str) else "Commands", []).append(line)
         _write_sections(formatter, sections)
 
@@ -67,17 +67,30 @@ def _write_sections(formatter: Any, sections: dict[str, list[tuple[str, str]]]) 
 def make_app(name: str, about: str) -> typer.Typer:
     """Return an empty application whose ``--version`` and help are as in every other one of ours."""
     app = typer.Typer(
-        **{"name": name, "help": about, "cls": _Group, "add_completion": False, "no_args_is_help": True},
-        **{"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": {"max_content_width": 110}},
+        name=name,
+        help=about,
+        cls=_Group,
+        context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
     )
-
-    @app.callback()
-    def options(
-        version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version)] = False,
-    ) -> None: ...
-
-    options.__doc__ = about
+    app.callback(help=about)(_options)
     return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from curate import __version__, console
+
+        console.say(__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None: ...
 
 
 def verb(
@@ -151,11 +164,3 @@ def _run(work: Callable[[], Any], *, as_json: bool) -> None:
     except KeyboardInterrupt as e:
         console.error("interrupted; manifests are as their last commit left them, and every reply that was bought is kept")
         raise typer.Exit(INTERRUPTED) from e
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from curate import __version__, console
-
-        console.say(__version__)
-        raise typer.Exit
