@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ENCODER", "Embedded", "Encoder", "Fake", "SentenceEncoder", "embed", "load_encoder", "vectors"]
+__all__ = ["DEFAULT_ENCODER", "Embedded", "Encoder", "Fake", "SentenceEncoder", "embed", "fill", "load_encoder", "vectors"]
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -167,7 +167,7 @@ def embed(manifest: Manifest, *, encoder: str | Encoder = DEFAULT_ENCODER, preci
     chosen = load_encoder(encoder, precision=precision) if isinstance(encoder, str) else encoder
     contents = manifest.rows("content")["content"]
     texts = manifest.contents(contents, columns=["prompt"])["prompt"].fill_null("").unique(maintain_order=True)
-    new = _fill(_Cache(chosen, manifest.root), texts.to_list())
+    new = fill(texts.to_list(), encoder=chosen, root=manifest.root)
     return Embedded(manifest, contents.len(), new, texts.len() - new, chosen.dim, chosen.name)
 
 
