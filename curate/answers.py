@@ -31,8 +31,11 @@ _MARKER = re.compile(
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _SENTENCE_END = re.compile(r"[.!?](?=[\"'”’)]*(?:\s|$))|\n")
 _MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$\n]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_UNWRAP = re.compile(r"\\?\$|\\[()\[\]]")
 _ASIDE = re.compile(
-    r"\s+\(?(?:or|which|that is|i\.e\.|approximately|approx\.?|where|since|because|when|rounded)\b.*$", re.DOTALL | re.IGNORECASE
+    r",?\s+\(?(?:or\s+(?:simply|about|approx\w*|equivalently|roughly)|which|that\s+is|i\.e\.|approximately|where|since|because|when"
+    r"|rounded)\b.*$",
+    re.DOTALL | re.IGNORECASE,
 )
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 _OPTION = re.compile(
@@ -46,6 +49,7 @@ _CUE = re.compile(
 _LETTER_CUE = re.compile(r"\b(?:answer|option|choice|correct|choose|select)", re.IGNORECASE)
 _QUOTES = "\"'“”‘’«»<>*`_"
 _JOIN = re.compile(r"[\s\"'“”‘’*`]*(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]*(?:and|or)?[\s\"'“”‘’*`]*")
+_JOINED = re.compile(r"(?:,|/|;|&|\bor|\band)\s*$")
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
 
@@ -218,10 +222,11 @@ def _number(text: str, stated: str | None) -> str | None:
     if stated is None:
         sentences = [s for s in _SENTENCE_END.split(text) if s.strip()]
         return _last_number(sentences[-1]) if sentences else None
-    spans = [next(g for g in match.groups() if g) for match in _MATH_SPAN.finditer(_line(stated))]
-    if len(spans) == 1:
-        return _side(spans[0])
-    sentence = _side(_ASIDE.sub("", _first_sentence(stated.replace("\\$", ""))))
+    line = re.sub(r"\\text\s*\{\s*(or|and)\s*\}", r" \1 ", _line(stated))
+    spans = list(_MATH_SPAN.finditer(line))
+    if len(spans) == 1 and not re.search(r"[\d\[({=]", line[: spans[0].start()]):
+        return _side(next(group for group in spans[0].groups() if group))
+    sentence = _side(_ASIDE.sub("", _first_sentence(_UNWRAP.sub("", line))))
     if not sentence:
         return None
     if mathematics.is_mathematical(sentence) or not _NUMBER.search(sentence):
@@ -238,6 +243,8 @@ def _line(text: str) -> str:
 def _side(expression: str) -> str:
     """Return what a chain such as ``3 + 4 = 7`` comes to; an equation in a variable stays whole."""
     parts = expression.split("=")
+    if re.search(r",|;|\b(?:and|or)\b", expression):
+        return expression.strip()
     return (
         parts[-1].strip() if len(parts) > 2 or (len(parts) == 2 and not re.search(r"[A-Za-z]", parts[0])) else expression.strip()
     )
@@ -278,7 +285,7 @@ def _letter_of(stated: str, prompt: str) -> str | None:
     brackets = list(_LETTER_IN_BRACKETS.finditer(stated))
     if brackets:
         first, *rest = ((m.group(1) or m.group(2)).upper() for m in brackets)
-        both = rest and rest[0] != first and _JOIN.fullmatch(stated[brackets[0].end() : brackets[1].start()])
+        both = any(letter != first for letter in rest) and _JOINED.search(stated[brackets[0].end() : brackets[1].start()])
         return None if both else first
     if alone := _LETTER_ALONE.match(stated):
         return alone.group(1).upper()
@@ -336,10 +343,9 @@ def _one_of(sentence: str, found: list[re.Match[str]], names: Mapping[str, str])
 
 def _concluded(text: str, pattern: re.Pattern[str], names: Mapping[str, str]) -> str | None:
     """Return the class name that a text without "the answer is" comes to: quoted ones first, last sentences first."""
+    sentences = [sentence for sentence in re.split(r"[.!?](?=[\"'”’)]*(?:\s|$|[A-Z][a-z]))|\n", text) if _CUE.search(sentence)]
     for quoted in (True, False):
-        for sentence in reversed(_SENTENCE_END.split(text)):
-            if not _CUE.search(sentence):
-                continue
+        for sentence in reversed(sentences):
             found = _outside_lists(sentence, [m for m in pattern.finditer(sentence) if not quoted or _is_quoted(sentence, m)])
             distinct = list(dict.fromkeys(names[_key(match.group())] for match in found))
             if len(distinct) == 1:
