@@ -171,6 +171,23 @@ def embed(manifest: Manifest, *, encoder: str | Encoder = DEFAULT_ENCODER, preci
     return Embedded(manifest, contents.len(), new, texts.len() - new, chosen.dim, chosen.name)
 
 
+def fill(texts: Sequence[str], *, encoder: Encoder, root: str | Path | None = None) -> int:
+    """Encode the texts that the cache lacks and keep their vectors; return how many distinct texts were encoded.
+
+    A run that is stopped keeps what it has encoded, and goes on from there.
+
+    Args:
+        texts: any number of texts; equal ones are encoded once.
+        encoder: whose cache is filled.
+        root: the folder that holds ``cache/``.
+
+    Raises:
+        ModelError: the encoder gave a vector that is not finite.
+        ManifestError: the cache cannot be written.
+    """
+    return _fill(_Cache(encoder, find_root(root)), list(dict.fromkeys(texts)))
+
+
 def vectors(
     texts: Sequence[str], *, encoder: str | Encoder = DEFAULT_ENCODER, root: str | Path | None = None
 ) -> NDArray[np.float32]:
