@@ -80,12 +80,12 @@ _TABLE: dict[str, dict[str, Price]] = {
 }
 
 
-def find(model: str, endpoint: str, *, root: str | Path | None = None) -> Price | None:
+def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> Price | None:
     """Return the price of a model at an endpoint, or None where nobody knows it.
 
     Args:
         model: as the endpoint names it; a date at its end is not needed.
-        endpoint: address of the server, or ``"local"``.
+        endpoint: address of the server, or ``"local"``; the model's own provider where it is left out.
         root: folder whose ``prices.toml`` comes before the table; the working directory unless given.
 
     Raises:
@@ -93,7 +93,7 @@ def find(model: str, endpoint: str, *, root: str | Path | None = None) -> Price 
     """
     host = urlsplit(endpoint).hostname or endpoint
     own = _own(Path(root or ".") / PRICE_FILE)
-    table = _TABLE.get(host, {})
+    table = _TABLE.get(host, {}) if endpoint else {model: price for models in _TABLE.values() for model, price in models.items()}
     for name in (model, _DATED.sub("", model)):
         for found in (own.get(f"{host}/{name}"), own.get(name), table.get(name)):
             if found is not None:

@@ -28,7 +28,7 @@ import polars as pl
 from curate import identity
 from curate.calls import Answer, Request, Usage
 from curate.errors import InputError
-from curate.prices import FREE
+from curate.prices import FREE, Price
 
 __all__ = ["Recorded"]
 
@@ -63,7 +63,8 @@ class Recorded:
         records = _records(file, _read(file))
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         self.endpoint, self.model = f"recorded:{file.name}:{digest}", f"recorded:{file.name}"
-        self.concurrency, self.price = concurrency, FREE
+        self.concurrency = concurrency
+        self.price: Price | None = FREE
         real, new = records.filter(kind="real"), records.filter(kind="synthetic")
         self._answers: dict[int, list[dict[str, Any]]] = {}
         for key, record in zip(identity.prompt_keys(real["prompt"]), real.iter_rows(named=True), strict=True):
