@@ -32,7 +32,7 @@ def definitions(module: str) -> set[str]:
 
 
 def _files(decorator: ast.expr) -> bool:
-    """Whether a decorator names a place, such as ``@exporters.register("jsonl")`` or ``@verb(app, "curate.profiling:profile")``."""
+    """Whether a decorator names a place, such as ``@exporters.register("jsonl")`` or ``@verb(app, "…")``."""
     return isinstance(decorator, ast.Call) and bool(decorator.args)
 
 
