@@ -13,99 +13,37 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from curate.calls import Usage
 from curate.errors import LedgerError
+from curate.manifest import Manifest, find_root
 from curate.migrations import MIGRATIONS
+from curate.orders import Bought, Caps, Charge, Grant, Order, Spend, Stored
 from curate.owners import is_alive
 from curate.prices import NANO
 
-__all__ = ["Caps", "Charge", "Grant", "Ledger", "Order", "Spend", "Stored", "ledger_path"]
+__all__ = [
+    "Bought",
+    "Caps",
+    "Charge",
+    "Figures",
+    "Grant",
+    "Ledger",
+    "Order",
+    "Spend",
+    "Stored",
+    "Summary",
+    "ledger_path",
+    "look_up",
+    "summary",
+]
 
 LEASE = 60.0  # seconds; an owner renews it while it works
 _WAIT = 60.0  # seconds to wait for another process's write
 _CHUNK = 500  # keys in one query
-
-
-@dataclass(frozen=True)
-class Caps:
-    """Hard caps over everything ever charged to a manifest's name; None for no cap. `usd` in dollars."""
-
-    calls: int | None = None
-    tokens: int | None = None
-    usd: float | None = None
-
-
-@dataclass(frozen=True)
-class Order:
-    """One call to be bought: its key, and what is written down about it."""
-
-    key: str
-    endpoint: str
-    model: str
-    purpose: str
-    domain: str
-    sample: int
-    request: str
-
-
-@dataclass(frozen=True)
-class Charge:
-    """Who pays for an attempt, and at most how much.
-
-    Attributes:
-        name: of the manifest.
-        verb: that asks.
-        stage: from 0, or -1 for none.
-        tokens: upper bound of prompt and completion.
-        nano_usd: upper bound in billionths of a dollar, or None where the model has no price.
-    """
-
-    name: str
-    verb: str
-    stage: int
-    tokens: int
-    nano_usd: int | None
-
-
-@dataclass(frozen=True)
-class Grant:
-    """What `Ledger.reserve` says.
-
-    Attributes:
-        status: ``granted`` (send it), ``answered`` (somebody bought it meanwhile), ``busy`` (another owner has it under
-            way) or ``capped``.
-        attempt: its number where granted.
-        call_id: of the call where granted.
-        cap: which cap would be passed, in words.
-    """
-
-    status: Literal["granted", "answered", "busy", "capped"]
-    attempt: int = 0
-    call_id: int = 0
-    cap: str = ""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
-
-    call_id: int
-    attempt: int
-    raw: str
-    billed: bool
-
-
-@dataclass(frozen=True)
-class Spend:
-    """What was charged to a name: calls sent, tokens, dollars."""
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float = 0.0
 
 
 class Ledger:
@@ -328,9 +266,14 @@ class Ledger:
         return ""
 
     def _new_call(self, order: Order) -> int:
-        values = (order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
-        sql = "INSERT INTO calls (key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        return int(self._db.execute(sql, values).lastrowid or 0)
+        """Write down a call; its number comes from its key, so that two ledgers with the same answers tell the same story."""
+        call = int(order.key[:13], 16)  # 52 bits: whole in JSON everywhere
+        while self._db.execute("SELECT 1 FROM calls WHERE id = ?", (call,)).fetchone():
+            call += 1
+        values = (call, order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
+        sql = "INSERT INTO calls (id, key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        self._db.execute(sql, values)
+        return call
 
     def _recharge(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> None:
         """Replace what an attempt is charged; an attempt without a price stays without."""
@@ -352,3 +295,103 @@ class Ledger:
 def ledger_path(root: str) -> Path:
     """Return the place of a root's ledger; beside a root that is a URL it is in the working directory."""
     return (Path() if "://" in root else Path(root)) / "manifests" / "ledger.sqlite"
+
+
+_COUNTED = """COUNT(DISTINCT a.call), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
+    COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
+    COUNT(*) FILTER (WHERE a.status = 'sent'), COALESCE(SUM(a.tokens), 0), SUM(a.nano_usd) / 1e9,
+    COALESCE(SUM(a.prompt_tokens), 0), COALESCE(SUM(a.cached_tokens), 0), COALESCE(SUM(a.completion_tokens), 0),
+    COALESCE(SUM(a.reasoning_tokens), 0)"""
+_SIDES = {
+    "stage": "a.stage",
+    "domain": "c.domain",
+    "model": "c.model",
+    "verb": "a.verb",
+    "purpose": "c.purpose",
+    "cause": "a.cause",
+}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
+
+    Attributes:
+        calls: different things asked.
+        attempts: sendings of them.
+        answered, failed, lost, under_way: attempts by their fate; lost ones stay charged at their upper bound.
+        tokens: charged.
+        usd: dollars charged, or None where no model had a price.
+        prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
+    """
+
+    calls: int = 0
+    attempts: int = 0
+    answered: int = 0
+    failed: int = 0
+    lost: int = 0
+    under_way: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Summary(Figures):
+    """Everything charged to one manifest's name.
+
+    Attributes:
+        saved: dollars that answers at hand would have cost again, or None where no model had a price.
+        saved_calls, saved_tokens: the same in calls and tokens.
+        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry").
+    """
+
+    saved: float | None = None
+    saved_calls: int = 0
+    saved_tokens: int = 0
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises."""
+        return asdict(self)
+
+
+def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summary:
+    """Return what was charged to a manifest's name; nothing where no teacher was ever asked.
+
+    Args:
+        manifest: a handle, or a name.
+        root: folder that holds ``manifests/``, for a name.
+    """
+    name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
+    if not ledger_path(place).exists():
+        return Summary()
+    ledger = Ledger(ledger_path(place))
+    sql = f"SELECT {{}}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1 ORDER BY 1"
+    by = {
+        side: {str(row[0]): Figures(*row[1:]) for row in ledger.query(sql.format(column), (name,))}
+        for side, column in _SIDES.items()
+    }
+    total = [Figures(*row[1:]) for row in ledger.query(sql.format("0"), (name,))] or [Figures()]
+    hits = "SELECT SUM(h.n * a.nano_usd) / 1e9, SUM(h.n), SUM(h.n * a.tokens) FROM hits h JOIN calls c ON c.id = h.call "
+    usd, calls, tokens = ledger.query(hits + "JOIN attempts a ON a.id = c.answer WHERE h.name = ?", (name,))[0]
+    ledger.close()
+    return Summary(**asdict(total[0]), saved=usd, saved_calls=calls or 0, saved_tokens=tokens or 0, by=by)
+
+
+def look_up(call_ids: Iterable[int], *, root: str | Path | None = None) -> dict[int, Bought]:
+    """Return what the ledger knows of calls; those that it does not know are left out."""
+    path = ledger_path(find_root(root))
+    if not path.exists():
+        return {}
+    ledger = Ledger(path)
+    sql = (
+        "SELECT c.id, c.endpoint, c.model, c.purpose, c.domain, c.sample, a.tokens, a.nano_usd / 1e9 FROM calls c "
+        "JOIN attempts a ON a.id = c.answer WHERE c.id = ?"
+    )
+    rows = [row for call in dict.fromkeys(call_ids) for row in ledger.query(sql, (call,))]
+    ledger.close()
+    return {row[0]: Bought(*row) for row in rows}

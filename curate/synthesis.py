@@ -115,7 +115,7 @@ def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: s
     ordered = sorted(rows, key=lambda row: str(row["id"]))
     rng.shuffle(ordered)
     seen: dict[Any, int] = {}
-    ranked = []
+    ranked: list[tuple[bool, int, int]] = []
     for row in ordered:  # the second row of a cluster comes after the first of every other
         other = label is not None and row["answer"] != label
         turn = seen.get((other, row["cluster"]), 0)

@@ -1,0 +1,111 @@
+"""Owns what is said to the ledger and what it says back: orders, charges, caps, grants. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Bought", "Caps", "Charge", "Grant", "Order", "Spend", "Stored"]
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Hard caps over everything ever charged to a manifest's name; None for no cap. `usd` in dollars."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    usd: float | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One call to be bought: its key, and what is written down about it."""
+
+    key: str
+    endpoint: str
+    model: str
+    purpose: str
+    domain: str
+    sample: int
+    request: str
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Who pays for an attempt, and at most how much.
+
+    Attributes:
+        name: of the manifest.
+        verb: that asks.
+        stage: from 0, or -1 for none.
+        tokens: upper bound of prompt and completion.
+        nano_usd: upper bound in billionths of a dollar, or None where the model has no price.
+    """
+
+    name: str
+    verb: str
+    stage: int
+    tokens: int
+    nano_usd: int | None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What `Ledger.reserve` says.
+
+    Attributes:
+        status: ``granted`` (send it), ``answered`` (somebody bought it meanwhile), ``busy`` (another owner has it under
+            way) or ``capped``.
+        attempt: its number where granted.
+        call_id: of the call where granted.
+        cap: which cap would be passed, in words.
+    """
+
+    status: Literal["granted", "answered", "busy", "capped"]
+    attempt: int = 0
+    call_id: int = 0
+    cap: str = ""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
+
+    call_id: int
+    attempt: int
+    raw: str
+    billed: bool
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What was charged to a name: calls sent, tokens, dollars."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Bought:
+    """One answered call, as its story is told.
+
+    Attributes:
+        call_id: of the ledger.
+        endpoint: name of the server.
+        model: that answered.
+        purpose: ``"rationale"`` or ``"synthesis"``.
+        domain: that it was for.
+        sample: number of the answer, from 0.
+        tokens: billed.
+        usd: dollars, or None where the model has no price.
+    """
+
+    call_id: int
+    endpoint: str
+    model: str
+    purpose: str
+    domain: str
+    sample: int
+    tokens: int
+    usd: float | None
