@@ -225,7 +225,7 @@ def _number(text: str, stated: str | None) -> str | None:
     line = re.sub(r"\\text\s*\{\s*(or|and)\s*\}", r" \1 ", _line(stated))
     spans = list(_MATH_SPAN.finditer(line))
     if len(spans) == 1 and not re.search(r"[\d\[({=]", line[: spans[0].start()]):
-        return _side(next(group for group in spans[0].groups() if group))
+        return _side(next(str(group) for group in spans[0].groups() if group))
     sentence = _side(_ASIDE.sub("", _first_sentence(_UNWRAP.sub("", line))))
     if not sentence:
         return None

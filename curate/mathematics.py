@@ -100,11 +100,11 @@ def is_mathematical(text: str) -> bool:
 @lru_cache(maxsize=65536)
 def tidy(text: str) -> str:
     """Return an answer without what carries no value: delimiters, spacing, currency, degrees, final full stop."""
-    text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").strip().strip("*`").strip()
+    text = unicodedata.normalize("NFKC", text).replace("−", "-").replace("–", "-").strip(" *`\"'“”\n\t")
     text = text.rstrip(".").strip() if not re.search(r"\d\.$", text) else text.removesuffix(".")
     while match := _WRAPPED.match(text):
         text = next(group for group in match.groups() if group is not None).strip()
-    text = text.replace("\\$", "").replace("\\%", "%").replace("$", "").replace("€", "").replace("£", "")
+    text = re.sub(r"\\[()\[\]$]", "", text).replace("\\%", "%").replace("$", "").replace("€", "").replace("£", "")
     text = _TEXT.sub(lambda match: f" {match.group(1).strip()} ", _DEGREES.sub("", _SPACING.sub(" ", text)))
     text = re.sub(r"\\[dtc]frac\b", r"\\frac", text).replace("\\cdot ", "*").replace("\\times", "*")
     return re.sub(r"\s+", " ", _ungrouped(text)).strip().rstrip(".")

@@ -1,0 +1,195 @@
+"""Owns the built-in auditors: ``(batch, context) -> iterable of Finding``. Decides nothing; `curate.auditing` does.
+
+``malformed``        no prompt, answer or rationale; a refusal; a reply that was cut off or repeats the question; an answer
+                     that the question does not offer or that is no class name
+``answer_mismatch``  the rationale's final answer is another one than the row's, or cannot be read
+``leakage``          the question is one of the validation or test rows
+``near_duplicate``   a synthetic question is one of the real rows, of the accepted ones, or of the earlier ones of the batch
+
+Two questions are the same when their normalised texts are (`prompt_key`), or when the cosine of their vectors reaches the
+threshold (0.95) *and* they hold the same numbers in the same order: "What is 3 + 4?" and "What is 5 + 9?" are neighbours
+for an encoder, and two examples for a student. Vectors are asked for only where the numbers agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from curate import answers, identity, neighbors
+from curate.findings import Context, Finding, with_numbers
+
+__all__ = ["UNREADABLE", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
+
+UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
+_SIMILAR = 0.95  # cosine, where the context names no threshold
+
+_REFUSAL = re.compile(
+    r"^\W*(?:i(?:['’]m|\s+am)\s+(?:sorry|unable|not\s+able)|i\s+apologi[sz]e|i\s+(?:can(?:not|['’]t|\s+not)|won['’]t|must\s+decline)"
+    r"|(?:i['’]m\s+)?sorry\b|as\s+an\s+(?:ai|artificial|language\s+model)|unfortunately,?\s+i\s+can)"
+    r"|\bas\s+an\s+ai\s+(?:language\s+)?model\b",
+    re.IGNORECASE,
+)
+_FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
+
+
+def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
+    """Find rows that are not examples at all.
+
+    A null rationale means that none was asked for; an empty one, that one was asked for and nothing came.
+    """
+    for row in batch.iter_rows(named=True):
+        message = _malformation(row, context)
+        if message:
+            yield Finding("malformed", row["id"], 1.0, None, message)
+
+
+def _malformation(row: Mapping[str, Any], context: Context) -> str | None:
+    prompt, answer, rationale = ((row[column] or "").strip() for column in ("prompt", "answer", "rationale"))
+    if not prompt or not answer:
+        return "the prompt is empty" if not prompt else "the answer is empty"
+    if row["rationale"] is not None and not rationale:
+        return "the rationale is empty"
+    if row["finish_reason"] == "length":
+        return "the reply was cut off by its token limit"
+    for column, text in (("rationale", rationale), ("answer", answer), ("prompt", prompt)):
+        if row["source"] == "real" and column != "rationale":
+            continue  # what people wrote may well begin with "I'm sorry"
+        if _REFUSAL.search(text):
+            return f"the {column} is a refusal: {_short(text)!r}"
+    if _echoes(rationale, prompt) or (row["source"] != "real" and _echoes(answer, prompt)):
+        return "the reply repeats the question"
+    return _not_offered(row, context, answer)
+
+
+def _echoes(text: str, prompt: str) -> bool:
+    said, asked = _fold(text), _fold(prompt)
+    if len(said.split()) < _FEW_WORDS:
+        return False
+    return said in asked or (asked in said and len(said.replace(asked, "").split()) < _FEW_WORDS and "answer" not in said)
+
+
+def _fold(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str | None:
+    kind, domain = context.kind(row["domain"]), row["domain"]
+    if kind == "choice":
+        offered = answers.choices(row["prompt"])
+        if not offered:
+            return "the prompt offers no lettered choices"
+        if not any(answers.equal(answer, letter, "choice") for letter in offered):
+            return f"the answer {_short(answer)!r} is none of the choices {', '.join(offered)}"
+    labels = context.labels_of(domain) if kind == "label" else ()
+    if labels and not any(answers.equal(answer, label, "label") for label in labels):
+        return f"the answer {_short(answer)!r} is none of the {len(labels)} class names of {domain!r}"
+    return None
+
+
+def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
+    """Find rationales that end in another answer than the row's (score 1), or in none that can be read (`UNREADABLE`).
+
+    Free text scores by what it shares with the row's answer (1 − F1 of the words), and only where the rationale states an
+    answer: text need not end in "The answer is".
+    """
+    for row in batch.iter_rows(named=True):
+        if not (row["rationale"] or "").strip():
+            continue
+        kind, gold = context.kind(row["domain"]), (row["answer"] or "").strip()
+        labels = context.labels_of(row["domain"])
+        found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
+        if found is None:
+            if kind != "text":
+                yield Finding("answer_mismatch", row["id"], UNREADABLE, None, "no final answer can be read in the rationale")
+        elif not answers.equal(found, gold, kind):
+            score = 1.0 - answers.f1(found, gold) if kind == "text" else 1.0
+            message = f"the rationale ends in {_short(found)!r}, the answer is {_short(gold)!r}"
+            yield Finding("answer_mismatch", row["id"], score, None, message)
+
+
+def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
+    """Find questions, real or synthetic, that are among the validation or test rows."""
+    if batch.is_empty() or context.heldout.is_empty():
+        return []
+    rows, heldout = _keyed(batch), with_numbers(context.heldout)
+    findings = []
+    for row, other, score in _matches(rows, heldout, context, context.thresholds.get("leakage", _SIMILAR)):
+        how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
+        message = f"the prompt {how} that of {heldout['split'][other]} row {heldout['id'][other][:8]}"
+        findings.append(Finding("leakage", rows["id"][row], score, heldout["id"][other], message))
+    return findings
+
+
+def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
+    """Find synthetic questions that are there already.
+
+    The batch is read in its order: the first of two alike is kept, and what is found does not count against later ones.
+    """
+    rows = _keyed(batch.filter(pl.col("source") == "synthetic"))
+    if rows.is_empty():
+        return []
+    columns = ["id", "prompt", "prompt_key", "numbers"]
+    known = [with_numbers(frame).select(columns) for frame in (context.real, context.accepted)]
+    corpus = pl.concat([*known, rows.select(columns)]).with_columns(pl.col("prompt_key").cast(pl.Int64))
+    n_known, n_real = corpus.height - rows.height, context.real.height
+    threshold = context.thresholds.get("near_duplicate", _SIMILAR)
+    findings: dict[int, Finding] = {}
+    for row, other, score in _matches(rows, corpus, context, threshold, best=False):
+        if row in findings or (other >= n_known and (other - n_known >= row or other - n_known in findings)):
+            continue
+        what = "real row" if other < n_real else "synthetic row"
+        how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
+        message = f"the prompt {how} that of {what} {corpus['id'][other][:8]}"
+        findings[row] = Finding("near_duplicate", rows["id"][row], score, corpus["id"][other], message)
+    return list(findings.values())
+
+
+def _keyed(batch: pl.DataFrame) -> pl.DataFrame:
+    prompts = batch["prompt"].fill_null("")
+    return with_numbers(batch.with_columns(prompt_key=identity.prompt_keys(prompts)))
+
+
+def _matches(
+    rows: pl.DataFrame, corpus: pl.DataFrame, context: Context, threshold: float, *, best: bool = True
+) -> list[tuple[int, int, float]]:
+    """Return (position in rows, position in corpus, score) of the same questions, by row, then the most alike first.
+
+    Args:
+        rows, corpus: columns ``id, prompt, prompt_key, numbers``; a row is not compared with its own id.
+        best: only the first match of each row.
+    """
+    left = rows.select("id", "prompt", "prompt_key", "numbers").with_row_index("row")
+    right = corpus.select("id", "prompt", "prompt_key", "numbers").with_row_index("other")
+    equal = left.join(right, on="prompt_key", suffix="_other").filter(pl.col("id") != pl.col("id_other"))
+    equal = equal.select("row", "other", score=pl.lit(1.0))
+    left = left.filter(pl.col("prompt").fill_null("").str.strip_chars() != "")
+    near = _neighbors(left.join(right, on="numbers", how="semi"), right.join(left, on="numbers", how="semi"), context, threshold)
+    found = pl.concat([equal, near]).group_by("row", "other").agg(pl.col("score").max())
+    found = found.sort("row", "score", "other", descending=[False, True, False])
+    found = found.unique("row", keep="first", maintain_order=True) if best else found
+    return [(int(row), int(other), float(score)) for row, other, score in found.iter_rows()]
+
+
+def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, threshold: float) -> pl.DataFrame:
+    """Return row, other and cosine (0 to 1) of the pairs with equal numbers whose cosine reaches the threshold."""
+    schema = {"row": pl.UInt32, "other": pl.UInt32, "score": pl.Float64}
+    if left.is_empty() or right.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
+        return pl.DataFrame(schema=schema)
+    texts = pl.concat([left["prompt"], right["prompt"]]).fill_null("").to_list()
+    vectors = context.vectors(texts)  # (n, d) float32
+    query, position, similarity = neighbors.pairs_within(vectors[left.height :], vectors[: left.height], threshold)
+    pairs = pl.concat(
+        [left[query].select("row", "id", "numbers"), right[position].select("other", id_other="id", numbers_other="numbers")],
+        how="horizontal",
+    ).with_columns(score=pl.Series(similarity, dtype=pl.Float64).clip(0.0, 0.9999))  # 1 is kept for equal texts
+    same = (pl.col("numbers") == pl.col("numbers_other")) & (pl.col("id") != pl.col("id_other"))
+    return pairs.filter(same).select("row", "other", "score").cast(schema)  # type: ignore[arg-type]
+
+
+def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
