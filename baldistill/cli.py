@@ -14,6 +14,7 @@ from curate.commands import Json, Name, Root, command, make_app, verb
 __all__ = ["app", "main"]
 
 STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+NO_METRICS: list[str] = []
 RUN, STEPS = "The whole method", "Its steps, alone"
 
 Seed = Annotated[int, Option(help="Of every random choice.")]
@@ -62,6 +63,46 @@ def train(
     root: Root = None,
 ) -> None:
     """Fine-tune a student by LoRA on the selected train rows."""
+
+
+@verb(app, "baldistill.scoring:score", STEPS)
+def score(
+    name: Name,
+    *,
+    student: Student = STUDENT,
+    adapter: Adapter = None,
+    kind: Annotated[str, Option(help="ifd_ppl or ifd_loss.")] = "ifd_ppl",
+    over: Annotated[str, Option(help="The completion: rationale, answer or generation.")] = "rationale",
+    limit: Annotated[int | None, Option(help="Rows in all, even over domains.")] = None,
+    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="Only these; give it several times.")] = None,
+    max_tokens: Annotated[int, Option(help="Of prompt and completion together.")] = 1024,
+    batch_size: Annotated[int, Option(help="Rows read side by side.")] = 8,
+    seed: Seed = 0,
+    dtype: Dtype = "auto",
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Score the candidates by how hard they are for a student."""
+
+
+@verb(app, "baldistill.evaluation:evaluate", STEPS)
+def evaluate(
+    name: Name,
+    *,
+    student: Student = STUDENT,
+    adapter: Adapter = None,
+    split: Annotated[str, Option(help="test, validation or train.")] = "test",
+    limit: Annotated[int | None, Option(help="Rows in all, even over domains.")] = None,
+    seed: Seed = 0,
+    max_new_tokens: Annotated[int, Option(help="Of one answer.")] = 96,
+    batch_size: Annotated[int, Option(help="Prompts answered side by side.")] = 16,
+    budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
+    dtype: Dtype = "auto",
+    metrics: Annotated[list[str], Option("--metric", help="Further figures: class_f1 or token_f1.")] = NO_METRICS,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Let a student answer held-out rows, and count what is right."""
 
 
 def main() -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 from curate.commands import Json, Name, Root, make_app, verb
 
 __all__ = ["app", "main"]
 
-AUDITORS = ["answer_mismatch", "near_duplicate", "leakage", "malformed"]
+AUDITORS = ["malformed", "answer_mismatch", "leakage", "near_duplicate"]
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
@@ -22,6 +22,7 @@ PLAN, TEACHER, CAPS = "What is chosen", "The teacher", "Hard caps, over everythi
 
 Seed = Annotated[int, Option(help="Of every random choice.")]
 Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id or package:NAME.")]
+Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16 or auto.")]
 Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
 Teacher = Annotated[
     str | None, Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", rich_help_panel=TEACHER)
@@ -34,6 +35,30 @@ MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies toget
 MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]
 
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
+
+
+@verb(app, "curate.ingestion:ingest", MAKE, on_manifest=False)
+def ingest(
+    sources: Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")],
+    *,
+    to: Annotated[str, Option(metavar="NAME", help="The manifest; made where there is none.", show_default=False)],
+    prompt: Annotated[str | None, Option(metavar="COL", help="The question; else prompt, or the last turn of messages.")] = None,
+    answer: Annotated[str | None, Option(metavar="COL", help="The final answer; else answer.")] = None,
+    rationale: Annotated[str | None, Option(metavar="COL", help="The reasoning; else rationale where there is one.")] = None,
+    domain: Annotated[str | None, Option(metavar="COL", help="The domain, or auto for domains from clusters later.")] = None,
+    split: Annotated[str | None, Option(metavar="NAME_OR_COL", help="The split: a column, or one for all rows.")] = None,
+    source: Annotated[str, Option(help="real, or synthetic for rows that a model wrote.")] = "real",
+    holdout: Annotated[float, Option(metavar="F", help="Share of new train prompts that become validation.")] = 0.0,
+    seed: Seed = 0,
+    licence: Annotated[str | None, Option(metavar="L", help="Of the sources, recorded as given.")] = None,
+    domain_from: Annotated[str | None, Option(help="filename where each file is one domain.")] = None,
+    domain_rule: Annotated[str | None, Option(help="Of domains in lists: first or explode.")] = None,
+    on_error: Annotated[str, Option(help="At a bad record: fail, or skip and list it.")] = "fail",
+    prune: Annotated[bool, Option("--prune", help="Retire the rows that a changed file no longer has.")] = False,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Bring JSONL, CSV, TSV, Parquet or datasets into a manifest."""
 
 
 @verb(app, "curate.profiling:profile", LOOK)
@@ -51,6 +76,28 @@ def profile(
     root: Root = None,
 ) -> None:
     """Show the long tail: a bar per domain, and its figures."""
+
+
+@verb(app, "curate.embedding:embed", MAKE)
+def embed(
+    name: Name, *, encoder: Encoder = ENCODER, precision: Precision = "fp32", json: Json = False, root: Root = None
+) -> None:
+    """Compute the vectors of all prompts into the cache; commits nothing."""
+
+
+@verb(app, "curate.clustering:cluster", MAKE)
+def cluster(
+    name: Name,
+    *,
+    encoder: Encoder = ENCODER,
+    precision: Precision = "fp32",
+    n_clusters: Annotated[int | None, Option(help="Per domain; else the root of half its rows.")] = None,
+    domains: Annotated[int | None, Option(help="Domains to make of rows without one.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Group each domain's train rows, and make domains where there are none."""
 
 
 @verb(app, "curate.balancing:balance", BALANCE)
@@ -93,6 +140,18 @@ def balance(
     root: Root = None,
 ) -> None:
     """Select, annotate and complete every domain's rows within a budget."""
+
+
+@verb(app, "curate.exporting:export", KEEP)
+def export(
+    name: Name,
+    *,
+    to: Annotated[str, Option(metavar="FORMAT", help="parquet, jsonl, chat or datasets.")] = "parquet",
+    destination: Annotated[str | None, Option(metavar="FOLDER", help="Else exports/NAME-vVERSION-FORMAT.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Write the selected rows, and the held-out splits, as files that trainers read."""
 
 
 def main() -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
@@ -16,7 +16,7 @@ from typing import Any
 from curate import grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["LAYOUTS", "render"]
+__all__ = ["LAYOUTS", "quota_grid", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
@@ -67,18 +67,19 @@ def _profile(result: Any) -> Iterable[Any]:
     by_cluster = result.by == "cluster"
     noun = "clusters" if by_cluster else "domains"
     rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
-    yield from grids.facts(
-        f"{result.manifest}: {rows}",
-        [
-            ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
-            ("Gini", f"{number(result.gini)}   normalised entropy {number(result.entropy)}   effective {noun} {number(result.effective_domains)}"),
-            ("characters", _lengths(result.chars)),
-            ("tokens", _token_words(result)),
-            ("empty", f"{count(result.empty)}   duplicate prompts {count(result.duplicates)}   in another split too {count(result.overlap)}"),
-            ("splits", _short(result.splits)),
-            ("selected in", _stages(result.stages) or None),
-        ],
-    )
+    figures = [
+        ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
+        ("Gini", f"{number(result.gini)} (0 is balanced)"),
+        ("entropy", f"{number(result.entropy)} of its maximum, as of {number(result.effective_domains)} equal {noun}"),
+        ("characters", _lengths(result.chars)),
+        ("tokens", _token_words(result)),
+        ("rows that are empty", count(result.empty)),
+        ("that repeat a prompt", count(result.duplicates)),
+        ("in another split too", count(result.overlap)),
+        ("splits", _short(result.splits)),
+        ("selected in", _stages(result.stages) or None),
+    ]
+    yield from grids.facts(f"{result.manifest}: {rows}", figures)
     yield ""
     yield _profile_bars(result, by_cluster)
 
@@ -104,17 +105,34 @@ def _stages(stages: Iterable[Any]) -> str:
 
 def _profile_bars(result: Any, by_cluster: bool) -> Any:
     largest = max(part.rows for part in result.domains)
-    columns = ["domain", *(["cluster"] if by_cluster else []), "", "rows", "share", "cumulative", "", "selected", "synthetic", "chars p50"]
+    columns = [
+        "domain",
+        *(["cluster"] if by_cluster else []),
+        "",
+        "rows",
+        "share",
+        "cumulative",
+        "",
+        "selected",
+        "synthetic",
+        "chars p50",
+    ]
     columns += ["tokens p50", "p95", "max"] if result.tokens is not None else []
     lines = []
     for part in result.domains:
         style = _HEAD if part.head else _TAIL
         cells = [part.domain or "(none)", *([ABSENT if part.cluster is None else part.cluster] if by_cluster else [])]
         cells += ["head" if part.head else "tail", count(part.rows), share(part.share), share(part.cumulative)]
-        cells += [grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest), count(part.selected), count(part.synthetic)]
+        cells += [
+            grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest),
+            count(part.selected),
+            count(part.synthetic),
+        ]
         cells.append(ABSENT if part.chars is None else count(part.chars.p50))
         if result.tokens is not None:
-            cells += [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
+            cells += (
+                [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
+            )
         lines.append(cells)
     offset = int(by_cluster)
     return grid(columns, lines, left=(0, 1 + offset, 5 + offset))
@@ -127,7 +145,7 @@ def _balanced(result: Any) -> Iterable[Any]:
     dry = all(stage.version is None for stage in result.stages)
     stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
     yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
-    yield _quota_grid(result.stages, dry)
+    yield quota_grid(result.stages, dry=dry)
     yield ""
     yield _stage_grid(result.stages, dry)
     for stage in result.stages:
@@ -136,36 +154,51 @@ def _balanced(result: Any) -> Iterable[Any]:
         yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
 
 
-def _quota_grid(stages: Iterable[Any], dry: bool) -> Any:
+def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     """Return what each domain was to get and got, over the stages."""
-    wanted, planned, achieved, synthetic = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    rejected: dict[str, Counter[str]] = {}
-    for stage in stages:
-        wanted.update(stage.quotas.wanted)
-        planned.update(stage.quotas.planned)
-        achieved.update(stage.achieved)
-        synthetic.update(stage.synthetic)
-        for domain, by in stage.rejected.items():
-            rejected.setdefault(domain, Counter()).update(by)
-    domains = sorted(wanted, key=lambda d: (-wanted[d], d))
-    largest = max([*planned.values(), 1])
-    columns = ["domain", "wanted", "planned", "short by" if dry else "achieved", "" if dry else "real", "" if dry else "synthetic"]
+    sums = _sums(stages)
+    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
     if dry:
-        rows = [[d, count(wanted[d]), count(planned[d]), _deficit(wanted[d] - planned[d])] for d in domains]
-        total = ["all", count(wanted.total()), count(planned.total()), ""]
-        return grid(columns[:4], rows, total=total)
-    rows = [
-        [d, *map(count, (wanted[d], planned[d], achieved[d], achieved[d] - synthetic[d], synthetic[d]))]
-        + [grids.bar([(achieved[d] - synthetic[d], _HEAD), (synthetic[d], _SYNTHETIC)], largest, width=20), _rejections(rejected.get(d))]
-        for d in domains
-    ]
-    sums = (wanted.total(), planned.total(), achieved.total(), achieved.total() - synthetic.total(), synthetic.total())
-    every: Counter[str] = sum(rejected.values(), Counter())
-    return grid([*columns, "", "rejected"], rows, left=(0, 6, 7), total=["all", *map(count, sums), "", _rejections(every)])
+        rows: list[list[Any]] = [
+            [d, count(sums.wanted[d]), count(sums.planned[d]), count(max(0, sums.wanted[d] - sums.planned[d]))] for d in domains
+        ]
+        total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
+        return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
+    largest = max([*sums.achieved.values(), 1])
+    rows = []
+    for d in domains:
+        cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
+        blocks = grids.bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
+        rows.append([d, *cells, blocks, _rejections(sums.rejected.get(d))])
+    totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
+    every: Counter[str] = sum(sums.rejected.values(), Counter())
+    columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
+    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", _rejections(every)])
 
 
-def _deficit(missing: int) -> str:
-    return count(missing) if missing > 0 else ""
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """What the stages come to per domain."""
+
+    wanted: Counter[str]
+    planned: Counter[str]
+    achieved: Counter[str]
+    real: Counter[str]
+    synthetic: Counter[str]
+    rejected: dict[str, Counter[str]]
+
+
+def _sums(stages: Iterable[Any]) -> _Sums:
+    sums = _Sums(Counter(), Counter(), Counter(), Counter(), Counter(), {})
+    for stage in stages:
+        sums.wanted.update(stage.quotas.wanted)
+        sums.planned.update(stage.quotas.planned)
+        sums.achieved.update(stage.achieved)
+        sums.synthetic.update(stage.synthetic)
+        sums.real.update({d: n - stage.synthetic.get(d, 0) for d, n in stage.achieved.items()})
+        for domain, by in stage.rejected.items():
+            sums.rejected.setdefault(domain, Counter()).update(by)
+    return sums
 
 
 def _rejections(by: Mapping[str, int] | None) -> str:
@@ -183,7 +216,14 @@ def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
         return grid(columns, rows)
     columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
     rows = [
-        [s.stage, s.version, *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)), _price(s), count(s.saved), _state(s)]
+        [
+            s.stage,
+            s.version,
+            *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)),
+            _price(s),
+            count(s.saved),
+            _state(s),
+        ]
         for s in stages
     ]
     return grid(columns, rows, left=(0, 8))
@@ -206,7 +246,7 @@ def _stage_remarks(stage: Any) -> Iterable[str]:
         given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(stage.moved.items()))
         yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
     if not stage.complete:
-        yield f"stage {stage.stage}: a cap or failed calls stopped the work; what was bought is kept, and the same command goes on"
+        yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
 
 
 LAYOUTS: dict[str, Layout] = {
