@@ -138,11 +138,14 @@ class Manifest:
         scan = self.scan()
         return (scan.select(columns) if columns else scan).collect()
 
+    def scan_contents(self) -> pl.LazyFrame:
+        """Return everything that was ever written to this manifest, with the columns of `CONTENT_SCHEMA`."""
+        place = f"{self.place}/examples"
+        return _scan(place, None, CONTENT_SCHEMA) if _exists(place) else pl.LazyFrame(schema=CONTENT_SCHEMA)
+
     def contents(self, keys: pl.Series | Iterable[str] | None = None, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """Return content rows (columns of `CONTENT_SCHEMA`), all of them or those with the given `content` keys."""
-        if not _exists(f"{self.place}/examples"):
-            return pl.DataFrame(schema=CONTENT_SCHEMA)
-        scan = _scan(f"{self.place}/examples", None, CONTENT_SCHEMA)
+        scan = self.scan_contents()
         if keys is not None:
             wanted = pl.LazyFrame({"content": pl.Series(keys, dtype=pl.String)}).unique()
             scan = scan.join(wanted, on="content", how="semi")
@@ -336,7 +339,8 @@ def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     if unknown:
         raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
     return frame.select(
-        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)) for name, dtype in schema.items()
+        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
+        for name, dtype in schema.items()
     )
 
 

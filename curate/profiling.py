@@ -1,0 +1,265 @@
+"""Owns `Profile`: what the tail of one version looks like, in figures. Draws nothing; changes no decision.
+
+The passes over the rows are in `curate.tallies`. Nothing here reads a prompt; with ``tokens=True`` the rows that have no
+count of tokens yet are counted first, and that is a commit (`curate.counting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from curate import counting, policies, tallies
+from curate.errors import InputError, UnknownNameError
+from curate.manifest import Manifest
+
+__all__ = ["GROUPS", "STATUSES", "Lengths", "Part", "Profile", "StageRows", "profile"]
+
+# What the rows can be grouped by, and the columns that make up a group.
+GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
+STATUSES = ("candidate", "selected", "rejected")
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Quantiles of a length over rows, interpolated linearly between neighbours.
+
+    Attributes:
+        p50: the median.
+        p95: 95 of 100 rows are not longer.
+        max: the longest.
+    """
+
+    p50: float
+    p95: float
+    max: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One bar of the tail: a domain, or a cluster of a domain.
+
+    Attributes:
+        domain: its name; empty where the rows have none.
+        cluster: its number where the profile is by cluster; None there for rows that are in no cluster.
+        rows: in the profile.
+        share: of all rows in the profile, 0 to 1.
+        cumulative: share of this and every larger part, 0 to 1.
+        head: whether its real rows reach B/M (N/M without a budget).
+        real: rows that were ingested as real.
+        synthetic: rows that a teacher wrote.
+        selected: rows of the snapshot.
+        rejected: rows left out of `rows`, unless the profile is of rejected rows.
+        chars: lengths of prompt, rationale and answer together, in characters.
+        tokens: the same in tokens; None where they were not counted.
+    """
+
+    domain: str
+    cluster: int | None
+    rows: int
+    share: float
+    cumulative: float
+    head: bool
+    real: int
+    synthetic: int
+    selected: int
+    rejected: int
+    chars: Lengths | None
+    tokens: Lengths | None
+
+
+@dataclass(frozen=True)
+class StageRows:
+    """What one stage selected: `real` and `synthetic` rows."""
+
+    stage: int
+    rows: int
+    real: int
+    synthetic: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The tail of one version of a manifest.
+
+    Attributes:
+        manifest: that was profiled; the next version where tokens had to be counted.
+        by: ``"domain"`` or ``"cluster"``.
+        split: whose rows these are; ``"all"`` for every split.
+        status: whose rows these are; None for all but the rejected.
+        budget: that heads were told by, or None.
+        rows: in the profile.
+        splits: rows of that status in each split.
+        domains: the parts, largest first; ties by name.
+        imbalance_ratio: largest part over smallest.
+        gini: of the parts' rows, 0 (balanced) to 1.
+        entropy: of the parts' shares over its maximum log M, 0 to 1 (balanced).
+        effective_domains: exp of the entropy in nats, the Hill number of order 1: as many equal parts have that entropy.
+        duplicates: rows whose prompt an earlier row has.
+        empty: rows whose prompt or answer is missing or blank.
+        overlap: rows whose prompt is in another split as well.
+        stages: what each stage selected.
+        chars: lengths in characters.
+        tokens: lengths in tokens, or None where they were not counted.
+        uncounted: rows that have no count of tokens.
+        max_tokens: the student's limit.
+        too_long: rows above it, or None where tokens were not counted.
+    """
+
+    manifest: Manifest
+    by: str
+    split: str
+    status: str | None
+    budget: int | None
+    rows: int
+    splits: dict[str, int]
+    domains: tuple[Part, ...]
+    imbalance_ratio: float
+    gini: float
+    entropy: float
+    effective_domains: float
+    duplicates: int
+    empty: int
+    overlap: int
+    stages: tuple[StageRows, ...]
+    chars: Lengths | None
+    tokens: Lengths | None
+    uncounted: int
+    max_tokens: int
+    too_long: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON-able data with stable keys, unrounded; the manifest is named as ``math@7``."""
+        fields = {name: value for name, value in vars(self).items() if name not in {"manifest", "domains", "stages"}}
+        for part_of in ("chars", "tokens"):
+            fields[part_of] = asdict(fields[part_of]) if fields[part_of] else None
+        parts = [asdict(part) for part in self.domains]
+        if self.by == "domain":
+            for part in parts:
+                del part["cluster"]
+        return {"manifest": str(self.manifest), **fields, "domains": parts, "stages": [asdict(stage) for stage in self.stages]}
+
+
+def profile(
+    manifest: Manifest,
+    *,
+    by: str = "domain",
+    split: str | None = None,
+    status: str | None = None,
+    tokens: bool = False,
+    student: str = counting.DEFAULT_STUDENT,
+    max_tokens: int = 1024,
+    budget: int | None = None,
+) -> Profile:
+    """Say what the tail of a manifest looks like.
+
+    Args:
+        manifest: the version to look at.
+        by: ``"domain"``, or ``"cluster"`` for the clusters of every domain.
+        split: train, validation, test or all; unless given, train rows, and all rows where there are no train rows.
+        status: candidate, selected or rejected; unless given, all rows but the rejected.
+        tokens: count the tokens of rows that have no count yet, and commit the counts.
+        student: the model whose tokenizer counts.
+        max_tokens: the student's limit in tokens.
+        budget: accepted rows over all stages (B), by which heads are told from tails.
+
+    Raises:
+        UnknownNameError: no such grouping, split or status.
+        InputError: no row is left to look at.
+    """
+    _check_names(by, split, status)
+    if tokens:
+        manifest = counting.count_tokens(manifest, student=student)
+    rows = manifest.scan()
+    wanted = (pl.col("status") == status) if status else (pl.col("status") != "rejected")
+    kept = rows.filter(wanted)
+    splits = tallies.count_splits(kept)
+    split = split or ("all" if splits and "train" not in splits else "train")
+    in_split = pl.lit(True) if split == "all" else pl.col("split") == split
+    chosen = rows.filter(wanted & in_split)
+    parts = tallies.count_parts(rows, GROUPS[by], in_split, wanted)
+    counts = parts.filter(pl.col("rows") > 0)["rows"].to_list()
+    if not counts:
+        raise InputError(_nothing(manifest, split, status))
+    prompts = tallies.count_prompts(kept, split)
+    return Profile(
+        manifest=manifest,
+        by=by,
+        split=split,
+        status=status,
+        budget=budget,
+        rows=sum(counts),
+        splits=splits,
+        **tallies.measures(counts),
+        duplicates=prompts.duplicates,
+        empty=tallies.empty_rows(manifest, chosen),
+        overlap=prompts.overlap,
+        stages=tuple(StageRows(**row) for row in tallies.stage_rows(chosen).to_dicts()),
+        **_lengths_and_parts(chosen, parts, by, budget, max_tokens),
+    )
+
+
+def _check_names(by: str, split: str | None, status: str | None) -> None:
+    if by not in GROUPS:
+        raise UnknownNameError("grouping", by, GROUPS)
+    if split is not None and split not in (*tallies.SPLITS, "all"):
+        raise UnknownNameError("split", split, (*tallies.SPLITS, "all"))
+    if status is not None and status not in STATUSES:
+        raise UnknownNameError("status", status, STATUSES)
+
+
+def _nothing(manifest: Manifest, split: str, status: str | None) -> str:
+    kind = f"{status} row" if status else "row"
+    place = "any split" if split == "all" else f"split {split!r}"
+    hint = f"select some with: curate balance {manifest.name} --budget N" if status == "selected" else "try --split all"
+    return f"{manifest} has no {kind} in {place}; {hint}"
+
+
+def _lengths_and_parts(rows: pl.LazyFrame, parts: pl.DataFrame, by: str, budget: int | None, max_tokens: int) -> dict[str, Any]:
+    keys = GROUPS[by]
+    chars = tallies.histogram(rows, keys, "n_chars")
+    tokens = tallies.histogram(rows, keys, "n_tokens") if parts["counted"].sum() else chars.clear()
+    return {
+        "domains": _parts(parts, by, budget, _lengths(chars, keys), _lengths(tokens, keys)),
+        "chars": _lengths(chars).get(()),
+        "tokens": _lengths(tokens).get(()),
+        "uncounted": int(parts["rows"].sum()) - int(parts["counted"].sum()),
+        "max_tokens": max_tokens,
+        "too_long": int(tokens.filter(pl.col("value") > max_tokens)["n"].sum()) if tokens.height else None,
+    }
+
+
+def _lengths(counts: pl.DataFrame, keys: Sequence[str] = ()) -> dict[tuple[Any, ...], Lengths]:
+    """Return the quantiles of every part of a histogram by its keys; of all rows under the empty key."""
+    found = tallies.quantiles(counts, keys).to_dicts() if counts.height else []
+    return {tuple(row[key] for key in keys): Lengths(row["p50"], row["p95"], row["max"]) for row in found}
+
+
+def _parts(
+    parts: pl.DataFrame,
+    by: str,
+    budget: int | None,
+    chars: dict[tuple[Any, ...], Lengths],
+    tokens: dict[tuple[Any, ...], Lengths],
+) -> tuple[Part, ...]:
+    """Make the bars, largest first."""
+    heads = _heads(parts, budget)
+    present = parts.filter(pl.col("rows") > 0).sort("rows", *GROUPS[by], descending=[True, *(False for _ in GROUPS[by])])
+    total = int(present["rows"].sum())
+    bars = []
+    for row, upto in zip(present.to_dicts(), present["rows"].cum_sum(), strict=True):
+        key = tuple(row[name] for name in GROUPS[by])
+        counts: dict[str, int] = {name: row[name] for name in ("rows", "real", "synthetic", "selected", "rejected")}
+        place: dict[str, Any] = {"domain": row["domain"] or "", "cluster": row.get("cluster"), "head": row["domain"] in heads}
+        shares: dict[str, float] = {"share": row["rows"] / total, "cumulative": upto / total}
+        bars.append(Part(**place, **counts, **shares, chars=chars.get(key), tokens=tokens.get(key)))
+    return tuple(bars)
+
+
+def _heads(parts: pl.DataFrame, budget: int | None) -> frozenset[str]:
+    """Return the domains that are heads by their real train rows as ingested, whatever became of them since."""
+    counts = parts.group_by("domain").agg(pl.col("train", "train_real").sum()).filter(pl.col("train") > 0)
+    return policies.heads(dict(zip(counts["domain"], counts["train_real"], strict=True)), budget)
