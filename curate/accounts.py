@@ -183,6 +183,7 @@ class _Asking:
             finally:
                 renewing.cancel()
                 await self.writer.flush()
+                await self.account.teacher.close()
         for end in ends:
             if isinstance(end, BaseException):
                 raise end

@@ -19,6 +19,7 @@ from curate.prices import Price
 
 __all__ = [
     "Answer",
+    "Outcome",
     "Reading",
     "Reply",
     "Request",
@@ -205,6 +206,10 @@ class Teacher(Protocol):
 
     def shape(self, request: Request) -> Mapping[str, Any]:
         """Return everything in a request that shapes its answer; it goes into the ledger's key. See `shape`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; called on the event loop of `submit` when an account has finished asking."""
         ...
 
 

@@ -75,6 +75,9 @@ class Fake:
         """Return what shapes its answers: all that shapes a real teacher's, and the question and domain."""
         return {**calls.shape(request), "prompt": request.prompt, "domain": request.domain, "label": request.label}
 
+    async def close(self) -> None:
+        """Do nothing; there are no connections."""
+
     def _usual(self, request: Request) -> Answer:
         if request.purpose == "synthesis":
             if self._new_examples is not None and request.sample >= self._new_examples:

@@ -87,6 +87,9 @@ class Recorded:
         asked = {"domain": request.domain} if request.purpose == "synthesis" else {"prompt": _key(request.prompt)}
         return {"purpose": request.purpose, "sample": request.sample, **asked}
 
+    async def close(self) -> None:
+        """Do nothing; there are no connections."""
+
     def _answer(self, request: Request) -> Answer:
         new = request.purpose == "synthesis"
         known = self._pools.get(request.domain, []) if new else self._answers.get(_key(request.prompt), [])

@@ -1,23 +1,45 @@
-"""Owns the names of teachers and how a name becomes one. Asks nothing: an `Account` does.
+"""Owns the names of teachers, and the client for OpenAI-compatible servers; the only importer of openai.
 
-A teacher is named by a URL (any OpenAI-compatible server), ``openai``, ``recorded:FILE``, ``fake``, a registered name, or is
-an object with the methods of `Teacher`.
+A teacher is named by a URL (OpenAI, vLLM, llama.cpp, Ollama, gateways …), ``openai``, ``recorded:FILE``, ``fake``, a
+registered name, or is an object with the methods of `Teacher`. Nothing here asks one: an `Account` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from time import time
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from curate import calls, prices, progress
 from curate.accounts import Account, Spent
-from curate.calls import Answer, Reply, Request, Teacher, Usage
+from curate.calls import Answer, Outcome, Reply, Request, Teacher, Usage
 from curate.errors import InputError
 from curate.fakes import Fake
 from curate.recordings import Recorded
 from curate.registry import Registry
 
-__all__ = ["Account", "Answer", "Fake", "Recorded", "Reply", "Request", "Spent", "Teacher", "Usage", "load", "teachers"]
+__all__ = ["Account", "Answer", "Fake", "Live", "Recorded", "Reply", "Request", "Spent", "Teacher", "Usage", "load", "teachers"]
+
+OPENAI_URL = "https://api.openai.com/v1"
+TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte
+
+_UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # httpx's names; the request never left
+_DENIED = {401, 402, 403, 404, 405}
+_UNKNOWN_FATE = {502, 504, 524}  # a gateway gave up; what stands behind it may have answered, and billed
+_REFUSED = {408, 409, 425, 429}
+
+# A parameter that some servers refuse, and words in their complaint that mean it.
+_OPTIONAL = {
+    "response_format": ("response_format", "json_schema", "json schema", "guided", "grammar"),
+    "max_tokens": ("max_tokens",),
+    "temperature": ("temperature",),
+    "seed": ("seed",),
+}
 
 Factory = Callable[..., Teacher]
 
@@ -64,3 +86,175 @@ def _recorded(place: str, **_: Any) -> Teacher:
     if not place:
         raise InputError("teacher 'recorded' needs a file: --teacher recorded:FILE")
     return Recorded(place)
+
+
+@teachers.register("openai")
+def _openai(place: str, **options: Any) -> Teacher:
+    return _url(OPENAI_URL, **options)
+
+
+@teachers.register("url")
+def _url(place: str, *, model: str | None, api_key_env: str | None, concurrency: int, root: str | Path | None) -> Teacher:
+    try:
+        endpoint = calls.endpoint_name(place)
+    except ValueError as e:
+        raise InputError(f"teacher: the address is not a URL: {e}") from e
+    if not model:
+        raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
+    at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
+    wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
+    key = os.environ.get(wanted, "") if wanted else ""
+    if wanted and not key:
+        raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
+    return Live(place, model=model, api_key=key, concurrency=concurrency, price=prices.find(model, endpoint, root=root))
+
+
+class Live:
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        url: base address, with ``/v1`` where the server has it; user and password in it are sent to that server alone.
+        model: its name there.
+        api_key: sent to that server alone; empty for none.
+        concurrency: requests under way at once, at most.
+        price: of its tokens, or None.
+        timeout: seconds for one reply.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        api_key: str = "",
+        concurrency: int = 16,
+        price: prices.Price | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.endpoint, self.model = calls.endpoint_name(url), model
+        self.concurrency, self.price = concurrency, price
+        self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
+        self._secrets = [secret for secret in (api_key, unquote(self._url.password or ""), self._url.password) if secret]
+        self._client: Any = None
+        self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
+
+    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+        """Send each request once, one after the other; the account sends many at a time."""
+        for position, request in enumerate(requests):
+            yield position, await self._send(request)
+
+    def capacity(self, domain: str) -> int | None:
+        """Return None: a model writes as much as it is asked for."""
+        return None
+
+    def shape(self, request: Request) -> Mapping[str, Any]:
+        """Return what shapes the answer: messages, sampling parameters, schema, sample."""
+        return calls.shape(request)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    async def _send(self, request: Request) -> Answer:
+        import openai
+
+        body = self._body(request)
+        try:
+            async with asyncio.timeout(self._timeout):
+                create = self._open().chat.completions.with_raw_response.create
+                response = await create(**body)
+            return Answer("answered", raw=response.text)
+        except openai.APIStatusError as e:
+            return self._read_status(e, body)
+        except (TimeoutError, openai.APITimeoutError) as e:
+            unsent = type(e.__cause__).__name__ in _UNSENT
+            return Answer("unsent" if unsent else "lost", error=f"no reply within {self._timeout:g} s")
+        except openai.APIConnectionError as e:
+            cause = e.__cause__ or e
+            outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
+            return Answer(outcome, error=self._line(f"{type(cause).__name__}: {cause}"))
+
+    def _open(self) -> Any:
+        """Return the client of this event loop; `close` ends it."""
+        if self._client is None:
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+            url, local = self._url, self.endpoint == "local"
+            auth = (unquote(url.username), unquote(url.password or "")) if url.username else None
+            self._client = AsyncOpenAI(
+                base_url=url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl(),
+                default_query=dict(parse_qsl(url.query)),
+                api_key=self._key or "none",
+                max_retries=0,  # every sending is reserved by the account
+                http_client=DefaultAsyncHttpxClient(auth=auth, trust_env=not local, timeout=self._timeout),
+            )
+            if self.endpoint != OPENAI_URL:  # which the library reads from the environment for any server
+                self._client.organization = self._client.project = None
+        return self._client
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request, without what this server has refused."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(turn) for turn in request.messages],
+            "temperature": request.temperature,
+            "seed": request.sample,
+            "max_tokens": request.max_tokens,
+        }
+        if request.schema:
+            schema = {"name": request.purpose, "schema": dict(request.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if "max_tokens" in self._refused:
+            body["max_completion_tokens"] = request.max_tokens
+        return {name: value for name, value in body.items() if name not in self._refused}
+
+    def _read_status(self, told: Any, sent: Mapping[str, Any]) -> Answer:
+        """Say what an HTTP error means for the body that was sent."""
+        status, error = int(told.status_code), self._line(f"{told.status_code} {_message(told)}")
+        if status in _DENIED or told.code == "insufficient_quota":
+            return Answer("denied", error=error)
+        if status in _UNKNOWN_FATE:
+            return Answer("lost", error=error, retry_after=_retry_after(told.response.headers))
+        if status in _REFUSED or status >= 500:
+            return Answer("refused", error=error, retry_after=_retry_after(told.response.headers))
+        if self._go_without(error.casefold(), sent):
+            return Answer("refused", error=error, retry_after=0.0)
+        return Answer("failed", error=error)
+
+    def _go_without(self, complaint: str, sent: Mapping[str, Any]) -> bool:
+        """Leave out, from now on, the first optional parameter that a server complains of; say whether there is one."""
+        for name, words in _OPTIONAL.items():
+            if name in sent and any(word in complaint for word in words):
+                if name not in self._refused:
+                    self._refused.add(name)
+                    instead = " (max_completion_tokens instead)" if name == "max_tokens" else ""
+                    progress.note("teacher", f"{self.endpoint!r} does not take {name!r}; going on without it{instead}")
+                return True
+        return False
+
+    def _line(self, text: str) -> str:
+        """Return a message as one line without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return " ".join(text.split())[:300]
+
+
+def _message(told: Any) -> str:
+    body = told.body if isinstance(told.body, dict) else {}
+    inner = body.get("error")
+    found = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner) or told.message
+    return str(found)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a server asks us to wait, or None; as seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        told = headers.get(name, "")
+        if told.replace(".", "", 1).isdigit():
+            return float(told) * unit
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+    except ValueError:
+        return None
