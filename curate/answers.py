@@ -271,7 +271,7 @@ def _letter(text: str, stated: str | None, prompt: str) -> str | None:
         named = {m.upper() for m in re.findall(r"\b(?:option|choice|answer)\s+([A-Z])\b", last)}
         one = found or named
         if len(one) == 1:
-            return one.pop()
+            return str(one.pop())
         return _letter_of(text, prompt) if whole and not one else None
     return _letter_of(_first_line(stated), prompt)
 

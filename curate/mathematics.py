@@ -3,7 +3,8 @@
 Plain numbers, fractions, units, percentages and lists of numbers are compared here, exactly. Everything else goes to
 math-verify in a process of its own, because sympy can compute for hours (``9^{9^9}``), and math-verify's own time limit
 uses signals, which do not exist outside the main thread. The process is started when it is first needed, serves every
-thread, and is killed and started again when one comparison passes `LIMIT_SECONDS`; such a comparison counts as unequal.
+thread, and is killed and started again when one comparison passes `LIMIT_SECONDS` of processor time (so that a busy machine
+gives the same verdicts); such a comparison counts as unequal.
 
 This file is also that process's program, so its own imports are of the standard library alone.
 """
@@ -24,7 +25,8 @@ from functools import lru_cache
 
 __all__ = ["LIMIT_SECONDS", "is_mathematical", "number", "same", "tidy"]
 
-LIMIT_SECONDS = 5.0  # for one comparison
+LIMIT_SECONDS = 2.0  # of processor time, for one comparison
+_WALL_SECONDS = 60.0  # by the clock, where a process cannot limit its own processor time, or sleeps
 _START_SECONDS = 120.0  # for the process to import sympy, on a busy machine
 _MOST_CHARS = 400  # longer answers are compared as text
 _TOLERANCE = Fraction(1, 10**6)  # relative; a written-out decimal such as 0.333333 is the fraction it stands for
@@ -47,7 +49,7 @@ _FUNCTIONS = {"sqrt", "sin", "cos", "tan", "log", "exp", "arcsin", "arccos", "ar
 
 
 def same(found: str, gold: str) -> bool:
-    """Return whether two mathematical answers have the same value; symmetric, and never longer than `LIMIT_SECONDS`.
+    """Return whether two mathematical answers have the same value; symmetric, and never longer than a minute.
 
     Numbers are equal as fractions, to one part in a million; a unit, a currency sign, thousands separators and a degree
     sign say nothing; ``50%`` equals both ``50`` and ``0.5``; lists without brackets have no order, tuples have one.
@@ -162,7 +164,7 @@ class _Checker:
         with self._lock:
             if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
                 self._start()
-            return self._exchange(json.dumps([a, b]), LIMIT_SECONDS) == "1"
+            return self._exchange(json.dumps([a, b]), _WALL_SECONDS) == "1"
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -220,6 +222,8 @@ def _serve() -> None:
     from math_verify import parse, verify
 
     for line in sys.stdin:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, LIMIT_SECONDS)  # SIGPROF ends this process, inside sympy's loops too
         verdict = "ready"
         if line.strip():
             a, b = (parse(f"${text}$", parsing_timeout=None) for text in json.loads(line))
