@@ -1,0 +1,196 @@
+"""Owns the K-stage loop: balance → snapshot → train → score → evaluate, one visible loop that goes on where it stopped.
+
+Each step leaves a mark that is written last: a commit in the manifest, or a JSON file in the run's folder that holds what
+went in. A step whose inputs are the same is not done again. Nothing that steers the next stage reads test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from baldistill import evaluation, scoring, students
+from baldistill.plans import Plan
+from curate import balancing, clustering, exporting, ingestion, progress, sampling
+from curate import manifest as manifests
+from curate.errors import InputError
+from curate.manifest import Manifest
+
+__all__ = ["Run", "Stage", "run"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of a run's record.
+
+    Attributes:
+        index: from 0; -1 is the base student, before any stage.
+        snapshot: ``name@version`` that the student learned from.
+        quotas: wanted and planned places per domain.
+        achieved: rows accepted per domain.
+        spend: calls, tokens and usd charged, and answers saved.
+        adapter: where the trained adapter is, relative to the root.
+        metrics: what `evaluation.evaluate` found.
+    """
+
+    index: int
+    snapshot: str
+    quotas: dict[str, Any]
+    achieved: dict[str, int]
+    spend: dict[str, Any]
+    adapter: str
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run came to.
+
+    Attributes:
+        manifest: the newest version.
+        folder: where the record, adapters and metrics are.
+        stages: the base student, then one line per stage.
+        balanced: the result of each stage's `balance`, in order.
+        exported: paths that were exported.
+    """
+
+    manifest: Manifest
+    folder: Path
+    stages: tuple[Stage, ...]
+    balanced: tuple[balancing.StageResult, ...]
+    exported: tuple[Path, ...]
+
+
+def run(plan: Plan, *, root: str | Path | None = None) -> Run:
+    """Run a plan: prepare the manifest, then K stages, then the export.
+
+    Args:
+        plan: one table per verb, see `baldistill.plans`.
+        root: the folder that holds ``manifests/`` and ``cache/``.
+
+    Raises:
+        CurateError: a step failed; what was done stands, and the same call goes on from there.
+
+    The loop is Algorithm 1 of Zhou et al. 2024 (arXiv 2406.13114): every stage trains a fresh student from the base model on
+    all rows chosen so far.
+    """
+    current = _prepare(plan, root)
+    folder = Path(current.root) / "manifests" / "runs" / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    n_stages = int(plan.parameters("balance").get("stages", 1))
+    base = _evaluate(plan, folder, "base", current, adapter=None)
+    lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
+    for index in range(n_stages):
+        progress.note("run", f"stage {index + 1} of {n_stages}")
+        outcome = balancing.balance(current, **plan.parameters("balance"), stage=index)
+        result = outcome.stages[0]
+        if not result.complete:
+            raise InputError(f"stage {index} stopped before it was full (a cap or failed calls); what was bought is kept, run the plan again")
+        snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
+        adapter = _train(plan, folder, f"stage-{index}", snapshot)
+        metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
+        current = manifests.load(current.name, root=current.root)
+        if index + 1 < n_stages:
+            current = _score(plan, folder, f"stage-{index}", snapshot, current, adapter)
+        balanced.append(result)
+        lines.append(_line(index, snapshot, result, adapter, metrics))
+        _write(folder / "record.json", [asdict(line) for line in lines])
+    exported = exporting.export(current, **plan.parameters("export")).paths if "export" in plan else ()
+    return Run(current, folder, tuple(lines), tuple(balanced), tuple(exported))
+
+
+def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
+    """Ingest, sample and cluster where the plan says so; each is a no-op when it is done."""
+    if "ingest" in plan:
+        current = ingestion.ingest(**plan.parameters("ingest"), to=plan.manifest, root=root).manifest
+    else:
+        current = manifests.load(plan.manifest, root=root)
+    done = {commit.verb for commit in balancing.live_commits(current)}
+    if "sample" in plan and "sample" not in done:
+        current = sampling.sample(current, **plan.parameters("sample")).manifest
+    if "cluster" in plan and not done & {"cluster", "balance"}:
+        current = clustering.cluster(current, **plan.parameters("cluster")).manifest
+    return current
+
+
+def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
+    """Train on a snapshot, or hand back the adapter that was trained on it with the same parameters."""
+    adapter = folder / name / "adapter"
+    table = plan.parameters("train")
+
+    def work() -> dict[str, Any]:
+        trained = students.train(snapshot, **table, output=adapter)
+        return {"steps": trained.steps, "losses": trained.losses, "rows": trained.rows, "seconds": trained.seconds}
+
+    _once(folder / name / "train.json", {"snapshot": _identity(snapshot), "parameters": table}, work)
+    return adapter
+
+
+def _evaluate(plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None) -> dict[str, Any]:
+    """Evaluate a student on held-out rows; the base student is measured once per plan."""
+    table = plan.parameters("evaluate")
+    learned = _identity(snapshot) if adapter is not None else None
+    inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
+
+    def work() -> dict[str, Any]:
+        student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+        return evaluation.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
+
+    return _once(folder / name / "evaluate.json", inputs, work)
+
+
+def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path) -> Manifest:
+    """Score what is left in the pool under the stage's student, unless this version stands on that scoring already."""
+    table = plan.parameters("score")
+    inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
+    path = folder / name / "score.json"
+    done = _read(path)
+    live = {commit.version for commit in balancing.live_commits(current)}
+    if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
+        return current
+    student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+    scored = scoring.score(current, **{"student": student, **table}, adapter=adapter)
+    _write(path, {"inputs": inputs, "result": {"version": scored.manifest.version, "rows": scored.rows}})
+    return scored.manifest
+
+
+def _line(index: int, snapshot: Manifest, result: balancing.StageResult, adapter: Path, metrics: dict[str, Any]) -> Stage:
+    spend = {"calls": result.calls, "tokens": result.tokens, "usd": result.usd, "saved": result.saved}
+    return Stage(index, str(snapshot), asdict(result.quotas), result.achieved, spend, adapter.relative_to(snapshot.root).as_posix(), metrics)
+
+
+def _identity(snapshot: Manifest) -> str:
+    """Name a version together with its time, since a manifest that was made anew counts its versions from 0 again."""
+    return f"{snapshot} of {snapshot.log()[-1].time.isoformat()}"
+
+
+def _once(path: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result in `path` where its inputs are the same; else do the work and write both, last."""
+    done = _read(path)
+    if done is not None and done["inputs"] == _jsonable(inputs):
+        result: dict[str, Any] = done["result"]
+        return result
+    result = work()
+    _write(path, {"inputs": inputs, "result": result})
+    return result
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+    part.replace(path)
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))

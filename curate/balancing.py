@@ -1,0 +1,403 @@
+"""Owns `balance`: for each stage, quotas → selection → annotation and synthesis → audit → refill → one commit.
+
+Says what a stage starts from, whether it is done already, what a change of parameters undoes, and what it would cost;
+the rounds themselves are in `curate.rounds`. A stage that is run again replays its answers from the ledger at no cost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import polars as pl
+
+from curate import auditing, estimating, policies, progress, prompts, rounds, selection, teachers
+from curate.accounts import Account, Spent
+from curate.calls import Teacher
+from curate.embedding import DEFAULT_ENCODER
+from curate.errors import InputError, UnknownNameError
+from curate.ledger import Caps, Ledger, ledger_path
+from curate.manifest import Commit, Manifest
+
+__all__ = ["Balanced", "StageResult", "balance", "domain_counts", "live_commits"]
+
+RATIONALES = ("auto", "teacher", "keep", "none")
+WRONG_RATIONALES = ("drop", "hint", "answer-only")
+FILLS = ("teacher", "repeat", "none")
+_NOT_SHAPING = {"max_calls", "max_tokens", "max_usd", "concurrency", "api_key_env", "dry_run", "stage"}
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage, as planned and as it came out.
+
+    Attributes:
+        stage: from 0.
+        version: of the manifest after it; None in a dry run.
+        budget: accepted rows of this stage.
+        quotas: wanted and planned places per domain.
+        achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
+        rejected: per domain, how often each auditor rejected.
+        moved: places per domain gained or given up because some domains could not fill theirs.
+        unanswered: requests that a recorded teacher had no answer for.
+        complete: False where a cap or failed calls stopped the work; the same command goes on.
+        calls, tokens, usd: charged in this stage; usd is None without a price.
+        saved: answers taken from the ledger without a call.
+        reused: the stage was done before with the same parameters; nothing was changed.
+        estimate: what it would cost; dry runs alone.
+    """
+
+    stage: int
+    version: int | None
+    budget: int
+    quotas: policies.Quotas
+    achieved: dict[str, int]
+    synthetic: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    moved: dict[str, int]
+    unanswered: int = 0
+    complete: bool = True
+    calls: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    saved: int = 0
+    reused: bool = False
+    estimate: estimating.Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What `balance` did.
+
+    Attributes:
+        manifest: the next version.
+        budget: accepted rows over all stages.
+        stages: one result per stage asked for, in order.
+        undone: stages after a changed one that have to be done again.
+    """
+
+    manifest: Manifest
+    budget: int
+    stages: tuple[StageResult, ...]
+    undone: tuple[int, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no stage was stopped by a cap or by failed calls."""
+        return all(stage.complete for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises, summed over the stages."""
+        total: dict[str, Counter[str]] = {key: Counter() for key in ("wanted", "planned", "achieved", "synthetic", "rejected")}
+        for stage in self.stages:
+            total["wanted"].update(stage.quotas.wanted)
+            total["planned"].update(stage.quotas.planned)
+            total["achieved"].update(stage.achieved)
+            total["synthetic"].update(stage.synthetic)
+            total["rejected"].update({domain: sum(by.values()) for domain, by in stage.rejected.items()})
+        usd = [stage.usd for stage in self.stages]
+        return {
+            "version": self.manifest.version,
+            "budget": self.budget,
+            "domains": [
+                {
+                    "domain": domain,
+                    "wanted": total["wanted"][domain],
+                    "planned": total["planned"][domain],
+                    "achieved": total["achieved"][domain],
+                    "real": total["achieved"][domain] - total["synthetic"][domain],
+                    "synthetic": total["synthetic"][domain],
+                    "rejected": total["rejected"][domain],
+                }
+                for domain in sorted(total["wanted"])
+            ],
+            "calls": sum(stage.calls for stage in self.stages),
+            "tokens": sum(stage.tokens for stage in self.stages),
+            "usd": None if None in usd else sum(u for u in usd if u is not None),
+            "complete": self.complete,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def balance(
+    manifest: Manifest,
+    *,
+    budget: int,
+    stages: int = 1,
+    stage: int | None = None,
+    policy: str | Any = "adaptive",
+    schedule: str = "ours",
+    temperature: float = 2.0,
+    selector: str | Any = "representative",
+    teacher: str | Any = None,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    rationales: str = "auto",
+    wrong_rationale: str = "drop",
+    fill: str = "teacher",
+    max_attempts: int = 5,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
+    encoder: str | Any = DEFAULT_ENCODER,
+    rationale_prompt: str | None = None,
+    synthesis_prompt: str | None = None,
+    concurrency: int = 16,
+    dry_run: bool = False,
+    seed: int = 0,
+) -> Balanced:
+    """Select, annotate and complete the train rows of every domain, stage by stage, within a budget.
+
+    Args:
+        manifest: the newest version; clusters, centrality and scores are used where they are there.
+        budget: accepted examples over all stages, B. Stage k gets B(k+1)//K − Bk//K.
+        stages: K.
+        stage: do this stage alone, from 0; without it every stage that is not done.
+        policy: a registered name or a callable, see `curate.policies`.
+        schedule: of the adaptive policy, ``"ours"`` (the last increment is uniform) or ``"paper"``.
+        temperature: T of the temperature policy.
+        selector: a registered name or a callable, see `curate.selection`.
+        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, or a teacher object; None selects real rows alone.
+        model: the teacher's model name.
+        api_key_env: the environment variable that holds its key.
+        rationales: ``"auto"`` keeps what was ingested and asks for what is missing, ``"teacher"`` asks for all, ``"keep"``
+            asks for none, ``"none"`` trains on the answer alone.
+        wrong_rationale: a real row whose rationale ends in another answer is passed over and tried again when its domain
+            runs short (``"drop"``), then with the answer shown (``"hint"``), or taken without a rationale (``"answer-only"``).
+        fill: what completes a short domain: the ``"teacher"``, a ``"repeat"`` of its rows, or ``"none"``.
+        max_attempts: judged replies per missing place before a domain stops.
+        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
+        auditors: names that must find nothing.
+        encoder: for near-duplicates and leakage.
+        rationale_prompt, synthesis_prompt: template files in place of the built-in ones.
+        concurrency: calls in flight at once.
+        dry_run: plan and estimate; spend and change nothing.
+        seed: of every random choice.
+
+    Raises:
+        InputError: a parameter breaks a rule, or the budget is above what exists and nothing can be written.
+        ConflictError: other commands kept committing in between; nothing is lost, answers are in the ledger.
+        TeacherError: the teacher cannot be reached; the manifest is as it was.
+
+    The method is Multi-Stage Balanced Distillation (Zhou et al. 2024, arXiv 2406.13114, section 3) with the differences
+    that docs/method.md lists.
+    """
+    parameters = {name: value for name, value in locals().items() if name != "manifest"}
+    _check(parameters)
+    asked = None
+    if teacher is not None:
+        asked = teachers.load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
+    caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
+    job = _Job(parameters=parameters, teacher=asked, caps=caps)
+    wanted = range(stages) if stage is None else [stage]
+    return _dry_run(manifest, job, wanted) if dry_run else _run(manifest, job, wanted)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call of `balance`: its parameters, checked, with the teacher loaded."""
+
+    parameters: Mapping[str, Any]
+    teacher: Teacher | None
+    caps: Caps
+
+    def __getitem__(self, name: str) -> Any:
+        return self.parameters[name]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the parameters that shape the result, as they are recorded: no cap, no secret, no local path."""
+        shaping = {k: v for k, v in self.parameters.items() if k not in _NOT_SHAPING}
+        for prompt in ("rationale_prompt", "synthesis_prompt"):
+            name = prompt.removesuffix("_prompt")
+            shaping[prompt] = prompts.load(name, self.parameters[prompt]).version
+        shaping["auditors"] = list(self["auditors"])
+        shaping["teacher"] = None if self.teacher is None else self.teacher.endpoint
+        shaping["model"] = None if self.teacher is None else self.teacher.model
+        return {
+            k: v if isinstance(v, str | int | float | list | None) else getattr(v, "__name__", str(v)) for k, v in shaping.items()
+        }
+
+    def terms(self, stage: int) -> rounds.Terms:
+        """Return what a stage is filled by."""
+        names = [f.name for f in fields(rounds.Terms) if f.name != "stage"]
+        return rounds.Terms(stage=stage, **{name: self.parameters[name] for name in names})
+
+    def account(self, manifest: Manifest, stage: int) -> Account | None:
+        """Return the teacher behind the ledger, or None."""
+        if self.teacher is None:
+            return None
+        ledger = Ledger(ledger_path(manifest.root))
+        return Account(self.teacher, ledger, name=manifest.name, caps=self.caps, verb="balance", stage=stage)
+
+
+def live_commits(manifest: Manifest) -> list[Commit]:
+    """Return the commits that this version stands on, newest first; a stage done again leaves out what it undid."""
+    commits = {commit.version: commit for commit in manifest.log()}
+    version, chain = manifest.version, []
+    while version >= 0:
+        chain.append(commits[version])
+        version = int(commits[version].summary.get("base", version - 1))
+    return chain
+
+
+def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Return the real train rows of each domain as ingested, n_d; rows sampled out or retired do not count."""
+    out = (pl.col("status") == "rejected") & pl.col("stage").is_null()
+    counted = rows.filter(pl.col("split") == "train", pl.col("source") == "real", ~out)
+    return dict(counted.group_by("domain").len().sort("domain").iter_rows())
+
+
+def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
+    results, undone = [], set()
+    for stage in wanted:
+        done = {int(c.parameters["stage"]): c for c in live_commits(manifest) if c.verb == "balance"}
+        same = stage in done and {k: v for k, v in done[stage].parameters.items() if k != "stage"} == job.identity()
+        if same and done[stage].summary["complete"]:
+            results.append(_reuse(done[stage]))
+            continue
+        if stage and stage - 1 not in done:
+            raise InputError(
+                f"stage {stage} of {manifest.name!r} comes after stage {stage - 1}, which is not done; leave out --stage to do all"
+            )
+        if stage in done and not same:
+            undone |= {later for later in done if later > stage}
+            progress.note(
+                "balance", f"stage {stage} starts again from {manifest.name}@{done[stage].summary['base']}: other parameters"
+            )
+        base = int(done[stage].summary["base"]) if stage in done else manifest.version
+        manifest, result = _run_stage(manifest, job, stage, base)
+        results.append(result)
+        if not result.complete:
+            break
+    undone -= {result.stage for result in results}
+    if undone:
+        progress.note("balance", f"this undoes stages {sorted(undone)}: run them again")
+    return Balanced(manifest, job["budget"], tuple(results), tuple(sorted(undone)))
+
+
+def _run_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Manifest, StageResult]:
+    """Do one stage from version `base` and commit it on top; replay it once where somebody else committed meanwhile."""
+    start = Manifest(manifest.name, base, manifest.root)
+    rows = _with_comparable_scores(start, start.rows())
+    quotas = _plan(rows, job, stage)
+    account = job.account(manifest, stage)
+    terms = job.terms(stage)
+    context = auditing.context(start, rows, encoder=job["encoder"])
+    filled = rounds.fill(start, rows, quotas, terms=terms, context=context, account=account)
+    spend = account.spend() if account is not None else Spent(0, 0, 0.0, 0)
+    result = StageResult(
+        stage=stage,
+        version=manifest.version + 1,
+        budget=quotas.budget,
+        quotas=quotas,
+        achieved=filled.achieved,
+        synthetic=filled.synthetic,
+        rejected=filled.rejected,
+        moved=filled.moved,
+        unanswered=filled.unanswered,
+        complete=filled.complete,
+        calls=spend.calls,
+        tokens=spend.tokens,
+        usd=spend.usd,
+        saved=spend.saved,
+    )
+    summary = {k: v for k, v in asdict(result).items() if k not in ("stage", "version", "estimate", "reused")} | {"base": base}
+    manifest.append(filled.settled.contents())
+    committed = manifest.commit(
+        filled.settled.rows(), verb="balance", parameters={"stage": stage, **job.identity()}, seed=job["seed"], summary=summary
+    )
+    return committed, result
+
+
+def _reuse(commit: Commit) -> StageResult:
+    """Read a stage's result back from its commit; what it cost was charged then, so it costs nothing now."""
+    kept = {f.name: commit.summary[f.name] for f in fields(StageResult) if f.name in commit.summary}
+    kept["quotas"] = policies.Quotas(**kept["quotas"])
+    kept |= {"calls": 0, "tokens": 0, "usd": 0.0 if kept["usd"] is not None else None}
+    return StageResult(stage=int(commit.parameters["stage"]), version=commit.version, reused=True, **kept)
+
+
+def _plan(rows: pl.DataFrame, job: _Job, stage: int, *, given: Mapping[str, int] | None = None) -> policies.Quotas:
+    """Return the stage's places per domain.
+
+    Args:
+        given: in a dry run, places that earlier stages planned and that no row shows yet.
+    """
+    counts = domain_counts(rows)
+    given = given or {}
+    train = rows.filter(split="train")
+    selected = dict(train.filter(status="selected").group_by("domain").len().iter_rows())
+    candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
+    counts |= {domain: 0 for domain in candidates if domain not in counts}
+    written = train.filter(pl.col("origin").str.starts_with("teacher:"), source="synthetic")
+    used = dict(written.group_by("domain").len().iter_rows())
+    capacity = {d: _capacity(job, d, candidates.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
+    budget = policies.stage_budget(job["budget"], stage, job["stages"])
+    obtainable = sum(c for c in capacity.values() if c is not None)
+    if None not in capacity.values() and obtainable < budget:
+        raise InputError(
+            f"stage {stage} has a budget of {budget} rows, but only {obtainable} can be had; lower --budget, or name a --teacher "
+            "that can write what is missing"
+        )
+    options = {"schedule": job["schedule"]} if job["policy"] == "adaptive" else {}
+    options |= {"temperature": job["temperature"]} if job["policy"] == "temperature" else {}
+    return policies.quotas(
+        job["policy"],
+        counts,
+        budget=budget,
+        stage=stage,
+        n_stages=job["stages"],
+        taken={d: selected.get(d, 0) + given.get(d, 0) for d in counts},
+        capacity=capacity,
+        seed=job["seed"],
+        **options,
+    )
+
+
+def _capacity(job: _Job, domain: str, candidates: int, used: int) -> int | None:
+    """Return how many rows a domain can still give: candidates, and what the teacher can yet write (None: no bound)."""
+    if job["fill"] == "repeat":
+        return None
+    written = job.teacher.capacity(domain) if job.teacher is not None and job["fill"] == "teacher" else 0
+    return None if written is None else max(0, candidates + written - used)
+
+
+def _with_comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
+    """Blank the scores that are not of the newest kind and scorer; others cannot be compared with them."""
+    newest = next((c.summary for c in live_commits(manifest) if c.verb == "score"), None)
+    if newest is None:
+        return rows
+    comparable = (pl.col("score_kind") == newest["score_kind"]) & (pl.col("scored_by") == newest["scored_by"])
+    return rows.with_columns(score=pl.when(comparable).then("score"))
+
+
+def _dry_run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
+    """Plan every stage as if the earlier ones had come out as planned, and estimate their cost; spend and change nothing."""
+    rows = manifest.rows()
+    given: Counter[str] = Counter()
+    results = []
+    for stage in wanted:
+        quotas = _plan(rows, job, stage, given=given)
+        estimate = estimating.estimate(manifest, rows, quotas, given=given, teacher=job.teacher, parameters=job.parameters)
+        given.update(quotas.planned)
+        results.append(StageResult(stage, None, quotas.budget, quotas, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
+    return Balanced(manifest, job["budget"], tuple(results))
+
+
+def _check(parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that break a rule, before anything is read or spent."""
+    for option, known in (("rationales", RATIONALES), ("wrong_rationale", WRONG_RATIONALES), ("fill", FILLS)):
+        if parameters[option] not in known:
+            raise UnknownNameError(f"--{option.replace('_', '-')}", parameters[option], known)
+    if parameters["max_attempts"] < 1:
+        raise InputError(f"--max-attempts must be at least 1, got {parameters['max_attempts']}")
+    policies.stage_budget(parameters["budget"], parameters["stage"] or 0, parameters["stages"])
+    policies.policies.get(parameters["policy"])
+    selection.selectors.get(parameters["selector"])
+    for name in parameters["auditors"]:
+        auditing.auditors.get(name)
+    if parameters["rationales"] == "teacher" and parameters["teacher"] is None:
+        raise InputError("--rationales teacher needs a --teacher: a URL, openai, recorded:FILE or fake")

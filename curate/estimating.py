@@ -1,0 +1,105 @@
+"""Owns what a stage would cost before anything is bought: calls, tokens and money from its quotas. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curate import prices, prompts
+from curate.annotation import TASKS
+from curate.manifest import Manifest
+from curate.policies import Quotas
+from curate.calls import Teacher
+
+__all__ = ["Estimate", "estimate"]
+
+CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies; good to about 30%, more in code and mathematics
+TOKENS_PER_WORD = 1.4
+_PROBE = 64  # real prompts whose rendered length is measured
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the teacher's work of one stage would come to if every reply were accepted.
+
+    Attributes:
+        rationales: calls for rationales of real rows.
+        examples: calls for new examples.
+        prompt_tokens, completion_tokens: in all.
+        usd: at list price; None where the model has no price.
+    """
+
+    rationales: int
+    examples: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+    @property
+    def calls(self) -> int:
+        """Calls in all."""
+        return self.rationales + self.examples
+
+
+def estimate(
+    manifest: Manifest,
+    rows: pl.DataFrame,
+    quotas: Quotas,
+    *,
+    given: Mapping[str, int],
+    teacher: Teacher | None,
+    parameters: Mapping[str, Any],
+) -> Estimate:
+    """Estimate one stage's calls, tokens and money.
+
+    Args:
+        manifest: where the prompts are read from.
+        rows: the rows that the stage starts from.
+        quotas: its places.
+        given: places per domain that earlier stages of a dry run planned.
+        teacher: who would be asked; without one, what filling the deficits would cost with `model`.
+        parameters: of `curate.balancing.balance`.
+    """
+    candidates = rows.filter(split="train", status="candidate")
+    at_hand = dict(candidates.group_by("domain").len().iter_rows())
+    places = quotas.planned if teacher is not None else quotas.wanted
+    room = {d: max(0, at_hand.get(d, 0) - given.get(d, 0)) for d in places}
+    examples = sum(max(0, n - room[d]) for d, n in places.items()) if parameters["fill"] == "teacher" else 0
+    real = sum(min(n, room[d]) for d, n in places.items())
+    probe = manifest.examples(candidates.sort("id").head(_PROBE))
+    rationales = round(real * _share_to_annotate(probe, parameters["rationales"])) if teacher is not None else 0
+    per_rationale, per_example = _prompt_tokens(probe, parameters)
+    words = {"rationale": 120, "example": 200}
+    prompt_tokens = round(rationales * per_rationale + examples * per_example)
+    completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + examples * words["example"]))
+    model = teacher.model if teacher is not None else parameters["model"]
+    endpoint = teacher.endpoint if teacher is not None else ""
+    price = prices.find(model, endpoint, root=manifest.root) if model else None
+    usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
+    return Estimate(rationales, examples, prompt_tokens, completion_tokens, usd)
+
+
+def _share_to_annotate(probe: pl.DataFrame, rationales: str) -> float:
+    """Return the share of the probed rows whose rationale would be asked for."""
+    if rationales in ("keep", "none") or probe.is_empty():
+        return 0.0
+    return 1.0 if rationales == "teacher" else probe["rationale"].is_null().mean() or 0.0  # type: ignore[return-value]
+
+
+def _prompt_tokens(probe: pl.DataFrame, parameters: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the mean prompt length of one call of each kind, in tokens, from rendered prompts."""
+    if probe.is_empty():
+        return 0.0, 0.0
+    rationale = prompts.load("rationale", parameters["rationale_prompt"])
+    synthesis = prompts.load("synthesis", parameters["synthesis_prompt"])
+    shown = probe.select("prompt", "answer", "rationale").to_dicts()
+    asked = [_length(prompts.render(rationale, prompt=row["prompt"], task=TASKS["text"], words=120)) for row in shown]
+    written = _length(prompts.render(synthesis, domain=probe["domain"][0], seeds=shown[:4], words=120))
+    return sum(asked) / len(asked) / CHARS_PER_TOKEN, written / CHARS_PER_TOKEN
+
+
+def _length(messages: list[dict[str, str]]) -> int:
+    return sum(len(message["content"]) for message in messages)

@@ -1,0 +1,405 @@
+"""Owns the rounds of one stage: choose rows, have them annotated, have missing ones written, audit, and again for what is short.
+
+Works on frames and hands back what changed; plans nothing and commits nothing (that is `curate.balancing`). A round's
+requests are made in the order of domain and index and its replies are judged in that order, never in the order of arrival,
+so the same ledger gives the same rows.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from curate import annotation, auditing, policies, progress, selection, synthesis
+from curate.accounts import Account
+from curate.errors import TeacherError
+from curate.manifest import Manifest
+from curate.settling import BATCH, Settled
+
+__all__ = ["Filled", "Terms", "fill"]
+
+_INDEX = re.compile(r"#(\d+)$")  # the request's index, at the end of a synthetic row's origin
+_POOL = ("id", "cluster", "centrality", "score")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a stage is filled by; the parameters of `curate.balancing.balance` of the same names."""
+
+    stage: int
+    selector: Any
+    rationales: str
+    wrong_rationale: str
+    fill: str
+    max_attempts: int
+    auditors: tuple[str, ...]
+    seed: int
+    rationale_prompt: str | None = None
+    synthesis_prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What the rounds of one stage came to.
+
+    Attributes:
+        settled: the rows that changed and the content to append first.
+        achieved: rows accepted per domain.
+        synthetic: those of them that are synthetic, per domain.
+        rejected: per domain, how often each auditor rejected a reply or a row.
+        moved: places per domain that it got, or gave up, because some could not fill theirs.
+        unanswered: requests that a recorded teacher had no answer for.
+        complete: False where a cap or failed calls stopped the work.
+    """
+
+    settled: Settled
+    achieved: dict[str, int]
+    synthetic: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    moved: dict[str, int]
+    unanswered: int
+    complete: bool
+
+
+@dataclass
+class _Domain:
+    """The state of one domain within a stage."""
+
+    name: str
+    target: int
+    fresh: pl.DataFrame  # real candidates not tried yet, columns _POOL, sorted by id
+    taken: pl.DataFrame  # what earlier stages and rounds chose, columns _POOL
+    written: list[str]  # ids of synthetic candidates, in the order in which they came
+    failed: list[str]  # ids of real candidates with failed attempts; tried again when the domain runs short
+    next_index: int  # of the next synthesis request
+    limit: int | None = None  # synthesis replies that may be judged; fixed when the first is asked for
+    accepted: int = 0
+    synthetic: int = 0
+    ordered: int = 0
+    dry: bool = False  # the teacher has no further new example
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def short(self) -> int:
+        return max(0, self.target - self.accepted)
+
+
+@dataclass
+class _Work:
+    """What one round does: ids of real rows, ids of synthetic candidates, (domain, index) of new examples."""
+
+    real: list[str] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+    orders: list[tuple[str, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.real or self.written or self.orders)
+
+
+def fill(
+    manifest: Manifest,
+    rows: pl.DataFrame,
+    quotas: policies.Quotas,
+    *,
+    terms: Terms,
+    context: auditing.Context,
+    account: Account | None,
+) -> Filled:
+    """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
+
+    Args:
+        manifest: where content is read from.
+        rows: the rows that the stage starts from, columns of `curate.manifest.SCHEMA`.
+        quotas: places per domain.
+        terms: how to fill them.
+        context: what the auditors compare with.
+        account: the teacher behind its ledger, or None.
+
+    Raises:
+        TeacherError: every call of a round failed; nothing was changed.
+    """
+    filler = _Filler(manifest, rows, quotas, terms, context, account)
+    with progress.step(f"stage {terms.stage}", sum(quotas.planned.values())) as counter:
+        while not filler.stopped:
+            work = filler.plan_round()
+            if work:
+                before = filler.n_accepted
+                filler.do_round(work)
+                counter.advance(filler.n_accepted - before, rejected=sum(d.rejected.total() for d in filler.domains.values()))
+            elif not filler.move_places():
+                break
+    if terms.fill == "repeat":
+        filler.repeat()
+    return filler.result()
+
+
+class _Filler:
+    def __init__(
+        self,
+        manifest: Manifest,
+        rows: pl.DataFrame,
+        quotas: policies.Quotas,
+        terms: Terms,
+        context: auditing.Context,
+        account: Account | None,
+    ) -> None:
+        self.manifest, self.terms, self.context, self.account = manifest, terms, context, account
+        self.rows = rows
+        self.settled = Settled(rows, stage=terms.stage)
+        self.attempts: Counter[str] = Counter()  # teacher's answers judged so far, per real row
+        self.tried: set[str] = set()  # real rows with a rationale that was judged wrong
+        self.unanswered = 0
+        self.stopped = False
+        self.moved: Counter[str] = Counter()
+        self.domains = self._open_domains(quotas)
+
+    @property
+    def n_accepted(self) -> int:
+        return sum(d.accepted for d in self.domains.values())
+
+    def _open_domains(self, quotas: policies.Quotas) -> dict[str, _Domain]:
+        train = self.rows.filter(split="train").sort("id")
+        candidates = train.filter(status="candidate")
+        tried = candidates.filter(pl.col("findings").str.contains('"attempt": *[0-9]'), source="real")
+        for row in tried.select("id", "findings").iter_rows(named=True):
+            self.attempts[row["id"]] = sum(f.get("attempt") is not None for f in json.loads(row["findings"]))
+        self.tried = set(self.attempts)
+        fresh = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
+        written = train.filter(source="synthetic").sort("origin", "id")
+        parts = {
+            "fresh": fresh.partition_by("domain", as_dict=True),
+            "taken": train.filter(status="selected").partition_by("domain", as_dict=True),
+            "failed": tried.partition_by("domain", as_dict=True),
+            "written": written.partition_by("domain", as_dict=True),
+        }
+        empty = train.clear()
+        out = {}
+        for name in sorted(quotas.planned):
+            mine = {kind: frames.get((name,), empty) for kind, frames in parts.items()}
+            indices = [int(m[1]) for m in map(_INDEX.search, mine["written"]["origin"].fill_null("")) if m]
+            out[name] = _Domain(
+                name=name,
+                target=quotas.planned[name],
+                fresh=mine["fresh"].select(_POOL),
+                taken=mine["taken"].select(_POOL),
+                written=mine["written"].filter(status="candidate")["id"].to_list(),
+                failed=mine["failed"]["id"].to_list(),
+                next_index=1 + max(indices, default=-1),
+            )
+        return out
+
+    # What to try next
+
+    def plan_round(self) -> _Work:
+        """Plan fresh real rows first, then synthetic rows at hand, then failed rows again, then new examples."""
+        work = _Work()
+        for domain in self.domains.values():
+            missing = domain.short
+            chosen = self._choose(domain, missing)
+            missing -= len(chosen)
+            at_hand, domain.written = domain.written[:missing], domain.written[missing:]
+            missing -= len(at_hand)
+            again, domain.failed = domain.failed[:missing], domain.failed[missing:]
+            missing -= len(again)
+            work.real += chosen + again
+            work.written += at_hand
+            work.orders += self._order(domain, missing)
+        return work
+
+    def _choose(self, domain: _Domain, n: int) -> list[str]:
+        """Take the selector's choice out of the domain's fresh rows."""
+        if not n or domain.fresh.is_empty():
+            return []
+        choice = selection.select(
+            domain.fresh,
+            selector=self.terms.selector,
+            n=min(n, domain.fresh.height),
+            taken=domain.taken,
+            seed=self.terms.seed,
+            domain=domain.name,
+            stage=self.terms.stage,
+        )
+        self.settled.explain(choice.kept.select("id", "reason"))
+        self.settled.explain(choice.dropped.select("id", pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")))
+        kept = domain.fresh.join(choice.kept, on="id", how="semi")
+        domain.taken = pl.concat([domain.taken, kept])
+        domain.fresh = domain.fresh.join(choice.kept, on="id", how="anti", maintain_order="left")
+        return choice.kept["id"].to_list()
+
+    def _order(self, domain: _Domain, missing: int) -> list[tuple[str, int]]:
+        """Return the (domain, index) of up to `missing` new examples, within the limit of judged replies."""
+        if not missing or self.account is None or self.terms.fill != "teacher" or domain.dry:
+            return []
+        if domain.limit is None:
+            domain.limit = self.terms.max_attempts * missing
+        n = min(missing, domain.limit - domain.ordered)
+        first = domain.next_index
+        domain.next_index += n
+        domain.ordered += n
+        return [(domain.name, index) for index in range(first, first + n)]
+
+    def move_places(self) -> bool:
+        """Give the places that some domains cannot fill to real rows left in others; say whether any moved."""
+        short = {d.name for d in self.domains.values() if d.short}
+        if not short or self.terms.fill == "repeat":
+            return False
+        capacity: dict[str, int | None] = {
+            d.name: d.accepted + (0 if d.name in short else d.fresh.height + len(d.written) + len(d.failed))
+            for d in self.domains.values()
+        }
+        wanted = {d.name: d.target for d in self.domains.values()}
+        places = policies.water_fill(wanted, capacity, sum(wanted.values()))
+        for name, domain in self.domains.items():
+            self.moved[name] += places[name] - domain.target
+            domain.target = places[name]
+        return any(d.short for d in self.domains.values())
+
+    # Doing it
+
+    def do_round(self, work: _Work) -> None:
+        """Have the round's rows annotated and written, judge them in order, and take or reject each."""
+        batch = pl.concat([self._real_batch(work.real), self._at_hand(work.written), self._new_batch(work.orders)])
+        if batch.is_empty():
+            return
+        judgement = auditing.judge(batch, self.context, auditors=self.terms.auditors)
+        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+        accepted = []
+        for row in batch.iter_rows(named=True):
+            domain = self.domains[row["domain"]]
+            auditor = judgement.rejected.get(row["id"])
+            if (
+                auditor is not None
+                and row["source"] == "real"
+                and self.terms.wrong_rationale == "answer-only"
+                and row["rationale"]
+            ):
+                row, auditor = {**row, "rationale": None}, None
+            if auditor is None:
+                self.settled.accept(row, found.get(row["id"], []))
+                domain.accepted += 1
+                domain.synthetic += row["source"] == "synthetic"
+                accepted.append(row["id"])
+            else:
+                domain.rejected[auditor] += 1
+                self._reject(row, auditor, found[row["id"]])
+        self.context = auditing.remember(self.context, batch.filter(pl.col("id").is_in(accepted)))
+
+    def _reject(self, row: dict[str, Any], auditor: str, findings: list[dict[str, Any]]) -> None:
+        """Reject a synthetic row or an unfit real one for good; of a real row with a bad rationale only the attempt."""
+        attempt_only = row["source"] == "real" and row["rationale"] is not None and auditor in ("answer_mismatch", "malformed")
+        self.settled.reject(row, auditor, findings, keep_candidate=attempt_only)
+        if not attempt_only or self.account is None or self.terms.rationales == "keep":
+            return
+        self.tried.add(row["id"])
+        if row["attempt"] is not None:
+            self.attempts[row["id"]] += 1
+        if self.attempts[row["id"]] < self.terms.max_attempts:
+            self.domains[row["domain"]].failed.append(row["id"])
+
+    def _real_batch(self, ids: list[str]) -> pl.DataFrame:
+        """Return the round's real rows with the rationale to judge; rows that no teacher answered are left out."""
+        frame = self._at_hand(ids)
+        if self.terms.rationales == "none":
+            return frame.with_columns(rationale=pl.lit(None, pl.String))
+        if self.account is None or self.terms.rationales == "keep":
+            return frame
+        wants = pl.col("rationale").is_null() | (self.terms.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
+        asks = frame.filter(wants)
+        answered = self._ask_rationales(asks, self.account)
+        return pl.concat([frame.join(asks, on="id", how="anti", maintain_order="left"), answered])
+
+    def _ask_rationales(self, asks: pl.DataFrame, account: Account) -> pl.DataFrame:
+        """Ask the teacher for the next sample of each row's rationale; return the rows that were answered."""
+        if asks.is_empty():
+            return asks
+        asks = asks.with_columns(attempt=pl.Series([self.attempts[i] for i in asks["id"]], dtype=pl.Int64))
+        hint = pl.col("attempt") > 0 if self.terms.wrong_rationale == "hint" else pl.lit(False)
+        replies = [
+            annotation.write_rationales(
+                part.select("id", "prompt", "answer", "domain", sample="attempt"),
+                account,
+                kinds=self.context.kinds,
+                labels=self.context.labels,
+                show_answer=shown,
+                prompt_file=self.terms.rationale_prompt,
+            )
+            for shown, part in ((False, asks.filter(~hint)), (True, asks.filter(hint)))
+            if not part.is_empty()
+        ]
+        told = pl.concat(replies)
+        self._heed(told)
+        told = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
+        return asks.drop("rationale", "finish_reason", "call_id").join(told, on="id", maintain_order="left").select(BATCH.names())
+
+    def _at_hand(self, ids: list[str]) -> pl.DataFrame:
+        """Return rows of the manifest with their content, in the order of `ids`, as a batch."""
+        if not ids:
+            return pl.DataFrame(schema=BATCH)
+        order = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+        rows = order.join(self.rows, on="id", maintain_order="left")
+        examples = self.manifest.examples(rows).with_columns(new=pl.lit(False), call_id=pl.lit(None, pl.Int64))
+        return examples.select(
+            pl.col(name) if name in examples.columns else pl.lit(None, dtype).alias(name) for name, dtype in BATCH.items()
+        )
+
+    def _new_batch(self, orders: list[tuple[str, int]]) -> pl.DataFrame:
+        """Have new examples written; a reply that cannot be read becomes a row too, with the raw reply kept."""
+        if not orders or self.account is None:
+            return pl.DataFrame(schema=BATCH)
+        frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
+        seeds = self.rows.filter(pl.col("domain").is_in(frame["domain"].unique().implode()), split="train", source="real")
+        replies = synthesis.write_examples(
+            frame,
+            self.account,
+            seeds=self.manifest.examples(seeds),
+            kinds=self.context.kinds,
+            labels=self.context.labels,
+            prompt_file=self.terms.synthesis_prompt,
+            seed=self.terms.seed,
+        )
+        self._heed(replies)
+        for name in replies.filter(status="unanswered")["domain"].unique():
+            self.domains[name].dry = True
+        origin = pl.format("{}#{}", pl.lit(f"teacher:{self.account.teacher.model}"), "index")
+        answered = replies.filter(status="answered").with_columns(
+            origin=origin,
+            source=pl.lit("synthetic"),
+            messages=pl.lit(None, pl.String),
+            extra=pl.when(pl.col("prompt") == "").then(pl.struct(reply="raw").struct.json_encode()),
+            attempt=pl.lit(None, pl.Int64),
+            new=pl.lit(True),
+        )
+        return answered.with_columns(id=Settled.new_ids(answered)).select(BATCH.names())
+
+    def _heed(self, replies: pl.DataFrame) -> None:
+        """Count what was not answered; stop at a cap; refuse to go on where every call failed."""
+        counts = dict(replies["status"].value_counts().iter_rows())
+        self.unanswered += counts.get("unanswered", 0)
+        if counts.get("capped") or counts.get("failed"):
+            self.stopped = True
+        if counts.get("failed") == replies.height:
+            raise TeacherError(f"every one of {replies.height} calls failed; the first: {replies['error'].drop_nulls().first()}")
+
+    def repeat(self) -> None:
+        """Fill what is still short with repeats of the domain's own accepted rows (``--fill repeat``)."""
+        for domain in self.domains.values():
+            done = self.settled.repeat(domain.name, domain.short)
+            domain.accepted += done
+
+    def result(self) -> Filled:
+        """Return what the rounds came to."""
+        domains = self.domains.values()
+        return Filled(
+            settled=self.settled,
+            achieved={d.name: d.accepted for d in domains},
+            synthetic={d.name: d.synthetic for d in domains},
+            rejected={d.name: dict(sorted(d.rejected.items())) for d in domains if d.rejected},
+            moved={name: n for name, n in self.moved.items() if n},
+            unanswered=self.unanswered,
+            complete=not self.stopped,
+        )
