@@ -7,7 +7,7 @@ from typing import Any
 
 from curate import grids
 from curate.grids import accuracy, count, grid, money, number, seconds
-from curate.tables import quota_grid
+from curate.panels import quota_grid
 
 __all__ = ["LAYOUTS"]
 

@@ -5,11 +5,11 @@ A declaration has no body: `curate.commands.verb` calls the verb with exactly th
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from curate.commands import Json, Name, Root, make_app, verb
+from curate.commands import Json, Name, Root, command, make_app, verb
 
 __all__ = ["app", "main"]
 
@@ -24,6 +24,10 @@ Seed = Annotated[int, Option(help="Of every random choice.")]
 Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id or package:NAME.")]
 Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16 or auto.")]
 Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
+Thresholds = Annotated[
+    list[str] | None,
+    Option("--threshold", metavar="A=F", help="Of an auditor: the lowest score that rejects, 0 to 1."),
+]
 Teacher = Annotated[
     str | None, Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", rich_help_panel=TEACHER)
 ]
@@ -59,6 +63,20 @@ def ingest(
     root: Root = None,
 ) -> None:
     """Bring JSONL, CSV, TSV, Parquet or datasets into a manifest."""
+
+
+@verb(app, "curate.sampling:sample", MAKE)
+def sample(
+    name: Name,
+    *,
+    rows: Annotated[int, Option(help="To draw in all.", show_default=False)],
+    exponent: Annotated[float, Option(help="Of Zipf's law: 0 is uniform, more is steeper.")] = 1.0,
+    seed: Seed = 0,
+    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="From head to tail; else by size.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Draw train rows so that domain sizes follow a wanted tail."""
 
 
 @verb(app, "curate.profiling:profile", LOOK)
@@ -98,6 +116,22 @@ def cluster(
     root: Root = None,
 ) -> None:
     """Group each domain's train rows, and make domains where there are none."""
+
+
+@command(app, LOOK)
+def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
+    """List the commits: version, time, verb, and what it did."""
+    from curate import listings, manifest
+
+    return listings.log(manifest.load(name, root=root))
+
+
+@command(app, LOOK)
+def ledger(name: Name, *, json: Json = False, root: Root = None) -> Any:
+    """Show what teachers were paid for this manifest, in all and by stage, domain, model."""
+    from curate import ledger, manifest
+
+    return ledger.summary(manifest.load(name, root=root))
 
 
 @verb(app, "curate.balancing:balance", BALANCE)
@@ -140,6 +174,40 @@ def balance(
     root: Root = None,
 ) -> None:
     """Select, annotate and complete every domain's rows within a budget."""
+
+
+@verb(app, "curate.auditing:audit", BALANCE, mappings=("thresholds",))
+def audit(
+    name: Name,
+    *,
+    auditors: Auditors = AUDITORS,
+    apply: Annotated[bool, Option("--apply", help="Reject what was found wanting; else findings alone are written.")] = False,
+    fail_on: Annotated[str | None, Option(metavar="A=F", help="Exit with 3 above this share, such as malformed=0.01.")] = None,
+    thresholds: Thresholds = None,
+    encoder: Encoder = ENCODER,
+    status: Annotated[str, Option(help="Which rows: selected, candidate, rejected, all or auto.")] = "auto",
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Judge rows, and write what is found into the manifest."""
+
+
+@command(app, KEEP)
+def tag(
+    name: Name,
+    tag: Annotated[str | None, Argument(metavar="TAG", help="A name for this version; without one, all tags are listed.")] = None,
+    *,
+    force: Annotated[bool, Option("--force", help="Move a tag that names another version.")] = False,
+    json: Json = False,
+    root: Root = None,
+) -> Any:
+    """Name a version, or list the names."""
+    from curate import listings, manifest
+
+    handle = manifest.load(name, root=root)
+    if tag is not None:
+        handle.tag(tag, force=force)
+    return listings.tags(handle)
 
 
 @verb(app, "curate.exporting:export", KEEP)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
@@ -94,7 +94,7 @@ def _options(
 
 
 def verb(
-    app: typer.Typer, target: str, heading: str, *, on_manifest: bool = True
+    app: typer.Typer, target: str, heading: str, *, on_manifest: bool = True, mappings: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that files a declaration as the command of a verb.
 
@@ -102,6 +102,7 @@ def verb(
         app: where the command is filed.
         target: the verb, as ``"package.module:function"``; it takes the declaration's parameters.
         heading: what the help lists it under.
+        mappings: parameters that are a mapping to numbers; the command takes them as repeated ``NAME=NUMBER``.
         on_manifest: the verb's first argument is the manifest that ``name`` and ``root`` tell; else it takes ``root`` itself.
     """
 
@@ -110,6 +111,7 @@ def verb(
         def call(**options: Any) -> Any:
             module, _, function = target.partition(":")
             work = getattr(importlib.import_module(module), function)
+            options |= {key: _mapping(options[key]) for key in mappings}
             if not on_manifest:
                 return work(**options)
             from curate import manifest
@@ -148,6 +150,19 @@ def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Ca
 def strip_userinfo(text: str) -> str:
     """Return `text` without the user names and passwords of its URLs."""
     return _USERINFO.sub("", text)
+
+
+def _mapping(values: list[str] | None) -> dict[str, float] | None:
+    found = {}
+    for value in values or ():
+        name, _, number = value.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise typer.BadParameter(f"{value!r} is not NAME=NUMBER, such as malformed=0.5")
+    return found or None
 
 
 def _run(work: Callable[[], Any], *, as_json: bool) -> None:

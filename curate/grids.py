@@ -15,7 +15,12 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def grid(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[int] = (0,), total: Sequence[Any] | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    left: Iterable[int] = (0,),
+    wrapped: Iterable[int] = (),
+    total: Sequence[Any] | None = None,
 ) -> Table:
     """Return a table without lines.
 
@@ -23,20 +28,20 @@ def grid(
         columns: headings.
         rows: cells, as text or renderables; None is shown as a dash.
         left: positions of the columns that are set to the left; the others are figures, set to the right.
+        wrapped: positions of the columns that go on in a next line; others are cut with an ellipsis.
         total: cells of a last row, set apart.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_footer=total is not None)
-    lefts = set(left)
+    lefts, wraps = set(left), set(wrapped)
     for position, heading in enumerate(columns):
         footer = _cell(total[position]) if total is not None else ""
-        to_left = position in lefts
         table.add_column(
             heading,
             footer=footer,
             footer_style="bold",
-            justify="left" if to_left else "right",
-            overflow="ellipsis" if to_left else "fold",
-            no_wrap=True,
+            justify="left" if position in lefts else "right",
+            overflow="fold" if position in wraps else "ellipsis",
+            no_wrap=position not in wraps,
         )
     for row in rows:
         table.add_row(*(_cell(cell) for cell in row))

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from curate import grids
+from curate import grids, panels
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["LAYOUTS", "quota_grid", "render"]
+__all__ = ["LAYOUTS", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
-_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 _SHOWN = 40  # rows of a long list
 
 
@@ -60,196 +58,158 @@ def _short(value: Any) -> Any:
     return str(value)
 
 
-# profile
-
-
-def _profile(result: Any) -> Iterable[Any]:
-    by_cluster = result.by == "cluster"
-    noun = "clusters" if by_cluster else "domains"
-    rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
-    figures = [
-        ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
-        ("Gini", f"{number(result.gini)} (0 is balanced)"),
-        ("entropy", f"{number(result.entropy)} of its maximum, as of {number(result.effective_domains)} equal {noun}"),
-        ("characters", _lengths(result.chars)),
-        ("tokens", _token_words(result)),
-        ("rows that are empty", count(result.empty)),
-        ("that repeat a prompt", count(result.duplicates)),
-        ("in another split too", count(result.overlap)),
-        ("splits", _short(result.splits)),
-        ("selected in", _stages(result.stages) or None),
-    ]
-    yield from grids.facts(f"{result.manifest}: {rows}", figures)
-    yield ""
-    yield _profile_bars(result, by_cluster)
-
-
-def _row_words(result: Any) -> str:
-    return " ".join(word for word in ("" if result.split == "all" else result.split, result.status or "", "rows") if word)
-
-
-def _lengths(lengths: Any) -> str | None:
-    return None if lengths is None else f"p50 {count(lengths.p50)}   p95 {count(lengths.p95)}   max {count(lengths.max)}"
-
-
-def _token_words(result: Any) -> str | None:
-    if result.tokens is None:
-        return None
-    missing = f"   not counted {count(result.uncounted)}" if result.uncounted else ""
-    return f"{_lengths(result.tokens)}   above {count(result.max_tokens)}: {count(result.too_long)}{missing}"
-
-
-def _stages(stages: Iterable[Any]) -> str:
-    return ", ".join(f"stage {s.stage}: {count(s.real)} real + {count(s.synthetic)} synthetic" for s in stages)
-
-
-def _profile_bars(result: Any, by_cluster: bool) -> Any:
-    largest = max(part.rows for part in result.domains)
-    columns = [
-        "domain",
-        *(["cluster"] if by_cluster else []),
-        "",
-        "rows",
-        "share",
-        "cumulative",
-        "",
-        "selected",
-        "synthetic",
-        "chars p50",
-    ]
-    columns += ["tokens p50", "p95", "max"] if result.tokens is not None else []
-    lines = []
-    for part in result.domains:
-        style = _HEAD if part.head else _TAIL
-        cells = [part.domain or "(none)", *([ABSENT if part.cluster is None else part.cluster] if by_cluster else [])]
-        cells += ["head" if part.head else "tail", count(part.rows), share(part.share), share(part.cumulative)]
-        cells += [
-            grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest),
-            count(part.selected),
-            count(part.synthetic),
-        ]
-        cells.append(ABSENT if part.chars is None else count(part.chars.p50))
-        if result.tokens is not None:
-            cells += (
-                [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
-            )
-        lines.append(cells)
-    offset = int(by_cluster)
-    return grid(columns, lines, left=(0, 1 + offset, 5 + offset))
-
-
-# balance
-
-
-def _balanced(result: Any) -> Iterable[Any]:
-    dry = all(stage.version is None for stage in result.stages)
-    stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
-    yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
-    yield quota_grid(result.stages, dry=dry)
-    yield ""
-    yield _stage_grid(result.stages, dry)
-    for stage in result.stages:
-        yield from _stage_remarks(stage)
-    if result.undone:
-        yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
-
-
-def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
-    """Return what each domain was to get and got, over the stages."""
-    sums = _sums(stages)
-    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
-    if dry:
-        rows: list[list[Any]] = [
-            [d, count(sums.wanted[d]), count(sums.planned[d]), count(max(0, sums.wanted[d] - sums.planned[d]))] for d in domains
-        ]
-        total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
-        return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
-    largest = max([*sums.achieved.values(), 1])
-    rows = []
-    for d in domains:
-        cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
-        blocks = grids.bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
-        rows.append([d, *cells, blocks, _rejections(sums.rejected.get(d))])
-    totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
-    every: Counter[str] = sum(sums.rejected.values(), Counter())
-    columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
-    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", _rejections(every)])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sums:
-    """What the stages come to per domain."""
-
-    wanted: Counter[str]
-    planned: Counter[str]
-    achieved: Counter[str]
-    real: Counter[str]
-    synthetic: Counter[str]
-    rejected: dict[str, Counter[str]]
-
-
-def _sums(stages: Iterable[Any]) -> _Sums:
-    sums = _Sums(Counter(), Counter(), Counter(), Counter(), Counter(), {})
-    for stage in stages:
-        sums.wanted.update(stage.quotas.wanted)
-        sums.planned.update(stage.quotas.planned)
-        sums.achieved.update(stage.achieved)
-        sums.synthetic.update(stage.synthetic)
-        sums.real.update({d: n - stage.synthetic.get(d, 0) for d, n in stage.achieved.items()})
-        for domain, by in stage.rejected.items():
-            sums.rejected.setdefault(domain, Counter()).update(by)
-    return sums
-
-
-def _rejections(by: Mapping[str, int] | None) -> str:
-    return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
-
-
-def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
-    if dry:
-        columns = ["stage", "rows", "rationales to ask for", "examples to ask for", "prompt tokens", "completion tokens", "cost"]
-        rows = [
-            [s.stage, *map(count, (s.budget, e.rationales, e.examples, e.prompt_tokens, e.completion_tokens)), _price(e)]
-            for s in stages
-            if (e := s.estimate) is not None
-        ]
-        return grid(columns, rows)
-    columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
-    rows = [
+def _ingested(result: Any) -> Iterable[Any]:
+    yield from grids.facts(
+        f"{result.manifest}: {count(result.added)} rows added",
         [
-            s.stage,
-            s.version,
-            *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)),
-            _price(s),
-            count(s.saved),
-            _state(s),
-        ]
-        for s in stages
+            ("already there", count(result.already) if result.already else None),
+            ("no longer in the files", _gone(result) if result.gone else None),
+            ("left out", count(len(result.skipped)) if result.skipped else None),
+        ],
+    )
+    yield from (f"  {line}" for line in result.skipped[:_SHOWN])
+    yield from _more(len(result.skipped), "rows")
+    yield ""
+    largest = max([*result.domains.values(), 1])
+    lines = [(d, count(n), grids.bar([(n, "cyan")], largest)) for d, n in list(result.domains.items())[:_SHOWN]]
+    yield grid(["domain", "rows read", ""], lines, left=(0, 2))
+    yield from _more(len(result.domains), "domains")
+
+
+def _gone(result: Any) -> str:
+    if result.retired:
+        return f"{count(result.gone)}, {count(result.retired)} of them retired now"
+    return f"{count(result.gone)}, kept as they are; --prune retires them"
+
+
+def _more(n: int, what: str) -> Iterable[str]:
+    return [f"  and {count(n - _SHOWN)} more {what}"] if n > _SHOWN else []
+
+
+def _embedded(result: Any) -> Iterable[Any]:
+    yield from grids.facts(
+        f"{result.manifest}: {count(result.rows)} rows have vectors of {count(result.dim)} numbers",
+        [("encoder", result.encoder), ("texts encoded", count(result.new)), ("from the cache", count(result.cached))],
+    )
+
+
+def _clustered(result: Any) -> Iterable[Any]:
+    made = f"{count(len(result.domains))} domains made" if result.domains else None
+    yield from grids.facts(
+        f"{result.manifest}: {count(result.rows)} train rows in {count(sum(result.clusters.values()))} clusters",
+        [("domains", made)],
+    )
+    yield ""
+    lines = [(domain, count(n)) for domain, n in sorted(result.clusters.items(), key=lambda item: (-item[1], item[0]))]
+    yield grid(["domain", "clusters"], lines[:_SHOWN])
+    yield from _more(len(lines), "domains")
+
+
+def _sampled(result: Any) -> Iterable[Any]:
+    yield from grids.facts(f"{result.manifest}: {count(sum(result.counts.values()))} train rows drawn", [])
+    largest = max([*result.counts.values(), 1])
+    lines = [(d, count(n), grids.bar([(n, "cyan")], largest)) for d, n in result.counts.items()]
+    yield grid(["domain", "rows", ""], lines, left=(0, 2))
+
+
+def _exported(result: Any) -> Iterable[Any]:
+    rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
+    yield from grids.facts(f"{result.manifest}: {rows}", [("written", path) for path in result.paths])
+
+
+def _audit(result: Any) -> Iterable[Any]:
+    rejected = result.findings.filter(decision="reject")
+    what = "rejected" if result.applied else "would be rejected; --apply does it"
+    yield from grids.facts(f"{result.manifest}: {count(result.rows)} rows audited", [])
+    if result.findings.is_empty():
+        yield "nothing was found"
+        return
+    notes = dict(result.findings.filter(decision="note").group_by("auditor").len().iter_rows())
+    rejects = dict(rejected.group_by("auditor").len().iter_rows())
+    lines = [
+        (a, count(rejects.get(a, 0)), share(result.shares.get(a, 0.0)), count(notes.get(a, 0)))
+        for a in sorted({*notes, *rejects})
     ]
-    return grid(columns, rows, left=(0, 8))
+    yield grid(["auditor", what, "of the rows", "notes"], lines)
+    yield ""
+    told = result.findings.sort("decision", "score", descending=[True, True]).head(_SHOWN).iter_rows(named=True)
+    cells = [(grids.short_id(f["id"]), f["domain"], f["auditor"], f["decision"], number(f["score"]), f["message"]) for f in told]
+    yield grid(["row", "domain", "auditor", "", "score", "why"], cells, left=(0, 1, 2, 3, 5), wrapped=(5,))
+    yield from _more(result.findings.height, "findings; --json has them all")
 
 
-def _price(spend: Any) -> str:
-    return ABSENT if not spend.calls else money(spend.usd)
+def _ledger(result: Any) -> Iterable[Any]:
+    if not result.attempts and not result.saved_calls:
+        yield "no teacher was asked for this manifest"
+        return
+    yield from grids.facts(
+        f"{count(result.calls)} calls, {count(result.tokens)} tokens, {money(result.usd)}",
+        [
+            ("attempts", f"{count(result.attempts)}: {_fates(result)}" if result.attempts else None),
+            (
+                "tokens of prompts",
+                f"{count(result.prompt_tokens)}, {count(result.cached_tokens)} of them from the server's cache",
+            ),
+            ("tokens of replies", f"{count(result.completion_tokens)}, {count(result.reasoning_tokens)} of them for reasoning"),
+            ("saved", _saved(result) if result.saved_calls else None),
+        ],
+    )
+    for side, parts in result.by.items():
+        if parts:
+            yield ""
+            lines = [(_part(side, name), *map(count, (f.calls, f.attempts, f.tokens)), _dollars(f)) for name, f in parts.items()]
+            yield grid([f"by {side}", "calls", "attempts", "tokens", "cost"], lines)
 
 
-def _state(stage: Any) -> str:
-    if stage.reused:
-        return "was done before"
-    return "" if stage.complete else "stopped early"
+def _fates(result: Any) -> str:
+    fates = ("answered", "failed", "lost", "under_way")
+    return ", ".join(f"{count(getattr(result, fate))} {fate.replace('_', ' ')}" for fate in fates if getattr(result, fate))
 
 
-def _stage_remarks(stage: Any) -> Iterable[str]:
-    if stage.unanswered:
-        yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
-    if stage.moved:
-        given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(stage.moved.items()))
-        yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
-    if not stage.complete:
-        yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
+def _saved(result: Any) -> str:
+    return f"{count(result.saved_calls)} calls, {count(result.saved_tokens)} tokens, {money(result.saved)} for answers at hand"
+
+
+def _part(side: str, name: str) -> str:
+    return ABSENT if side == "stage" and name == "-1" else name or ABSENT
+
+
+def _dollars(figures: Any) -> str:
+    return ABSENT if figures.usd is None else money(figures.usd)
+
+
+def _log(result: Any) -> Iterable[Any]:
+    lines = [
+        (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _summary(c.summary))
+        for c in result.commits
+    ]
+    yield grid(["version", "time (UTC)", "verb", "tags", "what it did"], lines, left=(1, 2, 3, 4), wrapped=(3, 4))
+
+
+def _summary(summary: Mapping[str, Any]) -> str:
+    """Return the plain figures of a commit; what is nested is left to ``--json``."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
+    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in plain.items())
+
+
+def _tags(result: Any) -> Iterable[Any]:
+    if not result.tags:
+        yield f"{result.manifest.name} has no tags"
+        return
+    lines = sorted(result.tags.items(), key=lambda item: (item[1], item[0]))
+    yield grid(["tag", "version"], [(tag, f"{result.manifest.name}@{version}") for tag, version in lines], left=(0, 1))
 
 
 LAYOUTS: dict[str, Layout] = {
-    "Balanced": _balanced,
-    "Profile": _profile,
+    "Audit": _audit,
+    "Balanced": panels.balanced,
+    "Clustered": _clustered,
+    "Embedded": _embedded,
+    "Exported": _exported,
+    "Ingested": _ingested,
+    "Log": _log,
+    "Profile": panels.profile,
+    "Sampled": _sampled,
+    "Summary": _ledger,
+    "Tags": _tags,
 }

@@ -7,9 +7,11 @@ import inspect
 import json
 import re
 import resource
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 
 import baldistill.cli
 import curate.cli
+import curate.manifest
 from curate import commands
 from curate.errors import AuditFailedError, InputError, MistakesError
 
@@ -166,3 +169,124 @@ def test_json_is_the_only_thing_on_stdout() -> None:
     result = call(work, "--json")
     assert json.loads(result.stdout) == {"rows": 3}
     assert "chatter" in result.stderr
+
+
+def test_a_real_ctrl_c_is_status_130() -> None:
+    code = (
+        "import time\nfrom curate import commands\napp = commands.make_app('t', 'A test.')\n"
+        "@commands.command(app, 'Work')\ndef work():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "@commands.command(app, 'Work')\ndef other():\n    pass\napp(['work'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "every reply that was bought is kept" in err
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"prompt": f"What is {i} plus {j}?", "answer": str(i + j), "domain": f"sums of {i}"}
+        for i in range(1, 4)
+        for j in range(20 // i)
+    ]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def curate_(*arguments: str) -> Any:
+    return CliRunner().invoke(curate.cli.app, list(arguments))
+
+
+def test_a_file_goes_from_ingest_to_export(questions: Path) -> None:
+    ingested = curate_("ingest", str(questions), "--to", "sums", "--holdout", "0.1")
+    assert ingested.exit_code == 0, ingested.stderr
+    assert "sums@0: 36 rows added" in ingested.stdout
+
+    profile = curate_("profile", "sums")
+    assert "train rows in 3 domains" in profile.stdout
+    assert "█" in profile.stdout
+
+    plan = curate_("balance", "sums", "--budget", "9", "--policy", "uniform", "--dry-run")
+    assert plan.exit_code == 0, plan.stderr
+    assert "plan for 9 rows, 1 stage" in plan.stdout
+
+    told = curate_("balance", "sums", "--budget", "9", "--policy", "uniform", "--auditor", "malformed", "--json")
+    assert told.exit_code == 0, told.stderr
+    body = json.loads(told.stdout)
+    assert [(d["wanted"], d["achieved"]) for d in body["domains"]] == [(3, 3)] * 3
+    assert body["version"] == 1
+
+    shown = curate_("balance", "sums", "--budget", "9", "--policy", "uniform", "--auditor", "malformed")
+    assert "was done before" in shown.stdout
+
+    assert curate_("tag", "sums", "balanced").exit_code == 0
+    assert json.loads(curate_("tag", "sums", "--json").stdout) == {"manifest": "sums@1", "tags": {"balanced": 1}}
+    log = curate_("log", "sums")
+    assert [line.split()[0] for line in log.stdout.splitlines()[1:] if line[:8].strip().isdigit()] == ["0", "1"]
+    assert "balanced" in log.stdout
+    assert json.loads(curate_("log", "sums@0", "--json").stdout)["commits"][0]["verb"] == "ingest"
+
+    exported = curate_("export", "sums@balanced", "--to", "jsonl", "--destination", "out")
+    assert exported.exit_code == 0, exported.stderr
+    assert len(Path("out/train.jsonl").read_text(encoding="utf-8").splitlines()) == 9
+    assert "no teacher was asked" in curate_("ledger", "sums").stdout
+
+
+def test_audit_writes_findings_and_can_fail(questions: Path) -> None:
+    curate_("ingest", str(questions), "--to", "sums")
+    blank = Path("blank.jsonl")
+    blank.write_text(json.dumps({"prompt": "What is left?", "answer": "", "domain": "sums of 1"}) + "\n", encoding="utf-8")
+    curate_("ingest", str(blank), "--to", "sums")
+    failed = curate_("audit", "sums", "--auditor", "malformed", "--fail-on", "malformed=0.001", "--json")
+    assert failed.exit_code == 3, failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: ")
+    told = curate_("audit", "sums", "--auditor", "malformed", "--threshold", "malformed=0.5")
+    assert told.exit_code == 0, told.stderr
+    assert "malformed" in told.stdout
+    assert "sums of 1" in told.stdout
+
+
+def test_a_threshold_without_a_share_is_a_usage_error(questions: Path) -> None:
+    result = curate_("audit", "sums", "--threshold", "malformed")
+    assert result.exit_code == 2
+    assert "'malformed' is not NAME=NUMBER" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["profile", "sms"], "unknown manifest 'sms'; did you mean 'sums'?"),
+        (["profile", "sums@9"], "sums@9 does not exist; the newest version is sums@0"),
+        (["balance", "sums", "--budget", "0"], "budget"),
+        (["balance", "sums", "--budget", "1000"], "1000"),
+        (["balance", "sums", "--budget", "9", "--policy", "unifrom"], "did you mean 'uniform'?"),
+        (["balance", "sums", "--budget", "9", "--selector", "radom"], "did you mean 'random'?"),
+        (["ingest", "gone.jsonl", "--to", "x"], "gone.jsonl"),
+        (["ingest", "questions.jsonl", "--to", "x", "--prompt", "promt"], "did you mean 'prompt'?"),
+        (["export", "sums"], "curate balance sums"),
+        (["tag", "sums", "7"], "tag '7'"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_changes_nothing(questions: Path, arguments: Sequence[str], reason: str) -> None:
+    curate_("ingest", str(questions), "--to", "sums")
+    result = curate_(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == result.stderr.splitlines()[-1:]
+    assert reason in errors[0]
+    assert curate.manifest.load("sums").version == 0
+    assert curate.manifest.names() == ["sums"]
+
+
+def test_root_says_where_manifests_are(questions: Path, tmp_path: Path) -> None:
+    root = tmp_path / "My Projects, Jürgen"
+    assert curate_("ingest", str(questions), "--to", "sums", "--root", str(root)).exit_code == 0
+    assert curate_("profile", "sums", "--root", str(root)).exit_code == 0
+    assert curate_("profile", "sums").exit_code == 1

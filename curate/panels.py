@@ -1,0 +1,200 @@
+"""Owns how a profile and a balance look on a screen, the two results with a line per domain. Prints nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from curate import grids
+from curate.grids import ABSENT, count, grid, money, number, share
+
+__all__ = ["balanced", "profile", "quota_grid"]
+
+_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
+
+
+def profile(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.profiling.Profile`."""
+    by_cluster = result.by == "cluster"
+    noun = "clusters" if by_cluster else "domains"
+    rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
+    figures = [
+        ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
+        ("Gini", f"{number(result.gini)} (0 is balanced)"),
+        ("entropy", f"{number(result.entropy)} of its maximum, as of {number(result.effective_domains)} equal {noun}"),
+        ("characters", _lengths(result.chars)),
+        ("tokens", _token_words(result)),
+        ("rows that are empty", count(result.empty)),
+        ("that repeat a prompt", count(result.duplicates)),
+        ("in another split too", count(result.overlap)),
+        ("splits", ", ".join(f"{split} {count(n)}" for split, n in result.splits.items())),
+        ("selected in", _stages(result.stages) or None),
+    ]
+    yield from grids.facts(f"{result.manifest}: {rows}", figures)
+    yield ""
+    yield _profile_bars(result, by_cluster)
+
+
+def _row_words(result: Any) -> str:
+    return " ".join(word for word in ("" if result.split == "all" else result.split, result.status or "", "rows") if word)
+
+
+def _lengths(lengths: Any) -> str | None:
+    return None if lengths is None else f"p50 {count(lengths.p50)}   p95 {count(lengths.p95)}   max {count(lengths.max)}"
+
+
+def _token_words(result: Any) -> str | None:
+    if result.tokens is None:
+        return None
+    missing = f"   not counted {count(result.uncounted)}" if result.uncounted else ""
+    return f"{_lengths(result.tokens)}   above {count(result.max_tokens)}: {count(result.too_long)}{missing}"
+
+
+def _stages(stages: Iterable[Any]) -> str:
+    return ", ".join(f"stage {s.stage}: {count(s.real)} real + {count(s.synthetic)} synthetic" for s in stages)
+
+
+def _profile_bars(result: Any, by_cluster: bool) -> Any:
+    largest = max(part.rows for part in result.domains)
+    columns = [
+        "domain",
+        *(["cluster"] if by_cluster else []),
+        "",
+        "rows",
+        "share",
+        "cumulative",
+        "",
+        "selected",
+        "synthetic",
+        "chars p50",
+    ]
+    columns += ["tokens p50", "p95", "max"] if result.tokens is not None else []
+    lines = []
+    for part in result.domains:
+        style = _HEAD if part.head else _TAIL
+        cells = [part.domain or "(none)", *([ABSENT if part.cluster is None else part.cluster] if by_cluster else [])]
+        cells += ["head" if part.head else "tail", count(part.rows), share(part.share), share(part.cumulative)]
+        cells += [
+            grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest),
+            count(part.selected),
+            count(part.synthetic),
+        ]
+        cells.append(ABSENT if part.chars is None else count(part.chars.p50))
+        if result.tokens is not None:
+            cells += (
+                [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
+            )
+        lines.append(cells)
+    offset = int(by_cluster)
+    return grid(columns, lines, left=(0, 1 + offset, 5 + offset))
+
+
+def balanced(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.balancing.Balanced`."""
+    dry = all(stage.version is None for stage in result.stages)
+    stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
+    yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
+    yield quota_grid(result.stages, dry=dry)
+    yield ""
+    yield _stage_grid(result.stages, dry)
+    for stage in result.stages:
+        yield from _stage_remarks(stage)
+    if result.undone:
+        yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
+
+
+def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
+    """Return what each domain was to get and got, over the stages."""
+    sums = _sums(stages)
+    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
+    if dry:
+        rows: list[list[Any]] = [
+            [d, count(sums.wanted[d]), count(sums.planned[d]), count(max(0, sums.wanted[d] - sums.planned[d]))] for d in domains
+        ]
+        total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
+        return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
+    largest = max([*sums.achieved.values(), 1])
+    rows = []
+    for d in domains:
+        cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
+        blocks = grids.bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
+        rows.append([d, *cells, blocks, _rejections(sums.rejected.get(d))])
+    totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
+    every: Counter[str] = sum(sums.rejected.values(), Counter())
+    columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
+    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", _rejections(every)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """What the stages come to per domain."""
+
+    wanted: Counter[str]
+    planned: Counter[str]
+    achieved: Counter[str]
+    real: Counter[str]
+    synthetic: Counter[str]
+    rejected: dict[str, Counter[str]]
+
+
+def _sums(stages: Iterable[Any]) -> _Sums:
+    sums = _Sums(Counter(), Counter(), Counter(), Counter(), Counter(), {})
+    for stage in stages:
+        sums.wanted.update(stage.quotas.wanted)
+        sums.planned.update(stage.quotas.planned)
+        sums.achieved.update(stage.achieved)
+        sums.synthetic.update(stage.synthetic)
+        sums.real.update({d: n - stage.synthetic.get(d, 0) for d, n in stage.achieved.items()})
+        for domain, by in stage.rejected.items():
+            sums.rejected.setdefault(domain, Counter()).update(by)
+    return sums
+
+
+def _rejections(by: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
+
+
+def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
+    if dry:
+        columns = ["stage", "rows", "rationales to ask for", "examples to ask for", "prompt tokens", "completion tokens", "cost"]
+        rows = [
+            [s.stage, *map(count, (s.budget, e.rationales, e.examples, e.prompt_tokens, e.completion_tokens)), _price(e)]
+            for s in stages
+            if (e := s.estimate) is not None
+        ]
+        return grid(columns, rows)
+    columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
+    rows = [
+        [
+            s.stage,
+            s.version,
+            *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)),
+            _price(s),
+            count(s.saved),
+            _state(s),
+        ]
+        for s in stages
+    ]
+    return grid(columns, rows, left=(0, 8))
+
+
+def _price(spend: Any) -> str:
+    return ABSENT if not spend.calls else money(spend.usd)
+
+
+def _state(stage: Any) -> str:
+    if stage.reused:
+        return "was done before"
+    return "" if stage.complete else "stopped early"
+
+
+def _stage_remarks(stage: Any) -> Iterable[str]:
+    if stage.unanswered:
+        yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
+    if stage.moved:
+        given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(stage.moved.items()))
+        yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
+    if not stage.complete:
+        yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
