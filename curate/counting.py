@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ __all__ = ["DEFAULT_STUDENT", "count_tokens"]
 
 DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-_BATCH = 2_000  # rows of text held and tokenized at a time
+_HELD, _BATCH = 100_000, 2_000  # texts read at a time, and tokenized at a time
 
 
 def count_tokens(manifest: Manifest, *, student: str = DEFAULT_STUDENT) -> Manifest:
@@ -57,25 +57,21 @@ def _count(manifest: Manifest, keys: pl.Series, tokenizer: Any) -> pl.DataFrame:
     """Count the tokens of each content; columns content and counted."""
     parts = []
     with progress.step("tokens", len(keys)) as counter:
-        for batch in _batches(keys):
-            texts = _texts(manifest.contents(batch).sort("content"), tokenizer)
-            parts.append(texts.select("content", counted=pl.Series(_lengths(texts["text"].to_list(), tokenizer), dtype=pl.Int32)))
-            counter.advance(len(batch))
+        for start in range(0, len(keys), _HELD):
+            for batch in manifest.contents(keys[start : start + _HELD]).sort("content").iter_slices(_BATCH):
+                lengths = _lengths(_texts(batch, tokenizer), tokenizer)
+                parts.append(batch.select("content", counted=pl.Series(lengths, dtype=pl.Int32)))
+                counter.advance(batch.height)
     return pl.concat(parts)
 
 
-def _batches(keys: pl.Series) -> Iterator[pl.Series]:
-    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
-
-
-def _texts(contents: pl.DataFrame, tokenizer: Any) -> pl.DataFrame:
+def _texts(contents: pl.DataFrame, tokenizer: Any) -> Sequence[str]:
     """Render every content as the student would see it; a tokenizer without a chat template sees the turns as lines."""
     chats = exporting.chat(contents)
     if getattr(tokenizer, "chat_template", None):
-        texts: Sequence[str] = tokenizer.apply_chat_template(chats, tokenize=False)
-    else:
-        texts = ["\n".join(turn["content"] for turn in chat) for chat in chats]
-    return contents.select("content").with_columns(text=pl.Series(texts, dtype=pl.String))
+        rendered: Sequence[str] = tokenizer.apply_chat_template(chats, tokenize=False)
+        return rendered
+    return ["\n".join(turn["content"] for turn in chat) for chat in chats]
 
 
 def _lengths(texts: Sequence[str], tokenizer: Any) -> list[int]:

@@ -252,10 +252,10 @@ def _parts(
     bars = []
     for row, upto in zip(present.to_dicts(), present["rows"].cum_sum(), strict=True):
         key = tuple(row[name] for name in GROUPS[by])
-        counts: dict[str, int] = {name: row[name] for name in ("rows", "real", "synthetic", "selected", "rejected")}
-        place: dict[str, Any] = {"domain": row["domain"] or "", "cluster": row.get("cluster"), "head": row["domain"] in heads}
-        shares: dict[str, float] = {"share": row["rows"] / total, "cumulative": upto / total}
-        bars.append(Part(**place, **counts, **shares, chars=chars.get(key), tokens=tokens.get(key)))
+        fields: dict[str, Any] = {name: row[name] for name in ("rows", "real", "synthetic", "selected", "rejected")}
+        fields |= {"domain": row["domain"] or "", "cluster": row.get("cluster"), "head": row["domain"] in heads}
+        fields |= {"share": row["rows"] / total, "cumulative": upto / total}
+        bars.append(Part(**fields, chars=chars.get(key), tokens=tokens.get(key)))
     return tuple(bars)
 
 
