@@ -1,0 +1,109 @@
+"""Owns adapter folders: LoRA weights, the record of what they were made from, and how they are put on a model.
+
+``snapshot.json`` names the manifest's version, the hash of its rows, the student's fingerprint, every parameter and the
+loss of each step. A folder is written whole or not at all, and names no place on this machine. Trains nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from curate.errors import ModelError
+from curate.models import Weights
+
+__all__ = ["RECORD", "attach", "check", "fingerprint", "merge", "quiet", "record", "whole"]
+
+RECORD = "snapshot.json"
+_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Return what the folder's record says; empty where it has none."""
+    path = folder / RECORD
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def fingerprint(folder: Path) -> str:
+    """Return 32 hex digits that change with the adapter's weights or configuration.
+
+    Raises:
+        ModelError: the folder holds no adapter.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for name in _FILES:
+        path = folder / name
+        if not path.is_file():
+            raise ModelError(f"adapter {folder.name!r} holds no {name}; name the folder that baldistill train wrote")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def check(folder: Path, weights: Weights) -> None:
+    """Refuse an adapter whose record says that it was trained on other weights.
+
+    Raises:
+        ModelError: it was, or the folder holds no adapter.
+    """
+    fingerprint(folder)
+    made_on = record(folder).get("student")
+    if made_on is not None and made_on["fingerprint"] != weights.fingerprint:
+        raise ModelError(
+            f"adapter {folder.name!r} was trained on {made_on['name']} ({made_on['fingerprint']}), not on {weights.label} "
+            f"({weights.fingerprint}); name the student that it belongs to"
+        )
+
+
+def attach(model: Any, folder: Path, *, trainable: bool = False) -> Any:
+    """Put an adapter on a model of transformers, and return the model of peft.
+
+    Raises:
+        ModelError: the adapter does not fit the model.
+    """
+    from peft import PeftModel
+
+    try:
+        with quiet():
+            return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (ValueError, RuntimeError) as e:
+        raise ModelError(f"adapter {folder.name!r} does not fit the model: {str(e).splitlines()[0]}") from e
+
+
+def merge(model: Any, folder: Path) -> Any:
+    """Return a model of transformers with an adapter's weights added to its own; it reads and answers as fast as before.
+
+    Raises:
+        ModelError: the adapter does not fit the model.
+    """
+    with quiet():
+        return attach(model, folder).merge_and_unload().eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide what peft, trl and transformers tell each other about names that they will drop; no user can act on it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """Give a folder to write in, and put it in the place of `folder` once all is written; otherwise leave no trace."""
+    part, old = folder.with_name(f"{folder.name}.part"), folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,240 @@
+"""Owns difficulty scores: how hard a student finds the completion of each candidate row. Selects nothing.
+
+The score is instruction-following difficulty, IFD, from two mean token losses (nats) of the same completion tokens A under
+the student: s(A|Q) after the whole prompt, s(A) after the header of the assistant's turn alone.
+
+    ifd_loss   s(A|Q) / s(A)            Cherry LLM, Li et al., NAACL 2024, arXiv 2308.12032
+    ifd_ppl    exp(s(A|Q) − s(A))       Superfiltering, Li et al., ACL 2024, arXiv 2402.00530: a ratio of perplexities;
+                                        the form of BalDistill, Zhou et al., EMNLP 2024, arXiv 2406.13114
+
+Above 1 the question makes the completion less likely. What cannot be scored has no score, never a 0, and is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from baldistill import batching, generation, students
+from baldistill.batching import Tokens
+from baldistill.students import DEFAULT_STUDENT, Student
+from curate import progress
+from curate.errors import InputError, UnknownNameError
+from curate.manifest import Manifest
+
+__all__ = ["FORMULAS", "OVER", "Scored", "completion_losses", "score"]
+
+FORMULAS = ("ifd_loss", "ifd_ppl")
+OVER = ("answer", "generation", "rationale")
+MAX_NEW_TOKENS = 200  # of the student's own generation; the released code of arXiv 2406.13114
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `score` did.
+
+    Attributes:
+        manifest: the next version, or the same where every row had its score.
+        rows: scored now.
+        already: rows of the choice that had a score of the same kind by the same student.
+        truncated: rows that were cut at the token limit.
+        unscored: ids of rows that have no completion, or whose ratio is no number; they keep what they had.
+        kinds: rows per score kind, such as ``ifd_ppl:answer``.
+        scored_by: the student, its adapter and its precision.
+    """
+
+    manifest: Manifest
+    rows: int
+    already: int
+    truncated: int
+    unscored: tuple[str, ...]
+    kinds: dict[str, int]
+    scored_by: str
+
+
+def score(
+    manifest: Manifest,
+    *,
+    student: str = DEFAULT_STUDENT,
+    adapter: str | Path | None = None,
+    kind: str = "ifd_ppl",
+    over: str = "rationale",
+    limit: int | None = None,
+    domains: Sequence[str] | None = None,
+    max_tokens: int = 1024,
+    batch_size: int = 8,
+    seed: int = 0,
+    dtype: str = "auto",
+) -> Scored:
+    """Score the candidates: real train rows that are neither selected nor rejected.
+
+    Scores are comparable within one kind and student alone, so ``score_kind`` says the formula and the completion
+    (``ifd_ppl:answer``), and ``scored_by`` the student. Rows that have such a score are not scored again.
+
+    Args:
+        manifest: the version whose rows are scored.
+        student: the base model.
+        adapter: folder of the adapter that the last stage trained.
+        kind: the formula, ``ifd_ppl`` or ``ifd_loss``.
+        over: the completion: ``rationale`` (with the answer, as in training; the answer alone where a row has no
+            rationale), ``answer``, or ``generation`` (up to 200 tokens of the student's own, as in the paper).
+        limit: rows in all, spread evenly over the domains; all unless given.
+        domains: only rows of these; all unless given.
+        max_tokens: of prompt and completion; a longer completion is cut at half of it, then the prompt from the left.
+        batch_size: rows read side by side.
+        seed: of the choice under `limit`.
+        dtype: of the weights, ``auto``, ``bf16`` or ``fp32``.
+
+    Raises:
+        UnknownNameError: there is no such kind, completion or domain.
+        InputError: a number is out of range.
+        ModelError: the student cannot be loaded.
+    """
+    _check(kind, over, max_tokens, batch_size)
+    name = students.identify(student, adapter=adapter, dtype=dtype)
+    chosen = _choose(manifest, kind, over, domains=domains, limit=limit, seed=seed)
+    has = pl.col("score").is_not_null() & (pl.col("scored_by") == name) & (pl.col("score_kind") == pl.col("wanted_kind"))
+    pending = chosen.filter(~has.fill_null(False))
+    already = chosen.height - pending.height
+    if pending.is_empty():
+        why = f"all {already} rows have this score already" if already else "there is no candidate to score"
+        progress.note("score", f"{manifest}: {why}")
+        return Scored(manifest, 0, already, 0, (), {}, name)
+    loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
+    limit_tokens = min(max_tokens, loaded.window)
+    examples = _say(loaded, pending, limit_tokens, batch_size) if over == "generation" else pending
+    scores, truncated = _scores(loaded, examples, kind, limit_tokens, batch_size)
+    found = pending.select("id", score_kind="wanted_kind", score=pl.Series(scores, dtype=pl.Float64), scored_by=pl.lit(name))
+    parameters = {"student": name, "kind": kind, "over": over, "limit": limit, "domains": domains, "max_tokens": max_tokens}
+    return _commit(manifest, found, parameters, seed=seed, already=already, truncated=truncated)
+
+
+def completion_losses(student: Student, tokens: Sequence[Tokens], *, batch_size: int, step: str = "score") -> list[float | None]:
+    """Return the mean loss per completion token of each example, in nats; None where there is no completion.
+
+    Args:
+        student: as `baldistill.students.load` gives it.
+        tokens: prompts of at least one token, and what is to be read after them.
+        batch_size: examples read side by side; those of like length go together.
+        step: the name that progress is told under.
+    """
+    losses: list[float | None] = [None] * len(tokens)
+    filled = [i for i, example in enumerate(tokens) if example.completion]
+    with progress.step(step, len(filled)) as counter:
+        for chunk in batching.chunks([len(tokens[i]) for i in filled], batch_size):
+            places = [filled[i] for i in chunk]
+            for place, loss in zip(places, _batch_losses(student, [tokens[i] for i in places]), strict=True):
+                losses[place] = loss if math.isfinite(loss) else None
+            counter.advance(len(places))
+    return losses
+
+
+def _batch_losses(student: Student, batch: list[Tokens]) -> list[float]:
+    import torch
+
+    model, pad = student.model, student.tokenizer.pad_token_id
+    width = max(map(len, batch))
+    # Padded on the right: under causal attention no token sees what comes after it, and positions stay as they are.
+    ids = torch.tensor([example.prompt + example.completion + [pad] * (width - len(example)) for example in batch])
+    mask = torch.tensor([[1] * len(example) + [0] * (width - len(example)) for example in batch])
+    keep = width - min(len(example.prompt) for example in batch) + 1  # the head is as dear as half a small model
+    with torch.inference_mode():
+        found = model(ids.to(model.device), attention_mask=mask.to(model.device), logits_to_keep=keep, use_cache=False)
+        offset = width - found.logits.shape[1]
+        losses = []
+        for row, example in zip(found.logits, batch, strict=True):
+            start = len(example.prompt) - 1 - offset  # the logits of a position are of the token after it
+            read = row[start : start + len(example.completion)].float()
+            wanted = torch.tensor(example.completion, device=read.device)
+            losses.append(float(torch.nn.functional.cross_entropy(read, wanted)))
+    return losses
+
+
+def _check(kind: str, over: str, max_tokens: int, batch_size: int) -> None:
+    if kind not in FORMULAS:
+        raise UnknownNameError("score kind", kind, FORMULAS)
+    if over not in OVER:
+        raise UnknownNameError("completion to score", over, OVER)
+    if max_tokens < 4 or batch_size < 1:
+        raise InputError(f"max_tokens {max_tokens} and batch_size {batch_size}: use at least 4 and 1")
+
+
+def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFrame:
+    pool = rows.filter((pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") == "candidate"))
+    if domains is None:
+        return pool
+    known = set(rows["domain"].drop_nulls())
+    for domain in domains:
+        if domain not in known:
+            raise UnknownNameError("domain", domain, known)
+    return pool.filter(pl.col("domain").is_in(list(domains)))
+
+
+def _choose(
+    manifest: Manifest, kind: str, over: str, *, domains: Sequence[str] | None, limit: int | None, seed: int
+) -> pl.DataFrame:
+    """Return the rows to score with their content, cut to what is read, and ``wanted_kind``, which says what that is."""
+    pool = batching.stratify(_candidates(manifest.rows(), domains), limit, seed=seed)
+    examples = manifest.examples(pool.select("id", "content", "score", "score_kind", "scored_by"))
+    if over != "rationale":
+        examples = examples.with_columns(rationale=pl.lit(None, dtype=pl.String))
+    reasoned = pl.col("rationale").str.strip_chars().str.len_chars().fill_null(0) > 0
+    completion = pl.when(reasoned).then(pl.lit("rationale")).otherwise(pl.lit("generation" if over == "generation" else "answer"))
+    return examples.with_columns(wanted_kind=pl.concat_str(pl.lit(f"{kind}:"), completion))
+
+
+def _commit(
+    manifest: Manifest, found: pl.DataFrame, parameters: dict[str, object], *, seed: int, already: int, truncated: int
+) -> Scored:
+    """Write the scores that there are; rows without one keep what they had."""
+    unscored = tuple(found.filter(pl.col("score").is_null())["id"])
+    found = found.filter(pl.col("score").is_not_null())
+    name, kinds = str(parameters["student"]), {str(k): int(n) for k, n in sorted(found["score_kind"].value_counts().rows())}
+    if unscored:
+        progress.note(
+            "score", f"{len(unscored)} rows have no completion, or a ratio that is no number: no score; first {unscored[0]}"
+        )
+    if found.is_empty():
+        return Scored(manifest, 0, already, truncated, unscored, kinds, name)
+    rows = manifest.rows().update(found, on="id", how="left", maintain_order="left")
+    summary = {"scored": found.height, "already": already, "truncated": truncated, "unscored": len(unscored), "kinds": kinds}
+    following = manifest.commit(rows, verb="score", parameters=parameters, seed=seed, summary=summary)
+    return Scored(following, found.height, already, truncated, unscored, kinds, name)
+
+
+def _say(student: Student, examples: pl.DataFrame, limit: int, batch_size: int) -> pl.DataFrame:
+    """Put the student's own words in the place of the answers."""
+    prompts = [tokens.prompt[-(limit // 2) :] for tokens in batching.encode(student.tokenizer, examples)]
+    said = generation.generate(student, prompts, max_new_tokens=min(MAX_NEW_TOKENS, limit // 2), batch_size=batch_size)
+    return examples.with_columns(answer=pl.Series([answer.text for answer in said], dtype=pl.String))
+
+
+def _scores(student: Student, examples: pl.DataFrame, kind: str, limit: int, batch_size: int) -> tuple[list[float | None], int]:
+    """Return a score or None for every example, and how many were cut."""
+    whole = batching.encode(student.tokenizer, examples)
+    asked = [_cut(tokens, limit) for tokens in whole]
+    header = batching.header(student.tokenizer)
+    alone = [Tokens(header, tokens.completion) for tokens in asked]
+    with_question = completion_losses(student, asked, batch_size=batch_size, step="score")
+    without = completion_losses(student, alone, batch_size=batch_size, step="score without question")
+    truncated = sum(len(before) > len(after) for before, after in zip(whole, asked, strict=True))
+    return [_ratio(a, b, kind) for a, b in zip(with_question, without, strict=True)], truncated
+
+
+def _cut(tokens: Tokens, limit: int) -> Tokens:
+    if len(tokens) <= limit:
+        return tokens
+    completion = tokens.completion[: max(limit // 2, limit - len(tokens.prompt))]
+    return Tokens(tokens.prompt[-(limit - len(completion)) :], completion)
+
+
+def _ratio(asked: float | None, alone: float | None, kind: str) -> float | None:
+    if asked is None or alone is None:
+        return None
+    if kind == "ifd_ppl":
+        return math.exp(min(asked - alone, 700.0))  # e^700 is near the largest float
+    return asked / alone if alone > 0 else None
