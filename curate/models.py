@@ -13,6 +13,7 @@ import io
 import os
 import re
 import shutil
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -238,9 +239,10 @@ def _dense(weights: Weights, root: str | Path | None) -> Path:
         _dequantise(weights, part)
         part.rename(place)
     except (OSError, SafetensorError) as e:
-        shutil.rmtree(part, ignore_errors=True)
         if not place.is_dir():  # else another process was first, and made the same
             raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return place
 
 
@@ -260,7 +262,7 @@ def _dequantise(weights: Weights, out: Path) -> None:
         with quiet(), redirect_stderr(io.StringIO()):  # its GGUF bar cannot be turned off
             tokenizer = AutoTokenizer.from_pretrained(**source)
             model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    except (ValueError, KeyError, ImportError) as e:
+    except (ValueError, LookupError, ImportError, struct.error) as e:  # what a damaged header raises
         raise ModelError(f"model {weights.label!r}: {weights.path.name!r} cannot be read as GGUF: {_first_line(e)}") from e
     # transformers keeps calling it quantised, and then refuses to save or train it
     model.is_quantized = False

