@@ -303,12 +303,26 @@ def _contains(words: list[str], part: list[str]) -> bool:
     return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
 
 
+@dataclass(frozen=True)
+class _Names:
+    """Class names, ready to be found."""
+
+    whole: re.Pattern[str]  # as a whole word
+    after_colon: re.Pattern[str]  # "the topic would be:gold", where the next sentence may follow without a space
+    by_key: Mapping[str, str]
+
+    def found(self, match: re.Match[str], group: int = 0) -> str:
+        return self.by_key[_key(match.group(group))]
+
+
 @lru_cache(maxsize=256)
-def _pattern(labels: tuple[str, ...]) -> tuple[re.Pattern[str], Mapping[str, str]]:
-    """Return a pattern that finds whole class names, longest first, and casefolded name → name."""
-    names = sorted((label for label in labels if label.strip()), key=len, reverse=True)
-    spelt = "|".join(re.escape(name).replace(r"\ ", r"[\s_]+").replace("_", r"[\s_]+") for name in names) or r"(?!)"
-    return re.compile(rf"(?<![\w-])(?:{spelt})(?![\w]|-\w)", re.IGNORECASE), {_key(name): name for name in names}
+def _names(labels: tuple[str, ...]) -> _Names:
+    names = sorted((label for label in labels if label.strip()), key=len, reverse=True)  # the longest name wins
+    spelt = "|".join(r"[\s_]+".join(map(re.escape, re.split(r"[\s_]+", name.strip()))) for name in names) or r"(?!)"
+    whole = re.compile(rf"(?<![\w-])(?:{spelt})(?![\w]|-\w)", re.IGNORECASE)
+    cue = rf"{_CUE.pattern}[^.:!?\n]{{0,160}}:[\s\"'“‘*-]*"
+    after_colon = re.compile(rf"{cue}({spelt})(?=(?-i:[A-Z])|(?![\w-]))", re.IGNORECASE)
+    return _Names(whole, after_colon, {_key(name): name for name in names})
 
 
 def _key(name: str) -> str:
@@ -316,24 +330,24 @@ def _key(name: str) -> str:
 
 
 def _label(text: str, labels: tuple[str, ...]) -> str | None:
-    pattern, names = _pattern(labels)
-    whole = _bare(_first_sentence(text)) if "\n" not in text else ""
-    if _key(whole) in names:
-        return names[_key(whole)]
+    names = _names(labels)
+    whole = _key(_bare(_first_sentence(text))) if "\n" not in text else ""
+    if whole in names.by_key:
+        return names.by_key[whole]
     stated = _stated(text)
     if stated is not None:
         sentence = _first_sentence(stated)
-        found = list(pattern.finditer(sentence))
+        found = list(names.whole.finditer(sentence))
         if found:
             return _one_of(sentence, found, names)
         if len(sentence.split()) <= _SHORT_WORDS:
             return sentence or None  # an answer outside the list, or one that was cut off
-    return _concluded(text, pattern, names)
+    return _concluded(text, names)
 
 
-def _one_of(sentence: str, found: list[re.Match[str]], names: Mapping[str, str]) -> str | None:
+def _one_of(sentence: str, found: list[re.Match[str]], names: _Names) -> str | None:
     """Return the one class name of a sentence, or the first where the others only explain it."""
-    distinct = list(dict.fromkeys(names[_key(match.group())] for match in found))
+    distinct = list(dict.fromkeys(map(names.found, found)))
     if len(distinct) == 1:
         return distinct[0]
     starts = not sentence[: found[0].start()].strip(_QUOTES + " :")
@@ -341,17 +355,21 @@ def _one_of(sentence: str, found: list[re.Match[str]], names: Mapping[str, str])
     return distinct[0] if starts and not joined else None
 
 
-def _concluded(text: str, pattern: re.Pattern[str], names: Mapping[str, str]) -> str | None:
-    """Return the class name that a text without "the answer is" comes to: quoted ones first, last sentences first."""
-    sentences = [sentence for sentence in re.split(r"[.!?](?=[\"'”’)]*(?:\s|$|[A-Z][a-z]))|\n", text) if _CUE.search(sentence)]
-    for quoted in (True, False):
-        for sentence in reversed(sentences):
-            found = _outside_lists(sentence, [m for m in pattern.finditer(sentence) if not quoted or _is_quoted(sentence, m)])
-            distinct = list(dict.fromkeys(names[_key(match.group())] for match in found))
-            if len(distinct) == 1:
-                return distinct[0]
-            if distinct and quoted:
-                return None
+def _concluded(text: str, names: _Names) -> str | None:
+    """Return the class name that a text without "the answer is" comes to: quoted, after a colon, or in its last words on it."""
+    sentences = [s for s in re.split(r"[.!?](?=[\"'”’)]*(?:\s|$|[A-Z][a-z]))|\n", text) if _CUE.search(s)]
+    for sentence in reversed(sentences):
+        named = _outside_lists(sentence, list(names.whole.finditer(sentence)))
+        distinct = {names.found(match) for match in named if _is_quoted(sentence, match)}
+        if not distinct and (stated := names.after_colon.search(sentence)):
+            listed = re.match(r"[\"'”’]*\s*(?:,|/|or\b)", sentence[stated.end() :])
+            distinct = set() if listed else {names.found(stated, 1)}
+        if distinct:
+            return distinct.pop() if len(distinct) == 1 else None
+    for sentence in reversed(sentences):
+        distinct = {names.found(match) for match in _outside_lists(sentence, list(names.whole.finditer(sentence)))}
+        if len(distinct) == 1:
+            return distinct.pop()
     return None
 
 

@@ -29,7 +29,7 @@ LIMIT_SECONDS = 2.0  # of processor time, for one comparison
 _WALL_SECONDS = 60.0  # by the clock, where a process cannot limit its own processor time, or sleeps
 _START_SECONDS = 120.0  # for the process to import sympy, on a busy machine
 _MOST_CHARS = 400  # longer answers are compared as text
-_TOLERANCE = Fraction(1, 10**6)  # relative; a written-out decimal such as 0.333333 is the fraction it stands for
+_DECIMALS = 5  # a decimal with so many places may be a fraction written out: 0.33333 is 1/3, 0.33 is not
 
 _WRAPPED = re.compile(r"^(?:\$\$?(.*?)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\])$", re.DOTALL)
 _SPACING = re.compile(r"\\(?:[!,;: ]|q?quad\b|displaystyle\b|left\b\.?|right\b\.?|limits\b)")
@@ -51,8 +51,9 @@ _FUNCTIONS = {"sqrt", "sin", "cos", "tan", "log", "exp", "arcsin", "arccos", "ar
 def same(found: str, gold: str) -> bool:
     """Return whether two mathematical answers have the same value; symmetric, and never longer than a minute.
 
-    Numbers are equal as fractions, to one part in a million; a unit, a currency sign, thousands separators and a degree
-    sign say nothing; ``50%`` equals both ``50`` and ``0.5``; lists without brackets have no order, tuples have one.
+    Numbers are equal as fractions, or to the last of five or more decimal places; a unit, a currency sign, thousands
+    separators and a degree sign say nothing; ``50%`` equals both ``50`` and ``0.5``; lists without brackets have no order,
+    tuples have one.
     """
     a, b = tidy(found), tidy(gold)
     if not a or not b:
@@ -63,7 +64,10 @@ def same(found: str, gold: str) -> bool:
         a, b = _NAMED.sub(r"\1", a).strip(), _NAMED.sub(r"\1", b).strip()
     left, right = number(a), number(b)
     if left is not None and right is not None:
-        return _close(left, right, percent=(a.endswith("%"), b.endswith("%")))
+        scales = [(left, right)]
+        if a.endswith("%") != b.endswith("%"):
+            scales.append((left / 100, right) if a.endswith("%") else (left, right / 100))
+        return any(abs(x - y) < _rounding(a, b) or x == y for x, y in scales)
     lists = _numbers(a), _numbers(b)
     if lists[0] is not None and lists[1] is not None:
         return lists[0] == lists[1]
@@ -108,7 +112,7 @@ def tidy(text: str) -> str:
         text = next(group for group in match.groups() if group is not None).strip()
     text = re.sub(r"\\[()\[\]$]", "", text).replace("\\%", "%").replace("$", "").replace("€", "").replace("£", "")
     text = _TEXT.sub(lambda match: f" {match.group(1).strip()} ", _DEGREES.sub("", _SPACING.sub(" ", text)))
-    text = re.sub(r"\\[dtc]frac\b", r"\\frac", text).replace("\\cdot ", "*").replace("\\times", "*")
+    text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text).replace("\\cdot ", "*").replace("\\times", "*")
     return re.sub(r"\s+", " ", _ungrouped(text)).strip().rstrip(".")
 
 
@@ -128,11 +132,11 @@ def _mixed(sign: str, whole: str | None, top: str, bottom: str) -> Fraction | No
     return -value if sign == "-" else value
 
 
-def _close(a: Fraction, b: Fraction, *, percent: tuple[bool, bool]) -> bool:
-    scales = [(a, b)]
-    if percent[0] != percent[1]:
-        scales.append((a / 100, b) if percent[0] else (a, b / 100))
-    return any(abs(x - y) <= _TOLERANCE * max(abs(x), abs(y)) for x, y in scales)
+def _rounding(*texts: str) -> Fraction:
+    """Return by how much two numbers may differ, from the decimal places that are written: below one unit of the last."""
+    places = [len(match.group(1)) for match in map(re.compile(r"\.(\d+)").search, texts) if match]
+    long = [n for n in places if n >= _DECIMALS]
+    return Fraction(1, 10 ** min(long)) if long else Fraction(0)
 
 
 def _numbers(text: str) -> list[Fraction] | None:
