@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -70,11 +70,11 @@ class _Draft:
 
     def put(self, *values: pl.Expr | pl.Series, used: str | None = None) -> _Draft:
         frame = self.frame.with_columns(values)
-        return _Draft(self.table, frame, self.used | ({used} if used else set()), self.skipped)
+        return replace(self, frame=frame, used=self.used | ({used} if used else set()))
 
     def drop(self, bad: pl.Series, why: Callable[[dict[str, Any]], str]) -> _Draft:
         lines = [f"{self.table.name}:{row[_NUMBER]}: {why(row)}" for row in self.frame.filter(bad).iter_rows(named=True)]
-        return _Draft(self.table, self.frame.filter(~bad), self.used, (*self.skipped, *lines))
+        return replace(self, frame=self.frame.filter(~bad), skipped=(*self.skipped, *lines))
 
 
 def _own(field: str) -> str:
@@ -184,8 +184,9 @@ def _take_domain(draft: _Draft, columns: Columns) -> _Draft:
     else:
         draft = draft.put(pl.col(name).alias(_own("domain")), used=name)
     draft = draft.put(pl.col(_own("domain")).str.strip_chars())
-    if columns.answer == name and lists.any():
+    if columns.answer == name and lists.any():  # the label taken is the answer too, and the whole list stays in `extra`
         draft = draft.put(pl.col(_own("domain")).fill_null("").alias(_own("answer")))
+        draft = replace(draft, used=draft.used - {name})
     empty = draft.frame[_own("domain")].fill_null("").str.strip_chars() == ""
     return draft.drop(empty, lambda _: f"column {name!r} is empty; every row needs a domain")
 
@@ -203,7 +204,7 @@ def _take_listed(draft: _Draft, name: str, columns: Columns) -> _Draft:
     if columns.domain_rule == "first":
         return draft.put(pl.col(_own("domain")).list.first())
     frame = draft.frame.explode(_own("domain"), empty_as_null=True, keep_nulls=True)
-    return _Draft(draft.table, frame, draft.used, draft.skipped)
+    return replace(draft, frame=frame)
 
 
 def _labels(text: str | None) -> list[str]:

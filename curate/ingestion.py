@@ -34,7 +34,7 @@ class Ingested:
     Attributes:
         manifest: the next version, or the same one where nothing was to do.
         added: rows that are new, or came back after they were retired.
-        already: rows that were there.
+        already: rows that were there, or that two sources share.
         gone: rows that the same files had before and no longer have.
         retired: how many of those were retired by this command (``prune``).
         skipped: ``file:row: why`` of every record left out (``on_error = "skip"``).
@@ -112,9 +112,9 @@ def ingest(
     fresh = _hold_out(fresh, known, share=holdout if source == "real" else 0.0, seed=seed)
     met = _meet(known, found.rows, prune=prune)
     added = fresh.height + met.returned
-    done = Ingested(
-        base, added, found.rows.height - added, met.gone, met.retired, found.skipped, _per_domain(found.rows["domain"])
-    )
+    read_rows = sum(record["rows"] for record in found.records)
+    domains = _per_domain(found.rows["domain"])
+    done = Ingested(base, added, read_rows - added, met.gone, met.retired, found.skipped, domains)
     if not added and not met.retired and not _new_licence(base, found.records):
         progress.note("ingest", f"{base}: nothing new, {done.already} rows are already there")
         return done
@@ -151,7 +151,9 @@ def _check_names(*, source: str, domain_from: str | None, domain_rule: str | Non
 
 def _gather(sources: Sequence[str], columns: examples.Columns, *, source: str, on_error: str, licence: str | None) -> _Gathered:
     """Read and shape every source; occurrences of equal rows are counted within each."""
-    frames, skipped, records = [], [], []
+    frames: list[pl.DataFrame] = []
+    skipped: list[str] = []
+    records: list[dict[str, Any]] = []
     for item in sources:
         found = read(item, on_error=on_error)
         splits = [None if columns.domain_from else split for split in found.splits]

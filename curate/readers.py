@@ -113,8 +113,8 @@ def from_frame(frame: pl.DataFrame, name: str) -> Table:
 
 def encoded(column: str) -> pl.Expr:
     """Return the expression that writes a column as JSON text; null stays null."""
-    whole = pl.struct(pl.col(column).alias("v")).struct.json_encode()  # {"v":…}
-    return pl.when(pl.col(column).is_not_null()).then(whole.str.slice(5).str.strip_suffix("}"))
+    whole = pl.struct(pl.col(column).alias("v")).struct.json_encode()  # {"v":…}; of a number that JSON has not, {"v":null}
+    return pl.when(whole != '{"v":null}').then(whole.str.slice(5).str.strip_suffix("}"))
 
 
 def _holds_bytes(dtype: pl.DataType) -> bool:

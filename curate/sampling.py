@@ -42,7 +42,7 @@ def sample(
 
     The domain of rank r, from 1, gets a share of ``rows`` in proportion to r to the power of ``-exponent`` (Zipf, 1949), made
     whole by largest remainder, and at least one row. Rows of a domain are drawn in the order of a hash of seed and id, so
-    that a larger sample of the same seed holds the smaller one.
+    that of one domain a larger draw holds the smaller one.
 
     Args:
         manifest: with real train rows, none of them selected yet.
@@ -100,7 +100,7 @@ def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int
     whole = sum(weights.values())
     counts = policies.largest_remainder({domain: weight * rows / whole for domain, weight in weights.items()}, rows)
     for domain in [domain for domain in domains if counts[domain] == 0]:  # a tail is short, never empty
-        counts[max(counts, key=lambda name: counts[name])] -= 1
+        counts[max(reversed(domains), key=lambda name: counts[name])] -= 1  # the last of the largest: order by rank stays
         counts[domain] = 1
     return {domain: counts[domain] for domain in domains}
 
