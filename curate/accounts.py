@@ -221,7 +221,7 @@ class _Asking:
                 if grant.status == "answered":
                     return self._bought_elsewhere(order)
                 answer = await self._send(request, grant)
-                reply = await self._keep(grant, answer)
+                reply = await self._keep(order, grant, answer)
             finally:
                 self.throttle.leave()
             if reply.status != "failed" or answer.outcome == "failed":
@@ -285,14 +285,15 @@ class _Asking:
                 self.account.ledger.lose(grant.attempt, "interrupted while it was under way")
                 self._end()
 
-    async def _keep(self, grant: Grant, answer: Answer) -> Reply:
+    async def _keep(self, order: Order, grant: Grant, answer: Answer) -> Reply:
         """Write down what came of a sending; a failed reply may be sent again, unless the outcome is ``failed``."""
         ledger, attempt = self.account.ledger, grant.attempt
         failed = Reply(status="failed", error=answer.error, call_id=grant.call_id)
         try:
             if answer.outcome == "answered":
-                await self.writer.do(partial(ledger.record, attempt, answer.raw))  # durable before anyone reads it
-                return await self._read(grant, answer)
+                first = await self.writer.do(partial(ledger.record, attempt, answer.raw))  # durable before anyone reads it
+                reply = await self._read(grant, answer)
+                return reply if first else self._bought_elsewhere(order) or reply
             if answer.outcome == "unanswered":
                 self.account.attempts.discard(attempt)
                 await self.writer.do(partial(ledger.release, attempt))

@@ -70,6 +70,10 @@ class Ledger:
             raise LedgerError(f"ledger {self.path.name!r} cannot be opened: {e}") from e
         self._migrate()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_db"):
+            self._db.close()
+
     def close(self) -> None:
         """Close the file; what was written stays."""
         with self._lock:
@@ -149,12 +153,16 @@ class Ledger:
             self._charge(charge.name, 1, charge.tokens, charge.nano_usd or 0)
             return Grant("granted", attempt=int(attempt or 0), call_id=call)
 
-    def record(self, attempt: int, raw: str) -> None:
-        """Keep the raw reply of an attempt; nothing has been read of it yet, and it stays charged at its bound."""
+    def record(self, attempt: int, raw: str) -> bool:
+        """Keep the raw reply of an attempt, which stays charged at its bound; say whether it is the answer of its call.
+
+        It is not where the lease had run out and somebody else was quicker: the first answer stays.
+        """
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
             db.execute("UPDATE attempts SET status = 'answered', ended = ? WHERE id = ?", (self._clock(), attempt))
-            db.execute("UPDATE calls SET answer = ?1 WHERE id = (SELECT call FROM attempts WHERE id = ?1)", (attempt,))
+            sql = "UPDATE calls SET answer = ?1 WHERE answer IS NULL AND id = (SELECT call FROM attempts WHERE id = ?1)"
+            return db.execute(sql, (attempt,)).rowcount == 1
 
     def settle(self, attempt: int, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> None:
         """Charge what a reply says it used; without its figures the upper bound stays charged."""

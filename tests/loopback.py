@@ -1,0 +1,116 @@
+"""Owns a real HTTP server on loopback that answers as an OpenAI-compatible one does, or misbehaves as it is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the server sends back.
+
+    Attributes:
+        status: HTTP status.
+        body: text; cut off after `cut` bytes where that is given.
+        headers: further headers.
+        delay: seconds before anything is sent.
+        reset: close the connection with RST, after `cut` bytes or at once.
+    """
+
+    status: int = 200
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    cut: int | None = None
+    reset: bool = False
+
+
+Script = Callable[[dict[str, Any], int], Page]
+
+
+def completion(text: str, *, finish_reason: str = "stop", prompt: int = 20, reply: int = 10, **message: Any) -> Page:
+    """Return a page with a chat completion."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish_reason}
+    usage = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
+    return Page(body=json.dumps({"id": "1", "object": "chat.completion", "choices": [choice], "usage": usage}))
+
+
+def refusal(status: int, message: str, *, code: str | None = None, **headers: str) -> Page:
+    """Return a page with an error in OpenAI's form."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Page(status, json.dumps({"error": {"message": message, "code": code, "type": "error"}}), named)
+
+
+class Server:
+    """A running server; `seen` holds the body and headers of every request, in the order in which they came."""
+
+    def __init__(self, script: Script) -> None:
+        self.seen: list[tuple[dict[str, Any], dict[str, str]]] = []
+        self.answered: list[dict[str, Any]] = []  # bodies of requests that were answered in full
+        lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.seen.append((body, dict(self.headers)))
+                    number = len(outer.seen) - 1
+                page = script(body, number)
+                time.sleep(page.delay)
+                data = page.body.encode()
+                if page.reset:
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                try:
+                    self.send_response(page.status)
+                    for name, value in {"Content-Type": "application/json", **page.headers}.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
+                    self.wfile.write(data[: page.cut])
+                    self.wfile.flush()
+                except OSError:
+                    return
+                if page.reset or page.cut is not None:
+                    self.close_connection = True
+                    self.connection.close()
+                elif page.status == 200:
+                    with lock:
+                        outer.answered.append(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """Bodies of every request."""
+        return [body for body, _ in self.seen]
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[Server]:
+    """Serve on a free port of loopback while the block runs."""
+    server = Server(script)
+    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.http.shutdown()
+        server.http.server_close()
+        thread.join()

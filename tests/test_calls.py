@@ -1,0 +1,110 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate import calls
+from curate.calls import Answer, Request, Usage
+
+REQUEST = Request("rationale", [{"role": "user", "content": "Why?"}], domain="d", prompt="Why?")
+
+
+def key(request: Request, endpoint: str = "local", model: str = "m") -> str:
+    return calls.key(endpoint, model, calls.canonical(calls.shape(request)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": [{"role": "user", "content": "Why not?"}]},
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
+        {"messages": [{"role": "system", "content": "Why?"}]},
+        {"sample": 1},
+        {"temperature": 0.0},
+        {"max_tokens": 511},
+        {"schema": {"type": "object"}},
+    ],
+)
+def test_everything_that_shapes_an_answer_is_in_the_key(change: dict[str, object]) -> None:
+    assert key(dataclasses.replace(REQUEST, **change)) != key(REQUEST)
+
+
+def test_endpoint_and_model_are_in_the_key_and_what_shapes_nothing_is_not() -> None:
+    assert len({key(REQUEST), key(REQUEST, model="n"), key(REQUEST, endpoint="https://api.openai.com/v1")}) == 3
+    assert key(dataclasses.replace(REQUEST, domain="e")) == key(REQUEST)
+    assert key(REQUEST, "ab", "c") != key(REQUEST, "a", "bc")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://127.0.0.1:8110/v1", "local"),
+        ("http://localhost:1/", "local"),
+        ("http://[::1]:9/v1", "local"),
+        ("http://127.8.9.1", "local"),
+        ("https://jo:secret@Example.com/v1/?key=secret#secret", "https://example.com/v1"),
+        ("https://example.com:8443/v1", "https://example.com:8443/v1"),
+        ("http://[2001:db8::1]:80/v1", "http://[2001:db8::1]:80/v1"),
+        ("http://localhost.example.com/v1", "http://localhost.example.com/v1"),
+    ],
+)
+def test_an_endpoints_name_has_no_secrets_and_loopback_no_port(url: str, name: str) -> None:
+    assert calls.endpoint_name(url) == name
+
+
+@given(st.text(), st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(["stop", "length", "content_filter"]))
+def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: int, finish_reason: str) -> None:
+    made = Answer.of(text, usage=Usage(prompt, completion, 3, 4), finish_reason=finish_reason, seeds=["a"])
+    found = calls.read(made.raw)
+    if not text.lstrip().startswith("<think"):
+        assert found.text == text.strip()
+    assert (found.usage, found.finish_reason, found.seeds, found.error) == (
+        Usage(prompt, completion, 3, 4),
+        finish_reason,
+        ("a",),
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        ("", "not JSON"),
+        ('{"choices": [{"mess', "not JSON"),
+        ("<html>", "not JSON"),
+        ("[]", "no choices"),
+        ("null", "no choices"),
+        ('{"choices": []}', "no choices"),
+        ('{"choices": null}', "no choices"),
+        ('{"error": {"message": "overloaded"}}', "overloaded"),
+        ('{"choices": [{"message": null}]}', "no message"),
+        ('{"choices": [{"text": "old"}]}', "no choices"),
+    ],
+)
+def test_what_cannot_be_read_says_why_and_raises_nothing(raw: str, error: str) -> None:
+    assert error in calls.read(raw).error
+
+
+def test_visible_reasoning_is_kept_apart() -> None:
+    body = {"choices": [{"message": {"content": "<think>\nhm\n</think>\n\nThe answer is: 4"}, "finish_reason": "stop"}]}
+    found = calls.read(json.dumps(body))
+    assert (found.text, found.reasoning, found.usage) == ("The answer is: 4", "hm", None)
+    body["choices"][0]["message"] = {"content": "4", "reasoning_content": "two and two"}
+    assert calls.read(json.dumps(body)).reasoning == "two and two"
+    body["choices"][0]["message"] = {"content": "<think>cut off"}
+    assert calls.read(json.dumps(body)).text == ""
+
+
+def test_wrong_usage_figures_are_not_negative_and_not_strings() -> None:
+    body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -5, "completion_tokens": "many"}}
+    assert calls.read(json.dumps(body)).usage == Usage(0, 0)
+    body["usage"] = {}
+    assert calls.read(json.dumps(body)).usage is None
+
+
+@given(st.text())
+def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
+    request = Request("rationale", [{"role": "user", "content": text}], schema={"type": "object"})
+    assert calls.token_bound(request) > len(text.encode("utf-8", "surrogatepass"))
