@@ -66,7 +66,7 @@ def _evaluation(result: Any) -> Iterable[Any]:
                 count(line["n"]),
                 count(line["correct"]),
                 accuracy(line["accuracy"], line["low"], line["high"]),
-                grids.bar([(line["accuracy"], _HEAD if line["head"] else _TAIL)], 1.0, width=20),
+                grids.Bar([(line["accuracy"], _HEAD if line["head"] else _TAIL)], 1.0, width=20),
             ]
             for line in result.domains
         ],

@@ -367,4 +367,4 @@ def _enforce(result: Audit, limits: Mapping[str, float]) -> None:
         if shares.get(name, 0.0) > limit
     ]
     if broken:
-        raise AuditFailedError(f"audit of {result.manifest}, {result.rows} rows: {'; '.join(broken)}; see curate explain")
+        raise AuditFailedError(f"audit of {result.manifest}, {result.rows} rows: {'; '.join(broken)}; see curate explain", result)

@@ -126,6 +126,28 @@ def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
     return listings.log(manifest.load(name, root=root))
 
 
+@verb(app, "curate.history:diff", LOOK)
+def diff(
+    name: Name,
+    *,
+    old: Annotated[str | None, Option(metavar="VERSION", help="A version, tag or NAME@VERSION; else the one before.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Show what changed since another version, by column and domain."""
+
+
+@verb(app, "curate.history:explain", LOOK)
+def explain(
+    name: Name,
+    row: Annotated[str, Argument(metavar="ROW", help="The row's id, or its first digits.")],
+    *,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Tell every decision about one row, in order."""
+
+
 @command(app, LOOK)
 def ledger(name: Name, *, json: Json = False, root: Root = None) -> Any:
     """Show what teachers were paid for this manifest, in all and by stage, domain, model."""

@@ -173,6 +173,8 @@ def _run(work: Callable[[], Any], *, as_json: bool) -> None:
             result = work()
         console.show(result, as_json=as_json)
     except CurateError as e:
+        if isinstance(e, AuditFailedError) and e.result is not None:
+            console.show(e.result, as_json=as_json)
         summary = e.summary if isinstance(e, MistakesError) else str(e)
         console.error(strip_userinfo(summary), e.mistakes if isinstance(e, MistakesError) else ())
         raise typer.Exit(AUDIT_FAILED if isinstance(e, AuditFailedError) else FAILED) from e

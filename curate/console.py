@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["error", "say", "show", "watch"]
 
 PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
+_STARTING = "starting"  # the bar until a verb tells of its first step
 PLAIN_SECONDS = 5.0  # between two lines about one step in a pipe
 
 
@@ -37,7 +38,7 @@ def show(result: Any, *, as_json: bool = False) -> None:
 
     console = _screen(sys.stdout)
     for part in tables.render(result):
-        console.print(part)
+        console.print(part, markup=False)
 
 
 def say(line: str) -> None:
@@ -132,6 +133,7 @@ class _Bars:
         self._started: dict[str, float] = {}
 
     def __enter__(self) -> _Bars:
+        self._tasks[_STARTING] = self._progress.add_task(_STARTING, total=None, facts="")
         self._progress.start()
         return self
 
@@ -141,7 +143,9 @@ class _Bars:
     def __call__(self, event: Event) -> None:
         if event.done is None:
             self._line(_sentence(event))
-        elif event.done == event.total:
+            return
+        self._remove(_STARTING)
+        if event.done == event.total:
             self._finish(event)
         else:
             self._advance(event)

@@ -128,7 +128,16 @@ class CapReachedError(TeacherError):
 
 
 class AuditFailedError(CurateError):
-    """An audit found more than ``--fail-on`` allows."""
+    """An audit found more than ``--fail-on`` allows.
+
+    Args:
+        message: which auditor, how much, and what is allowed.
+        result: the audit's result, so that it can be shown all the same.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        self.result = result
+        super().__init__(message)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ABSENT", "accuracy", "bar", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
+__all__ = ["ABSENT", "Bar", "accuracy", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
 
 ABSENT = "–"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
+class Bar:
+    """A bar of blocks, as wide as there is room for; what is not 0 is seen, however small.
+
+    Args:
+        parts: (value, style) of each stretch.
+        largest: the value that fills `width`.
+        width: in characters, at most.
+    """
+
+    def __init__(self, parts: Iterable[tuple[float, str]], largest: float, *, width: int = 28) -> None:
+        self.parts, self.largest, self.width = list(parts), largest, width
+
+    def text(self, width: int) -> Text:
+        """Return the bar at a scale at which `largest` is `width` characters long."""
+        text = Text(no_wrap=True, overflow="crop")
+        for value, style in self.parts:
+            eighths = round(8 * width * value / self.largest) if self.largest else 0
+            whole, rest = divmod(max(eighths, 1 if value else 0), 8)
+            text.append("█" * whole + (_EIGHTHS[rest] if rest else ""), style=style)
+        return text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.text(min(self.width, options.max_width))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(min(4, self.width), self.width)
+
+
 def grid(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
-    *,
-    left: Iterable[int] = (0,),
-    wrapped: Iterable[int] = (),
-    total: Sequence[Any] | None = None,
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, left: Iterable[int] = (0,), total: Sequence[Any] | None = None
 ) -> Table:
     """Return a table without lines.
 
     Args:
         columns: headings.
         rows: cells, as text or renderables; None is shown as a dash.
-        left: positions of the columns that are set to the left; the others are figures, set to the right.
-        wrapped: positions of the columns that go on in a next line; others are cut with an ellipsis.
+        left: positions of the columns of texts and bars, which give way where the terminal is narrow; the others are figures,
+            set to the right, and are never cut.
         total: cells of a last row, set apart.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_footer=total is not None)
-    lefts, wraps = set(left), set(wrapped)
+    lefts = set(left)
     for position, heading in enumerate(columns):
         footer = _cell(total[position]) if total is not None else ""
-        table.add_column(
-            heading,
-            footer=footer,
-            footer_style="bold",
-            justify="left" if position in lefts else "right",
-            overflow="fold" if position in wraps else "ellipsis",
-            no_wrap=position not in wraps,
-        )
+        to_left = position in lefts
+        justify: Literal["left", "right"] = "left" if to_left else "right"
+        table.add_column(heading, footer, footer_style="bold", justify=justify, overflow="fold", no_wrap=not to_left)
     for row in rows:
         table.add_row(*(_cell(cell) for cell in row))
     return table
@@ -57,22 +77,6 @@ def facts(title: str, pairs: Iterable[tuple[str, Any]]) -> list[Any]:
         if value is not None:
             table.add_row(name, _cell(value))
     return [Text(title, style="bold"), *([table] if table.row_count else [])]
-
-
-def bar(parts: Iterable[tuple[float, str]], largest: float, *, width: int = 28) -> Text:
-    """Return a bar of blocks; what is not 0 is seen, however small.
-
-    Args:
-        parts: (value, style) of each stretch.
-        largest: the value that fills `width`.
-        width: in characters.
-    """
-    text = Text(no_wrap=True)
-    for value, style in parts:
-        eighths = round(8 * width * value / largest) if largest else 0
-        whole, rest = divmod(max(eighths, 1 if value else 0), 8)
-        text.append("█" * whole + (_EIGHTHS[rest] if rest else ""), style=style)
-    return text
 
 
 def count(value: int | float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from curate import grids
@@ -57,38 +57,35 @@ def _stages(stages: Iterable[Any]) -> str:
 
 
 def _profile_bars(result: Any, by_cluster: bool) -> Any:
+    """Return a line per part; a column that would say nothing is left out."""
     largest = max(part.rows for part in result.domains)
-    columns = [
-        "domain",
-        *(["cluster"] if by_cluster else []),
-        "",
-        "rows",
-        "share",
-        "cumulative",
-        "",
-        "selected",
-        "synthetic",
-        "chars p50",
+    columns: list[tuple[str, bool, bool, Callable[[Any], Any]]] = [  # heading, shown, to the left, cell
+        ("domain", True, True, lambda part: part.domain or "(none)"),
+        ("cluster", by_cluster, False, lambda part: part.cluster),
+        ("", True, True, lambda part: "head" if part.head else "tail"),
+        ("rows", True, False, lambda part: count(part.rows)),
+        ("share", True, False, lambda part: share(part.share)),
+        ("cumulative", True, False, lambda part: share(part.cumulative)),
+        ("", True, True, lambda part: _bar(part, largest)),
+        ("selected", any(part.selected for part in result.domains), False, lambda part: count(part.selected)),
+        ("synthetic", any(part.synthetic for part in result.domains), False, lambda part: count(part.synthetic)),
+        ("rejected", any(part.rejected for part in result.domains), False, lambda part: count(part.rejected)),
+        ("characters", True, False, lambda part: _quantiles(part.chars)),
+        ("tokens", result.tokens is not None, False, lambda part: _quantiles(part.tokens)),
     ]
-    columns += ["tokens p50", "p95", "max"] if result.tokens is not None else []
-    lines = []
-    for part in result.domains:
-        style = _HEAD if part.head else _TAIL
-        cells = [part.domain or "(none)", *([ABSENT if part.cluster is None else part.cluster] if by_cluster else [])]
-        cells += ["head" if part.head else "tail", count(part.rows), share(part.share), share(part.cumulative)]
-        cells += [
-            grids.bar([(part.real, style), (part.synthetic, _SYNTHETIC)], largest),
-            count(part.selected),
-            count(part.synthetic),
-        ]
-        cells.append(ABSENT if part.chars is None else count(part.chars.p50))
-        if result.tokens is not None:
-            cells += (
-                [ABSENT] * 3 if part.tokens is None else [count(part.tokens.p50), count(part.tokens.p95), count(part.tokens.max)]
-            )
-        lines.append(cells)
-    offset = int(by_cluster)
-    return grid(columns, lines, left=(0, 1 + offset, 5 + offset))
+    shown = [column for column in columns if column[1]]
+    lines = [[cell(part) for _, _, _, cell in shown] for part in result.domains]
+    left = [position for position, column in enumerate(shown) if column[2]]
+    return grid([heading for heading, *_ in shown], lines, left=left)
+
+
+def _bar(part: Any, largest: int) -> Any:
+    return grids.Bar([(part.real, _HEAD if part.head else _TAIL), (part.synthetic, _SYNTHETIC)], largest)
+
+
+def _quantiles(lengths: Any) -> str | None:
+    """Return p50, p95 and max of a part's lengths."""
+    return None if lengths is None else f"{count(lengths.p50)} / {count(lengths.p95)} / {count(lengths.max)}"
 
 
 def balanced(result: Any) -> Iterable[Any]:
@@ -119,7 +116,7 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     rows = []
     for d in domains:
         cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
-        blocks = grids.bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
+        blocks = grids.Bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
         rows.append([d, *cells, blocks, _rejections(sums.rejected.get(d))])
     totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
     every: Counter[str] = sum(sums.rejected.values(), Counter())

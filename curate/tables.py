@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import importlib
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
@@ -31,10 +31,13 @@ def render(result: Any) -> list[Any]:
 
 
 def _tables_of(result: Any) -> ModuleType | None:
-    package = type(result).__module__.partition(".")[0]
-    if importlib.util.find_spec(f"{package}.tables") is None:
+    name = f"{type(result).__module__.partition('.')[0]}.tables"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name != name:
+            raise
         return None
-    return importlib.import_module(f"{package}.tables")
 
 
 def _fields(result: Any) -> list[Any]:
@@ -71,7 +74,7 @@ def _ingested(result: Any) -> Iterable[Any]:
     yield from _more(len(result.skipped), "rows")
     yield ""
     largest = max([*result.domains.values(), 1])
-    lines = [(d, count(n), grids.bar([(n, "cyan")], largest)) for d, n in list(result.domains.items())[:_SHOWN]]
+    lines = [(d, count(n), grids.Bar([(n, "cyan")], largest)) for d, n in list(result.domains.items())[:_SHOWN]]
     yield grid(["domain", "rows read", ""], lines, left=(0, 2))
     yield from _more(len(result.domains), "domains")
 
@@ -108,7 +111,7 @@ def _clustered(result: Any) -> Iterable[Any]:
 def _sampled(result: Any) -> Iterable[Any]:
     yield from grids.facts(f"{result.manifest}: {count(sum(result.counts.values()))} train rows drawn", [])
     largest = max([*result.counts.values(), 1])
-    lines = [(d, count(n), grids.bar([(n, "cyan")], largest)) for d, n in result.counts.items()]
+    lines = [(d, count(n), grids.Bar([(n, "cyan")], largest)) for d, n in result.counts.items()]
     yield grid(["domain", "rows", ""], lines, left=(0, 2))
 
 
@@ -134,7 +137,7 @@ def _audit(result: Any) -> Iterable[Any]:
     yield ""
     told = result.findings.sort("decision", "score", descending=[True, True]).head(_SHOWN).iter_rows(named=True)
     cells = [(grids.short_id(f["id"]), f["domain"], f["auditor"], f["decision"], number(f["score"]), f["message"]) for f in told]
-    yield grid(["row", "domain", "auditor", "", "score", "why"], cells, left=(0, 1, 2, 3, 5), wrapped=(5,))
+    yield grid(["row", "domain", "auditor", "", "score", "why"], cells, left=(0, 1, 2, 3, 5))
     yield from _more(result.findings.height, "findings; --json has them all")
 
 
@@ -183,13 +186,30 @@ def _log(result: Any) -> Iterable[Any]:
         (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _summary(c.summary))
         for c in result.commits
     ]
-    yield grid(["version", "time (UTC)", "verb", "tags", "what it did"], lines, left=(1, 2, 3, 4), wrapped=(3, 4))
+    yield grid(["version", "time (UTC)", "verb", "tags", "what it did"], lines, left=(1, 2, 3, 4))
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
     """Return the plain figures of a commit; what is nested is left to ``--json``."""
     plain = {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
     return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in plain.items())
+
+
+def _diff(result: Any) -> Iterable[Any]:
+    rows = f"{count(result.added)} rows added, {count(result.gone)} gone, {count(result.changed)} changed"
+    yield from grids.facts(
+        f"{result.old} → {result.manifest}: {rows}",
+        [("changed in", ", ".join(f"{column} {count(n)}" for column, n in result.columns.items()) or None)],
+    )
+    if result.domains:
+        yield ""
+        lines = [(d.domain, count(d.added), count(d.gone), count(d.changed)) for d in result.domains]
+        yield grid(["domain", "added", "gone", "changed"], lines)
+
+
+def _explanation(result: Any) -> Iterable[Any]:
+    yield from grids.facts(f"{result.manifest}: row {result.id}", [])
+    yield from result.lines()
 
 
 def _tags(result: Any) -> Iterable[Any]:
@@ -204,7 +224,9 @@ LAYOUTS: dict[str, Layout] = {
     "Audit": _audit,
     "Balanced": panels.balanced,
     "Clustered": _clustered,
+    "Diff": _diff,
     "Embedded": _embedded,
+    "Explanation": _explanation,
     "Exported": _exported,
     "Ingested": _ingested,
     "Log": _log,

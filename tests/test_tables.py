@@ -1,0 +1,276 @@
+"""What people see of the results of both packages: the figures that matter, and nothing that says nothing."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+from samples import ingested
+
+import baldistill.tables
+from baldistill.evaluation import Evaluation, Rate
+from baldistill.scoring import Scored
+from baldistill.stages import Run, Stage
+from baldistill.students import Trained
+from curate import tables
+from curate.auditing import FINDINGS, Audit
+from curate.balancing import Balanced, StageResult
+from curate.clustering import Clustered
+from curate.embedding import Embedded
+from curate.estimating import Estimate
+from curate.exporting import Exported
+from curate.history import diff, explain
+from curate.ingestion import Ingested
+from curate.ledger import Figures, Summary
+from curate.listings import Tags, log
+from curate.manifest import Manifest
+from curate.policies import Quotas
+from curate.profiling import profile
+from curate.sampling import Sampled
+
+MATH = Manifest("math", 7)
+
+
+def seen(result: Any, *, width: int = 130) -> str:
+    """Return what a terminal of so many columns shows, without trailing blanks."""
+    screen = Console(file=io.StringIO(), width=width, highlight=False)
+    for part in tables.render(result):
+        screen.print(part, markup=False)
+    assert isinstance(screen.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+STAGE = StageResult(
+    stage=0,
+    version=8,
+    budget=10,
+    quotas=Quotas(wanted={"algebra": 6, "geometry": 4}, planned={"algebra": 6, "geometry": 4}, budget=10),
+    achieved={"algebra": 6, "geometry": 4},
+    synthetic={"geometry": 1},
+    rejected={"geometry": {"near_duplicate": 2, "answer_mismatch": 1}},
+    moved={},
+    calls=12,
+    tokens=3456,
+    usd=0.00125,
+    saved=3,
+)
+
+
+def test_profile_has_a_bar_per_domain_and_its_figures(tmp_path: Path) -> None:
+    rows = [{"prompt": f"a{i}", "domain": "algebra"} for i in range(30)] + [{"prompt": "g", "domain": "geometry"}]
+    text = seen(profile(ingested(tmp_path, rows)))
+    lines = text.splitlines()
+    assert lines[0] == "tail@0: 31 train rows in 2 domains"
+    assert "imbalance ratio       30 : 1" in lines
+    assert words(lines[-2]) == "algebra head 30 96.8% 96.8% ████████████████████████████ 4 / 4 / 4"
+    assert words(lines[-1]) == "geometry tail 1 3.2% 100.0% ▉ 2 / 2 / 2"
+    assert "synthetic" not in text
+    assert "tokens" not in text
+
+
+def test_profile_tells_what_was_selected_and_by_which_stage(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a", "domain": "x", "status": "selected", "stage": 0, "cluster": 1, "n_tokens": 9},
+        {"prompt": "b", "domain": "x", "status": "selected", "stage": 1, "source": "synthetic", "cluster": 0, "n_tokens": 2000},
+        {"prompt": "c", "domain": "x", "cluster": None},
+    ]
+    text = seen(profile(ingested(tmp_path, rows), by="cluster"))
+    assert "stage 0: 1 real + 0 synthetic, stage 1: 0 real + 1 synthetic" in text
+    assert "above 1,024: 1   not counted 1" in text
+    assert "selected  synthetic" in text
+    assert {words(line).split()[1] for line in text.splitlines()[-3:]} == {"0", "1", "–"}
+
+
+@pytest.mark.parametrize("width", [70, 80, 200])
+def test_a_narrow_terminal_shortens_bars_and_names_but_no_figure(tmp_path: Path, width: int) -> None:
+    rows = [{"prompt": f"a{i}", "domain": "a domain with quite a long name"} for i in range(300)] + [
+        {"prompt": "g", "domain": "g"}
+    ]
+    text = seen(profile(ingested(tmp_path, rows)), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "99.7%" in text
+    assert "5 / 5 / 5" in text
+
+
+def test_balance_says_what_was_wanted_what_came_and_why_not() -> None:
+    text = seen(Balanced(MATH, 10, (STAGE,)))
+    lines = [words(line) for line in text.splitlines()]
+    assert lines[0] == "math@7: 10 rows, 1 stage"
+    assert "algebra 6 6 6 6 0 ████████████████████" in lines
+    assert "geometry 4 4 4 3 1 █████████████▍ answer_mismatch 1, near_duplicate 2" in lines
+    assert "all 10 10 10 9 1 answer_mismatch 1, near_duplicate 2" in lines
+    assert "0 8 10 10 12 3,456 $0.00125 3" in lines
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [
+        ({"unanswered": 4}, "stage 0: the recording had no answer for 4 requests"),
+        ({"moved": {"a": 2, "b": -2}}, "places moved between domains, since some could not fill theirs: a +2, b -2"),
+        ({"complete": False}, "what was bought is kept, and the same command goes on"),
+        ({"reused": True}, "was done before"),
+        ({"calls": 5, "usd": None}, "no price known"),
+    ],
+)
+def test_balance_remarks_on_what_is_out_of_the_ordinary(change: dict[str, Any], remark: str) -> None:
+    plain, special = seen(Balanced(MATH, 10, (STAGE,))), seen(Balanced(MATH, 10, (replace(STAGE, **change),)))
+    assert remark not in plain
+    assert remark in special
+
+
+def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
+    quotas = Quotas(wanted={"a": 6, "b": 4}, planned={"a": 8, "b": 2}, budget=10)
+    stage = StageResult(0, None, 10, quotas, {}, {}, {}, {}, estimate=Estimate(7, 3, 1000, 200, 1.5), usd=1.5)
+    lines = [words(line) for line in seen(Balanced(MATH, 10, (stage,))).splitlines()]
+    assert lines[0] == "math@7: plan for 10 rows, 1 stage"
+    assert "b 4 2 2" in lines
+    assert "0 10 7 3 1,000 200 $1.50" in lines
+
+
+def test_stages_that_were_undone_are_named() -> None:
+    assert "undone by this, run them again: stages 1, 2" in seen(Balanced(MATH, 10, (STAGE,), undone=(1, 2)))
+
+
+def test_ingest_lists_what_was_left_out_and_what_is_gone() -> None:
+    skipped = tuple(f"a.jsonl:{i}: not JSON" for i in range(50))
+    text = seen(Ingested(MATH, 1200, 3, 2, 0, skipped, {"algebra": 1200, "geometry": 3}))
+    assert "math@7: 1,200 rows added" in text
+    assert "2, kept as they are; --prune retires them" in text
+    assert "a.jsonl:39: not JSON" in text
+    assert "a.jsonl:40: not JSON" not in text
+    assert "and 10 more rows" in text
+    assert "geometry" in text
+
+
+def test_audit_shows_shares_and_the_worst_findings_first() -> None:
+    found = [
+        ("a" * 32, "x", "malformed", 1.0, "reject", None, "the answer is empty"),
+        ("b" * 32, "x", "leakage", 0.5, "note", "c" * 32, "near a test row [of 2]"),
+    ]
+    schema = {"id": pl.String, "domain": pl.String, **{name: FINDINGS[name] for name in FINDINGS.names()[1:]}}
+    text = seen(Audit(MATH, 200, pl.DataFrame(found, schema=schema, orient="row")))
+    assert "malformed 1 0.5% 0" in [words(line) for line in text.splitlines()]
+    assert words(text.splitlines()[-2]) == "aaaaaaaa x malformed reject 1 the answer is empty"
+    assert words(text.splitlines()[-1]) == "bbbbbbbb x leakage note 0.5 near a test row [of 2]"
+    assert "nothing was found" in seen(Audit(MATH, 200, pl.DataFrame(schema=schema)))
+
+
+def test_ledger_tells_fates_and_what_was_saved() -> None:
+    part = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
+    whole = Summary(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02, saved=0.5, saved_calls=2, saved_tokens=50)
+    text = seen(replace(whole, by={"stage": {"-1": part}, "domain": {}}))
+    assert "3 calls, 900 tokens, $0.02000" in text
+    assert "4: 3 answered, 1 lost" in text
+    assert "2 calls, 50 tokens, $0.50000 for answers at hand" in text
+    assert "by stage" in text
+    assert "by domain" not in text
+    assert seen(Summary()) == "no teacher was asked for this manifest"
+
+
+def test_log_and_tags(tmp_path: Path) -> None:
+    handle = ingested(tmp_path, [{"prompt": "a"}], summary={"added": 1200, "domains": {"x": 1}})
+    handle.tag("first")
+    line = words(seen(log(handle)).splitlines()[1])
+    assert line.startswith("0 20")
+    assert line.endswith("ingest first added 1,200")
+    assert words(seen(Tags(MATH, {"b": 2, "a": 2}))) == "tag version a math@2 b math@2"
+    assert seen(Tags(MATH, {})) == "math has no tags"
+
+
+def test_diff_and_explain(tmp_path: Path) -> None:
+    handle = ingested(tmp_path, [{"prompt": "a [b]", "domain": "x"}, {"prompt": "c", "domain": "y"}])
+    rows = handle.rows()
+    after = handle.commit(rows.with_columns(cluster=pl.lit(0), centrality=pl.lit(1.0)), verb="cluster")
+    text = seen(diff(after))
+    assert text.startswith("tail@0 → tail@1: 0 rows added, 0 gone, 2 changed\nchanged in  centrality 2, cluster 2")
+    assert words(text.splitlines()[-1]) == "y 0 0 1"
+    story = seen(explain(after, rows["id"][0][:12]))
+    assert story.startswith(f"tail@1: row {rows['id'][0]}\ningest ")
+
+
+def test_small_results() -> None:
+    assert "math@7: 9 rows have vectors of 384 numbers" in seen(Embedded(MATH, 9, 4, 5, 384, "mini"))
+    assert words(seen(Clustered(MATH, {"b": 2, "a": 3}, 40))).endswith("domain clusters a 3 b 2")
+    assert words(seen(Sampled(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
+    assert seen(Exported(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
+
+
+def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
+    @dataclass(frozen=True)
+    class Other:
+        manifest: Manifest
+        found: tuple[int, ...]
+        share: float
+        left: None = None
+
+    assert words(seen(Other(MATH, (1, 2000), 0.12345))) == "math@7 found 1, 2,000 share 0.123"
+    assert seen(None) == ""
+    assert seen("done") == "done"
+
+
+EVALUATION = Evaluation(
+    manifest=MATH,
+    student="mini",
+    split="test",
+    rows=20,
+    domains=[
+        {"domain": "algebra", "n": 10, "correct": 5, "accuracy": 0.5, "low": 0.237, "high": 0.763, "head": True},
+        {"domain": "geometry", "n": 10, "correct": 0, "accuracy": 0.0, "low": 0.0, "high": 0.278, "head": False},
+    ],
+    macro=Rate(0.25, 0.1, 0.4, 20),
+    micro=Rate(0.3, 0.2, 0.4, 20),
+    head=Rate(0.5, 0.237, 0.763, 10),
+    tail=None,
+    metrics={"class_f1": {"macro": 0.41}},
+    truncated=0,
+    unended=3,
+    seconds=75,
+    predictions=pl.DataFrame(),
+)
+
+
+def test_evaluation_has_intervals() -> None:
+    lines = [words(line) for line in seen(EVALUATION).splitlines()]
+    assert "macro 25.0% (10–40)" in lines
+    assert not any(line.startswith("tail ") for line in lines)
+    assert "class_f1 macro 0.41" in lines
+    assert "took 1 min 15 s" in lines
+    assert "algebra head 10 5 50.0% (24–76) ██████████" in lines
+    assert "geometry tail 10 0 0.0% (0–28)" in lines
+
+
+def test_training_and_scoring() -> None:
+    trained = Trained(MATH, Path("runs/a"), 60, (2.5, 1.25), 240, 2, ("x",), 80.04)
+    assert words(seen(trained)) == (
+        "trained on 240 rows of math@7 adapter runs/a steps 60 in 1 min 20 s loss 2.5 first, 1.25 last "
+        "cut at the token limit 2 left out, prompt too long 1"
+    )
+    scored = Scored(MATH, 300, 0, 0, (), {"ifd_ppl:answer": 300}, "mini")
+    assert words(seen(scored)) == "math@7: 300 candidates scored kind ifd_ppl:answer 300 by mini"
+
+
+def test_a_run_has_a_line_per_student_from_the_base_on() -> None:
+    rate = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 20}
+    metrics = {"macro": rate, "micro": rate, "head": rate, "tail": None}
+    base = Stage(-1, "math@6", {}, {}, {}, "", metrics)
+    after = Stage(0, "math@8", {}, {}, {"calls": 12, "tokens": 1, "usd": None, "saved": 3}, "a", metrics)
+    lines = [words(line) for line in seen(Run(MATH, Path("runs/x"), (base, after), (STAGE,), (Path("out"),))).splitlines()]
+    assert lines[0] == "math@7: 1 stages"
+    assert "base – 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – – – –" in lines
+    assert "after stage 0 math@8 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – 12 no price known 3" in lines
+
+
+@pytest.mark.parametrize("layouts", [tables.LAYOUTS, baldistill.tables.LAYOUTS])
+def test_layouts_are_of_results_that_exist(layouts: dict[str, Any]) -> None:
+    known = {name for name, value in globals().items() if isinstance(value, type)} | {"Diff", "Explanation", "Log", "Profile"}
+    assert set(layouts) <= known
