@@ -7,14 +7,14 @@ prompt and completion is the same for all three. Loads no model and knows no man
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 import polars as pl
 
-from curate import exporting, policies
+from curate import exporting
 from curate.errors import InputError
 
 __all__ = ["PLAIN_TEMPLATE", "Tokens", "chunks", "encode", "header", "render", "stops", "stratify", "tokenize", "training_tokens"]
@@ -61,7 +61,7 @@ def stratify(rows: pl.DataFrame, limit: int | None, *, seed: int) -> pl.DataFram
     if limit is None or limit >= rows.height:
         return rows
     counts = {str(domain): int(n) for domain, n in rows["domain"].value_counts().rows()}
-    places = policies.quotas("uniform", counts, budget=limit, capacity=counts).planned
+    places = _even(counts, limit)
     kept: list[str] = []
     for (domain,), pool in rows.group_by("domain", maintain_order=True):
         ids = pool["id"].to_list()
@@ -145,6 +145,14 @@ def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Return positions in batches of at most `size`, longest first, so that little is padded and memory fails early."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def _even(counts: Mapping[str, int], limit: int) -> dict[str, int]:
+    """Share `limit` places so that no domain has two fewer than another, unless it has no more rows."""
+    places: dict[str, int] = {}
+    for served, (domain, n) in enumerate(sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))):
+        places[domain] = min(n, (limit - sum(places.values())) // (len(counts) - served))
+    return places
 
 
 def _part(tokenizer: Any, prompts: list[str], whole: list[str]) -> list[Tokens]:

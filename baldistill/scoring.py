@@ -13,7 +13,7 @@ Above 1 the question makes the completion less likely. What cannot be scored has
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,7 +188,7 @@ def _choose(
 
 
 def _commit(
-    manifest: Manifest, found: pl.DataFrame, parameters: dict[str, object], *, seed: int, already: int, truncated: int
+    manifest: Manifest, found: pl.DataFrame, parameters: Mapping[str, object], *, seed: int, already: int, truncated: int
 ) -> Scored:
     """Write the scores that there are; rows without one keep what they had."""
     unscored = tuple(found.filter(pl.col("score").is_null())["id"])

@@ -1,4 +1,4 @@
-"""Owns the tiny student of the tests: a real LLaMA of 20,000 weights with a real tokenizer and chat template, made in a second."""
+"""Owns the tiny student of the tests: a real LLaMA of 20,000 weights with a tokenizer and a chat template, made in a second."""
 
 from __future__ import annotations
 
