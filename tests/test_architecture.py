@@ -55,10 +55,9 @@ FLOORS = (
 # One module per outside library: who may import it. Frames (polars, numpy) and hashes (xxhash) are everybody's.
 OWNERS = {
     "altair": {"curate.reporting"},
-    "datasets": {"baldistill.students", "curate.exporting", "curate.sources"},
+    "datasets": {"baldistill.students", "curate.sources"},
     "deltalake": {"curate.manifest"},
     "faiss": {"curate.neighbors"},
-    "gguf": {"curate.models"},
     "huggingface_hub": {"curate.models"},
     "jinja2": {"curate.prompts"},
     "math_verify": {"curate.mathematics"},
@@ -69,13 +68,16 @@ OWNERS = {
     "safetensors": {"curate.embedding", "curate.models"},
     "sentence_transformers": {"curate.embedding"},
     "sklearn": {"baldistill.evaluation"},
-    "sqlite3": {"curate.ledger", "curate.migrations"},
+    "sqlite3": {"curate.ledger"},
     "torch": {"baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
     "transformers": {"baldistill.generation", "baldistill.students", "curate.models"},
     "trl": {"baldistill.students"},
     "typer": {"baldistill.cli", "curate.cli", "curate.commands"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}
+
+# What shows and reads the command line; in both packages.
+TERMINAL = {"__main__", "cli", "commands", "console", "demo", "grids", "panels", "tables"}
 
 # Slow to import (most of a second and more), so never at the top of a module.
 HEAVY = {*OWNERS} - {"jinja2", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
@@ -168,7 +170,7 @@ def test_curate_never_imports_baldistill() -> None:
 
 
 def test_below_the_terminal_nothing_knows_of_it() -> None:
-    terminal = {m for m in modules() if m.split(".")[-1] in {"cli", "commands", "console", "grids", "tables", "__main__", "demo"}}
+    terminal = {m for m in modules() if m.split(".")[-1] in TERMINAL}
     assert "curate.console" in terminal
     assert not {m: found for m in set(modules()) - terminal if (found := ours(m) & terminal)}
 
