@@ -326,6 +326,7 @@ def _trainer(part: Path, model: Any, tokenizer: Any, examples: dict[str, list[li
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show the last good loss instead
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
