@@ -41,7 +41,8 @@ _PLAIN = re.compile(rf"({_DECIMAL})(?:\s*/\s*(\d+(?:\.\d+)?))?")
 _FRACTION = re.compile(r"([+-]?)\s*(\d+\s*)?\\frac\s*(?:\{\s*(-?\d+)\s*\}|(\d))\s*(?:\{\s*(-?\d+)\s*\}|(\d))")
 _MIXED = re.compile(r"([+-]?)(\d+)(?:\s+|\s*-\s*)(\d+)/(\d+)")
 _BASE = re.compile(r"^([+-]?\w+)_\{?\d+\}?$")
-_UNIT = re.compile(rf"^({_DECIMAL}(?:\s*/\s*\d+)?)\s*-?((?:\s*/?\s*[A-Za-zµ]{{2,}}[.]?\s*(?:\^\{{?[23]\}}?|[23])?)+)$")
+_UNIT_NAME = r"[A-Za-zµ]{2,}\.?(?:\s?\^\{?[23]\}?|[23])?"
+_UNIT = re.compile(rf"^({_DECIMAL}(?:\s*/\s*\d+)?)[\s-]*({_UNIT_NAME}(?:(?:\s+|\s?/\s?){_UNIT_NAME})*)$")
 _NOT_UNITS = {"pi", "sqrt", "or", "and", "sin", "cos", "tan", "log", "ln", "exp", "frac", "i", "to", "over"}
 _NAMED = re.compile(r"^[A-Za-z]\w{0,3}(?:\([a-z]\))?\s*=\s*([^=]+)$")
 _WORDS = re.compile(r"[A-Za-z]{3,}")
@@ -60,6 +61,8 @@ def same(found: str, gold: str) -> bool:
         return False
     if _folded(a) == _folded(b):
         return True
+    if max(len(a), len(b)) > _MOST_CHARS:
+        return False
     if ("=" in a) != ("=" in b):
         a, b = _NAMED.sub(r"\1", a).strip(), _NAMED.sub(r"\1", b).strip()
     left, right = number(a), number(b)
@@ -71,7 +74,7 @@ def same(found: str, gold: str) -> bool:
     lists = _numbers(a), _numbers(b)
     if lists[0] is not None and lists[1] is not None:
         return lists[0] == lists[1]
-    if not (is_mathematical(a) and is_mathematical(b)) or max(len(a), len(b)) > _MOST_CHARS:
+    if not is_mathematical(a) or not is_mathematical(b):
         return False
     return _verified(*sorted((a, b)))
 
@@ -97,6 +100,8 @@ def number(text: str) -> Fraction | None:
 
 def is_mathematical(text: str) -> bool:
     """Return whether an answer reads as mathematics: digits, symbols, LaTeX or single letters, and no ordinary words."""
+    if len(text) > _MOST_CHARS:
+        return False
     text = tidy(text)
     words = _WORDS.findall(re.sub(r"\\[A-Za-z]+", " ", text))
     mathematics = bool(re.search(r"[\d\\^=+*/<>∞π√]", text)) or bool(re.fullmatch(r"[-(]*[A-Za-z][)]*", text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,8 @@ OPTIONS = "Where do bees live?\nChoice: (A) hive (B) nest (C) old nest of a bird
         ("First the answer is 3. No: the answer is 4.", "4"),
         ("So \\boxed{\\frac{1}{\\sqrt{2}}}.", "\\frac{1}{\\sqrt{2}}"),
         ("The answer is $\\boxed{7}$.", "7"),
+        ("So $x = \\boxed 9$. (Check that our answer is correct.)", "9"),
+        ("We find \\boxed{3}. No, the answer is 4", "4"),
         ("9 + 9 = 18\n#### 1,818", "1,818"),
         ("He has <<5*5=25>>25 boots.\nA: 30", "30"),
         ("The answer is: $x = 5$.", "x = 5"),
@@ -237,6 +240,16 @@ def test_choices_are_found_in_the_usual_forms() -> None:
     assert list(answers.choices("Which?\nA. one\nB. two\nC. three")) == ["A", "B", "C"]
     assert list(answers.choices("Which? A) one B) two")) == ["A", "B"]
     assert answers.choices("Plan A is here. (A) alone is no choice.") == {}
+
+
+def test_long_texts_take_no_time() -> None:
+    text = "5 " + "several words of text " * 4000 + "!"
+    began = time.process_time()
+    for kind in answers.KINDS:
+        extract(text, kind, labels=CLASSES, prompt=text)
+        equal(text, "5 words", kind)
+        kind_of([text] * 4, [text] * 4)
+    assert time.process_time() - began < 2
 
 
 @given(st.text(max_size=80), st.sampled_from(answers.KINDS))
