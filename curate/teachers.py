@@ -242,10 +242,9 @@ class Live:
 
 
 def _message(told: Any) -> str:
+    """Return what a server says of an error: its message where it has OpenAI's form, else all of it."""
     body = told.body if isinstance(told.body, dict) else {}
-    inner = body.get("error")
-    found = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner) or told.message
-    return str(found)
+    return str(body.get("message") or told.response.text)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

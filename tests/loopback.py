@@ -51,7 +51,7 @@ def refusal(status: int, message: str, *, code: str | None = None, **headers: st
 
 
 class Server:
-    """A running server; `seen` holds the body and headers of every request, in the order in which they came."""
+    """A running server; `seen` holds body and headers (names in lower case) of every request, in order."""
 
     def __init__(self, script: Script) -> None:
         self.seen: list[tuple[dict[str, Any], dict[str, str]]] = []
@@ -65,7 +65,7 @@ class Server:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with lock:
-                    outer.seen.append((body, dict(self.headers)))
+                    outer.seen.append((body, {name.lower(): value for name, value in self.headers.items()}))
                     number = len(outer.seen) - 1
                 page = script(body, number)
                 time.sleep(page.delay)
