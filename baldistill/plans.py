@@ -35,7 +35,7 @@ __all__ = ["VERBS", "Plan", "Setting", "load", "parse"]
 # table → the verb that it sets, and the parameters that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "ingest": ("curate.ingestion:ingest", frozenset({"to", "root"})),
-    "embed": ("curate.embedding:embed", frozenset()),
+    "sample": ("curate.sampling:sample", frozenset()),
     "cluster": ("curate.clustering:cluster", frozenset()),
     "balance": ("curate.balancing:balance", frozenset({"stage", "dry_run"})),
     "train": ("baldistill.students:train", frozenset({"output"})),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from curate import grids
 from curate.grids import accuracy, count, grid, money, number, seconds
-from curate.panels import quota_grid
+from curate.panels import quota_grid, rejections
 
 __all__ = ["LAYOUTS"]
 
-_HEAD, _TAIL = "cyan", "yellow"
+_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
 
 def _trained(result: Any) -> Iterable[Any]:
@@ -84,7 +85,7 @@ def _rate(rate: Any) -> str | None:
 
 def _run(result: Any) -> Iterable[Any]:
     yield from grids.facts(
-        f"{result.manifest}: {len(result.balanced)} stages",
+        f"{result.manifest}: {len(result.balanced)} stages of balance, training and evaluation",
         [("record", result.folder), ("exported", ", ".join(str(path) for path in result.exported) or None)],
     )
     yield ""
@@ -110,7 +111,49 @@ def _accuracies(stages: Iterable[Any]) -> Any:
     return grid(columns, rows, left=(0, 1))
 
 
+def _demo(result: Any) -> Iterable[Any]:
+    run = result.run
+    sizes = f"{count(result.before.rows)} rows, {number(result.before.imbalance_ratio)} : 1 before; "
+    sizes += f"{count(result.after.rows)} rows, {number(result.after.imbalance_ratio)} : 1 after"
+    yield from grids.facts(f"{run.manifest}: {sizes}", [])
+    yield _before_after(result)
+    yield ""
+    yield _accuracies(run.stages)
+    yield ""
+    cost = f"{count(result.tokens)} tokens, {money(result.usd)} at the list price of {result.priced_as}"
+    figures = [
+        ("the teacher would have cost", cost),
+        ("snapshot", run.stages[-1].snapshot),
+        ("students and records", run.folder),
+        ("export", ", ".join(str(path) for path in run.exported) or None),
+        ("picture of the tail", result.plot),
+    ]
+    yield from grids.facts("Where it is", figures)
+
+
+def _before_after(result: Any) -> Any:
+    """Return a row per domain: before, after by source, and what was rejected by which auditor."""
+    after = {part.domain: part for part in result.after.domains}
+    rejected: dict[str, Counter[str]] = {}
+    for stage in result.run.balanced:
+        for domain, by in stage.rejected.items():
+            rejected.setdefault(domain, Counter()).update(by)
+    largest = max(part.rows for part in result.before.domains)
+    most = max(part.rows for part in result.after.domains)
+    rows = []
+    for part in result.before.domains:
+        style = _HEAD if part.head else _TAIL
+        now = after.get(part.domain)
+        real, synthetic = (now.real, now.synthetic) if now else (0, 0)
+        cells = [count(part.rows), grids.Bar([(part.rows, style)], largest, width=16), count(real + synthetic), count(real)]
+        cells += [count(synthetic), grids.Bar([(real, style), (synthetic, _SYNTHETIC)], most, width=16)]
+        rows.append([part.domain, "head" if part.head else "tail", *cells, rejections(rejected.get(part.domain))])
+    columns = ["domain", "", "before", "", "after", "real", "synthetic", "", "rejected"]
+    return grid(columns, rows, left=(0, 1, 3, 7, 8))
+
+
 LAYOUTS: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "Demo": _demo,
     "Evaluation": _evaluation,
     "Run": _run,
     "Scored": _scored,

@@ -9,10 +9,11 @@ Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
 
-__all__ = ["INTERRUPTED", "Json", "Name", "Root", "command", "make_app", "strip_userinfo", "verb"]
+__all__ = ["INTERRUPTED", "Json", "Name", "Root", "command", "guarded", "make_app", "strip_userinfo", "verb"]
 
 FAILED, AUDIT_FAILED, INTERRUPTED = 1, 3, 130
 
@@ -138,13 +139,48 @@ def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Ca
     def file(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**options: Any) -> None:
+            from curate import console
+
             as_json = bool(options.pop("json", False))
-            _run(lambda: function(**options), as_json=as_json)
+            with guarded(as_json=as_json):
+                with console.watch(as_json=as_json):
+                    result = function(**options)
+                console.show(result, as_json=as_json)
 
         app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
         return run
 
     return file
+
+
+@contextlib.contextmanager
+def guarded(*, as_json: bool = False) -> Iterator[None]:
+    """Turn an error of ours, or Ctrl-C, in the enclosed work into a line on stderr and an exit status; bugs pass through.
+
+    Args:
+        as_json: how the result of an audit that failed is shown.
+    """
+    try:
+        yield
+    except CurateError as e:
+        raise SystemExit(_report(e, as_json=as_json)) from e
+    except KeyboardInterrupt as e:
+        from curate import console
+
+        console.error("interrupted; manifests are as their last commit left them, and every reply that was bought is kept")
+        raise SystemExit(INTERRUPTED) from e
+
+
+def _report(error: CurateError, *, as_json: bool) -> int:
+    """Print an error and return its exit status."""
+    from curate import console
+
+    if isinstance(error, AuditFailedError) and error.result is not None:
+        console.show(error.result, as_json=as_json)
+    mistakes = error.mistakes if isinstance(error, MistakesError) else ()
+    summary = error.summary if isinstance(error, MistakesError) else str(error)
+    console.error(strip_userinfo(summary), mistakes)
+    return AUDIT_FAILED if isinstance(error, AuditFailedError) else FAILED
 
 
 def strip_userinfo(text: str) -> str:
@@ -163,21 +199,3 @@ def _mapping(values: list[str] | None) -> dict[str, float] | None:
         if not name:
             raise typer.BadParameter(f"{value!r} is not NAME=NUMBER, such as malformed=0.5")
     return found or None
-
-
-def _run(work: Callable[[], Any], *, as_json: bool) -> None:
-    from curate import console
-
-    try:
-        with console.watch(as_json=as_json):
-            result = work()
-        console.show(result, as_json=as_json)
-    except CurateError as e:
-        if isinstance(e, AuditFailedError) and e.result is not None:
-            console.show(e.result, as_json=as_json)
-        summary = e.summary if isinstance(e, MistakesError) else str(e)
-        console.error(strip_userinfo(summary), e.mistakes if isinstance(e, MistakesError) else ())
-        raise typer.Exit(AUDIT_FAILED if isinstance(e, AuditFailedError) else FAILED) from e
-    except KeyboardInterrupt as e:
-        console.error("interrupted; manifests are as their last commit left them, and every reply that was bought is kept")
-        raise typer.Exit(INTERRUPTED) from e

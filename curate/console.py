@@ -76,6 +76,10 @@ def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
+def _of(total: int | None) -> str:
+    return "" if total is None else f" of {total:,}"
+
+
 def _screen(stream: Any) -> Console:
     from rich.console import Console
 
@@ -105,9 +109,8 @@ class _Lines:
         if not event.done or not (ended or now - self._spoke[event.step] > PLAIN_SECONDS):
             return
         self._spoke[event.step] = now
-        of = f" of {event.total:,}" if event.total is not None else ""
         facts = f", {figures(event.facts)}" if event.facts else ""
-        self._print(f"{event.step}: {event.done:,}{of} in {now - self._started[event.step]:.1f} s{facts}")
+        self._print(f"{event.step}: {event.done:,}{_of(event.total)} in {now - self._started[event.step]:.1f} s{facts}")
 
     @staticmethod
     def _print(line: str) -> None:
@@ -118,12 +121,12 @@ class _Bars:
     """A listener for terminals: a bar per running step, a line per note and per step that took a second or more."""
 
     def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._progress: Progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[facts]}", style="dim"),
             console=console,
@@ -133,7 +136,7 @@ class _Bars:
         self._started: dict[str, float] = {}
 
     def __enter__(self) -> _Bars:
-        self._tasks[_STARTING] = self._progress.add_task(_STARTING, total=None, facts="")
+        self._tasks[_STARTING] = self._progress.add_task(_STARTING, total=None, count="", facts="")
         self._progress.start()
         return self
 
@@ -154,9 +157,10 @@ class _Bars:
         if event.done == 0:
             self._remove(event.step)
         if event.step not in self._tasks:
-            self._tasks[event.step] = self._progress.add_task(event.step, total=event.total, facts="")
+            self._tasks[event.step] = self._progress.add_task(event.step, total=event.total, count="", facts="")
             self._started[event.step] = time.monotonic()
-        self._progress.update(self._tasks[event.step], completed=event.done, total=event.total, facts=figures(event.facts))
+        task, counted = self._tasks[event.step], f"{event.done or 0:,}{_of(event.total)}"
+        self._progress.update(task, completed=event.done, total=event.total, count=counted, facts=figures(event.facts))
 
     def _finish(self, event: Event) -> None:
         took = time.monotonic() - self._started.get(event.step, time.monotonic())

@@ -30,12 +30,15 @@ class Bar:
 
     def text(self, width: int) -> Text:
         """Return the bar at a scale at which `largest` is `width` characters long."""
-        text = Text(no_wrap=True, overflow="crop")
+        text, rest, before = Text(no_wrap=True, overflow="crop"), 0, ""
         for value, style in self.parts:
-            eighths = round(8 * width * value / self.largest) if self.largest else 0
-            whole, rest = divmod(max(eighths, 1 if value else 0), 8)
-            text.append("█" * whole + (_EIGHTHS[rest] if rest else ""), style=style)
-        return text
+            eighths = max(1, round(8 * width * value / self.largest)) if value and self.largest else 0
+            if rest and eighths:  # this stretch begins within the last one's character
+                text.append(_EIGHTHS[rest], style=f"{before} on {style}")
+                eighths, rest = max(0, eighths - 8 + rest), 0
+            text.append("█" * (eighths // 8), style=style)
+            rest, before = (eighths % 8, style) if eighths else (rest, before)
+        return text.append(_EIGHTHS[rest] if rest else "", style=before)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.text(min(self.width, options.max_width))
@@ -98,7 +101,8 @@ def money(usd: float | None) -> str:
     """Return an amount in US dollars; cents where there are many, more digits where it is little."""
     if usd is None:
         return "no price known"
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.5f}"
+    digits = 2 if usd >= 1 or usd == 0 else 3 if usd >= 0.01 else 5
+    return f"${usd:,.{digits}f}"
 
 
 def seconds(value: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from curate import grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["balanced", "profile", "quota_grid"]
+__all__ = ["balanced", "profile", "quota_grid", "rejections"]
 
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
@@ -107,8 +107,9 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     sums = _sums(stages)
     domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
     if dry:
+        missing = {d: sums.wanted[d] - sums.planned[d] for d in domains}
         rows: list[list[Any]] = [
-            [d, count(sums.wanted[d]), count(sums.planned[d]), count(max(0, sums.wanted[d] - sums.planned[d]))] for d in domains
+            [d, count(sums.wanted[d]), count(sums.planned[d]), count(missing[d]) if missing[d] > 0 else ""] for d in domains
         ]
         total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
         return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
@@ -117,11 +118,11 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     for d in domains:
         cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
         blocks = grids.Bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
-        rows.append([d, *cells, blocks, _rejections(sums.rejected.get(d))])
+        rows.append([d, *cells, blocks, rejections(sums.rejected.get(d))])
     totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
     every: Counter[str] = sum(sums.rejected.values(), Counter())
     columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
-    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", _rejections(every)])
+    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", rejections(every)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +150,8 @@ def _sums(stages: Iterable[Any]) -> _Sums:
     return sums
 
 
-def _rejections(by: Mapping[str, int] | None) -> str:
+def rejections(by: Mapping[str, int] | None) -> str:
+    """Return which auditor rejected how often, in words."""
     return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
 
 

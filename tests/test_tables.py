@@ -13,6 +13,7 @@ from rich.console import Console
 from samples import ingested
 
 import baldistill.tables
+from baldistill.demo import Demo
 from baldistill.evaluation import Evaluation, Rate
 from baldistill.scoring import Scored
 from baldistill.stages import Run, Stage
@@ -169,9 +170,9 @@ def test_ledger_tells_fates_and_what_was_saved() -> None:
     part = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
     whole = Summary(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02, saved=0.5, saved_calls=2, saved_tokens=50)
     text = seen(replace(whole, by={"stage": {"-1": part}, "domain": {}}))
-    assert "3 calls, 900 tokens, $0.02000" in text
+    assert "3 calls, 900 tokens, $0.020" in text
     assert "4: 3 answered, 1 lost" in text
-    assert "2 calls, 50 tokens, $0.50000 for answers at hand" in text
+    assert "2 calls, 50 tokens, $0.500 for answers at hand" in text
     assert "by stage" in text
     assert "by domain" not in text
     assert seen(Summary()) == "no teacher was asked for this manifest"
@@ -265,9 +266,26 @@ def test_a_run_has_a_line_per_student_from_the_base_on() -> None:
     base = Stage(-1, "math@6", {}, {}, {}, "", metrics)
     after = Stage(0, "math@8", {}, {}, {"calls": 12, "tokens": 1, "usd": None, "saved": 3}, "a", metrics)
     lines = [words(line) for line in seen(Run(MATH, Path("runs/x"), (base, after), (STAGE,), (Path("out"),))).splitlines()]
-    assert lines[0] == "math@7: 1 stages"
+    assert lines[0] == "math@7: 1 stages of balance, training and evaluation"
     assert "base – 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – – – –" in lines
     assert "after stage 0 math@8 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – 12 no price known 3" in lines
+
+
+def test_the_demo_is_one_page(tmp_path: Path) -> None:
+    rows = [{"prompt": f"a{i}", "domain": "algebra"} for i in range(30)] + [{"prompt": "g", "domain": "geometry"}]
+    before = profile(ingested(tmp_path, rows))
+    chosen = [{"prompt": "a", "domain": "algebra"}, {"prompt": "g", "domain": "geometry", "source": "synthetic"}]
+    after = profile(ingested(tmp_path, chosen, name="after"))
+    rate = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 20}
+    stage = Stage(0, "math@8", {}, {}, {"calls": 0, "tokens": 1, "usd": None, "saved": 3}, "a", {"macro": rate})
+    run = Run(MATH, Path("runs/x"), (stage,), (STAGE,), (Path("out/train.parquet"),))
+    text = seen(Demo(run, before, after, Path("tail.png"), 98_000, 0.03, "a-model"))
+    lines = [words(line) for line in text.splitlines()]
+    assert lines[0] == "math@7: 31 rows, 30 : 1 before; 2 rows, 1 : 1 after"
+    assert "algebra head 30 ████████████████ 1 1 0 ████████████████" in lines
+    assert "geometry tail 1 ▌ 1 0 1 ████████████████ answer_mismatch 1, near_duplicate 2" in lines
+    assert "the teacher would have cost 98,000 tokens, $0.030 at the list price of a-model" in lines
+    assert "picture of the tail tail.png" in lines
 
 
 @pytest.mark.parametrize("layouts", [tables.LAYOUTS, baldistill.tables.LAYOUTS])
