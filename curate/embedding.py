@@ -9,6 +9,7 @@ again. Deleting the folder loses nothing but time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import time
@@ -45,13 +46,16 @@ class Encoder(Protocol):
 
     Attributes:
         name: for records and logs; never a local path.
-        fingerprint: differs whenever the vectors of a text would.
-        dim: length of a vector.
+        fingerprint: differs whenever the vectors of a text would, or their length.
     """
 
     name: str
     fingerprint: str
-    dim: int
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector of length 1 per text, (n, d) float32, in the order of the texts."""
@@ -82,18 +86,36 @@ class Embedded:
 class SentenceEncoder:
     """A sentence-transformers model as an `Encoder`; made by `load_encoder`.
 
-    Texts longer than the model's limit (256 tokens for the default) are cut there, as the model was trained.
+    The model is loaded when the first text is encoded: where every vector is cached, nothing heavy is imported. Texts longer
+    than the model's limit (256 tokens for the default) are cut there, as the model was trained.
     """
 
-    def __init__(self, model: Any, *, name: str, fingerprint: str, batch_size: int = 32) -> None:
-        self.name, self.fingerprint, self.batch_size = name, fingerprint, batch_size
-        self.dim = int(model.get_embedding_dimension())
-        self._model = model
+    def __init__(self, weights: models.Weights, *, precision: str = "fp32", batch_size: int = 32) -> None:
+        self.name, self.precision, self.batch_size = weights.label, models.resolve_dtype(precision), batch_size
+        self.fingerprint = f"{weights.fingerprint}-{self.precision}"
+        self._weights = weights
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return int(self._model.get_embedding_dimension())
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector of length 1 per text, (n, d) float32."""
         found = self._model.encode(list(texts), batch_size=self.batch_size, convert_to_tensor=True, show_progress_bar=False)
         return _unit(found.float().cpu().numpy())  # bf16 vectors are normalised again, in fp32
+
+    @functools.cached_property
+    def _model(self) -> Any:
+        from safetensors import SafetensorError
+        from sentence_transformers import SentenceTransformer
+
+        options = {"dtype": models.pick_dtype(self.precision), "use_safetensors": True}
+        try:
+            with models.quiet():
+                return SentenceTransformer(str(self._weights.path), model_kwargs=options)
+        except (OSError, ValueError, KeyError, SafetensorError) as e:
+            raise ModelError(f"encoder {self.name!r} cannot be loaded: {str(e).strip().splitlines()[0]}") from e
 
 
 class Fake:
@@ -126,7 +148,7 @@ class Fake:
 
 
 def load_encoder(name: str = DEFAULT_ENCODER, *, precision: str = "fp32") -> SentenceEncoder:
-    """Load a sentence-transformers model.
+    """Find a sentence-transformers model; its weights are loaded when the first text is encoded.
 
     Args:
         name: a path, a Hub id or ``package:NAME``.
@@ -134,22 +156,12 @@ def load_encoder(name: str = DEFAULT_ENCODER, *, precision: str = "fp32") -> Sen
             or ``auto``, which takes bf16 where it is fast. fp32 gives the same clusters on every machine.
 
     Raises:
-        ModelError: the weights cannot be found or are not an encoder.
+        ModelError: the weights cannot be found or are not those of an encoder.
     """
-    from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
-
-    dtype = models.pick_dtype(precision)
     weights = models.find(name)
     if weights.path.is_file():
         raise ModelError(f"encoder {weights.label!r}: {weights.path.name!r} is GGUF; name a folder of safetensors")
-    try:
-        with models.quiet():
-            model = SentenceTransformer(str(weights.path), model_kwargs={"dtype": dtype, "use_safetensors": True})
-    except (OSError, ValueError, KeyError, SafetensorError) as e:
-        raise ModelError(f"encoder {weights.label!r} cannot be loaded: {str(e).strip().splitlines()[0]}") from e
-    short = str(dtype).removeprefix("torch.")
-    return SentenceEncoder(model, name=weights.label, fingerprint=f"{weights.fingerprint}-{short}")
+    return SentenceEncoder(weights, precision=precision)
 
 
 def embed(manifest: Manifest, *, encoder: str | Encoder = DEFAULT_ENCODER, precision: str = "fp32") -> Embedded:
@@ -167,8 +179,9 @@ def embed(manifest: Manifest, *, encoder: str | Encoder = DEFAULT_ENCODER, preci
     chosen = load_encoder(encoder, precision=precision) if isinstance(encoder, str) else encoder
     contents = manifest.rows("content")["content"]
     texts = manifest.contents(contents, columns=["prompt"])["prompt"].fill_null("").unique(maintain_order=True)
-    new = fill(texts.to_list(), encoder=chosen, root=manifest.root)
-    return Embedded(manifest, contents.len(), new, texts.len() - new, chosen.dim, chosen.name)
+    cache = _Cache(chosen, manifest.root)
+    new = _fill(cache, texts.to_list())
+    return Embedded(manifest, contents.len(), new, texts.len() - new, cache.dim, chosen.name)
 
 
 def fill(texts: Sequence[str], *, encoder: Encoder, root: str | Path | None = None) -> int:
@@ -276,6 +289,11 @@ class _Cache:
             self._open(mark.with_name(mark.name.removesuffix(".keys.npy") + ".npy"))
         self._merge()
 
+    @property
+    def dim(self) -> int:
+        """Length of a vector; asks the encoder, which may have to be loaded for it, only where nothing is cached."""
+        return int(self._shards[0].shape[1]) if self._shards else self.encoder.dim
+
     def locate(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Return shard and position of each key, null where it is not there, in the order of `keys`."""
         return keys.join(self._index(), on=["hi", "lo"], how="left", maintain_order="left").select("shard", "position")
@@ -285,7 +303,7 @@ class _Cache:
         import numpy as np
 
         places = self.locate(keys)
-        out = np.empty((keys.height, self.encoder.dim), np.float32)
+        out = np.empty((keys.height, self.dim), np.float32)
         for (number,), group in places.with_row_index("row").group_by("shard"):
             out[group["row"].to_numpy()] = self._shards[int(number)][group["position"].to_numpy()]
         return out
@@ -320,7 +338,7 @@ class _Cache:
             pairs = np.load(path.with_suffix(".keys.npy"), allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return
-        if pairs.dtype != np.uint64 or shard.dtype != np.float32 or shard.shape != (len(pairs), self.encoder.dim):
+        if pairs.dtype != np.uint64 or shard.dtype != np.float32 or shard.ndim != 2 or len(shard) != len(pairs):
             return
         number = pl.lit(len(self._shards), pl.Int32).alias("shard")
         keys = pl.DataFrame({"hi": pairs[:, 0], "lo": pairs[:, 1]}).with_row_index("position")

