@@ -239,11 +239,15 @@ def _require(table: Table, name: str, option: str) -> str:
 
 def _extra(draft: _Draft) -> pl.Expr:
     """Return the columns that are left as a JSON object, their names in order; values that are null are left out."""
-    parts: list[pl.Expr] = []
-    for name in sorted(set(draft.table.frame.columns) - draft.used):
-        value = pl.col(name) if name in draft.table.json else readers.encoded(name)
-        parts.append(pl.concat_str(pl.lit(json.dumps(name, ensure_ascii=False) + ":"), value))
-    if not parts:
+    left = sorted(set(draft.table.frame.columns) - draft.used)
+    if not left:
         return pl.lit(None, dtype=pl.String)
-    body = pl.concat_str(parts, separator=",", ignore_nulls=True)
+    keys = [json.dumps(name, ensure_ascii=False) + ":" for name in left]
+    values = [pl.col(name) if name in draft.table.json else readers.encoded(name) for name in left]
+    if not any(draft.frame[name].null_count() for name in left):  # one pass over the texts in place of two
+        pairs = [part for key, value in zip(keys, values, strict=True) for part in (pl.lit("," + key), value)]
+        return pl.concat_str(pl.lit("{" + keys[0]), *pairs[1:], pl.lit("}"))
+    body = pl.concat_str(
+        [pl.concat_str(pl.lit(key), value) for key, value in zip(keys, values, strict=True)], separator=",", ignore_nulls=True
+    )
     return pl.when(body != "").then(pl.concat_str(pl.lit("{"), body, pl.lit("}")))

@@ -39,8 +39,14 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
     Args:
         frame: with the columns content, domain and split, all strings.
     """
-    numbered = frame.select(_PLACE).with_columns(pl.int_range(pl.len()).over(_PLACE).cast(pl.String).alias("occurrence"))
-    return _digests(_framed(numbered, (*_PLACE, "occurrence"))).rename("id")
+    places = frame.select(_PLACE).with_columns(pl.lit("0").alias("occurrence"))
+    ids = _digests(_framed(places, (*_PLACE, "occurrence")))
+    repeated = ids.is_duplicated()
+    if repeated.any():  # only these need counting, which is the dear part
+        occurrence = pl.int_range(pl.len()).over(_PLACE).cast(pl.String).alias("occurrence")
+        counted = places.filter(repeated).with_columns(occurrence)
+        ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_PLACE, "occurrence"))))
+    return ids.rename("id")
 
 
 def prompt_keys(prompts: pl.Series | Iterable[str]) -> pl.Series:

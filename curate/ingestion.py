@@ -6,7 +6,9 @@ are there already. Content goes first and the manifest commit second, so that an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,11 @@ class Ingested:
 
 @dataclass(frozen=True)
 class _Gathered:
-    """All sources, read and shaped: rows with content joined, what was skipped, and one record per source."""
+    """All sources, read and shaped: per source its examples with content keys, one record each, and what was skipped."""
 
-    rows: pl.DataFrame
-    skipped: tuple[str, ...]
+    frames: list[pl.DataFrame]
     records: list[dict[str, Any]]
+    skipped: tuple[str, ...]
 
 
 def ingest(
@@ -107,23 +109,26 @@ def ingest(
     base = manifests.new(to, root=root)
     columns = examples.Columns(prompt, answer, rationale, domain, split, domain_from, domain_rule)
     found = _gather([str(item) for item in sources], columns, source=source, on_error=on_error, licence=licence)
-    known = base.rows()
-    fresh = found.rows.join(known.select("id"), on="id", how="anti", maintain_order="left")
-    fresh = _hold_out(fresh, known, share=holdout if source == "real" else 0.0, seed=seed)
-    met = _meet(known, found.rows, prune=prune)
-    added = fresh.height + met.returned
-    read_rows = sum(record["rows"] for record in found.records)
-    domains = _per_domain(found.rows["domain"])
-    done = Ingested(base, added, read_rows - added, met.gone, met.retired, found.skipped, domains)
-    if not added and not met.retired and not _new_licence(base, found.records):
+    with _appending(base, found.frames):
+        known = base.rows()
+        rows = _identified(found.frames, source)
+        fresh = rows.filter(~pl.col("id").is_in(known["id"].implode()))
+        fresh = _hold_out(fresh, known, share=holdout, seed=seed) if source == "real" else fresh
+        met = _meet(known, rows, prune=prune)
+    done = _told(base, found, rows, met, added=fresh.height + met.returned)
+    if not done.added and not met.retired and not _new_licence(base, found.records):
         progress.note("ingest", f"{base}: nothing new, {done.already} rows are already there")
         return done
-    base.append(fresh.select(manifests.CONTENT_SCHEMA.names()))
     parameters = {"sources": [record["address"] for record in found.records], "source": source, **asdict(columns)}
     parameters |= {"holdout": holdout, "licence": licence, "on_error": on_error, "prune": prune}
-    rows = pl.concat([met.rows, fresh.select(known.columns)])
-    summary = _summary(done, found.records)
-    return replace(done, manifest=base.commit(rows, verb="ingest", parameters=parameters, seed=seed, summary=summary))
+    version = base.commit(
+        pl.concat([met.rows, fresh.select(known.columns)]),
+        verb="ingest",
+        parameters=parameters,
+        seed=seed,
+        summary=_summary(done, found.records),
+    )
+    return replace(done, manifest=version)
 
 
 def _check(sources: Sequence[str | Path], *, to: str, holdout: float, domain: str | None, domain_from: str | None) -> None:
@@ -150,7 +155,7 @@ def _check_names(*, source: str, domain_from: str | None, domain_rule: str | Non
 
 
 def _gather(sources: Sequence[str], columns: examples.Columns, *, source: str, on_error: str, licence: str | None) -> _Gathered:
-    """Read and shape every source; occurrences of equal rows are counted within each."""
+    """Read and shape every source."""
     frames: list[pl.DataFrame] = []
     skipped: list[str] = []
     records: list[dict[str, Any]] = []
@@ -161,48 +166,73 @@ def _gather(sources: Sequence[str], columns: examples.Columns, *, source: str, o
             examples.shape(table, columns, split=split, on_error=on_error)
             for table, split in zip(found.tables, splits, strict=True)
         ]
-        rows = _identified(pl.concat([part.frame for part in shaped]), source)
-        frames.append(rows)
+        rows = pl.concat([part.frame for part in shaped])
+        _check_training(rows, source)
+        frames.append(rows.with_columns(identity.content_keys(rows)))
         left_out = [line for table, part in zip(found.tables, shaped, strict=True) for line in (*table.skipped, *part.skipped)]
         skipped += left_out
         record = {"address": found.address, "hash": found.fingerprint, "rows": rows.height, "skipped": len(left_out)}
         records.append(record | {"source": source, "licence": licence})
-    rows = pl.concat(frames).unique("id", keep="first", maintain_order=True)
-    if rows.is_empty():
+    if not any(frame.height for frame in frames):
         raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}; the first skipped: {skipped[0]}")
-    return _Gathered(rows, tuple(skipped), records)
+    return _Gathered(frames, records, tuple(skipped))
 
 
-def _identified(shaped: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Add what the manifest knows of a new row: content key, id, prompt key, length, and that it is a candidate."""
-    held = shaped.filter(pl.col("split") != "train") if source == "synthetic" else shaped.clear()
+def _check_training(rows: pl.DataFrame, source: str) -> None:
+    held = rows.filter(pl.col("split") != "train") if source == "synthetic" else rows.clear()
     if not held.is_empty():
         raise InputError(
             f"{held['origin'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
             f"say --split train, or leave out such rows"
         )
-    if shaped["domain"].eq(examples.AUTO).any():
+
+
+@contextmanager
+def _appending(base: Manifest, frames: Sequence[pl.DataFrame]) -> Iterator[None]:
+    """Write the content that is not there yet while the enclosed work goes on; it is written when that is done."""
+    contents = pl.concat([frame.select(manifests.CONTENT_SCHEMA.names()) for frame in frames])
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(base.append, contents)
+        yield
+        written.result()
+
+
+def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
+    """Add what the manifest knows of a new row: its id, prompt key and length, and that it is a candidate.
+
+    Occurrences of equal rows are counted within each source; a row that two sources share is one row.
+    """
+    ids = pl.concat([identity.row_ids(frame) for frame in frames])
+    rows = pl.concat(frames).with_columns(ids)
+    rows = rows.unique("id", keep="first", maintain_order=True) if len(frames) > 1 else rows
+    if rows["domain"].eq(examples.AUTO).any():
         progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
-    rows = shaped.with_columns(identity.content_keys(shaped), identity.prompt_keys(shaped["prompt"]))
     length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
-    blank = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in manifests.SCHEMA.items() if name not in rows.columns]
-    known = [identity.row_ids(rows), pl.lit(source).alias("source"), pl.lit("candidate").alias("status")]
-    return rows.with_columns(blank).with_columns(known).with_columns(length.cast(pl.Int32).alias("n_chars"))
+    known = rows.with_columns(
+        identity.prompt_keys(rows["prompt"]),
+        length.cast(pl.Int32).alias("n_chars"),
+        pl.lit(source).alias("source"),
+        pl.lit("candidate").alias("status"),
+    )
+    return known.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in manifests.SCHEMA.items() if name not in known.columns
+    )
 
 
 def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
     """Make validation rows of new train rows: those of prompts held out before, and a share of the prompts never seen."""
-    before = known.filter(pl.col("reason").str.starts_with(_HELD_OUT))["prompt_key"]
     train = pl.col("split") == "train"
-    if share > 0:
-        unseen = fresh.filter(train).join(known.select("prompt_key"), on="prompt_key", how="anti", maintain_order="left")
-        chosen = _choose(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
-        before = pl.concat([before, chosen])
-    held = train & pl.col("prompt_key").is_in(before.implode())
-    return fresh.with_columns(
-        pl.when(held).then(pl.lit("validation")).otherwise("split").alias("split"),
-        pl.when(held).then(pl.lit(f"{_HELD_OUT}: share {share:g}, seed {seed}")).otherwise("reason").alias("reason"),
+    before = known.filter(pl.col("reason").str.starts_with(_HELD_OUT))["prompt_key"]
+    unseen = fresh.filter(train & ~pl.col("prompt_key").is_in(known["prompt_key"].implode())) if share > 0 else fresh.clear()
+    chosen = _choose(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
+    reasons = (
+        pl.when(pl.col("prompt_key").is_in(chosen.implode()))
+        .then(pl.lit(f"{_HELD_OUT}: share {share:g}, seed {seed}"))
+        .when(pl.col("prompt_key").is_in(before.implode()))
+        .then(pl.lit(f"{_HELD_OUT}: as its prompt was before"))
     )
+    held = fresh.with_columns(pl.when(train).then(reasons).alias("reason"))
+    return held.with_columns(pl.when(pl.col("reason").is_null()).then("split").otherwise(pl.lit("validation")).alias("split"))
 
 
 def _choose(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
@@ -265,9 +295,10 @@ def _file() -> pl.Expr:
     return pl.col("origin").str.replace(r":\d+$", "")
 
 
-def _per_domain(domains: pl.Series) -> dict[str, int]:
-    counted = domains.value_counts(name="n").sort(["n", "domain"], descending=[True, False])
-    return dict(counted.iter_rows())
+def _told(base: Manifest, found: _Gathered, rows: pl.DataFrame, met: _Met, *, added: int) -> Ingested:
+    n_read = sum(record["rows"] for record in found.records)
+    counted = rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
+    return Ingested(base, added, n_read - added, met.gone, met.retired, found.skipped, dict(counted.iter_rows()))
 
 
 def _new_licence(base: Manifest, records: Collection[dict[str, Any]]) -> bool:

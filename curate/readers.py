@@ -24,8 +24,6 @@ __all__ = ["SUFFIXES", "Table", "encoded", "from_frame", "is_readable", "read", 
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PACKED = (".gz", ".zst")
-# A string that may be a nested value of a column of mixed types, or a character that no text holds: read line by line.
-_DOUBTFUL = r"^[\[{]|\x00"
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,16 @@ def _flat_json_lines(path: Path, name: str) -> Table | None:
         return None
     frame = pl.read_ndjson(path, schema=dict.fromkeys(schema, pl.String))
     strings = [column for column, dtype in schema.items() if dtype == pl.String]
-    doubtful = frame.select(pl.any_horizontal(pl.col(column).str.contains(_DOUBTFUL).any() for column in strings or []))
-    if strings and doubtful.item():
+    if strings and frame.select(pl.any_horizontal(_doubtful(column).any() for column in strings)).item():
         return None
     plain = {column for column, dtype in schema.items() if dtype in (pl.String, pl.Null)}
     return Table(name, frame, frozenset(set(schema) - plain), _count(frame.height))
+
+
+def _doubtful(column: str) -> pl.Expr:
+    """Say where a string may be a nested value of a column of mixed types, or holds what Polars makes of half a character."""
+    text = pl.col(column).str
+    return text.starts_with("[") | text.starts_with("{") | text.contains("\0", literal=True)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]] | _Mistake]:

@@ -164,6 +164,7 @@ def test_holdout_goes_by_prompt_and_follows_the_prompts_held_out_before(write, t
     again = take(write("b.jsonl", *(row(n, answer="another") for n in range(40)))).manifest.rows()
     assert len(held) == 10
     assert set(again.filter(pl.col("split") == "validation")["prompt_key"]) == held
+    assert "held out: as its prompt was before" in again["reason"].to_list()
     assert again.filter(pl.col("prompt_key").is_in(list(held)))["split"].unique().to_list() == ["validation"]
 
 
@@ -183,8 +184,8 @@ def test_holdout_is_exact_in_prompts_whatever_the_rows(tmp_path_factory, pairs, 
 
 
 def test_synthetic_rows_are_candidates_for_training_alone(write, take):
-    take(write("a.jsonl", row(1), row(2)))
-    rows = take(write("s.jsonl", row(8), row(9)), source="synthetic", holdout=0.5).manifest.rows()
+    take(write("a.jsonl", row(1), row(2)), holdout=0.5)
+    rows = take(write("s.jsonl", row(1), row(2), row(9)), source="synthetic", holdout=0.5).manifest.rows()
     assert rows.filter(pl.col("source") == "synthetic").select("split", "status").unique().rows() == [("train", "candidate")]
     with pytest.raises(InputError, match=r"^t\.jsonl:1: synthetic rows are for training, and this one is of split 'test'"):
         take(write("t.jsonl", row(3, split="test")), source="synthetic")
