@@ -51,7 +51,7 @@ setup:
 .PHONY: install
 install:
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {v}; choose one: make PYTHON=python3.12")'
-	@echo "Installing into $(VENV): a few minutes, about 4 GB, once."
+	@echo "Installing into $(VENV): a few minutes, 2.5 GB, once."
 	[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)"
 	$(PIP) -c constraints.txt $(TORCH)
 	$(PIP) -c constraints.txt -e ".[test]"
