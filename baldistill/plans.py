@@ -11,7 +11,8 @@
     epochs = 3
 
 A plan is checked as a whole before anything runs: tables, keys, types of values, registered names and files that are named.
-All mistakes come in one report. What a plan leaves out is the verb's own default; `Plan.settings` tells which is which.
+All mistakes come in one report. Files that a plan reads are found from its own folder; what a run writes goes where
+``manifests/`` is. What a plan leaves out is the verb's own default; `Plan.settings` tells which is which.
 """
 
 from __future__ import annotations
@@ -52,7 +53,16 @@ REGISTRIES: dict[tuple[str, str], str] = {
     ("export", "to"): "curate.exporting:exporters",
 }
 
-FILES: frozenset[tuple[str, str]] = frozenset({("balance", "rationale_prompt"), ("balance", "synthesis_prompt")})
+# (table, key) of files that are read; a relative path is taken from the plan's folder
+INPUTS: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("ingest", "sources"),
+        ("balance", "teacher"),
+        ("balance", "rationale_prompt"),
+        ("balance", "synthesis_prompt"),
+        ("train", "warm_start"),
+    }
+)
 NEEDED = "balance"  # the table without which there is nothing to run
 TAKEN = "adapters"  # the name of a folder beside those of the runs
 
@@ -86,7 +96,7 @@ class Plan:
     Attributes:
         name: of the run; the file's stem unless the plan has a top-level ``name``.
         manifest: name of the manifest, as the plan has it.
-        tables: verb → the parameters that the plan sets.
+        tables: verb → the parameters that the plan sets, with the paths of files to read found from its folder.
         path: the file, or empty for a plan made in Python.
     """
 
@@ -149,18 +159,18 @@ def parse(data: Mapping[str, Any], *, name: str = "run", path: str = "") -> Plan
     Args:
         data: what the TOML file holds.
         name: of the run, where `data` has no ``name``.
-        path: of the file, for messages.
+        path: of the file, for messages; its folder is where relative paths start.
 
     Raises:
         MistakesError: it has mistakes; all of them are listed.
     """
+    folder = Path(path).parent
+    tables = {verb: _locate(verb, data[verb], folder) for verb in VERBS if isinstance(data.get(verb), dict)}
     mistakes = [*_top_level(data)]
-    for verb, table in data.items():
-        if verb in VERBS and isinstance(table, dict):
-            mistakes.extend(_table(verb, table))
+    for verb in data:  # in the order of the file
+        mistakes.extend(_table(verb, tables[verb]) if verb in tables else ())
     if mistakes:
         raise MistakesError(f"plan {path or name!r}", mistakes)
-    tables = {verb: dict(data[verb]) for verb in VERBS if verb in data}
     return Plan(str(data.get("name", name)), str(data["manifest"]), tables, path)
 
 
@@ -169,6 +179,24 @@ def parameters_of(verb: str) -> dict[str, inspect.Parameter]:
     target, reserved = VERBS[verb]
     found = inspect.signature(_import(target)).parameters.values()
     return {p.name: p for p in found if p.name != "manifest" and p.name not in reserved}
+
+
+def _locate(verb: str, table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a table whose files to read are found from `folder`; addresses and names of teachers stay as they are."""
+
+    def find(value: Any) -> Any:
+        if isinstance(value, list):
+            return [find(item) for item in value]
+        if not isinstance(value, str) or "://" in value:
+            return value
+        kind, _, file = value.partition(":")
+        if verb == "balance" and kind == "recorded":
+            return f"{kind}:{folder / file}"
+        return str(folder / value)
+
+    named = {name for name in table if (verb, name) in INPUTS}
+    named -= {"teacher"} if not str(table.get("teacher")).startswith("recorded:") else set()
+    return {name: find(value) if name in named else value for name, value in table.items()}
 
 
 def _top_level(data: Mapping[str, Any]) -> Iterator[str]:
@@ -226,12 +254,15 @@ def _value(verb: str, key: str, value: Any) -> Iterator[str]:
                 registry.get(name)
             except CurateError as e:
                 yield str(e)
-    if (verb, key) in FILES and isinstance(value, str) and not Path(value).is_file():
-        yield f"no such file {value!r}"
-    if (verb, key) == ("balance", "teacher") and isinstance(value, str):
-        kind, _, file = value.partition(":")
-        if kind == "recorded" and not Path(file).is_file():
-            yield f"no such file {file!r}"
+    if (verb, key) in INPUTS:
+        for item in [value] if isinstance(value, str) else value:
+            file = item.removeprefix("recorded:")
+            if (key != "teacher" or file != item) and not _is_there(file):
+                yield f"no such file {file!r}"
+
+
+def _is_there(file: str) -> bool:
+    return "://" in file or any(sign in file for sign in "*?[") or Path(file).exists()
 
 
 def fits(value: Any, annotation: Any) -> bool:

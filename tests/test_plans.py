@@ -43,7 +43,13 @@ def mistakes(folder: Path, text: str) -> list[str]:
 def test_a_good_plan_is_its_tables(tmp_path: Path) -> None:
     plan = plans.load(write(tmp_path, GOOD))
     assert (plan.name, plan.manifest, list(plan.tables)) == ("demo", "math", ["balance", "train"])
-    assert plan.parameters("balance") == {"budget": 240, "stages": 2, "policy": "adaptive", "auditors": ["malformed"], "max_usd": 1}
+    assert plan.parameters("balance") == {
+        "budget": 240,
+        "stages": 2,
+        "policy": "adaptive",
+        "auditors": ["malformed"],
+        "max_usd": 1,
+    }
     assert "train" in plan
     assert "export" not in plan
     assert plan.parameters("export") == {}
@@ -100,9 +106,32 @@ def test_names_and_files_in_a_plan_must_exist(tmp_path: Path) -> None:
         "[balance] policy: unknown policy 'unifrom'; did you mean 'uniform'?",
         "[balance] selector: unknown selector 'representativ'; did you mean 'representative'?",
         "[balance] auditors: unknown auditor 'leakge'; did you mean 'leakage'?",
-        "[balance] teacher: no such file 'gone.jsonl'",
-        "[balance] rationale_prompt: no such file 'gone.j2'",
+        f"[balance] teacher: no such file '{tmp_path / 'gone.jsonl'}'",
+        f"[balance] rationale_prompt: no such file '{tmp_path / 'gone.j2'}'",
     ]
+
+
+def test_files_are_found_from_the_plans_folder_and_addresses_stay(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "t.jsonl"):
+        (tmp_path / name).touch()
+    text = """
+    manifest = "math"
+    [ingest]
+    sources = ["a.jsonl", "more/*.csv", "hf://org/name", "{absolute}"]
+    [balance]
+    budget = 1
+    teacher = "recorded:t.jsonl"
+    """
+    plan = plans.load(write(tmp_path, text.replace("{absolute}", str(tmp_path / "a.jsonl"))))
+    at = str(tmp_path)
+    assert plan.parameters("ingest")["sources"] == [f"{at}/a.jsonl", f"{at}/more/*.csv", "hf://org/name", f"{at}/a.jsonl"]
+    assert plan.parameters("balance")["teacher"] == f"recorded:{at}/t.jsonl"
+
+
+@pytest.mark.parametrize("teacher", ["openai", "fake", "http://127.0.0.1:8000/v1"])
+def test_the_name_of_a_teacher_is_no_file(tmp_path: Path, teacher: str) -> None:
+    plan = plans.load(write(tmp_path, f'manifest = "math"\n[balance]\nbudget = 1\nteacher = "{teacher}"\n'))
+    assert plan.parameters("balance")["teacher"] == teacher
 
 
 def test_a_parameter_without_a_default_must_be_set(tmp_path: Path) -> None:
@@ -126,7 +155,11 @@ def test_the_top_level_is_checked(tmp_path: Path, line: str, mistake: str) -> No
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"manifest = ", "is not TOML: "), (b'manifest = "\xff"', "is not UTF-8 text: byte 12"), (None, "cannot be read: No such file")],
+    [
+        (b"manifest = ", "is not TOML: "),
+        (b'manifest = "\xff"', "is not UTF-8 text: byte 12"),
+        (None, "cannot be read: No such file"),
+    ],
 )
 def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "plan.toml"
@@ -184,4 +217,4 @@ def test_every_table_is_the_keyword_parameters_of_its_verb(verb: str) -> None:
     assert plans.VERBS[verb][1].isdisjoint(settable)
     signature = inspect.signature(plans._import(plans.VERBS[verb][0]))
     assert plans.VERBS[verb][1] <= set(signature.parameters)
-    assert {key for table, key in [*plans.REGISTRIES, *plans.FILES] if table == verb} <= set(settable)
+    assert {key for table, key in [*plans.REGISTRIES, *plans.INPUTS] if table == verb} <= set(settable)
