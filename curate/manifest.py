@@ -220,8 +220,9 @@ class Manifest:
 
     def log(self) -> list[Commit]:
         """Return the commits up to this version, oldest first."""
-        table = _open(f"{self.place}/manifest", self.version)
-        return [_commit(entry) for entry in sorted(table.history(), key=lambda entry: int(entry["version"]))]
+        # Asked of an older version, `history` counts from the wrong end; so the newest is asked, and cut.
+        commits = (_commit(entry) for entry in _open(f"{self.place}/manifest", None).history())
+        return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
 
     def tags(self) -> dict[str, int]:
         """Return the version of each tag."""
@@ -311,11 +312,11 @@ def names(*, root: str | Path | None = None) -> list[str]:
 
 
 def _check_schema(handle: Manifest) -> None:
-    metadata = _open(f"{handle.place}/manifest", handle.version).history(1)[0]
+    metadata = _open(f"{handle.place}/manifest", None).history(1)[0]  # of the newest commit, whichever version is asked for
     written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
     if written > SCHEMA_VERSION:
         raise NewerSchemaError(
-            f"{handle} has schema {written}, written by version {metadata.get(f'{_PREFIX}package')}; this is {__version__}, "
+            f"manifest {handle.name!r} has schema {written}, written by version {metadata.get(f'{_PREFIX}package')}; this is {__version__}, "
             f"which reads up to schema {SCHEMA_VERSION}: pip install --upgrade baldistill"
         )
 
