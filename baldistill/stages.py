@@ -14,7 +14,7 @@ from typing import Any
 
 from baldistill import evaluation, scoring, students
 from baldistill.plans import Plan
-from curate import balancing, clustering, exporting, ingestion, progress, sampling
+from curate import balancing, clustering, exporting, history, ingestion, progress, sampling
 from curate import manifest as manifests
 from curate.errors import InputError
 from curate.manifest import Manifest
@@ -88,7 +88,9 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
         outcome = balancing.balance(current, **plan.parameters("balance"), stage=index)
         result = outcome.stages[0]
         if not result.complete:
-            raise InputError(f"stage {index} stopped before it was full (a cap or failed calls); what was bought is kept, run the plan again")
+            raise InputError(
+                f"stage {index} stopped before it was full (a cap or failed calls); what was bought is kept, run the plan again"
+            )
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
@@ -108,7 +110,7 @@ def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
         current = ingestion.ingest(**plan.parameters("ingest"), to=plan.manifest, root=root).manifest
     else:
         current = manifests.load(plan.manifest, root=root)
-    done = {commit.verb for commit in balancing.live_commits(current)}
+    done = {commit.verb for commit in history.lineage(current)}
     if "sample" in plan and "sample" not in done:
         current = sampling.sample(current, **plan.parameters("sample")).manifest
     if "cluster" in plan and not done & {"cluster", "balance"}:
@@ -131,7 +133,7 @@ def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
 
 def _evaluate(plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None) -> dict[str, Any]:
     """Evaluate a student on held-out rows; the base student is measured once per plan."""
-    table = plan.parameters("evaluate")
+    table = {"budget": plan.parameters("balance").get("budget"), **plan.parameters("evaluate")}
     learned = _identity(snapshot) if adapter is not None else None
     inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
 
@@ -148,7 +150,7 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
     inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
     path = folder / name / "score.json"
     done = _read(path)
-    live = {commit.version for commit in balancing.live_commits(current)}
+    live = {commit.version for commit in history.lineage(current)}
     if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
         return current
     student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
@@ -159,7 +161,15 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
 
 def _line(index: int, snapshot: Manifest, result: balancing.StageResult, adapter: Path, metrics: dict[str, Any]) -> Stage:
     spend = {"calls": result.calls, "tokens": result.tokens, "usd": result.usd, "saved": result.saved}
-    return Stage(index, str(snapshot), asdict(result.quotas), result.achieved, spend, adapter.relative_to(snapshot.root).as_posix(), metrics)
+    return Stage(
+        index,
+        str(snapshot),
+        asdict(result.quotas),
+        result.achieved,
+        spend,
+        adapter.relative_to(snapshot.root).as_posix(),
+        metrics,
+    )
 
 
 def _identity(snapshot: Manifest) -> str:

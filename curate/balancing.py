@@ -18,10 +18,11 @@ from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
 from curate.errors import InputError, UnknownNameError
+from curate.history import lineage
 from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Commit, Manifest
 
-__all__ = ["Balanced", "StageResult", "balance", "domain_counts", "live_commits"]
+__all__ = ["Balanced", "StageResult", "balance", "domain_counts"]
 
 RATIONALES = ("auto", "teacher", "keep", "none")
 WRONG_RATIONALES = ("drop", "hint", "answer-only")
@@ -233,16 +234,6 @@ class _Job:
         return Account(self.teacher, ledger, name=manifest.name, caps=self.caps, verb="balance", stage=stage)
 
 
-def live_commits(manifest: Manifest) -> list[Commit]:
-    """Return the commits that this version stands on, newest first; a stage done again leaves out what it undid."""
-    commits = {commit.version: commit for commit in manifest.log()}
-    version, chain = manifest.version, []
-    while version >= 0:
-        chain.append(commits[version])
-        version = int(commits[version].summary.get("base", version - 1))
-    return chain
-
-
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
     """Return the real train rows of each domain as ingested, n_d; rows sampled out or retired do not count."""
     out = (pl.col("status") == "rejected") & pl.col("stage").is_null()
@@ -253,14 +244,14 @@ def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
 def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
     results, undone = [], set()
     for stage in wanted:
-        done = {int(c.parameters["stage"]): c for c in live_commits(manifest) if c.verb == "balance"}
+        done = {int(c.parameters["stage"]): c for c in lineage(manifest) if c.verb == "balance"}
         same = stage in done and {k: v for k, v in done[stage].parameters.items() if k != "stage"} == job.identity()
         if same and done[stage].summary["complete"]:
             results.append(_reuse(done[stage]))
             continue
         if stage and stage - 1 not in done:
             raise InputError(
-                f"stage {stage} of {manifest.name!r} comes after stage {stage - 1}, which is not done; leave out --stage to do all"
+                f"stage {stage} of {manifest.name!r} comes after stage {stage - 1}, which is not done: leave out --stage"
             )
         if stage in done and not same:
             undone |= {later for later in done if later > stage}
@@ -366,11 +357,13 @@ def _capacity(job: _Job, domain: str, candidates: int, used: int) -> int | None:
 
 
 def _with_comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
-    """Blank the scores that are not of the newest kind and scorer; others cannot be compared with them."""
-    newest = next((c.summary for c in live_commits(manifest) if c.verb == "score"), None)
+    """Blank the scores that are not of the newest scorer and its commonest kind; others cannot be compared with them."""
+    newest = next((c for c in reversed(lineage(manifest)) if c.verb == "score"), None)
     if newest is None:
         return rows
-    comparable = (pl.col("score_kind") == newest["score_kind"]) & (pl.col("scored_by") == newest["scored_by"])
+    kinds: dict[str, int] = newest.summary["kinds"]
+    kind = max(sorted(kinds), key=lambda name: kinds[name])
+    comparable = (pl.col("score_kind") == kind) & (pl.col("scored_by") == newest.parameters["student"])
     return rows.with_columns(score=pl.when(comparable).then("score"))
 
 

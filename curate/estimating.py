@@ -10,9 +10,9 @@ import polars as pl
 
 from curate import prices, prompts
 from curate.annotation import TASKS
+from curate.calls import Teacher
 from curate.manifest import Manifest
 from curate.policies import Quotas
-from curate.calls import Teacher
 
 __all__ = ["Estimate", "estimate"]
 
@@ -75,11 +75,14 @@ def estimate(
     words = {"rationale": 120, "example": 200}
     prompt_tokens = round(rationales * per_rationale + examples * per_example)
     completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + examples * words["example"]))
-    model = teacher.model if teacher is not None else parameters["model"]
-    endpoint = teacher.endpoint if teacher is not None else ""
-    price = prices.find(model, endpoint, root=manifest.root) if model else None
+    price = teacher.price if teacher is not None else _list_price(manifest, parameters["model"])
     usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
     return Estimate(rationales, examples, prompt_tokens, completion_tokens, usd)
+
+
+def _list_price(manifest: Manifest, model: str | None) -> prices.Price | None:
+    """Return the price of a model that is named without a teacher, as the provider of the official client sells it."""
+    return prices.find(model, "https://api.openai.com/v1", root=manifest.root) if model else None
 
 
 def _share_to_annotate(probe: pl.DataFrame, rationales: str) -> float:

@@ -7,24 +7,20 @@ so the same ledger gives the same rows.
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-from curate import annotation, auditing, policies, progress, selection, synthesis
+from curate import annotation, auditing, policies, pools, progress, selection, synthesis
 from curate.accounts import Account
 from curate.errors import TeacherError
 from curate.manifest import Manifest
+from curate.pools import Pool
 from curate.settling import BATCH, Settled
 
 __all__ = ["Filled", "Terms", "fill"]
-
-_INDEX = re.compile(r"#(\d+)$")  # the request's index, at the end of a synthetic row's origin
-_POOL = ("id", "cluster", "centrality", "score")
 
 
 @dataclass(frozen=True)
@@ -64,29 +60,6 @@ class Filled:
     moved: dict[str, int]
     unanswered: int
     complete: bool
-
-
-@dataclass
-class _Domain:
-    """The state of one domain within a stage."""
-
-    name: str
-    target: int
-    fresh: pl.DataFrame  # real candidates not tried yet, columns _POOL, sorted by id
-    taken: pl.DataFrame  # what earlier stages and rounds chose, columns _POOL
-    written: list[str]  # ids of synthetic candidates, in the order in which they came
-    failed: list[str]  # ids of real candidates with failed attempts; tried again when the domain runs short
-    next_index: int  # of the next synthesis request
-    limit: int | None = None  # synthesis replies that may be judged; fixed when the first is asked for
-    accepted: int = 0
-    synthetic: int = 0
-    ordered: int = 0
-    dry: bool = False  # the teacher has no further new example
-    rejected: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def short(self) -> int:
-        return max(0, self.target - self.accepted)
 
 
 @dataclass
@@ -151,47 +124,15 @@ class _Filler:
         self.manifest, self.terms, self.context, self.account = manifest, terms, context, account
         self.rows = rows
         self.settled = Settled(rows, stage=terms.stage)
-        self.attempts: Counter[str] = Counter()  # teacher's answers judged so far, per real row
-        self.tried: set[str] = set()  # real rows with a rationale that was judged wrong
+        self.domains, self.attempts = pools.open_pools(rows, quotas)
+        self.tried = set(self.attempts)  # real rows with a rationale that was judged wrong
         self.unanswered = 0
         self.stopped = False
         self.moved: Counter[str] = Counter()
-        self.domains = self._open_domains(quotas)
 
     @property
     def n_accepted(self) -> int:
         return sum(d.accepted for d in self.domains.values())
-
-    def _open_domains(self, quotas: policies.Quotas) -> dict[str, _Domain]:
-        train = self.rows.filter(split="train").sort("id")
-        candidates = train.filter(status="candidate")
-        tried = candidates.filter(pl.col("findings").str.contains('"attempt": *[0-9]'), source="real")
-        for row in tried.select("id", "findings").iter_rows(named=True):
-            self.attempts[row["id"]] = sum(f.get("attempt") is not None for f in json.loads(row["findings"]))
-        self.tried = set(self.attempts)
-        fresh = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
-        written = train.filter(source="synthetic").sort("origin", "id")
-        parts = {
-            "fresh": fresh.partition_by("domain", as_dict=True),
-            "taken": train.filter(status="selected").partition_by("domain", as_dict=True),
-            "failed": tried.partition_by("domain", as_dict=True),
-            "written": written.partition_by("domain", as_dict=True),
-        }
-        empty = train.clear()
-        out = {}
-        for name in sorted(quotas.planned):
-            mine = {kind: frames.get((name,), empty) for kind, frames in parts.items()}
-            indices = [int(m[1]) for m in map(_INDEX.search, mine["written"]["origin"].fill_null("")) if m]
-            out[name] = _Domain(
-                name=name,
-                target=quotas.planned[name],
-                fresh=mine["fresh"].select(_POOL),
-                taken=mine["taken"].select(_POOL),
-                written=mine["written"].filter(status="candidate")["id"].to_list(),
-                failed=mine["failed"]["id"].to_list(),
-                next_index=1 + max(indices, default=-1),
-            )
-        return out
 
     # What to try next
 
@@ -211,7 +152,7 @@ class _Filler:
             work.orders += self._order(domain, missing)
         return work
 
-    def _choose(self, domain: _Domain, n: int) -> list[str]:
+    def _choose(self, domain: Pool, n: int) -> list[str]:
         """Take the selector's choice out of the domain's fresh rows."""
         if not n or domain.fresh.is_empty():
             return []
@@ -231,7 +172,7 @@ class _Filler:
         domain.fresh = domain.fresh.join(choice.kept, on="id", how="anti", maintain_order="left")
         return choice.kept["id"].to_list()
 
-    def _order(self, domain: _Domain, missing: int) -> list[tuple[str, int]]:
+    def _order(self, domain: Pool, missing: int) -> list[tuple[str, int]]:
         """Return the (domain, index) of up to `missing` new examples, within the limit of judged replies."""
         if not missing or self.account is None or self.terms.fill != "teacher" or domain.dry:
             return []
@@ -365,7 +306,7 @@ class _Filler:
         self._heed(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():
             self.domains[name].dry = True
-        origin = pl.format("{}#{}", pl.lit(f"teacher:{self.account.teacher.model}"), "index")
+        origin = pl.concat_str(pl.lit(f"teacher:{self.account.teacher.model}#"), "index")
         answered = replies.filter(status="answered").with_columns(
             origin=origin,
             source=pl.lit("synthetic"),
@@ -383,7 +324,9 @@ class _Filler:
         if counts.get("capped") or counts.get("failed"):
             self.stopped = True
         if counts.get("failed") == replies.height:
-            raise TeacherError(f"every one of {replies.height} calls failed; the first: {replies['error'].drop_nulls().first()}")
+            raise TeacherError(
+                f"every one of {replies.height} calls failed; the first: {replies['error'].drop_nulls().to_list()[0]}"
+            )
 
     def repeat(self) -> None:
         """Fill what is still short with repeats of the domain's own accepted rows (``--fill repeat``)."""

@@ -34,10 +34,10 @@ class Settled:
 
     Args:
         rows: every row of the version that the stage starts from, columns of `curate.manifest.SCHEMA`.
-        stage: the stage's index, from 0.
+        stage: the stage's index, from 0; None outside stages, where rows keep the stage that they have.
     """
 
-    def __init__(self, rows: pl.DataFrame, *, stage: int) -> None:
+    def __init__(self, rows: pl.DataFrame, *, stage: int | None) -> None:
         self._rows, self._stage = rows, stage
         self._decided: dict[str, dict[str, Any]] = {}  # id → the judged line with status, reason and findings
         self._reasons: list[pl.DataFrame] = []
@@ -50,6 +50,10 @@ class Settled:
     def accept(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
         """Select a judged line (of `BATCH`)."""
         self._decide(line, "selected", None, findings)
+
+    def offer(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
+        """Keep a newly written line (of `BATCH`) as a candidate for later stages."""
+        self._decide(line, "candidate", None, findings)
 
     def reject(self, line: dict[str, Any], auditor: str, findings: list[dict[str, Any]], *, keep_candidate: bool) -> None:
         """Reject a judged line, or of a candidate that stays one only this attempt."""

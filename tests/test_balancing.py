@@ -1,0 +1,316 @@
+"""Balance: what a stage promises, with a fake teacher and a fake encoder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate import manifest as manifests
+from curate.balancing import Balanced, balance, domain_counts
+from curate.calls import Answer, Request
+from curate.embedding import Fake as FakeEncoder
+from curate.errors import InputError, TeacherError, UnknownNameError
+from curate.fakes import Fake
+from curate.history import lineage
+from curate.manifest import Manifest
+from tests.samples import ingested
+
+ENCODER = FakeEncoder()
+COUNTS = {"head": 30, "middle": 8, "tail": 3}
+
+
+def questions(counts: dict[str, int] = COUNTS) -> list[dict[str, Any]]:
+    """Return examples whose questions share few words, so that the fake encoder takes none for another."""
+    return [
+        {"prompt": f"{domain} item {i}: what is {i * 17 + 3} plus {i * 5}?", "answer": str(i * 22 + 3), "domain": domain}
+        for domain, n in counts.items()
+        for i in range(n)
+    ]
+
+
+def teacher(*, wrong: int = 0, **options: Any) -> Fake:
+    """Return a fake teacher that knows the answers; the first `wrong` samples of a rationale end in another number."""
+
+    def mislead(request: Request, _: int) -> Answer | None:
+        bad = request.purpose == "rationale" and request.sample < wrong
+        return Answer.of("Some reasoning.\nThe answer is: 999999") if bad else None
+
+    return Fake({row["prompt"]: row["answer"] for row in questions()}, **{"script": mislead, **options})
+
+
+def run(manifest: Manifest, **parameters: Any) -> Balanced:
+    return balance(manifest, **{"encoder": ENCODER, "policy": "uniform", **parameters})
+
+
+def achieved(result: Balanced) -> dict[str, int]:
+    return {line["domain"]: line["achieved"] for line in result.to_dict()["domains"]}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Manifest:
+    return ingested(tmp_path, questions())
+
+
+class TestWithoutATeacher:
+    def test_what_a_tail_lacks_goes_to_the_others_and_the_deficit_is_told(self, start: Manifest) -> None:
+        result = run(start, budget=24)
+        assert achieved(result) == {"head": 13, "middle": 8, "tail": 3}
+        assert result.stages[0].quotas.deficits == {"tail": 5}
+        assert result.manifest.rows().filter(status="selected").height == 24
+
+    def test_every_row_is_still_there_and_says_why(self, start: Manifest) -> None:
+        rows = run(start, budget=12, selector="random").manifest.rows()
+        assert sorted(rows["id"]) == sorted(start.rows()["id"])
+        assert rows["reason"].null_count() == 0
+        passed = rows.filter(status="candidate")
+        assert passed["reason"].str.starts_with("not chosen: ").all()
+
+    def test_a_budget_above_what_exists_names_the_next_step(self, start: Manifest) -> None:
+        with pytest.raises(InputError, match=r"only 41 can be had; lower --budget, or name a --teacher"):
+            run(start, budget=42)
+        assert manifests.load("tail", root=start.root).version == 0
+
+    def test_rows_of_other_splits_are_never_taken(self, tmp_path: Path) -> None:
+        held = [{**row, "prompt": f"held out {row['prompt']}", "split": "test"} for row in questions()]
+        start = ingested(tmp_path, [*questions(), *held])
+        rows = run(start, budget=20, auditors=["malformed"]).manifest.rows()
+        assert set(rows.filter(status="selected")["split"]) == {"train"}
+
+    def test_a_tail_is_repeated_only_when_told(self, start: Manifest) -> None:
+        result = run(start, budget=24, fill="repeat")
+        assert achieved(result) == {"head": 8, "middle": 8, "tail": 8}
+        repeats = result.manifest.rows().filter(pl.col("origin").str.starts_with("repeat:"))
+        assert repeats.height == 5
+        assert set(repeats["parents"].explode()) == set(start.rows().filter(domain="tail")["id"])
+        assert result.manifest.rows()["id"].n_unique() == result.manifest.rows().height
+
+
+class TestWithATeacher:
+    def test_the_tail_keeps_its_real_rows_and_is_completed(self, start: Manifest) -> None:
+        result = run(start, budget=24, teacher=teacher())
+        assert achieved(result) == {"head": 8, "middle": 8, "tail": 8}
+        tail = result.manifest.rows().filter(domain="tail", status="selected")
+        assert tail["source"].value_counts().sort("source").rows() == [("real", 3), ("synthetic", 5)]
+        assert tail["call_id"].null_count() == 0
+        written = result.manifest.examples(tail.filter(source="synthetic"))
+        assert written["parents"].list.len().min() >= 1
+        assert written["rationale"].str.contains("The answer is: ").all()
+
+    def test_a_rationale_that_came_is_a_new_content_row_under_the_same_id(self, start: Manifest) -> None:
+        result = run(start, budget=9, teacher=teacher())
+        chosen = result.manifest.examples(result.manifest.rows().filter(status="selected"))
+        before = start.examples().select("id", "content", "prompt", old="rationale")
+        both = chosen.join(before, on="id", suffix="_before")
+        assert both.height == 9
+        assert (both["content"] != both["content_before"]).all()
+        assert both["old"].null_count() == 9
+        assert both["prompt"].equals(both["prompt_before"])
+
+    def test_a_wrong_rationale_costs_the_attempt_and_not_the_row(self, start: Manifest) -> None:
+        result = run(start, budget=24, teacher=teacher(wrong=1))
+        tail = result.manifest.rows().filter(domain="tail", source="real")
+        assert set(tail["status"]) == {"selected"}  # tried again with sample 1, since the domain ran short
+        found = json.loads(tail["findings"][0])
+        assert [(f["auditor"], f["attempt"], f["stage"]) for f in found] == [("answer_mismatch", 0, 0)]
+        assert result.stages[0].rejected["tail"] == {"answer_mismatch": 3}
+
+    def test_a_head_passes_over_wrong_rows_without_losing_them(self, start: Manifest) -> None:
+        wrong_first = {row["prompt"]: row["answer"] for row in questions() if row["domain"] != "head"}
+        right = {row["prompt"]: row["answer"] for row in questions()}
+        odd = {p: a if i % 2 else "0" for i, (p, a) in enumerate(right.items()) if p not in wrong_first}
+        result = run(start, budget=24, teacher=Fake(right | odd))
+        rows = result.manifest.rows().filter(domain="head")
+        assert rows.filter(status="selected").height == 8
+        assert rows.filter(status="rejected").is_empty()
+        tried = rows.filter(status="candidate").filter(pl.col("findings").is_not_null())
+        assert tried.height == result.stages[0].rejected["head"]["answer_mismatch"]
+
+    def test_answer_only_takes_the_row_without_the_rationale(self, start: Manifest) -> None:
+        result = run(start, budget=9, teacher=teacher(wrong=9), wrong_rationale="answer-only", fill="none")
+        chosen = result.manifest.examples(result.manifest.rows().filter(status="selected"))
+        assert chosen.height == 9
+        assert chosen["rationale"].null_count() == 9
+
+    def test_a_hint_shows_the_answer_at_the_second_try(self, start: Manifest) -> None:
+        asked = teacher(wrong=1)
+        run(start, budget=24, teacher=asked, wrong_rationale="hint")
+        shown = [r for r in asked.sent if r.purpose == "rationale" and "The correct answer is" in r.messages[-1]["content"]]
+        assert shown
+        assert all(r.sample > 0 for r in shown)
+
+    def test_a_domain_stops_after_its_attempts_and_its_places_move_to_real_rows(self, start: Manifest) -> None:
+        def refuse(request: Request, _: int) -> Answer | None:
+            return Answer.of("I cannot help with that.") if request.purpose == "synthesis" else None
+
+        asked = teacher(script=refuse)
+        result = run(start, budget=24, teacher=asked, max_attempts=2)
+        stage = result.stages[0]
+        assert sum(r.purpose == "synthesis" for r in asked.sent) == 10  # 2 for each of 5 missing places
+        assert stage.achieved == {"head": 13, "middle": 8, "tail": 3}
+        assert stage.moved == {"head": 5, "tail": -5}
+        refused = result.manifest.rows().filter(source="synthetic")
+        assert set(refused["status"]) == {"rejected"}
+        assert set(refused["reason"]) == {"malformed"}
+        assert result.manifest.examples(refused)["extra"].str.contains("cannot help").all()
+
+    def test_a_recorded_pool_that_ends_is_no_rejection(self, start: Manifest) -> None:
+        stage = run(start, budget=24, teacher=teacher(new_examples=2)).stages[0]
+        assert stage.quotas.planned == {"head": 10, "middle": 9, "tail": 5}
+        assert stage.rejected == {}
+
+    def test_every_call_failing_is_an_error_and_changes_nothing(self, start: Manifest) -> None:
+        def fail(request: Request, _: int) -> Answer | None:
+            return Answer("failed", error="400: context length exceeded")
+
+        with pytest.raises(TeacherError, match="context length exceeded"):
+            run(start, budget=9, teacher=teacher(script=fail))
+        assert manifests.load("tail", root=start.root).version == 0
+
+    def test_a_cap_commits_what_was_bought_and_the_same_command_goes_on(self, start: Manifest) -> None:
+        first = run(start, budget=24, teacher=teacher(), max_calls=10)
+        assert not first.complete
+        assert first.stages[0].calls == 10
+        assert sum(achieved(first).values()) <= 10
+        asked = teacher()
+        second = run(first.manifest, budget=24, teacher=asked)
+        assert second.complete
+        assert achieved(second) == {"head": 8, "middle": 8, "tail": 8}
+        assert second.stages[0].saved == 10
+        undisturbed = run(ingested(Path(start.root) / "other", questions()), budget=24, teacher=teacher())
+        assert _story(second.manifest) == _story(undisturbed.manifest)
+
+    def test_synthetic_rows_at_hand_are_used_before_any_is_bought(self, tmp_path: Path) -> None:
+        own = [
+            {
+                "prompt": f"At the harbour {n} boats lie and {n} leave; how many stay?",
+                "answer": "0",
+                "domain": "tail",
+                "source": "synthetic",
+            }
+            for n in (11, 12)
+        ]
+        start = ingested(tmp_path, [*questions(), *own])
+        asked = teacher()
+        result = run(start, budget=24, teacher=asked)
+        assert sum(r.purpose == "synthesis" for r in asked.sent) == 3
+        tail = result.manifest.rows().filter(domain="tail", status="selected", source="synthetic")
+        assert tail.height == 5
+
+    def test_keep_asks_nobody_for_rationales(self, start: Manifest) -> None:
+        asked = teacher()
+        run(start, budget=9, teacher=asked, rationales="keep")
+        assert not asked.sent
+
+
+class TestStages:
+    def test_stages_sum_to_the_budget_and_never_take_a_row_twice(self, start: Manifest) -> None:
+        result = run(start, budget=31, stages=3, policy="adaptive", teacher=teacher())
+        assert [stage.budget for stage in result.stages] == [10, 10, 11]
+        rows = result.manifest.rows().filter(status="selected")
+        assert rows.height == 31
+        assert rows["id"].n_unique() == 31
+        assert rows["stage"].value_counts().sort("stage").rows() == [(0, 10), (1, 10), (2, 11)]
+
+    def test_the_same_again_is_a_no_op(self, start: Manifest) -> None:
+        once = run(start, budget=24, stages=2, teacher=teacher())
+        asked = teacher()
+        again = run(once.manifest, budget=24, stages=2, teacher=asked)
+        assert again.manifest == once.manifest
+        assert all(stage.reused for stage in again.stages)
+        assert not asked.sent
+
+    def test_other_parameters_start_again_and_say_what_they_undo(self, start: Manifest) -> None:
+        once = run(start, budget=20, stages=2)
+        again = run(once.manifest, budget=20, stages=2, stage=0, selector="random")
+        assert again.undone == (1,)
+        assert [c.parameters["stage"] for c in lineage(again.manifest) if c.verb == "balance"] == [0]
+        assert again.manifest.rows().filter(status="selected").height == 10
+        assert again.manifest.version == once.manifest.version + 1
+
+    def test_nothing_is_bought_twice_when_a_stage_is_done_again(self, start: Manifest) -> None:
+        once = run(start, budget=24, teacher=teacher())
+        asked = teacher()
+        run(once.manifest, budget=24, teacher=asked, max_attempts=4)
+        assert not asked.sent
+
+    def test_a_stage_before_its_time_names_the_one_that_is_missing(self, start: Manifest) -> None:
+        with pytest.raises(InputError, match="comes after stage 0, which is not done"):
+            run(start, budget=20, stages=2, stage=1)
+
+    def test_counts_stay_what_was_ingested(self, start: Manifest) -> None:
+        result = run(start, budget=24, teacher=teacher(wrong=1))
+        assert domain_counts(result.manifest.rows()) == COUNTS
+
+
+class TestDryRun:
+    def test_it_plans_and_prices_and_changes_nothing(self, start: Manifest) -> None:
+        asked = teacher()
+        result = run(start, budget=24, stages=2, teacher=asked, dry_run=True)
+        assert not asked.sent
+        assert result.manifest == start
+        planned = [stage.quotas.planned for stage in result.stages]
+        assert sum(planned[0].values()) + sum(planned[1].values()) == 24
+        estimates = [stage.estimate for stage in result.stages if stage.estimate]
+        assert sum(e.examples for e in estimates) == 5
+        assert sum(e.rationales for e in estimates) == 19
+        assert all(e.usd == 0 for e in estimates)
+
+    def test_without_a_teacher_it_says_what_filling_the_tail_would_take(self, start: Manifest) -> None:
+        estimate = run(start, budget=24, dry_run=True, model="unheard-of").stages[0].estimate
+        assert estimate is not None
+        assert (estimate.examples, estimate.usd) == (5, None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"budget": 0}, InputError, "budget"),
+        ({"budget": 9, "policy": "unifrom"}, UnknownNameError, "did you mean 'uniform'"),
+        ({"budget": 9, "selector": "represent"}, UnknownNameError, "did you mean 'representative'"),
+        ({"budget": 9, "auditors": ["leekage"]}, UnknownNameError, "did you mean 'leakage'"),
+        ({"budget": 9, "rationales": "all"}, UnknownNameError, "--rationales"),
+        ({"budget": 9, "rationales": "teacher"}, InputError, "needs a --teacher"),
+        ({"budget": 9, "max_attempts": 0}, InputError, "--max-attempts"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_is_read(
+    start: Manifest, parameters: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(start, **parameters)
+
+
+@settings(max_examples=15)
+@given(
+    budget=st.integers(1, 60),
+    stages=st.integers(1, 4),
+    wrong=st.integers(0, 2),
+    policy=st.sampled_from(["natural", "uniform", "adaptive"]),
+)
+def test_the_budget_comes_exactly_while_real_rows_last_and_no_row_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, budget: int, stages: int, wrong: int, policy: str
+) -> None:
+    start = ingested(tmp_path_factory.mktemp("root"), questions())
+    result = run(start, budget=budget, stages=stages, policy=policy, teacher=teacher(wrong=wrong))
+    rows = result.manifest.rows()
+    chosen = rows.filter(status="selected")
+    real = start.rows().height
+    assert chosen.height == budget or (budget > real and chosen.height >= real)
+    assert set(start.rows()["id"]) <= set(rows["id"])
+    assert rows["id"].n_unique() == rows.height
+
+
+def _story(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return rows without what the order of buying decides (the ledger's call numbers)."""
+    strip: Callable[[str | None], Any] = lambda text: [  # noqa: E731
+        {k: v for k, v in f.items() if k != "call_id"} for f in json.loads(text or "[]")
+    ]
+    rows = manifest.rows().drop("call_id").sort("id").to_dicts()
+    return [{**row, "findings": strip(row["findings"])} for row in rows]
