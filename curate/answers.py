@@ -17,7 +17,7 @@ import polars as pl
 from curate import mathematics, statements
 from curate.statements import bare, choices, words
 
-__all__ = ["KINDS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey"]
+__all__ = ["KINDS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey", "words"]
 
 KINDS = ("number", "choice", "label", "text")
 
@@ -52,16 +52,11 @@ def survey(rows: pl.DataFrame) -> Survey:
         rows: columns ``domain, prompt, answer``; the real train rows.
     """
     rows = rows.with_columns(pl.col("answer").fill_null(""), pl.col("prompt").fill_null(""))
-    named = (
-        rows.select((pl.col("answer").str.to_lowercase() == pl.col("domain").str.to_lowercase()).mean()).item()
-        if rows.height
-        else 0
-    )
-    if rows.height and (named >= 0.95 or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label"):
+    named = (rows["answer"].str.to_lowercase() == rows["domain"].str.to_lowercase()).sum()
+    if named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label":
         names = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()}))
-        return Survey(
-            dict.fromkeys(rows["domain"].unique().to_list(), "label"), dict.fromkeys(rows["domain"].unique().to_list(), names)
-        )
+        domains = rows["domain"].unique().to_list()
+        return Survey(dict.fromkeys(domains, "label"), dict.fromkeys(domains, names))
     kinds, labels = {}, {}
     for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
         answers = group["answer"].to_list()
@@ -98,7 +93,8 @@ def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: 
 
     What follows the last "the answer is", ``\\boxed`` or ``####`` counts first. Without one: for ``number`` the last number
     of the last sentence; for ``choice`` the one letter that the last sentence names as the answer; for ``label`` the class name
-    that is quoted, or that the last sentence about topic, label or category names; for ``text`` a reply of one line.
+    that is quoted, or that the last sentence about topic, label or category names, or a line of its own; for ``text`` a
+    reply of one short sentence.
 
     Args:
         text: what was written.
@@ -127,11 +123,8 @@ def equal(a: str | None, b: str | None, kind: str) -> bool:
     if kind == "number":
         return mathematics.same(a, b)
     if kind == "choice":
-        return (
-            bare(a)[:1].casefold() == bare(b)[:1].casefold()
-            if min(len(bare(a)), len(bare(b))) == 1
-            else bare(a).casefold() == bare(b).casefold()
-        )
+        a, b = bare(a).casefold(), bare(b).casefold()
+        return a[:1] == b[:1] if min(len(a), len(b)) == 1 else a == b  # "B" is the letter of "B. nest"
     if kind == "label":
         return bare(a).casefold() == bare(b).casefold()
     return words(a) == words(b) and bool(words(a))

@@ -19,12 +19,13 @@ from typing import Any
 
 import polars as pl
 
-from curate import answers, identity, neighbors
+from curate import answers, identity, neighbors, statements
 from curate.findings import Context, Finding, with_numbers
 
-__all__ = ["UNREADABLE", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
+__all__ = ["UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
 
 UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
+UNSTATED = 0.4  # score where the answer is not put as an answer; below the usual threshold, so a note
 _SIMILAR = 0.95  # cosine, where the context names no threshold
 
 _REFUSAL = re.compile(
@@ -33,6 +34,7 @@ _REFUSAL = re.compile(
     r"|\bas\s+an\s+ai\s+(?:language\s+)?model\b",
     re.IGNORECASE,
 )
+_SHORT_ANSWER = 8  # words; a rationale that never mentions so short an answer does not reach it
 _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
 
 
@@ -91,10 +93,12 @@ def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str |
 
 
 def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
-    """Find rationales that end in another answer than the row's (score 1), or in none that can be read (`UNREADABLE`).
+    """Find rationales that end in another answer than the row's, or in none that can be read.
 
-    Free text scores by what it shares with the row's answer (1 − F1 of the words), and only where the rationale states an
-    answer: text need not end in "The answer is".
+    Another answer scores 1. A rationale without a readable answer scores `UNREADABLE`, with two exceptions. A synthetic one was
+    written together with its answer and need not say "The answer is": it passes where it mentions the answer, and scores
+    `UNSTATED` where the answer is a class name, or a number that its last sentence mentions before another. So does free text, where short answers must be mentioned and long ones are
+    not judged; what it does state scores by what it lacks of the row's answer (1 − F1 of the words).
     """
     for row in batch.iter_rows(named=True):
         if not (row["rationale"] or "").strip():
@@ -103,12 +107,36 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
         labels = context.labels_of(row["domain"])
         found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
         if found is None:
-            if kind != "text":
-                yield Finding("answer_mismatch", row["id"], UNREADABLE, None, "no final answer can be read in the rationale")
-        elif not answers.equal(found, gold, kind):
-            score = 1.0 - answers.f1(found, gold) if kind == "text" else 1.0
+            score, message = _unreadable(row, kind, gold), "no final answer can be read in the rationale"
+        else:
+            score = 0.0 if answers.equal(found, gold, kind) else _distance(row, kind, found, gold)
             message = f"the rationale ends in {_short(found)!r}, the answer is {_short(gold)!r}"
+        if score > 0:
             yield Finding("answer_mismatch", row["id"], score, None, message)
+
+
+def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
+    said, short = answers.words(gold), len(answers.words(gold)) <= _SHORT_ANSWER
+    if kind == "text" or row["source"] == "synthetic":
+        if _contains(answers.words(row["rationale"]), said) or (kind == "text" and not short):
+            return 0.0
+        return UNSTATED if kind == "label" else UNREADABLE
+    return UNREADABLE
+
+
+def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> float:
+    """Return how far a final answer is from the row's, 0 to 1: a list must agree in order, a text may hold the answer."""
+    said, wanted = answers.words(found), answers.words(gold)
+    if kind == "number" and row["source"] == "synthetic" and not statements.is_stated(row["rationale"]):
+        return UNSTATED if _contains(answers.words(statements.last_sentence(row["rationale"])), wanted) else 1.0
+    if kind != "text" or sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
+        return 1.0
+    distance = 1.0 - answers.f1(found, gold)
+    return min(distance, UNSTATED) if len(wanted) <= _SHORT_ANSWER and _contains(said, wanted) else distance
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    return bool(part) and f" {' '.join(part)} " in f" {' '.join(words)} "
 
 
 def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from curate import mathematics
 
-__all__ = ["bare", "choices", "label", "letter", "number", "sentence", "words"]
+__all__ = ["bare", "choices", "is_stated", "label", "last_sentence", "letter", "number", "sentence", "words"]
 
 _MARKER = re.compile(
     r"\banswers?(?:\s+(?:choice|option|here|to|for|of)\b[^.\n:]{0,60}?)?\s*(?:(?:\s(?:is|are|would\s+be|should\s+be|will\s+be)\b(?!\s+not\b))\s*:?|:)"
@@ -32,7 +32,7 @@ _ASIDE = re.compile(
     r"|rounded)\b.*$",
     re.DOTALL | re.IGNORECASE,
 )
-_NUMBER = re.compile(r"(?<![\w.])[-−+]?[$€£]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
+_NUMBER = re.compile(r"(?<![\w.])[-−+]?[$€£]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 _OPTION = re.compile(
     r"(?:(?<=\s)|^)(?:\(([A-Z])\)|([A-Z])[.):](?=\s))\s*(.*?)(?=\s+(?:\([A-Z]\)|[A-Z][.):]\s)|\n|$)", re.MULTILINE
 )
@@ -45,6 +45,7 @@ _LETTER_CUE = re.compile(r"\b(?:answer|option|choice|correct|choose|select)", re
 _QUOTES = "\"'“”‘’«»<>*`_"
 _JOIN = re.compile(r"[\s\"'“”‘’*`]*(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]*(?:and|or)?[\s\"'“”‘’*`]*")
 _JOINED = re.compile(r"(?:,|/|;|&|\bor|\band)\s*$")
+_ALONE_WORDS = 12  # a longer sentence argues; it is not an answer
 _SHORT_WORDS = 5  # a class name, or another answer in its place, is no longer than this
 
 
@@ -83,11 +84,12 @@ def _braced(text: str, start: int) -> str:
 
 
 def sentence(text: str) -> str | None:
-    """Return the words that a text states as its answer; a text of one line is its own answer."""
+    """Return the words that a text states as its answer; a short text of one sentence is its own answer."""
     stated = _stated(text)
     if stated is not None:
         return _first_sentence(stated, joined=True) or None
-    return text if "\n" not in text else None
+    alone = len(text.split()) <= _ALONE_WORDS and not _SENTENCE_END.search(text.rstrip(".!? "))
+    return text if alone else None
 
 
 def _first_sentence(text: str, *, joined: bool = False) -> str:
@@ -103,8 +105,7 @@ def number(text: str) -> str | None:
     """Return the number or expression that a text comes to, as it is written."""
     stated = _stated(text)
     if stated is None:
-        sentences = [s for s in _SENTENCE_END.split(text) if s.strip()]
-        return _last_number(sentences[-1]) if sentences else None
+        return _last_number(last_sentence(text))
     line = re.sub(r"\\text\s*\{\s*(or|and)\s*\}", r" \1 ", _line(stated))
     spans = list(_MATH_SPAN.finditer(line))
     if len(spans) == 1 and not re.search(r"[\d\[({=]", line[: spans[0].start()]):
@@ -112,10 +113,12 @@ def number(text: str) -> str | None:
     sentence = _side(_ASIDE.sub("", _first_sentence(_UNWRAP.sub("", line))))
     if not sentence:
         return None
-    if mathematics.is_mathematical(sentence) or not _NUMBER.search(sentence):
-        return sentence
     numbers = _NUMBER.findall(sentence)
-    return numbers[0] if len(numbers) == 1 and "\\" not in sentence else sentence
+    if mathematics.is_mathematical(sentence):
+        return sentence
+    if not numbers:
+        return sentence if len(sentence.split()) <= _SHORT_WORDS else None
+    return numbers[0] if len(set(numbers)) == 1 and "\\" not in sentence else sentence
 
 
 def _line(text: str) -> str:
@@ -140,7 +143,7 @@ def _last_number(sentence: str) -> str | None:
     if mathematics.is_mathematical(sentence):
         return sentence.split("=")[-1].strip()
     numbers = _NUMBER.findall(sentence)
-    return numbers[-1].rstrip(",") if numbers else None
+    return numbers[-1] if numbers else None
 
 
 def letter(text: str, prompt: str) -> str | None:
@@ -217,10 +220,11 @@ def _key(name: str) -> str:
 def label(text: str, labels: tuple[str, ...]) -> str | None:
     """Return the class name that a text comes to, or the few words that stand in its place."""
     names = _names(labels)
-    whole = _key(bare(_first_sentence(text))) if "\n" not in text else ""
-    if whole in names.by_key:
-        return names.by_key[whole]
     stated = _stated(text)
+    lines = text.split("\n") if stated is None else []
+    alone = {_key(bare(line)) for line in (*lines[:1], *lines[-1:])} & set(names.by_key)
+    if len(alone) == 1:
+        return names.by_key[alone.pop()]
     if stated is not None:
         sentence = _first_sentence(stated)
         found = list(names.whole.finditer(sentence))
@@ -273,6 +277,16 @@ def _outside_lists(sentence: str, found: list[re.Match[str]]) -> list[re.Match[s
         else:
             runs.append([match])
     return [match for run in runs if len(run) < 3 for match in run]
+
+
+def last_sentence(text: str) -> str:
+    """Return the last sentence of a text; empty where there is none."""
+    return next((part.strip() for part in reversed(_SENTENCE_END.split(text)) if part.strip()), "")
+
+
+def is_stated(text: str) -> bool:
+    """Return whether a text says "the answer is" or the like, or puts its answer in a box."""
+    return _stated(text) is not None
 
 
 def bare(text: str) -> str:

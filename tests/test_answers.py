@@ -44,6 +44,8 @@ OPTIONS = "Where do bees live?\nChoice: (A) hive (B) nest (C) old nest of a bird
         ("Adding them gives 97 + 97 = 194.", "194"),
         ("We have 12 eggs. There is no way to tell.", None),
         ("Therefore, the answer is", None),
+        ("The answer is still 2, as the brother has 2 sisters.", "2"),
+        ("Question and answer is both correct and different from the given examples.", None),
         ("", None),
         (None, None),
     ],
@@ -96,6 +98,7 @@ def test_choices_are_read(text: str, found: str | None) -> None:
         ("None of gold, tin, gas or fuel is a category of this. Therefore, the", None),
         ("earn", "earn"),
         ("Earn.", "earn"),
+        ("Heat\nIt is about heating oil.", "heat"),
         ("the answer is trade. This is because gold is traded.", "trade"),
     ],
 )
@@ -107,6 +110,7 @@ def test_text_is_read_where_it_is_stated() -> None:
     assert extract("He was born there.\nThe answer is: New York City.", "text") == "New York City"
     assert extract("Paris", "text") == "Paris"
     assert extract("One line.\nAnother line.", "text") is None
+    assert extract("In this story, Emma is the daughter of Tom and Sarah, so she is their child.", "text") is None
 
 
 @pytest.mark.parametrize(
