@@ -31,6 +31,14 @@ Thresholds = Annotated[
 Teacher = Annotated[
     str | None, Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", rich_help_panel=TEACHER)
 ]
+TeacherNeeded = Annotated[
+    str,
+    Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", show_default=False, rich_help_panel=TEACHER),
+]
+PromptFile = Annotated[str | None, Option(metavar="FILE", help="Template, else the built-in one.", rich_help_panel=TEACHER)]
+Words = Annotated[int, Option(help="Length of a rationale asked for.", rich_help_panel=TEACHER)]
+Sampling = Annotated[float, Option(help="Of sampling.", rich_help_panel=TEACHER)]
+ReplyTokens = Annotated[int, Option(help="Length of a reply, at most.", rich_help_panel=TEACHER)]
 Model = Annotated[str | None, Option(help="The teacher's model.", rich_help_panel=TEACHER)]
 KeyEnv = Annotated[str | None, Option(metavar="VARIABLE", help="Environment variable of its key.", rich_help_panel=TEACHER)]
 Concurrency = Annotated[int, Option(help="Calls in flight at once.", rich_help_panel=TEACHER)]
@@ -196,6 +204,58 @@ def balance(
     root: Root = None,
 ) -> None:
     """Select, annotate and complete every domain's rows within a budget."""
+
+
+@verb(app, "curate.annotation:annotate", BALANCE)
+def annotate(
+    name: Name,
+    *,
+    teacher: TeacherNeeded,
+    model: Model = None,
+    api_key_env: KeyEnv = None,
+    show_answer: Annotated[bool, Option("--show-answer", help="Show it the right answer.", rich_help_panel=TEACHER)] = False,
+    prompt_file: PromptFile = None,
+    words: Words = 120,
+    temperature: Sampling = 0.2,
+    reply_tokens: ReplyTokens = 512,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_usd: MaxUsd = None,
+    concurrency: Concurrency = 16,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Have rationales written for selected rows that lack one."""
+
+
+@verb(app, "curate.synthesis:synthesize", BALANCE)
+def synthesize(
+    name: Name,
+    *,
+    domains: Annotated[
+        list[str], Option("--domain", metavar="NAME", help="For which; give it several times.", show_default=False)
+    ],
+    n: Annotated[int, Option("--n", help="Accepted examples per domain.", show_default=False)],
+    teacher: TeacherNeeded,
+    model: Model = None,
+    api_key_env: KeyEnv = None,
+    prompt_file: PromptFile = None,
+    words: Words = 120,
+    temperature: Sampling = 0.8,
+    reply_tokens: ReplyTokens = 1024,
+    n_seeds: Annotated[int, Option(help="Examples shown in a request.", rich_help_panel=TEACHER)] = 4,
+    max_attempts: Annotated[int, Option(help="Judged replies per example.", rich_help_panel=TEACHER)] = 5,
+    auditors: Auditors = AUDITORS,
+    encoder: Encoder = ENCODER,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_usd: MaxUsd = None,
+    concurrency: Concurrency = 16,
+    seed: Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Have new examples written for some domains, as candidates."""
 
 
 @verb(app, "curate.auditing:audit", BALANCE, mappings=("thresholds",))

@@ -212,6 +212,28 @@ def _explanation(result: Any) -> Iterable[Any]:
     yield from result.lines()
 
 
+def _annotated(result: Any) -> Iterable[Any]:
+    title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
+    rejected = panels.rejections(result.rejected) or None
+    yield from grids.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
+
+
+def _synthesized(result: Any) -> Iterable[Any]:
+    title = f"{result.manifest}: {count(sum(result.written.values()))} new examples"
+    yield from grids.facts(title, _spent(result))
+    yield ""
+    lines = [(d, count(result.wanted), count(n), panels.rejections(result.rejected.get(d))) for d, n in result.written.items()]
+    yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
+
+
+def _spent(result: Any) -> list[tuple[str, Any]]:
+    spent = result.spent
+    stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, and the same command goes on"
+    charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {_dollars(spent)}" if spent.calls else None
+    at_hand = f"{count(spent.saved)} replies at hand" if spent.saved else None
+    return [("charged", charged), ("not bought again", at_hand), ("stopped", stopped)]
+
+
 def _tags(result: Any) -> Iterable[Any]:
     if not result.tags:
         yield f"{result.manifest.name} has no tags"
@@ -221,6 +243,7 @@ def _tags(result: Any) -> Iterable[Any]:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "Annotated": _annotated,
     "Audit": _audit,
     "Balanced": panels.balanced,
     "Clustered": _clustered,
@@ -233,5 +256,6 @@ LAYOUTS: dict[str, Layout] = {
     "Profile": panels.profile,
     "Sampled": _sampled,
     "Summary": _ledger,
+    "Synthesized": _synthesized,
     "Tags": _tags,
 }

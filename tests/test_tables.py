@@ -19,6 +19,8 @@ from baldistill.scoring import Scored
 from baldistill.stages import Run, Stage
 from baldistill.students import Trained
 from curate import tables
+from curate.accounts import Spent
+from curate.annotation import Annotated
 from curate.auditing import FINDINGS, Audit
 from curate.balancing import Balanced, StageResult
 from curate.clustering import Clustered
@@ -33,6 +35,7 @@ from curate.manifest import Manifest
 from curate.policies import Quotas
 from curate.profiling import profile
 from curate.sampling import Sampled
+from curate.synthesis import Synthesized
 
 MATH = Manifest("math", 7)
 
@@ -197,6 +200,18 @@ def test_diff_and_explain(tmp_path: Path) -> None:
     assert words(text.splitlines()[-1]) == "y 0 0 1"
     story = seen(explain(after, rows["id"][0][:12]))
     assert story.startswith(f"tail@1: row {rows['id'][0]}\ningest ")
+
+
+def test_what_a_teacher_wrote_alone() -> None:
+    spent = Spent(calls=3, tokens=900, usd=0.02, saved=4)
+    text = words(seen(Annotated(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
+    assert text == (
+        "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7 unanswered 3 "
+        "charged 3 calls, 900 tokens, $0.020 not bought again 4 replies at hand"
+    )
+    new = words(seen(Synthesized(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, replace(spent, calls=0, saved=0))))
+    assert new.startswith("math@7: 7 new examples stopped by a cap or failed calls; what was bought is kept")
+    assert new.endswith("x 5 5 y 5 2 malformed 1")
 
 
 def test_small_results() -> None:
