@@ -8,9 +8,11 @@ so the same ledger gives the same rows.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from curate import annotation, auditing, policies, pools, progress, selection, synthesis
@@ -164,6 +166,7 @@ class _Filler:
             seed=self.terms.seed,
             domain=domain.name,
             stage=self.terms.stage,
+            vectors=self._vectors,
         )
         self.settled.explain(choice.kept.select("id", "reason"))
         self.settled.explain(choice.dropped.select("id", pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")))
@@ -171,6 +174,10 @@ class _Filler:
         domain.taken = pl.concat([domain.taken, kept])
         domain.fresh = domain.fresh.join(choice.kept, on="id", how="anti", maintain_order="left")
         return choice.kept["id"].to_list()
+
+    def _vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32
+        return self.context.vectors(self._at_hand(list(ids))["prompt"].to_list())
 
     def _order(self, domain: Pool, missing: int) -> list[tuple[str, int]]:
         """Return the (domain, index) of up to `missing` new examples, within the limit of judged replies."""
