@@ -14,7 +14,7 @@ from curate.commands import Json, Name, Root, command, make_app, verb
 __all__ = ["app", "main"]
 
 STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
-NO_METRICS: list[str] = []
+NOTHING: list[str] = []
 RUN, STEPS = "The whole method", "Its steps, alone"
 
 Seed = Annotated[int, Option(help="Of every random choice.")]
@@ -40,6 +40,16 @@ def run(
     for line in checked.describe():
         progress.note("plan", line)
     return stages.run(checked, root=root)
+
+
+@verb(app, "baldistill.comparing:compare", RUN, on_manifest=False)
+def compare(
+    runs: Annotated[list[str], Argument(metavar="RUN...", help="Names of runs; else all of them.", show_default=False)] = NOTHING,
+    *,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Put the students of several runs side by side."""
 
 
 @verb(app, "baldistill.students:train", STEPS)
@@ -98,7 +108,7 @@ def evaluate(
     batch_size: Annotated[int, Option(help="Prompts answered side by side.")] = 16,
     budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
     dtype: Dtype = "auto",
-    metrics: Annotated[list[str], Option("--metric", help="Further figures: class_f1 or token_f1.")] = NO_METRICS,
+    metrics: Annotated[list[str], Option("--metric", help="Further figures: class_f1 or token_f1.")] = NOTHING,
     json: Json = False,
     root: Root = None,
 ) -> None:

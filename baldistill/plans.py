@@ -31,7 +31,7 @@ from curate import manifest as manifests
 from curate.errors import CurateError, InputError, MistakesError, nearest
 from curate.registry import Registry
 
-__all__ = ["VERBS", "Plan", "Setting", "load", "parse"]
+__all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
 
 # table → the verb that it sets, and the parameters that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {

@@ -106,8 +106,7 @@ def _accuracies(stages: Iterable[Any]) -> Any:
             if spend
             else [None] * 3
         )
-        name = "base" if stage.index < 0 else f"after stage {stage.index}"
-        rows.append([name, stage.snapshot if stage.index >= 0 else None, *rates, *cost])
+        rows.append([_student(stage.index), stage.snapshot if stage.index >= 0 else None, *rates, *cost])
     return grid(columns, rows, left=(0, 1))
 
 
@@ -152,7 +151,24 @@ def _before_after(result: Any) -> Any:
     return grid(columns, rows, left=(0, 1, 3, 7, 8))
 
 
+def _compared(result: Any) -> Iterable[Any]:
+    columns = ["run", "student", "snapshot", "rows", "macro", "micro", "head", "tail", "calls", "cost"]
+    lines = []
+    for line in result.lines:
+        rates = [_rate(line.metrics.get(name)) for name in ("macro", "micro", "head", "tail")]
+        cost = [count(line.calls), money(line.usd) if line.calls else None]
+        lines.append([line.run, _student(line.stage), line.snapshot, count(line.rows), *rates, *cost])
+    yield grid(columns, lines, left=(0, 1, 2))
+    if result.differing:
+        yield f"these figures do not compare, since they stand on other rows: {'; '.join(result.differing)}"
+
+
+def _student(stage: int) -> str:
+    return "base" if stage < 0 else f"after stage {stage}"
+
+
 LAYOUTS: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "Compared": _compared,
     "Demo": _demo,
     "Evaluation": _evaluation,
     "Run": _run,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["error", "say", "show", "watch"]
+__all__ = ["error", "figures", "say", "show", "watch"]
 
 PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
 _STARTING = "starting"  # the bar until a verb tells of its first step

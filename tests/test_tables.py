@@ -13,6 +13,7 @@ from rich.console import Console
 from samples import ingested
 
 import baldistill.tables
+from baldistill.comparing import Compared, Line
 from baldistill.demo import Demo
 from baldistill.evaluation import Evaluation, Rate
 from baldistill.scoring import Scored
@@ -284,6 +285,17 @@ def test_a_run_has_a_line_per_student_from_the_base_on() -> None:
     assert lines[0] == "math@7: 1 stages of balance, training and evaluation"
     assert "base – 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – – – –" in lines
     assert "after stage 0 math@8 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – 12 no price known 3" in lines
+
+
+def test_runs_side_by_side() -> None:
+    metrics = {"macro": {"value": 0.25, "low": 0.1, "high": 0.4, "n": 20}}
+    lines = (Line("ours", -1, "math@1", 0, 0, 0, 0.0, metrics), Line("ours", 1, "math@8", 240, 9, 99, None, metrics))
+    shown = [words(line) for line in seen(Compared(lines, ())).splitlines()]
+    assert shown[1:] == [
+        "ours base math@1 0 25.0% (10–40) – – – 0 –",
+        "ours after stage 1 math@8 240 25.0% (10–40) – – – 9 no price known",
+    ]
+    assert "do not compare, since they stand on other rows: a; b" in seen(Compared(lines, ("a", "b")))
 
 
 def test_the_demo_is_one_page(tmp_path: Path) -> None:
