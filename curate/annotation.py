@@ -1,18 +1,30 @@
-"""Owns rationales for questions that exist: what is asked of a teacher, and what came of it. Judges nothing it wrote."""
+"""Owns rationales for questions that exist: what is asked of a teacher, and what came of it. Judges nothing it wrote.
+
+`write_rationales` asks and hands frames back; `annotate` is the verb that has them audited and writes them into a manifest.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from curate import prompts
-from curate.accounts import Account
-from curate.calls import Request
+from curate import auditing, prompts, teachers
+from curate.accounts import Account, Spent
+from curate.calls import Request, Teacher
+from curate.ledger import Caps
+from curate.manifest import Manifest
 from curate.prompts import Template
+from curate.settling import BATCH, Settled
 
-__all__ = ["RATIONALES", "TASKS", "labels_of", "write_rationales"]
+__all__ = ["RATIONALES", "TASKS", "Annotated", "annotate", "labels_of", "write_rationales"]
+
+AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
 
 # What the rationale template calls the task, by the kind of answer (see `curate.answers`).
 TASKS = {
@@ -116,4 +128,151 @@ def _messages(
         labels=labels_of(labels, str(row["domain"])) if kind == "label" else None,
         choices=kind == "choice",
         words=words,
+    )
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What `annotate` did.
+
+    Attributes:
+        manifest: the next version, or the same where nothing came.
+        rows: selected real rows without a rationale, before.
+        written: rationales that were accepted.
+        rejected: per auditor, how many it rejected; those rows can be asked for again.
+        unanswered: rows that a recorded teacher had no answer for.
+        complete: False where a cap or failed calls stopped the work.
+        spent: what was charged.
+    """
+
+    manifest: Manifest
+    rows: int
+    written: int
+    rejected: dict[str, int]
+    unanswered: int
+    complete: bool
+    spent: Spent
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was done, in figures."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent")}
+        return {**told, **asdict(self.spent)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {"version": self.manifest.version, **self.figures}
+
+
+def annotate(
+    manifest: Manifest,
+    *,
+    teacher: str | Teacher,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    show_answer: bool = False,
+    prompt_file: str | None = None,
+    words: int = 120,
+    temperature: float = 0.2,
+    reply_tokens: int = 512,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    concurrency: int = 16,
+) -> Annotated:
+    """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
+
+    A rationale that an auditor rejects leaves its row selected and without one, with a finding; the same command again asks
+    for another sample.
+
+    Args:
+        manifest: the newest version.
+        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
+        model: the server's name for the model.
+        api_key_env: the environment variable that holds its key.
+        show_answer: show the right answer to the teacher; the paper hides it.
+        prompt_file: template in place of the built-in one.
+        words: length asked for.
+        temperature: of sampling.
+        reply_tokens: length of a reply, at most.
+        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
+        concurrency: requests under way at once, at most.
+
+    Raises:
+        InputError: a parameter breaks a rule.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
+    """
+    account = teachers.open_account(
+        manifest,
+        teacher,
+        verb="annotate",
+        model=model,
+        api_key_env=api_key_env,
+        concurrency=concurrency,
+        caps=Caps(max_calls, max_tokens, max_usd),
+    )
+    rows = manifest.rows()
+    batch, context = _unannotated(manifest, rows), auditing.context(manifest, rows)
+    told = write_rationales(
+        batch.select("id", "prompt", "answer", "domain", sample="attempt"),
+        account,
+        kinds=context.kinds,
+        labels=context.labels,
+        show_answer=show_answer,
+        prompt_file=prompt_file,
+        words=words,
+        temperature=temperature,
+        reply_tokens=reply_tokens,
+    )
+    settled, rejected = _settle(rows, batch, told, context)
+    result = _result(manifest, told, rejected, account.spend())
+    if not told["status"].eq("answered").any():
+        return result
+    parameters = {
+        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "show_answer": show_answer, "words": words},
+        **{"temperature": temperature, "reply_tokens": reply_tokens, "prompt": prompts.load("rationale", prompt_file).version},
+    }
+    manifest.append(settled.contents())
+    after = manifest.commit(settled.rows(), verb="annotate", parameters=parameters, summary=result.figures)
+    return replace(result, manifest=after)
+
+
+def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the selected real train rows without a rationale as a batch; `attempt` is the next sample to ask for."""
+    selected = rows.filter(status="selected", split="train", source="real").sort("id")
+    examples = manifest.examples(selected).filter(pl.col("rationale").is_null()).drop("call_id")
+    attempts = [sum(f.get("attempt") is not None for f in json.loads(told or "[]")) for told in examples["findings"]]
+    examples = examples.with_columns(pl.Series("attempt", attempts, dtype=pl.Int64), new=pl.lit(False))
+    return examples.select(
+        pl.col(name) if name in examples.columns else pl.lit(None, dtype).alias(name) for name, dtype in BATCH.items()
+    )
+
+
+def _settle(
+    rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: auditing.Context
+) -> tuple[Settled, Counter[str]]:
+    """Take the rationales that pass; a row whose rationale does not stays as it was, with the finding."""
+    answered = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
+    judged = batch.drop("rationale", "finish_reason", "call_id").join(answered, on="id", maintain_order="left")
+    judged = judged.select(BATCH.names())
+    judgement = auditing.judge(judged, context, auditors=AUDITORS)
+    found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+    settled = Settled(rows, stage=None)
+    for line in judged.iter_rows(named=True):
+        kept = line if line["id"] not in judgement.rejected else {**line, "rationale": None}
+        settled.accept(kept, found.get(line["id"], []))
+    return settled, Counter(judgement.rejected.values())
+
+
+def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], spent: Spent) -> Annotated:
+    counts = Counter(told["status"].to_list())
+    return Annotated(
+        manifest=manifest,
+        rows=told.height,
+        written=counts["answered"] - rejected.total(),
+        rejected=dict(sorted(rejected.items())),
+        unanswered=counts["unanswered"],
+        complete=not counts["capped"] + counts["failed"],
+        spent=spent,
     )

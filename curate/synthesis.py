@@ -1,161 +1,237 @@
-"""Owns new examples for domains that have too few: what is asked of a teacher, and what came of it. Judges nothing it wrote."""
+"""Owns new examples for domains that have too few: written by a teacher in rounds, judged, and replaced where rejected.
+
+What is asked, and how a reply is read, is in `curate.writing`; `curate.balancing` fills its own places with the same steps.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
-from curate import prompts
-from curate.accounts import Account
-from curate.annotation import labels_of
-from curate.calls import Reply, Request
-from curate.prompts import NewExample
+from curate import auditing, progress, prompts, teachers
+from curate.accounts import Account, Spent
+from curate.calls import Teacher
+from curate.embedding import DEFAULT_ENCODER, Encoder
+from curate.errors import InputError, UnknownNameError
+from curate.ledger import Caps
+from curate.manifest import Manifest
+from curate.settling import Settled
+from curate.writing import EXAMPLES, as_batch, pick_seeds, write_examples
 
-__all__ = ["EXAMPLES", "pick_seeds", "write_examples"]
+__all__ = ["EXAMPLES", "Synthesized", "as_batch", "pick_seeds", "synthesize", "write_examples"]
 
-EXAMPLES = pl.Schema(
-    {
-        "domain": pl.String(),
-        "index": pl.Int64(),
-        "prompt": pl.String(),  # empty where the reply could not be read; null unless answered
-        "rationale": pl.String(),
-        "answer": pl.String(),
-        "parents": pl.List(pl.String()),  # ids of the rows that it was written from
-        "status": pl.String(),  # answered | unanswered | failed | capped
-        "finish_reason": pl.String(),
-        "call_id": pl.Int64(),
-        "error": pl.String(),
-        "raw": pl.String(),  # text of the reply
-    }
-)
+_INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
 
 
-def write_examples(
-    orders: pl.DataFrame,
-    account: Account,
+@dataclass(frozen=True)
+class Synthesized:
+    """What `synthesize` did.
+
+    Attributes:
+        manifest: the next version, or the same where nothing came.
+        wanted: new examples per domain.
+        written: accepted ones per domain; candidates, which `balance` uses before it calls anybody.
+        rejected: per domain, how many each auditor rejected.
+        complete: False where a cap or failed calls stopped the work.
+        spent: what was charged.
+    """
+
+    manifest: Manifest
+    wanted: int
+    written: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    complete: bool
+    spent: Spent
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was done, in figures."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent")}
+        return {**told, **asdict(self.spent)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {"version": self.manifest.version, **self.figures}
+
+
+def synthesize(
+    manifest: Manifest,
     *,
-    seeds: pl.DataFrame,
-    kinds: Mapping[str, str],
-    labels: Sequence[str] | Mapping[str, Sequence[str]] = (),
-    prompt_file: str | Path | None = None,
+    domains: Sequence[str],
+    n: int,
+    teacher: str | Teacher,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    prompt_file: str | None = None,
     words: int = 120,
     temperature: float = 0.8,
     reply_tokens: int = 1024,
     n_seeds: int = 4,
+    max_attempts: int = 5,
+    auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
+    encoder: str | Encoder = DEFAULT_ENCODER,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    concurrency: int = 16,
     seed: int = 0,
-) -> pl.DataFrame:
-    """Ask for one new example for each order; return one line for each, in the order of the orders.
+) -> Synthesized:
+    """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
 
-    The same order with the same seeds asks the same, so that it is bought once. Seeds come from different clusters, so that
-    new examples differ from each other; a label is asked for by name, in turn, so that no class is favoured.
+    What an auditor rejects is kept as a rejected row and replaced, until a domain has its examples, the teacher has no more,
+    or `max_attempts` replies per example were judged.
 
     Args:
-        orders: columns domain and index (which new example of the domain, from 0), and label where one is wanted.
-        account: the teacher behind its ledger.
-        seeds: real train rows of those domains: id, domain, cluster, prompt, answer, rationale.
-        kinds: kind of answer per domain, see `curate.answers`.
-        labels: class names, of all domains or per domain; for the kind ``label``.
+        manifest: the newest version.
+        domains: names of domains.
+        n: accepted examples per domain.
+        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
+        model: the server's name for the model.
+        api_key_env: the environment variable that holds its key.
         prompt_file: template in place of the built-in one.
         words: length of the rationale asked for.
         temperature: of sampling.
-        reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
+        reply_tokens: length of a reply, at most.
         n_seeds: examples shown in each request, at most.
+        max_attempts: judged replies per example before a domain stops.
+        auditors: names that must find nothing.
+        encoder: for near-duplicates and leakage.
+        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
+        concurrency: requests under way at once, at most.
         seed: of the choice of seeds.
 
-    Returns:
-        A frame with the columns of `EXAMPLES`.
-
     Raises:
-        TeacherError: nobody answers, or the teacher refuses the key or the model.
+        UnknownNameError: no such domain or auditor.
+        InputError: a parameter breaks a rule.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
     """
-    template, schema = prompts.load("synthesis", prompt_file), prompts.synthesis_schema()
-    by_domain = _by_domain(seeds)
-    requests, shown = [], []
-    for order in orders.iter_rows(named=True):
-        domain, kind = order["domain"], kinds.get(order["domain"], "text")
-        own = by_domain.get(domain, [])
-        label = order.get("label") or _label_in_turn(domain, order["index"], own, kind)
-        chosen = pick_seeds(own, n_seeds, seed=f"{seed}/{domain}/{order['index']}", label=label)
-        messages = prompts.render(
-            template,
-            domain=domain,
-            seeds=chosen,
-            label=label,
-            labels=labels_of(labels, domain) if kind == "label" else None,
-            choices=kind == "choice",
-            words=words,
-        )
-        requests.append(
-            Request("synthesis", messages, order["index"], domain, "", label, temperature, max_tokens=reply_tokens, schema=schema)
-        )
-        shown.append(chosen)
-    replies = account.ask(requests)
-    ids = {(row["domain"], row["prompt"]): row["id"] for rows in by_domain.values() for row in rows}
-    lines = [
-        {"domain": request.domain, "index": request.sample, **_line(reply, _parents(reply, request.domain, chosen, ids))}
-        for request, chosen, reply in zip(requests, shown, replies, strict=True)
-    ]
-    return pl.DataFrame(lines, schema=EXAMPLES)
-
-
-def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: str | None = None) -> list[Mapping[str, Any]]:
-    """Choose up to `n` rows, each from another cluster as long as there are clusters left; rows of the label come first.
-
-    Args:
-        rows: with id, cluster and answer, in any order.
-        n: how many.
-        seed: of the choice.
-        label: answer that is wanted of the new example, or None.
-    """
-    rng = random.Random(seed)  # a string seeds by its hash of its bytes, the same on every machine
-    ordered = sorted(rows, key=lambda row: str(row["id"]))
-    rng.shuffle(ordered)
-    seen: dict[Any, int] = {}
-    ranked: list[tuple[bool, int, int]] = []
-    for row in ordered:  # the second row of a cluster comes after the first of every other
-        other = label is not None and row["answer"] != label
-        turn = seen.get((other, row["cluster"]), 0)
-        seen[other, row["cluster"]] = turn + 1
-        ranked.append((other, turn, len(ranked)))
-    return [ordered[position] for _, _, position in sorted(ranked)[:n]]
-
-
-def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    columns = ("id", "domain", "cluster", "prompt", "answer", "rationale")
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in seeds.select(columns).sort("id").iter_rows(named=True):
-        found.setdefault(row["domain"], []).append(row)
-    return found
-
-
-def _label_in_turn(domain: str, index: int, own: Sequence[Mapping[str, Any]], kind: str) -> str | None:
-    """Return the label that the new example shall have: the domain's own classes, one after the other."""
-    if kind != "label":
-        return None
-    classes = sorted({row["answer"] for row in own if row["answer"]})
-    return classes[index % len(classes)] if classes else domain
-
-
-def _parents(reply: Reply, domain: str, chosen: Sequence[Mapping[str, Any]], ids: Mapping[tuple[str, str], str]) -> list[str]:
-    """Return the ids that an example was written from: the seeds shown, or those that a recording names."""
-    if reply.seeds is None:
-        return [row["id"] for row in chosen]
-    return [ids[domain, prompt] for prompt in reply.seeds if (domain, prompt) in ids]
-
-
-def _line(reply: Reply, parents: list[str]) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "status": reply.status,
-        "finish_reason": reply.finish_reason or None,
-        "call_id": reply.call_id,
-        "error": reply.error or None,
-        "parents": parents if reply.status == "answered" else None,
+    rows = manifest.rows()
+    names = _checked(rows, domains, n)
+    for name in auditors:
+        auditing.auditors.get(name)
+    account = teachers.open_account(
+        manifest,
+        teacher,
+        verb="synthesize",
+        model=model,
+        api_key_env=api_key_env,
+        concurrency=concurrency,
+        caps=Caps(max_calls, max_tokens, max_usd),
+    )
+    options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds, "seed": seed}
+    waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
+    known = auditing.remember(auditing.context(manifest, rows, encoder=encoder), waiting)
+    writer = _Writer(manifest, rows, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+    tallies = writer.write_all({name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names})
+    result = Synthesized(
+        manifest=manifest,
+        wanted=n,
+        written={name: own.written for name, own in tallies.items()},
+        rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
+        complete=not writer.stopped,
+        spent=account.spend(),
+    )
+    if not writer.judged:
+        return result
+    parameters = {
+        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
+        **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
     }
-    if reply.status == "answered":
-        example = prompts.parse_example(reply.text) or NewExample("", "", "")
-        line |= {"prompt": example.prompt, "rationale": example.rationale, "answer": example.answer, "raw": reply.text}
-    return line
+    manifest.append(writer.settled.contents())
+    after = manifest.commit(writer.settled.rows(), verb="synthesize", parameters=parameters, seed=seed, summary=result.figures)
+    return replace(result, manifest=after)
+
+
+@dataclass
+class _Tally:
+    """What one domain still lacks."""
+
+    wanted: int
+    limit: int  # replies that may be judged
+    index: int  # of the next request
+    written: int = 0
+    asked: int = 0
+    dry: bool = False  # the teacher has no further example
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def order(self) -> list[int]:
+        """Return the numbers of the next requests."""
+        n = 0 if self.dry else min(self.wanted - self.written, self.limit - self.asked)
+        numbers = list(range(self.index, self.index + n))
+        self.index += n
+        self.asked += n
+        return numbers
+
+
+@dataclass
+class _Writer:
+    """Writes and judges in rounds; replies are judged in the order of the requests, never in that of arrival."""
+
+    manifest: Manifest
+    rows: pl.DataFrame
+    account: Account
+    known: auditing.Context
+    auditors: tuple[str, ...]
+    options: dict[str, Any]
+    stopped: bool = False
+    judged: int = 0
+
+    def write_all(self, tallies: dict[str, _Tally]) -> dict[str, _Tally]:
+        self.settled = Settled(self.rows, stage=None)
+        seeds = self.rows.filter(pl.col("domain").is_in(list(tallies)), split="train", source="real")
+        self.seeds = self.manifest.examples(seeds)
+        with progress.step("synthesize", sum(own.wanted for own in tallies.values())) as counter:
+            while not self.stopped:
+                orders = [(name, number) for name, own in tallies.items() for number in own.order()]
+                if not orders:
+                    break
+                counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
+        return tallies
+
+    def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
+        """Have examples written and judged; return how many were accepted."""
+        asked = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
+        kinds, labels = self.known.kinds, self.known.labels
+        replies = write_examples(asked, self.account, seeds=self.seeds, kinds=kinds, labels=labels, **self.options)
+        self.stopped = replies["status"].is_in(["capped", "failed"]).any()
+        for name in replies.filter(status="unanswered")["domain"].unique():
+            tallies[name].dry = True
+        batch = as_batch(replies, self.account.teacher.model)
+        judgement = auditing.judge(batch, self.known, auditors=self.auditors)
+        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+        for line in batch.iter_rows(named=True):
+            auditor, own = judgement.rejected.get(line["id"]), tallies[line["domain"]]
+            if auditor is None:
+                self.settled.offer(line, found.get(line["id"], []))
+                own.written += 1
+            else:
+                self.settled.reject(line, auditor, found[line["id"]], keep_candidate=False)
+                own.rejected[auditor] += 1
+        self.judged += batch.height
+        self.known = auditing.remember(self.known, batch.filter(~pl.col("id").is_in(list(judgement.rejected))))
+        return batch.height - len(judgement.rejected)
+
+
+def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int) -> list[str]:
+    """Return the domains, sorted, each once."""
+    known = set(rows["domain"])
+    for name in domains:
+        if name not in known:
+            raise UnknownNameError("domain", name, known)
+    if not domains:
+        raise InputError("name at least one domain to write for: --domain NAME")
+    if n < 1:
+        raise InputError(f"the number of new examples is 1 or more, got {n}")
+    return sorted(set(domains))
+
+
+def _next_index(rows: pl.DataFrame, domain: str) -> int:
+    """Return the number after the last request whose example is in the manifest already."""
+    origins = rows.filter(domain=domain, source="synthetic")["origin"].drop_nulls()
+    return 1 + max((int(found[1]) for found in map(_INDEX.search, origins) if found), default=-1)

@@ -20,10 +20,26 @@ from curate.accounts import Account, Spent
 from curate.calls import Answer, Outcome, Reply, Request, Teacher, Usage
 from curate.errors import InputError
 from curate.fakes import Fake
+from curate.ledger import Caps, Ledger, ledger_path
+from curate.manifest import Manifest
 from curate.recordings import Recorded
 from curate.registry import Registry
 
-__all__ = ["Account", "Answer", "Fake", "Live", "Recorded", "Reply", "Request", "Spent", "Teacher", "Usage", "load", "teachers"]
+__all__ = [
+    "Account",
+    "Answer",
+    "Fake",
+    "Live",
+    "Recorded",
+    "Reply",
+    "Request",
+    "Spent",
+    "Teacher",
+    "Usage",
+    "load",
+    "open_account",
+    "teachers",
+]
 
 OPENAI_URL = "https://api.openai.com/v1"
 TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte
@@ -74,6 +90,28 @@ def load(
         raise InputError(f"--concurrency is 1 or more, got {concurrency}")
     name, _, place = ("url", "", teacher) if teacher.startswith(("http://", "https://")) else teacher.partition(":")
     return teachers.get(name)(place, model=model, api_key_env=api_key_env, concurrency=concurrency, root=root)
+
+
+def open_account(
+    manifest: Manifest,
+    teacher: str | Teacher,
+    *,
+    verb: str,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int = 16,
+    caps: Caps = Caps(),  # noqa: B008 - frozen
+) -> Account:
+    """Return an account of a manifest with a teacher, on the ledger of its root.
+
+    Args:
+        manifest: whose name pays.
+        teacher, model, api_key_env, concurrency: see `load`.
+        verb: that asks.
+        caps: hard limits over everything ever charged to the manifest's name.
+    """
+    asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
+    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb)
 
 
 @teachers.register("fake")
