@@ -59,6 +59,7 @@ def _stages(stages: Iterable[Any]) -> str:
 def _profile_bars(result: Any, by_cluster: bool) -> Any:
     """Return a line per part; a column that would say nothing is left out."""
     largest = max(part.rows for part in result.domains)
+    partly_selected = any(part.selected for part in result.domains) and any(part.selected != part.rows for part in result.domains)
     columns: list[tuple[str, bool, bool, Callable[[Any], Any]]] = [  # heading, shown, to the left, cell
         ("domain", True, True, lambda part: part.domain or "(none)"),
         ("cluster", by_cluster, False, lambda part: part.cluster),
@@ -67,7 +68,7 @@ def _profile_bars(result: Any, by_cluster: bool) -> Any:
         ("share", True, False, lambda part: share(part.share)),
         ("cumulative", True, False, lambda part: share(part.cumulative)),
         ("", True, True, lambda part: _bar(part, largest)),
-        ("selected", any(part.selected for part in result.domains), False, lambda part: count(part.selected)),
+        ("selected", partly_selected, False, lambda part: count(part.selected)),
         ("synthetic", any(part.synthetic for part in result.domains), False, lambda part: count(part.synthetic)),
         ("rejected", any(part.rejected for part in result.domains), False, lambda part: count(part.rejected)),
         ("characters", True, False, lambda part: _quantiles(part.chars)),

@@ -190,8 +190,8 @@ def _log(result: Any) -> Iterable[Any]:
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
-    """Return the plain figures of a commit; what is nested is left to ``--json``."""
-    plain = {k: v for k, v in summary.items() if isinstance(v, int | float | str) and not isinstance(v, bool)}
+    """Return the figures of a commit that are not 0; the rest is left to ``--json``."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, int | float) and not isinstance(v, bool) and v}
     return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in plain.items())
 
 

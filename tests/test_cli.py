@@ -204,3 +204,22 @@ def test_root_says_where_manifests_are(questions: Path, tmp_path: Path) -> None:
     assert curate_("ingest", str(questions), "--to", "sums", "--root", str(root)).exit_code == 0
     assert curate_("profile", "sums", "--root", str(root)).exit_code == 0
     assert curate_("profile", "sums").exit_code == 1
+
+
+def test_a_plan_with_mistakes_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("plan.toml").write_text('manifest = "sums"\n[balance]\nbudgt = 3\n', encoding="utf-8")
+    result = CliRunner().invoke(baldistill.cli.app, ["run", "plan.toml"])
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: plan 'plan.toml' has 2 mistakes",
+        "  - [balance] unknown key 'budgt'; did you mean 'budget'?",
+        "  - [balance] budget: missing; it has no default",
+    ]
+    assert not Path("manifests").exists()
+
+
+def test_comparing_without_runs_says_how_to_make_one(tmp_path: Path) -> None:
+    result = CliRunner().invoke(baldistill.cli.app, ["compare", "--root", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "make one with: baldistill run PLAN" in result.stderr
