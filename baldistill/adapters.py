@@ -18,7 +18,7 @@ from typing import Any
 from curate.errors import ModelError
 from curate.models import Weights
 
-__all__ = ["RECORD", "attach", "check", "fingerprint", "merge", "quiet", "record", "whole"]
+__all__ = ["RECORD", "attach", "check", "fingerprint", "merge", "quiet", "record", "save", "whole"]
 
 RECORD = "snapshot.json"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -73,6 +73,21 @@ def attach(model: Any, folder: Path, *, trainable: bool = False) -> Any:
             return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (ValueError, RuntimeError) as e:
         raise ModelError(f"adapter {folder.name!r} does not fit the model: {str(e).splitlines()[0]}") from e
+
+
+def save(model: Any, folder: Path, *, base: str) -> None:
+    """Write the adapter of a model of peft.
+
+    Args:
+        model: of peft.
+        folder: that exists.
+        base: what the record calls the base model, no local path.
+    """
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = base  # peft would write the local path,
+        config.target_modules = sorted(config.target_modules)  # and a set in whatever order it has today
+    model.save_pretrained(folder, save_embedding_layers=False)  # they stay as they were
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
 
 def merge(model: Any, folder: Path) -> Any:

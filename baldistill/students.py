@@ -1,4 +1,4 @@
-"""Owns students: loads a causal language model, fine-tunes it by LoRA on a snapshot, saves the adapter. The only importer of trl.
+"""Owns students: loads a causal language model, fine-tunes it by LoRA on a snapshot, saves the adapter.
 
 Beside the adapter lies a record of what it was made from (`baldistill.adapters`), which makes a repeated command a no-op.
 Chooses no rows and judges no answers.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,16 +16,14 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import adapters, batching
+from baldistill import adapters, batching, fitting
 from curate import models, progress
-from curate.errors import InputError, ModelError
+from curate.errors import InputError
 from curate.manifest import Manifest
 
 __all__ = ["DEFAULT_STUDENT", "Student", "Trained", "identify", "load", "train"]
 
 DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
-
-_MAX_GRAD_NORM = 0.3  # Zhou et al. 2024 (arXiv 2406.13114), released code; its learning rate is constant in effect, too
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ def train(
     if standing is not None:
         progress.note("train", f"{folder.name} stands already, trained on {manifest}; nothing to do")
         return standing
-    with adapters.whole(folder) as part, adapters.quiet():
+    with adapters.whole(folder) as part:
         record = _train_into(part, manifest, rows, student, warm_start, parameters)
         (part / adapters.RECORD).write_text(json.dumps({**made_from, **record}, indent=1), encoding="utf-8")
     return _read_record(manifest, folder)
@@ -261,120 +257,22 @@ def _train_into(
     weights = models.find(student)
     model, tokenizer = models.load_causal(student, dtype=parameters["dtype"], root=manifest.root)
     tokenizer = _with_template(tokenizer, weights.label)
-    examples, truncated, skipped = _examples(tokenizer, manifest.examples(rows), parameters["max_tokens"])
+    lessons = fitting.prepare(tokenizer, manifest.examples(rows), parameters["max_tokens"])
     if warm_start is not None:
         adapters.check(Path(warm_start), weights)
         model = adapters.attach(model, Path(warm_start), trainable=True)
     started = time.monotonic()
-    trainer = _trainer(part, model, tokenizer, examples, parameters)
-    losses = _fit(trainer)
-    for config in trainer.model.peft_config.values():
-        config.base_model_name_or_path = weights.label  # peft would write the local path,
-        config.target_modules = sorted(config.target_modules)  # and a set in whatever order it has today
-    trainer.model.save_pretrained(part, save_embedding_layers=False)  # they stay as they were
-    (part / "README.md").unlink(missing_ok=True)  # peft's empty model card
+    model, losses = fitting.fit(model, tokenizer, lessons, parameters, part)
+    adapters.save(model, part, base=weights.label)
     return {
         "steps": len(losses),
         "losses": losses,
-        "rows": len(examples["input_ids"]),
-        "truncated": truncated,
-        "skipped": skipped,
+        "rows": len(lessons.input_ids),
+        "truncated": lessons.truncated,
+        "skipped": lessons.skipped,
         "seconds": round(time.monotonic() - started, 3),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
     }
-
-
-def _examples(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> tuple[dict[str, list[list[int]]], int, list[str]]:
-    """Return ids and labels within the token limit, how many were cut, and the ids of the rows left out."""
-    columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": []}
-    truncated, skipped = 0, []
-    for row, tokens in zip(examples["id"], batching.training_tokens(tokenizer, examples), strict=True):
-        if len(tokens.prompt) >= max_tokens:
-            skipped.append(row)
-            continue
-        truncated += len(tokens) > max_tokens
-        labels = [-100] * len(tokens.prompt) + tokens.completion
-        columns["input_ids"].append((tokens.prompt + tokens.completion)[:max_tokens])
-        columns["labels"].append(labels[:max_tokens])
-    if not columns["input_ids"]:
-        raise InputError(f"every prompt fills the limit of {max_tokens} tokens, nothing is left to learn; raise --max-tokens")
-    if truncated or skipped:
-        progress.note("train", f"{truncated} rows were cut at {max_tokens} tokens, {len(skipped)} left out: the prompt fills it")
-    return columns, truncated, skipped
-
-
-def _trainer(part: Path, model: Any, tokenizer: Any, examples: dict[str, list[list[int]]], parameters: dict[str, Any]) -> Any:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig, PeftModel
-    from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
-
-    cuda = torch.cuda.is_available()
-    config = SFTConfig(
-        output_dir=str(part),
-        num_train_epochs=parameters["epochs"],
-        per_device_train_batch_size=parameters["batch_size"],
-        gradient_accumulation_steps=parameters["gradient_accumulation"],
-        learning_rate=parameters["learning_rate"],
-        lr_scheduler_type="constant",
-        max_grad_norm=_MAX_GRAD_NORM,
-        seed=parameters["seed"],
-        max_length=None,  # cut above, where it is counted
-        bf16=False,  # the base weights are bf16 themselves; autocast would cast them again at every step
-        activation_checkpointing=cuda,
-        use_cpu=not cuda,
-        dataloader_pin_memory=cuda,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # it would show the last good loss instead
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        target_modules="all-linear",
-        r=parameters["rank"],
-        lora_alpha=parameters["alpha"],
-        lora_dropout=parameters["dropout"],
-    )
-    trainer = SFTTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_dict(examples),
-        processing_class=tokenizer,
-        peft_config=None if isinstance(model, PeftModel) else lora,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _fit(trainer: Any) -> list[float]:
-    """Run the trainer, tell progress, and return the loss of each step."""
-    from transformers import TrainerCallback
-
-    losses: list[float] = []
-
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        """Tells progress of every step, and stops where the loss is no longer a number."""
-
-        def __init__(self, advance: Callable[..., None]) -> None:
-            self.advance = advance
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if logs is None or "loss" not in logs:
-                return
-            losses.append(logs["loss"])
-            if not math.isfinite(logs["loss"]):
-                raise ModelError(f"the loss is {logs['loss']} at step {len(losses)}: lower --learning-rate, or use --dtype fp32")
-            self.advance(loss=logs["loss"])
-
-    batches = len(trainer.get_train_dataloader())
-    steps = math.ceil(batches / trainer.args.gradient_accumulation_steps) * int(trainer.args.num_train_epochs)
-    with progress.step("train", steps) as counter:
-        trainer.add_callback(Watch(counter.advance))
-        trainer.train()
-    return losses
 
 
 def _fingerprint(weights: models.Weights, adapter: str | Path | None) -> str:

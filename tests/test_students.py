@@ -92,46 +92,6 @@ def test_adapter_is_merged_and_lowers_the_loss(trained: students.Trained, manife
     assert before.window == 256
 
 
-def test_ids_and_labels_are_those_of_trl(manifest: Manifest, base: str, tmp_path: Path) -> None:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
-
-    from curate import exporting, models
-
-    examples = manifest.examples(manifest.rows().filter(pl.col("status") == "selected").sort("id"))
-    model, tokenizer = models.load_causal(base)
-    chats = exporting.chat(examples)
-    pairs = Dataset.from_list([{"prompt": chat[:-1], "completion": chat[-1:]} for chat in chats])
-    config = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none")
-    theirs = SFTTrainer(model, args=config, train_dataset=pairs, processing_class=tokenizer).train_dataset
-    ours, truncated, skipped = students._examples(tokenizer, examples, 512)
-    assert ours["input_ids"] == theirs["input_ids"]
-    assert ours["labels"] == theirs["labels"]
-    assert (truncated, skipped) == (0, [])
-
-
-def test_long_rows_are_cut_or_left_out_and_told(manifest: Manifest, base: str) -> None:
-    from curate import models
-
-    tokenizer = models.load_tokenizer(base)
-    examples = pl.DataFrame(
-        {
-            "id": ["fits", "cut", "out"],
-            "prompt": ["a", "b", "what is " * 60],
-            "answer": ["1", "1 + " * 60, "1"],
-            "rationale": None,
-        }
-    )
-    heard: list[str] = []
-    with progress.listen(lambda event: heard.append(event.message)):
-        columns, truncated, skipped = students._examples(tokenizer, examples, 40)
-    assert (truncated, skipped) == (1, ["out"])
-    assert [len(ids) for ids in columns["input_ids"]][1] == 40
-    assert heard == ["1 rows were cut at 40 tokens, 1 left out: the prompt fills it"]
-    with pytest.raises(InputError, match="every prompt fills the limit of 3 tokens"):
-        students._examples(tokenizer, examples, 3)
-
-
 def test_nothing_selected_is_one_clear_error(tmp_path: Path, base: str) -> None:
     empty = tiny_student.manifest(tmp_path, tiny_student.sums(3))
     with pytest.raises(InputError, match="tiny@0 has no selected train rows to learn from; select some: curate balance tiny"):
