@@ -95,10 +95,10 @@ def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str |
 def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
     """Find rationales that end in another answer than the row's, or in none that can be read.
 
-    Another answer scores 1. A rationale without a readable answer scores `UNREADABLE`, with two exceptions. A synthetic one was
-    written together with its answer and need not say "The answer is": it passes where it mentions the answer, and scores
-    `UNSTATED` where the answer is a class name, or a number that its last sentence mentions before another. So does free text, where short answers must be mentioned and long ones are
-    not judged; what it does state scores by what it lacks of the row's answer (1 − F1 of the words).
+    Another answer scores 1, none `UNREADABLE`, with two exceptions. A synthetic rationale was written together with its
+    answer and need not say "The answer is": it passes where it mentions the answer, and scores `UNSTATED` where the answer is
+    a class name, or a number that its last sentence mentions before another. In free text, short answers must be mentioned
+    and long ones are not judged; what is stated scores by what it lacks of the row's answer (1 − F1 of the words).
     """
     for row in batch.iter_rows(named=True):
         if not (row["rationale"] or "").strip():
@@ -131,8 +131,9 @@ def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> float
         return UNSTATED if _contains(answers.words(statements.last_sentence(row["rationale"])), wanted) else 1.0
     if kind != "text" or sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
         return 1.0
-    distance = 1.0 - answers.f1(found, gold)
-    return min(distance, UNSTATED) if len(wanted) <= _SHORT_ANSWER and _contains(said, wanted) else distance
+    if len(wanted) > _SHORT_ANSWER:
+        return 1.0 - answers.f1(found, gold) if statements.is_stated(row["rationale"]) else 0.0
+    return min(1.0 - answers.f1(found, gold), UNSTATED if _contains(said, wanted) else 1.0)
 
 
 def _contains(words: list[str], part: list[str]) -> bool:
@@ -203,19 +204,25 @@ def _matches(
 
 
 def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, threshold: float) -> pl.DataFrame:
-    """Return row, other and cosine (0 to 1) of the pairs with equal numbers whose cosine reaches the threshold."""
-    schema = {"row": pl.UInt32, "other": pl.UInt32, "score": pl.Float64}
-    if left.is_empty() or right.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
+    """Return row, other and cosine (0 to 1) of the pairs with equal numbers whose cosine reaches the threshold.
+
+    Each group of equal numbers is searched alone: templates such as "What is _ + _?" are all neighbours of each other.
+    """
+    schema = pl.Schema({"row": pl.UInt32(), "other": pl.UInt32(), "score": pl.Float64()})
+    if left.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
         return pl.DataFrame(schema=schema)
     texts = pl.concat([left["prompt"], right["prompt"]]).fill_null("").to_list()
     vectors = context.vectors(texts)  # (n, d) float32
-    query, position, similarity = neighbors.pairs_within(vectors[left.height :], vectors[: left.height], threshold)
-    pairs = pl.concat(
-        [left[query].select("row", "id", "numbers"), right[position].select("other", id_other="id", numbers_other="numbers")],
-        how="horizontal",
-    ).with_columns(score=pl.Series(similarity, dtype=pl.Float64).clip(0.0, 0.9999))  # 1 is kept for equal texts
-    same = (pl.col("numbers") == pl.col("numbers_other")) & (pl.col("id") != pl.col("id_other"))
-    return pairs.filter(same).select("row", "other", "score").cast(schema)  # type: ignore[arg-type]
+    corpora = right.with_row_index("at", offset=left.height).partition_by("numbers", as_dict=True)
+    found = [pl.DataFrame(schema=schema)]
+    for numbers, rows in left.with_row_index("at").partition_by("numbers", as_dict=True, maintain_order=True).items():
+        corpus = corpora[numbers]
+        query, position, cosine = neighbors.pairs_within(vectors[corpus["at"]], vectors[rows["at"]], threshold)
+        pairs = [rows[query].select("row", "id"), corpus[position].select("other", id_other="id")]
+        score = pl.Series("score", cosine, dtype=pl.Float64).clip(0.0, 0.9999)  # 1 is kept for equal texts
+        near = pl.concat(pairs, how="horizontal").with_columns(score).filter(pl.col("id") != pl.col("id_other"))
+        found.append(near.select(schema.names()).cast(dict(schema)))
+    return pl.concat(found)
 
 
 def _short(text: str, most: int = 60) -> str:
