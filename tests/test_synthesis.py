@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from samples import ingested
+
+from curate import manifest
+from curate.calls import Answer, Request
+from curate.embedding import Fake as FakeEncoder
+from curate.errors import ConflictError, InputError, TeacherError, UnknownNameError
+from curate.fakes import Fake
+from curate.manifest import Manifest
+from curate.synthesis import Synthesized, synthesize
+
+WORDS = ["apple", "brick", "cloud", "drum", "eagle", "flute", "grape", "house", "igloo", "jelly", "kite", "lemon"]
+EXAMPLES = [
+    {"prompt": f"What is {n} + {n}?", "answer": str(2 * n), "domain": domain, "cluster": n % 3}
+    for domain in ("sums", "totals")
+    for n in range(6)
+]
+
+
+def new(request: Request, n: int) -> Answer:
+    """An example unlike all others; every third comes to another answer than it says."""
+    word, said = WORDS[(request.sample + 6 * (request.domain == "totals")) % len(WORDS)], request.sample * 7
+    came_to = said + 1 if request.sample % 3 == 0 else said
+    prompt = f"{request.domain}: the {word} {word} {word} stands for {request.sample} times seven, how much is that?"
+    return Answer.of(json.dumps({"prompt": prompt, "rationale": f"So. The answer is: {came_to}", "answer": str(said)}))
+
+
+def run(start: Manifest, teacher: Any, **options: Any) -> Synthesized:
+    return synthesize(start, **{"domains": ["sums"], "n": 3, "teacher": teacher, "encoder": FakeEncoder(), **options})
+
+
+def synthetic(handle: Manifest) -> pl.DataFrame:
+    return handle.examples().filter(source="synthetic").sort("domain", "origin")
+
+
+def test_what_passes_becomes_a_candidate_and_what_does_not_is_replaced_and_kept(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    teacher = Fake(script=new)
+    done = run(start, teacher, domains=["totals", "sums"])
+    assert done.written == {"sums": 3, "totals": 3}
+    assert done.rejected == {"sums": {"answer_mismatch": 2}, "totals": {"answer_mismatch": 2}}
+    assert (done.complete, done.spent.calls, len(teacher.sent)) == (True, 10, 10)
+    rows = synthetic(done.manifest)
+    assert rows.filter(domain="sums").select("origin", "status", "reason").rows() == [
+        ("teacher:fake#0", "rejected", "answer_mismatch"),
+        ("teacher:fake#1", "candidate", "fills the tail"),
+        ("teacher:fake#2", "candidate", "fills the tail"),
+        ("teacher:fake#3", "rejected", "answer_mismatch"),
+        ("teacher:fake#4", "candidate", "fills the tail"),
+    ]
+    assert set(rows["split"]) == {"train"}
+    assert rows["stage"].null_count() == rows.height
+    assert rows["call_id"].null_count() == rows["content"].null_count() == 0
+    real = set(start.rows().filter(domain="sums")["id"])
+    assert all(set(parents) <= real and len(parents) == 4 for parents in rows.filter(domain="sums")["parents"])
+    assert [finding["auditor"] for finding in json.loads(rows["findings"][0])] == ["answer_mismatch"]
+    untouched = done.manifest.rows().filter(source="real")
+    assert untouched.sort("id").equals(start.rows().sort("id"))
+
+
+def test_the_next_run_goes_on_with_other_requests(tmp_path: Path) -> None:
+    first = run(ingested(tmp_path, EXAMPLES), Fake(script=new)).manifest
+    teacher = Fake(script=new)
+    second = run(first, teacher)
+    assert min(request.sample for request in teacher.sent) == 5
+    assert second.manifest.rows().filter(source="synthetic", status="candidate").height == 6
+
+
+def test_the_same_ledger_gives_the_same_manifest_row_for_row(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    first = run(start, Fake(script=new, concurrency=1)).manifest.rows()
+    other = ingested(tmp_path / "other", EXAMPLES)
+    again = run(other, Fake(script=new, concurrency=8)).manifest.rows()
+    assert first.equals(again)
+
+
+def test_a_run_that_could_not_commit_pays_nothing_again(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    start.commit(start.rows(), verb="cluster")
+    with pytest.raises(ConflictError):
+        run(start, Fake(script=new))
+    teacher = Fake(script=new)
+    done = run(manifest.load("tail", root=tmp_path), teacher, max_calls=5)
+    assert (done.written, teacher.sent, done.spent.saved) == ({"sums": 3}, [], 5)
+
+
+def test_a_domain_stops_after_so_many_replies_for_each_example(tmp_path: Path) -> None:
+    teacher = Fake(script=lambda request, n: Answer.of("Sorry, I can't."))
+    done = run(ingested(tmp_path, EXAMPLES), teacher, n=2, max_attempts=3)
+    assert (done.written, done.rejected, len(teacher.sent)) == ({"sums": 0}, {"sums": {"malformed": 6}}, 6)
+    kept = [json.loads(extra)["reply"] for extra in synthetic(done.manifest)["extra"]]
+    assert kept == ["Sorry, I can't."] * 6
+
+
+def test_a_teacher_without_further_examples_ends_the_work(tmp_path: Path) -> None:
+    done = run(ingested(tmp_path, EXAMPLES), Fake(new_examples=0))
+    assert (done.manifest.version, done.written, done.complete) == (0, {"sums": 0}, True)
+
+
+def test_a_near_copy_of_what_is_there_is_rejected(tmp_path: Path) -> None:
+    text = json.dumps({"prompt": "What is 5 + 5?", "rationale": "The answer is: 10", "answer": "10"})
+    done = run(ingested(tmp_path, EXAMPLES), Fake(script=lambda request, n: Answer.of(text)), n=1, max_attempts=2)
+    assert done.rejected == {"sums": {"near_duplicate": 2}}
+
+
+def test_a_copy_of_a_candidate_of_an_earlier_run_is_rejected(tmp_path: Path) -> None:
+    once = Answer.of(json.dumps({"prompt": "How far is the moon?", "rationale": "The answer is: 9", "answer": "9"}))
+    first = run(ingested(tmp_path, EXAMPLES), Fake(script=lambda request, n: once), n=1)
+    second = run(first.manifest, Fake(script=lambda request, n: once), n=1, max_attempts=1)
+    assert (first.written, second.rejected) == ({"sums": 1}, {"sums": {"near_duplicate": 1}})
+
+
+def test_a_cap_commits_what_was_bought(tmp_path: Path) -> None:
+    done = run(ingested(tmp_path, EXAMPLES), Fake(script=new), max_calls=2)
+    assert (done.manifest.version, done.complete, done.spent.calls) == (1, False, 2)
+    assert done.to_dict()["written"] == {"sums": 1}
+
+
+def test_nobody_there_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    with pytest.raises(TeacherError):
+        run(start, Fake(script=lambda request, n: Answer("denied", error="401")))
+    assert manifest.load("tail", root=tmp_path) == start
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"domains": ["sumz"]}, UnknownNameError, "unknown domain 'sumz'; did you mean 'sums'"),
+        ({"domains": []}, InputError, "at least one domain"),
+        ({"n": 0}, InputError, "1 or more, got 0"),
+        ({"auditors": ["leakeage"]}, UnknownNameError, "did you mean 'leakage'"),
+        ({"teacher": "fakes"}, UnknownNameError, "did you mean 'fake'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_bought(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run(ingested(tmp_path, EXAMPLES), **{"teacher": "fake", **options})
+    assert not (tmp_path / "manifests" / "ledger.sqlite").exists()
