@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curate import annotation, auditing, policies, pools, progress, selection, synthesis
+from curate import annotation, auditing, policies, pools, progress, selection, writing
 from curate.accounts import Account
 from curate.errors import TeacherError
 from curate.manifest import Manifest
@@ -301,7 +301,7 @@ class _Filler:
             return pl.DataFrame(schema=BATCH)
         frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
         seeds = self.rows.filter(pl.col("domain").is_in(frame["domain"].unique().implode()), split="train", source="real")
-        replies = synthesis.write_examples(
+        replies = writing.write_examples(
             frame,
             self.account,
             seeds=self.manifest.examples(seeds),
@@ -313,16 +313,7 @@ class _Filler:
         self._heed(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():
             self.domains[name].dry = True
-        origin = pl.concat_str(pl.lit(f"teacher:{self.account.teacher.model}#"), "index")
-        answered = replies.filter(status="answered").with_columns(
-            origin=origin,
-            source=pl.lit("synthetic"),
-            messages=pl.lit(None, pl.String),
-            extra=pl.when(pl.col("prompt") == "").then(pl.struct(reply="raw").struct.json_encode()),
-            attempt=pl.lit(None, pl.Int64),
-            new=pl.lit(True),
-        )
-        return answered.with_columns(id=Settled.new_ids(answered)).select(BATCH.names())
+        return writing.as_batch(replies, self.account.teacher.model)
 
     def _heed(self, replies: pl.DataFrame) -> None:
         """Count what was not answered; stop at a cap; refuse to go on where every call failed."""

@@ -55,14 +55,14 @@ FLOORS = (
 # One module per outside library: who may import it. Frames (polars, numpy) and hashes (xxhash) are everybody's.
 OWNERS = {
     "altair": {"curate.reporting"},
-    "datasets": {"baldistill.students", "curate.sources"},
+    "datasets": {"baldistill.fitting", "curate.sources"},
     "deltalake": {"curate.manifest"},
     "faiss": {"curate.neighbors"},
     "huggingface_hub": {"curate.models"},
     "jinja2": {"curate.prompts"},
     "math_verify": {"curate.mathematics"},
     "openai": {"curate.teachers"},
-    "peft": {"baldistill.adapters", "baldistill.students"},
+    "peft": {"baldistill.adapters", "baldistill.fitting"},
     "pyarrow": {"curate.readers"},
     "rich": {"curate.console", "curate.grids"},
     "safetensors": {"curate.embedding", "curate.models"},
@@ -70,8 +70,8 @@ OWNERS = {
     "sklearn": {"baldistill.evaluation"},
     "sqlite3": {"curate.ledger"},
     "torch": {"baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
-    "transformers": {"baldistill.generation", "baldistill.students", "curate.models"},
-    "trl": {"baldistill.students"},
+    "transformers": {"baldistill.fitting", "baldistill.generation", "curate.models"},
+    "trl": {"baldistill.fitting"},
     "typer": {"baldistill.cli", "curate.cli", "curate.commands"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}
