@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from curate.calls import Usage
 from curate.errors import LedgerError
 from curate.manifest import Manifest, find_root
 from curate.migrations import MIGRATIONS
-from curate.orders import Bought, Caps, Charge, Grant, Order, Spend, Stored
+from curate.orders import Bought, Caps, Charge, Figures, Grant, Order, Spend, Stored, Summary
 from curate.owners import is_alive
 from curate.prices import NANO
 
@@ -318,53 +318,6 @@ _SIDES = {
     "purpose": "c.purpose",
     "cause": "a.cause",
 }
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
-
-    Attributes:
-        calls: different things asked.
-        attempts: sendings of them.
-        answered, failed, lost, under_way: attempts by their fate; lost ones stay charged at their upper bound.
-        tokens: charged.
-        usd: dollars charged, or None where no model had a price.
-        prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
-    """
-
-    calls: int = 0
-    attempts: int = 0
-    answered: int = 0
-    failed: int = 0
-    lost: int = 0
-    under_way: int = 0
-    tokens: int = 0
-    usd: float | None = None
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Summary(Figures):
-    """Everything charged to one manifest's name.
-
-    Attributes:
-        saved: dollars that answers at hand would have cost again, or None where no model had a price.
-        saved_calls, saved_tokens: the same in calls and tokens.
-        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry").
-    """
-
-    saved: float | None = None
-    saved_calls: int = 0
-    saved_tokens: int = 0
-    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures that ``--json`` promises."""
-        return asdict(self)
 
 
 def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summary:

@@ -1,11 +1,11 @@
-"""Owns what is said to the ledger and what it says back: orders, charges, caps, grants. Writes nothing."""
+"""Owns what is said to the ledger and what it says back: orders, charges, caps, grants, sums. Writes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-__all__ = ["Bought", "Caps", "Charge", "Grant", "Order", "Spend", "Stored"]
+__all__ = ["Bought", "Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored", "Summary"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,50 @@ class Bought:
     sample: int
     tokens: int
     usd: float | None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
+
+    Attributes:
+        calls: different things asked.
+        attempts: sendings of them.
+        answered, failed, lost, under_way: attempts by their fate; lost ones stay charged at their upper bound.
+        tokens: charged.
+        usd: dollars charged, or None where no model had a price.
+        prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
+    """
+
+    calls: int = 0
+    attempts: int = 0
+    answered: int = 0
+    failed: int = 0
+    lost: int = 0
+    under_way: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Summary(Figures):
+    """Everything charged to one manifest's name.
+
+    Attributes:
+        saved: dollars that answers at hand would have cost again, or None where no model had a price.
+        saved_calls, saved_tokens: the same in calls and tokens.
+        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry").
+    """
+
+    saved: float | None = None
+    saved_calls: int = 0
+    saved_tokens: int = 0
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises."""
+        return asdict(self)
