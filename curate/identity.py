@@ -41,8 +41,8 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
     """
     places = frame.select(_PLACE).with_columns(pl.lit("0").alias("occurrence"))
     ids = _digests(_framed(places, (*_PLACE, "occurrence")))
-    repeated = ids.is_duplicated()
-    if repeated.any():  # only these need counting, which is the dear part
+    if ids.n_unique() < len(ids):  # counting is the dear part, so only repeated rows are counted
+        repeated = ids.is_duplicated()
         occurrence = pl.int_range(pl.len()).over(_PLACE).cast(pl.String).alias("occurrence")
         counted = places.filter(repeated).with_columns(occurrence)
         ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_PLACE, "occurrence"))))
@@ -79,9 +79,12 @@ def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Series:
     """Join columns with their lengths in bytes before them, so that no two different rows give one text."""
     parts: list[pl.Expr] = []
     for name in columns:
-        value = pl.col(name).cast(pl.String) if name in frame.columns else pl.lit(None, dtype=pl.String)
+        if name not in frame.columns or frame[name].null_count() == frame.height:
+            parts.append(pl.lit("-:"))
+            continue
+        value = pl.col(name).cast(pl.String)
         parts += [value.str.len_bytes().cast(pl.String).fill_null("-"), pl.lit(":"), value.fill_null("")]
-    return frame.select(pl.concat_str(parts).alias("text")).to_series()
+    return frame.with_columns(pl.concat_str(parts).alias("framed"))["framed"]  # `select` of literals alone gives one row
 
 
 def _digests(texts: pl.Series) -> pl.Series:

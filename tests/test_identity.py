@@ -72,6 +72,8 @@ def test_prompts_that_differ_in_case_space_or_unicode_form_share_a_key():
 
 
 def test_null_and_nothing():
+    assert identity.content_keys(contents(*[(None,) * 5] * 3)).n_unique() == 1
+    assert len(identity.content_keys(contents(*[(None,) * 5] * 3))) == 3
     assert identity.normalise([None, ""]).to_list() == ["", ""]
     assert identity.prompt_keys([]).to_list() == []
     assert identity.row_ids(places()).to_list() == []

@@ -60,6 +60,25 @@ def test_a_value_does_not_depend_on_the_rows_beside_it(tmp_path):
     assert found.json == {"a", "late"}
 
 
+@pytest.mark.parametrize(
+    ("late", "column", "said"),
+    [
+        ('{"a":1,"b":"x","z":"new"}', "z", "new"),
+        ('{"a":"one","b":"x"}', "a", "one"),
+        ('{"a":[1,"\\\\"],"b":"x"}', "a", '[1,"\\\\"]'),
+        ('{"a":1,"b":["\\\\"]}', "b", '["\\\\"]'),
+        ('{"a":null,"b":"x","z":true}', "z", "true"),
+        ('{"a":1,"b":"x\\":y"}', "b", 'x":y'),
+    ],
+)
+def test_what_comes_late_in_a_long_file_is_not_lost(tmp_path, late, column, said):
+    found = table(tmp_path, "x.jsonl", '{"a":1,"b":"x"}\n' * 1500 + late + "\n")
+    assert found.frame[column][-1] == said
+    assert found.frame.height == 1501
+    texts = found.frame["a"].drop_nulls()
+    assert "a" not in found.json or all(json.loads(text) for text in texts)
+
+
 def test_nested_backslashes_survive(tmp_path):
     said = {"messages": [{"role": "user", "content": 'x\\ "y" \\frac{1}{2}\\'}]}
     assert back(table(tmp_path, "x.jsonl", json.dumps(said)))[0] == said
