@@ -69,7 +69,7 @@ OWNERS = {
     "sentence_transformers": {"curate.embedding"},
     "sklearn": {"baldistill.evaluation"},
     "sqlite3": {"curate.ledger"},
-    "torch": {"baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
+    "torch": {"baldistill.fitting", "baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
     "transformers": {"baldistill.fitting", "baldistill.generation", "curate.models"},
     "trl": {"baldistill.fitting"},
     "typer": {"baldistill.cli", "curate.cli", "curate.commands"},

@@ -1,0 +1,129 @@
+"""The K-stage loop, with a tiny real student: what each stage leaves, and that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_student
+
+from baldistill import evaluation, plans, scoring, stages, students
+from curate import manifest as manifests
+from curate.errors import InputError
+from curate.manifest import Manifest
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_student.make(tmp_path_factory.mktemp("stages") / "tiny"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Manifest:
+    tail = [{**row, "prompt": row["prompt"].replace("+", "plus")} for row in tiny_student.sums(4, domain="tail")]
+    rows = [*tiny_student.sums(20, domain="head"), *tail, *tiny_student.sums(4, domain="head", split="test")]
+    return tiny_student.manifest(tmp_path, rows)
+
+
+def plan(student: str, **balance: Any) -> plans.Plan:
+    return plans.parse(
+        {
+            "name": "tiny-run",
+            "manifest": "tiny",
+            "balance": {"budget": 12, "stages": 2, "policy": "uniform", "selector": "ifd", "auditors": ["malformed"], **balance},
+            "train": {"student": student, "epochs": 1, "max_tokens": 128, "dtype": "fp32"},
+            "score": {"batch_size": 4, "dtype": "fp32"},
+            "evaluate": {"max_new_tokens": 4, "dtype": "fp32"},
+        }
+    )
+
+
+def _counting(verb: Callable[..., Any], calls: dict[str, int]) -> Callable[..., Any]:
+    @functools.wraps(verb)
+    def count(*args: Any, **options: Any) -> Any:
+        calls[verb.__name__] += 1
+        return verb(*args, **options)
+
+    return count
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the calls of the slow verbs."""
+    calls = {"train": 0, "evaluate": 0, "score": 0}
+    for module, verb in ((students, "train"), (evaluation, "evaluate"), (scoring, "score")):
+        monkeypatch.setattr(module, verb, _counting(getattr(module, verb), calls))
+    return calls
+
+
+def test_each_stage_leaves_a_snapshot_an_adapter_scores_and_a_line(
+    start: Manifest, student: str, counted: dict[str, int]
+) -> None:
+    run = stages.run(plan(student), root=start.root)
+    assert [line.index for line in run.stages] == [-1, 0, 1]
+    assert counted == {"train": 2, "evaluate": 3, "score": 1}  # the base student first; the last stage scores nothing
+    assert [sum(line.achieved.values()) for line in run.stages[1:]] == [6, 6]
+    verbs = [commit.verb for commit in run.manifest.log()]
+    assert verbs == ["ingest", "balance", "score", "balance"]
+    for line in run.stages[1:]:
+        snapshot = manifests.load(line.snapshot, root=start.root)
+        learned = json.loads((Path(start.root) / line.adapter / "snapshot.json").read_text())
+        assert str(snapshot) in json.dumps(learned)
+        assert line.metrics["macro"]["n"] == 4
+    record = json.loads((run.folder / "record.json").read_text())
+    assert [line["snapshot"] for line in record] == [line.snapshot for line in run.stages]
+
+
+def test_the_second_stage_chooses_by_the_first_students_scores(start: Manifest, student: str) -> None:
+    run = stages.run(plan(student), root=start.root)
+    rows = run.manifest.rows().filter(domain="head", status="selected", stage=1)
+    assert rows["reason"].str.starts_with("ifd: ").all()
+    left = run.manifest.rows().filter(domain="head", status="candidate", split="train")["score"]
+    assert rows["score"].min() >= left.max()
+
+
+def test_the_same_plan_again_does_nothing_twice(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    once = stages.run(plan(student), root=start.root)
+    counted.update(dict.fromkeys(counted, 0))
+    again = stages.run(plan(student), root=start.root)
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}
+    assert again.manifest == once.manifest
+    assert [line.metrics for line in again.stages] == [line.metrics for line in once.stages]
+
+
+def test_a_run_that_was_stopped_goes_on_at_the_step_where_it_was(
+    start: Manifest, student: str, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scoring.score
+
+    @functools.wraps(score)
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stages.run(plan(student), root=start.root)
+    assert counted["train"] == 1
+    monkeypatch.setattr(scoring, "score", score)  # the counting one
+    run = stages.run(plan(student), root=start.root)
+    assert counted == {"train": 2, "evaluate": 3, "score": 1}
+    assert len(run.stages) == 3
+
+
+def test_a_manifest_made_anew_is_trained_on_anew(start: Manifest, student: str, counted: dict[str, int], tmp_path: Path) -> None:
+    stages.run(plan(student), root=start.root)
+    shutil.rmtree(tmp_path / "manifests" / "tiny")
+    tiny_student.manifest(tmp_path, [*tiny_student.sums(20), *tiny_student.sums(4, split="test")])
+    stages.run(plan(student), root=start.root)
+    assert counted["train"] == 4
+
+
+def test_a_stage_that_a_cap_stopped_is_not_trained_on(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="stopped before it was full"):
+        stages.run(plan(student, teacher="fake", max_calls=2, auditors=["malformed"]), root=start.root)
+    assert counted["train"] == 0
