@@ -221,7 +221,7 @@ def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, thresh
         pairs = [rows[query].select("row", "id"), corpus[position].select("other", id_other="id")]
         score = pl.Series("score", cosine, dtype=pl.Float64).clip(0.0, 0.9999)  # 1 is kept for equal texts
         near = pl.concat(pairs, how="horizontal").with_columns(score).filter(pl.col("id") != pl.col("id_other"))
-        found.append(near.select(schema.names()).cast(dict(schema)))
+        found.append(near.select(schema.names()).cast(schema))
     return pl.concat(found)
 
 

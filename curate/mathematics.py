@@ -172,6 +172,7 @@ class _Checker:
         """Return the process's verdict; False when it takes too long or dies on the question."""
         with self._lock:
             if self._process is None or self._process.poll() is not None or self._owner != os.getpid():
+                self.close()
                 self._start()
             return self._exchange(json.dumps([a, b]), _WALL_SECONDS) == "1"
 
@@ -209,12 +210,13 @@ class _Checker:
         return reply
 
     def close(self) -> None:
-        """End the process, if it runs and is ours."""
+        """End the process, if it is ours, and close its pipes."""
         process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
+        if process is None:
             return
-        process.kill()
-        process.wait()
+        if self._owner == os.getpid():
+            process.kill()
+            process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
