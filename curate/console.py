@@ -61,8 +61,22 @@ def watch(*, as_json: bool = False) -> Iterator[None]:
         if as_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         listener = stack.enter_context(bars) if bars else _Lines()
-        stack.enter_context(progress.listen(listener))
+        stack.enter_context(progress.listen(_once(listener)))
         yield
+
+
+def _once(listener: progress.Listener) -> progress.Listener:
+    """Return a listener that hears each note once, however often a verb says it."""
+    said: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if event.done is None:
+            if (line := _sentence(event)) in said:
+                return
+            said.add(line)
+        listener(event)
+
+    return listen
 
 
 def figures(facts: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Event", "Step", "emit", "listen", "note", "step"]
+__all__ = ["Event", "Listener", "Step", "emit", "listen", "note", "step"]
 
 
 @dataclass(frozen=True)

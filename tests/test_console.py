@@ -99,3 +99,10 @@ def test_figures_are_rounded_for_people() -> None:
     assert console.figures({"accepted": 40_000, "usd": 0.00312345, "by": "policy", "dry_run": True}) == (
         "accepted 40,000, usd 0.003123, by policy, dry run True"
     )
+
+
+def test_a_note_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.watch():
+        for _ in range(3):
+            progress.note("models", "weights of an installed package")
+    assert capsys.readouterr().err.count("weights of an installed package") == 1

@@ -63,7 +63,8 @@ def synthesis_jobs(rows: list[dict[str, str]], per_domain: int) -> list[dict[str
 
 def key(record: dict[str, Any]) -> str:
     """What tells one job from another."""
-    return json.dumps([record["kind"], record["domain"], record.get("index"), record.get("asked", record.get("prompt"))])
+    asked = record["prompt"] if record["kind"] == "real" else None
+    return json.dumps([record["kind"], record["domain"], record["index"], asked])
 
 
 async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
@@ -93,7 +94,6 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
         entry["finish_reason"] = reply.choices[0].finish_reason
         if reply.usage:
             entry |= {"prompt_tokens": reply.usage.prompt_tokens, "completion_tokens": reply.usage.completion_tokens}
-        entry |= {"asked": job.get("prompt")} if new else {}
         with args.out.open("a", encoding="utf-8") as out:
             out.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
