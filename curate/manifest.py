@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import polars as pl
 
@@ -78,6 +78,9 @@ CONTENT_SCHEMA = pl.Schema(
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# What deltalake 1.6 cannot address in a local path: it takes %41 for A and some characters for parts of a URL, and finds no
+# history behind # and ?.
+_NO_PLACE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|#?\\\x00-\x1f]")
 _TAKEN = {"runs", "ledger"}
 _PREFIX = "curate."  # of our keys in Delta's commit metadata
 
@@ -273,7 +276,7 @@ def split_reference(reference: str) -> tuple[str, str]:
 def new(name: str, *, root: str | Path | None = None) -> Manifest:
     """Return the newest version of a manifest, or a handle at version -1 where there is none yet."""
     name, _ = split_reference(name)
-    handle = Manifest(name, -1, find_root(root))
+    handle = Manifest(name, -1, _home(root))
     version = _latest(f"{handle.place}/manifest")
     return load(name, root=root) if version >= 0 else handle
 
@@ -286,7 +289,7 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
         NewerSchemaError: it was written by a newer version of this package.
     """
     name, wanted = split_reference(reference)
-    handle = Manifest(name, -1, find_root(root))
+    handle = Manifest(name, -1, _home(root))
     newest = _latest(f"{handle.place}/manifest")
     if newest < 0:
         known = names(root=root)
@@ -313,12 +316,24 @@ def names(*, root: str | Path | None = None) -> list[str]:
     return sorted(p.parent.parent.name for p in folder.glob("*/manifest/_delta_log")) if folder.is_dir() else []
 
 
+def _home(root: str | Path | None) -> str:
+    """Return the root, after a look at whether Delta tables can be there."""
+    home = find_root(root)
+    held = None if "://" in home else _NO_PLACE.search(Path(home).absolute().as_posix())
+    if held:
+        raise InputError(
+            f"root {home!r}: its path holds {held.group()!r}, which Delta cannot address; use a folder of another name"
+        )
+    return home
+
+
 def _check_schema(handle: Manifest) -> None:
     metadata = _open(f"{handle.place}/manifest", None).history(1)[0]  # of the newest commit, whichever version is asked for
     written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
     if written > SCHEMA_VERSION:
+        package = metadata.get(f"{_PREFIX}package")
         raise NewerSchemaError(
-            f"manifest {handle.name!r} has schema {written}, written by version {metadata.get(f'{_PREFIX}package')}; this is {__version__}, "
+            f"manifest {handle.name!r} has schema {written}, written by version {package}; this is {__version__}, "
             f"which reads up to schema {SCHEMA_VERSION}: pip install --upgrade baldistill"
         )
 
@@ -393,7 +408,7 @@ def _scan(place: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
     if "://" in place:
         return pl.scan_delta(table)
     # `file_uris` percent-encodes; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
-    files = [unquote(urlsplit(uri).path if uri.startswith("file://") else uri) for uri in table.file_uris()]
+    files = [f"{place}/{unquote(uri.rpartition('/')[2])}" for uri in table.file_uris()]
     return pl.scan_parquet(files, glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
 
 
