@@ -22,8 +22,8 @@ from pathlib import Path
 PROMISE = 3.0
 
 
-def make(path: Path, rows: int, seed: int = 0) -> None:
-    """Write `rows` records of about 230 bytes, in 60 domains of Zipf sizes."""
+def make(path: Path, rows: int, *, words_each: int, seed: int = 0) -> None:
+    """Write `rows` records, each with a rationale of `words_each` words (none for 0), in 60 domains of Zipf sizes."""
     chance = random.Random(seed)
     words = [f"w{n}" for n in range(2000)]
     weights = [1 / rank for rank in range(1, 61)]
@@ -31,14 +31,9 @@ def make(path: Path, rows: int, seed: int = 0) -> None:
     with path.open("w", encoding="utf-8") as file:
         for number, domain in enumerate(domains):
             text = f"Question {number}: {' '.join(chance.choices(words, k=22))}?"
-            record = {
-                "id": number,
-                "text": text,
-                "label": str(number % 1000),
-                "domain": domain,
-                "level": number % 5,
-                "split": "train",
-            }
+            record = {"id": number, "text": text, "label": str(number % 1000), "domain": domain, "level": number % 5}
+            if words_each:
+                record["rationale"] = " ".join(chance.choices(words, k=words_each))
             file.write(json.dumps(record) + "\n")
 
 
@@ -88,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--words", type=int, nargs="+", default=[60, 0], help="words of each rationale; one table for each")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -95,19 +91,20 @@ def main() -> None:
     if given.run:
         run(given.run, given.file, given.out)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.jsonl"
-        make(path, given.rows)
-        turns = [{name: measure(name, path) for name in RUNS} for _ in range(given.repeats)]
-        size = path.stat().st_size / 2**20
-    report(turns, rows=given.rows, size=size)
+    for words_each in given.words:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rows.jsonl"
+            make(path, given.rows, words_each=words_each)
+            turns = [{name: measure(name, path) for name in RUNS} for _ in range(given.repeats)]
+            size = path.stat().st_size
+        report(turns, rows=given.rows, size=size)
 
 
-def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: float) -> None:
+def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: int) -> None:
     """Print the medians, the ratio of each turn, and the machine."""
     from importlib.metadata import version
 
-    print(f"{rows:,} rows, {size:.0f} MiB of JSONL; medians of {len(turns)} turns\n")
+    print(f"{rows:,} rows of {size // rows} bytes of JSONL; medians of {len(turns)} turns\n")
     print("| | wall s | processor s | peak MiB |\n| --- | --- | --- | --- |")
     for name in RUNS:
         cells = [statistics.median(turn[name][key] for turn in turns) for key in ("wall_s", "processor_s", "peak_mib")]
@@ -117,9 +114,8 @@ def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: float) 
         middle = statistics.median(ratios)
         print(f"\nratio of {key}: {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); promised: at most {PROMISE:g}")
     packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "deltalake", "xxhash"))
-    print(
-        f"\n{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {packages}"
-    )
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{machine}; Python {platform.python_version()}, {packages}\n")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class UnknownNameError(InputError):
         names = sorted(known)
         self.kind, self.name, self.known = kind, name, names
         guess = nearest(name, names)
-        hint = f"; did you mean {guess!r}?" if guess else ""
+        hint = f"; did you mean {guess!r}?" if guess else "."
         listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
         super().__init__(f"unknown {kind} {name!r}{hint} Known: {listed or 'none'}")
 

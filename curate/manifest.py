@@ -293,6 +293,8 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
     newest = _latest(f"{handle.place}/manifest")
     if newest < 0:
         known = names(root=root)
+        if Path(handle.place).is_dir():
+            raise ManifestNotFoundError(f"{handle.place!r} is a folder, but holds no manifest; known: {', '.join(known) or 'none'}")
         hint = str(UnknownNameError("manifest", name, known)) if known else f"no manifest {name!r}: there is none here yet"
         raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
     if wanted == "latest":

@@ -141,9 +141,11 @@ def _url(place: str, *, model: str | None, api_key_env: str | None, concurrency:
         raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
     at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
     wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
-    key = os.environ.get(wanted, "") if wanted else ""
+    key = os.environ.get(wanted, "").strip() if wanted else ""
     if wanted and not key:
         raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
     return Live(place, model=model, api_key=key, concurrency=concurrency, price=prices.find(model, endpoint, root=root))
 
 

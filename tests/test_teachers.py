@@ -153,6 +153,17 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
     assert server.seen[1][1]["authorization"] == "Bearer mine"
 
 
+def test_a_key_with_white_space_around_it_or_odd_letters_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", f" {SECRET}\n")
+    with serving(first_then()) as server:
+        Account(teachers.load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
+    assert server.seen[0][1]["authorization"] == f"Bearer {SECRET}"
+    monkeypatch.setenv("MY_KEY", "sk-näh")
+    with pytest.raises(InputError, match="'MY_KEY' has characters that no key has") as caught:
+        teachers.load("http://127.0.0.1:1/v1", model="m", api_key_env="MY_KEY")
+    assert "näh" not in str(caught.value)
+
+
 def test_loopback_is_one_endpoint_whatever_its_port(ledger: Ledger) -> None:
     with serving(first_then()) as one:
         ask(one, ledger, asked())
