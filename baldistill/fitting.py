@@ -120,16 +120,18 @@ def completion_loss(model: Any, inputs: Mapping[str, Any], n_tokens: Any = None)
 
     labels = inputs["labels"]
     learnt = labels != _IGNORED
-    keep = labels.shape[1] - int(learnt.int().argmax(dim=1).min()) + 1  # the column before the first is what predicts it
+    first = int(learnt.int().argmax(dim=1).min()) - 1  # the column before the first is what predicts it
+    # As an index, since the slice that an int asks for makes the head copy its weights once per row.
+    keep = torch.arange(first, labels.shape[1], device=labels.device)
     bf16 = model.dtype == torch.bfloat16
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), disable_input_dtype_casting(model, active=bf16):
         found = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep, use_cache=False
         )
-    width = found.logits.shape[1] - 1
-    read, wanted = found.logits[:, :-1][learnt[:, -width:]], labels[:, -width:][learnt[:, -width:]]
+    learnt = learnt[:, first + 1 :]
+    read, wanted = found.logits[:, :-1][learnt], labels[:, first + 1 :][learnt]
     loss = torch.nn.functional.cross_entropy(read.float(), wanted, reduction="sum")
-    return loss / (learnt.sum() if n_tokens is None else n_tokens)
+    return loss / (len(wanted) if n_tokens is None else n_tokens)
 
 
 def _config(parameters: Mapping[str, Any], scratch: Path) -> Any:

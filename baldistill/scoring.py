@@ -141,13 +141,14 @@ def _batch_losses(student: Student, batch: list[Tokens]) -> list[float]:
     # Padded on the right: under causal attention no token sees what comes after it, and positions stay as they are.
     ids = torch.tensor([example.prompt + example.completion + [pad] * (width - len(example)) for example in batch])
     mask = torch.tensor([[1] * len(example) + [0] * (width - len(example)) for example in batch])
-    keep = width - min(len(example.prompt) for example in batch) + 1  # the head is as dear as half a small model
+    first = min(len(example.prompt) for example in batch) - 1
+    # The head is as dear as half a small model. An index, since the slice that an int asks for copies its weights per row.
+    keep = torch.arange(first, width, device=model.device)
     with torch.inference_mode():
         found = model(ids.to(model.device), attention_mask=mask.to(model.device), logits_to_keep=keep, use_cache=False)
-        offset = width - found.logits.shape[1]
         losses = []
         for row, example in zip(found.logits, batch, strict=True):
-            start = len(example.prompt) - 1 - offset  # the logits of a position are of the token after it
+            start = len(example.prompt) - 1 - first  # the logits of a position are of the token after it
             read = row[start : start + len(example.completion)].float()
             wanted = torch.tensor(example.completion, device=read.device)
             losses.append(float(torch.nn.functional.cross_entropy(read, wanted)))

@@ -1,4 +1,4 @@
-"""Owns the manifest: two Delta Lake tables, their schema, commits and tags. The only importer of deltalake.
+"""Owns the manifest: two Delta Lake tables, their schema, commits and tags.
 
 ``manifests/<name>/examples`` holds what was written (append-only, content-addressed); ``manifests/<name>/manifest`` holds
 one narrow row per example and is rewritten by each verb. Every other module reads frames from here and hands frames
@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 
-from curate import __version__
+from curate import __version__, deltas
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
 
 __all__ = [
@@ -134,7 +133,7 @@ class Manifest:
         """Return the rows of this version, one per example, with the columns of `SCHEMA`."""
         if self.version < 0:
             return pl.LazyFrame(schema=SCHEMA)
-        return _scan(f"{self.place}/manifest", self.version, SCHEMA)
+        return deltas.scan(f"{self.place}/manifest", self.version, SCHEMA)
 
     def rows(self, *columns: str) -> pl.DataFrame:
         """Return the rows of this version as a frame; all columns unless some are named."""
@@ -144,7 +143,7 @@ class Manifest:
     def scan_contents(self) -> pl.LazyFrame:
         """Return everything that was ever written to this manifest, with the columns of `CONTENT_SCHEMA`."""
         place = f"{self.place}/examples"
-        return _scan(place, None, CONTENT_SCHEMA) if _exists(place) else pl.LazyFrame(schema=CONTENT_SCHEMA)
+        return deltas.scan(place, None, CONTENT_SCHEMA) if deltas.latest(place) >= 0 else pl.LazyFrame(schema=CONTENT_SCHEMA)
 
     def contents(self, keys: pl.Series | Iterable[str] | None = None, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """Return content rows (columns of `CONTENT_SCHEMA`), all of them or those with the given `content` keys."""
@@ -170,13 +169,13 @@ class Manifest:
             fresh = fresh.unique("content", keep="first", maintain_order=True)
         place = f"{self.place}/examples"
         for _ in range(20):  # another writer may append between our look and our write; then look again
-            version = _latest(place)
+            version = deltas.latest(place)
             known = self.contents(columns=["content"]) if version >= 0 else pl.DataFrame(schema={"content": pl.String})
             missing = fresh.join(known, on="content", how="anti")
             if missing.is_empty():
                 return 0
             try:
-                _write(place, missing, version, mode="append", metadata={})
+                deltas.write(place, missing, version, mode="append", metadata={})
             except ConflictError:
                 continue
             return missing.height
@@ -206,7 +205,7 @@ class Manifest:
         """
         if rows.is_empty():
             raise InputError(f"manifest {self.name!r}: a version needs at least one row, got none")
-        newest = _latest(f"{self.place}/manifest")
+        newest = deltas.latest(f"{self.place}/manifest")
         if newest != self.version:
             raise ConflictError(_stale(self, newest))
         metadata = {
@@ -217,16 +216,17 @@ class Manifest:
             "package": __version__,
             "schema": str(SCHEMA_VERSION),
         }
+        metadata = {f"{_PREFIX}{key}": value for key, value in metadata.items()}
         try:
-            _write(f"{self.place}/manifest", _conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+            deltas.write(f"{self.place}/manifest", _conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
         except ConflictError as e:
-            raise ConflictError(_stale(self, _latest(f"{self.place}/manifest"))) from e
+            raise ConflictError(_stale(self, deltas.latest(f"{self.place}/manifest"))) from e
         return Manifest(self.name, self.version + 1, self.root)
 
     def log(self) -> list[Commit]:
         """Return the commits up to this version, oldest first."""
         # Asked of an older version, `history` counts from the wrong end; so the newest is asked, and cut.
-        commits = (_commit(entry) for entry in _open(f"{self.place}/manifest", None).history())
+        commits = (_commit(entry) for entry in deltas.open_table(f"{self.place}/manifest", None).history())
         return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
 
     def tags(self) -> dict[str, int]:
@@ -277,7 +277,7 @@ def new(name: str, *, root: str | Path | None = None) -> Manifest:
     """Return the newest version of a manifest, or a handle at version -1 where there is none yet."""
     name, _ = split_reference(name)
     handle = Manifest(name, -1, _home(root))
-    version = _latest(f"{handle.place}/manifest")
+    version = deltas.latest(f"{handle.place}/manifest")
     return load(name, root=root) if version >= 0 else handle
 
 
@@ -290,11 +290,11 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
     """
     name, wanted = split_reference(reference)
     handle = Manifest(name, -1, _home(root))
-    newest = _latest(f"{handle.place}/manifest")
+    newest = deltas.latest(f"{handle.place}/manifest")
     if newest < 0:
         known = names(root=root)
         if Path(handle.place).is_dir():
-            raise ManifestNotFoundError(f"{handle.place!r} is a folder, but holds no manifest; known: {', '.join(known) or 'none'}")
+            raise ManifestNotFoundError(f"{handle.place!r} is a folder without a manifest; known: {', '.join(known) or 'none'}")
         hint = str(UnknownNameError("manifest", name, known)) if known else f"no manifest {name!r}: there is none here yet"
         raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
     if wanted == "latest":
@@ -330,7 +330,8 @@ def _home(root: str | Path | None) -> str:
 
 
 def _check_schema(handle: Manifest) -> None:
-    metadata = _open(f"{handle.place}/manifest", None).history(1)[0]  # of the newest commit, whichever version is asked for
+    # The newest commit's, whichever version is asked for: asked of an older one, `history` counts from the wrong end.
+    metadata = deltas.open_table(f"{handle.place}/manifest", None).history(1)[0]
     written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
     if written > SCHEMA_VERSION:
         package = metadata.get(f"{_PREFIX}package")
@@ -375,70 +376,3 @@ def _tags_path(handle: Manifest) -> Path:
     if "://" in handle.root:
         raise ManifestError(f"tags need a local root, got {handle.root!r}")
     return Path(handle.place) / "tags.json"
-
-
-def _exists(place: str) -> bool:
-    return _latest(place) >= 0
-
-
-def _latest(place: str) -> int:
-    """Return the newest version of a Delta table, or -1 where there is none."""
-    if "://" not in place and not (Path(place) / "_delta_log").is_dir():
-        return -1
-    from deltalake.exceptions import TableNotFoundError
-
-    try:
-        return int(_open(place, None).version())
-    except TableNotFoundError:
-        return -1
-
-
-def _open(place: str, version: int | None) -> Any:
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
-
-    try:
-        return DeltaTable(place, version=version)
-    except TableNotFoundError:
-        raise
-    except DeltaError as e:
-        raise ManifestError(f"{place!r} cannot be read as a Delta table: {str(e).splitlines()[0]}") from e
-
-
-def _scan(place: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
-    table = _open(place, version)
-    if "://" in place:
-        return pl.scan_delta(table)
-    # `file_uris` percent-encodes; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
-    files = [f"{place}/{unquote(uri.rpartition('/')[2])}" for uri in table.file_uris()]
-    return pl.scan_parquet(files, glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
-
-
-def _write(place: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> None:
-    """Write one version of a Delta table on top of `version`, or not at all.
-
-    An overwrite through a path would silently lose another writer's update, so the table is opened at the version that was
-    read and the commit is not retried.
-    """
-    from deltalake import ColumnProperties, CommitProperties, WriterProperties, write_deltalake
-    from deltalake.exceptions import CommitFailedError, DeltaError
-
-    # Keys are all different: a dictionary of them costs time and saves nothing. Zstandard at 1 is as fast as the default.
-    keys = [name for name in frame.columns if name in ("id", "content")]
-    plain = dict.fromkeys(keys, ColumnProperties(dictionary_enabled=False))
-    writer = WriterProperties(compression="ZSTD", compression_level=1, column_properties=plain)
-    properties = CommitProperties(custom_metadata={f"{_PREFIX}{k}": v for k, v in metadata.items()}, max_commit_retries=0)
-    try:
-        if version < 0:
-            Path(place).mkdir(parents=True, exist_ok=True) if "://" not in place else None
-            write_deltalake(place, frame, mode="error", commit_properties=properties, writer_properties=writer)
-        else:
-            write_deltalake(_open(place, version), frame, mode=mode, commit_properties=properties, writer_properties=writer)
-    except CommitFailedError as e:
-        raise ConflictError(str(e)) from e
-    except DeltaError as e:
-        if "already exists" in str(e):
-            raise ConflictError(str(e)) from e
-        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {str(e).splitlines()[0]}") from e
-    except OSError as e:
-        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {e}") from e

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = (
     {"curate.errors"},
     {"curate.progress", "curate.registry"},
-    {"curate.manifest"},
+    {"curate.deltas", "curate.manifest"},
     {
         "curate.answers",
         "curate.embedding",
@@ -56,7 +56,7 @@ FLOORS = (
 OWNERS = {
     "altair": {"curate.reporting"},
     "datasets": {"baldistill.fitting", "curate.sources"},
-    "deltalake": {"curate.manifest"},
+    "deltalake": {"curate.deltas"},
     "faiss": {"curate.neighbors"},
     "huggingface_hub": {"curate.models"},
     "jinja2": {"curate.prompts"},

@@ -39,7 +39,7 @@ def test_an_unknown_name_suggests_and_lists() -> None:
 
 
 def test_nothing_near_is_not_suggested() -> None:
-    assert str(UnknownNameError("policy", "zzz", ["uniform"])) == "unknown policy 'zzz' Known: uniform"
+    assert str(UnknownNameError("policy", "zzz", ["uniform"])) == "unknown policy 'zzz'. Known: uniform"
     assert str(UnknownNameError("tag", "v1", [])).endswith("Known: none")
 
 

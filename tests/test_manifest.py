@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import frames, ingested
 
-from curate import manifest
+from curate import deltas, manifest
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError
 from curate.manifest import CONTENT_SCHEMA, SCHEMA, Manifest
 
@@ -190,11 +190,9 @@ def test_of_two_first_commits_one_wins(tmp_path: Path) -> None:
 def test_a_writer_who_looked_just_before_is_still_told(start: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at the newest version and the write are two steps; somebody may commit between them."""
     start.commit(with_status(start, "selected"), verb="balance")
-    real = manifest._latest
+    real = deltas.latest
     looks = iter([0])
-    monkeypatch.setattr(
-        manifest, "_latest", lambda place: next(looks, None) if (seen := real(place)) is None else next(looks, seen)
-    )
+    monkeypatch.setattr(deltas, "latest", lambda place: next(looks, None) if (seen := real(place)) is None else next(looks, seen))
     with pytest.raises(ConflictError, match="another command committed tail@1"):
         start.commit(with_status(start, "rejected"), verb="audit")
     monkeypatch.undo()
@@ -295,7 +293,7 @@ def test_tags_that_break_the_rule(start: Manifest, tag: str) -> None:
 
 def test_a_folder_that_is_no_manifest(tmp_path: Path) -> None:
     (tmp_path / "manifests" / "tail").mkdir(parents=True)
-    with pytest.raises(ManifestNotFoundError, match="no manifest 'tail'"):
+    with pytest.raises(ManifestNotFoundError, match="is a folder without a manifest; known: none"):
         manifest.load("tail", root=tmp_path)
 
 
