@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-__all__ = ["content_keys", "normalise", "prompt_keys", "row_ids"]
+__all__ = ["content_keys", "draws", "normalise", "prompt_keys", "row_ids"]
 
 _CONTENT = ("prompt", "answer", "rationale", "messages", "extra")
 _PLACE = ("content", "domain", "split")
@@ -54,6 +54,17 @@ def prompt_keys(prompts: pl.Series | Iterable[str]) -> pl.Series:
     encoded = normalise(prompts).cast(pl.Binary)
     keys = np.fromiter(map(xxhash.xxh3_64_intdigest, encoded.to_list()), dtype=np.uint64, count=len(encoded))  # (n,) uint64
     return pl.Series("prompt_key", keys.view(np.int64), dtype=pl.Int64)
+
+
+def draws(keys: pl.Series, seed: int) -> pl.Series:
+    """Return a number for every key, as good as random and the same in whatever order: XXH3 of seed and key (UInt64).
+
+    Args:
+        keys: ids or prompt keys.
+        seed: another seed gives other numbers.
+    """
+    numbers = [xxhash.xxh3_64_intdigest(f"{seed}:{key}".encode()) for key in keys.to_list()]
+    return pl.Series("draw", numbers, dtype=pl.UInt64)
 
 
 def normalise(prompts: pl.Series | Iterable[str]) -> pl.Series:

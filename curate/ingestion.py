@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import xxhash
 
 from curate import examples, identity, progress
 from curate import manifest as manifests
@@ -241,10 +240,9 @@ def _choose(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
     Systematic sampling over strata: the r-th of a domain's m prompts, in the order of their hashes, stands at (r + ½) / m,
     and the lowest places of all are taken; so a domain with fewer than 1 / (2 · share) prompts keeps them all.
     """
-    hashes = [xxhash.xxh3_64_intdigest(f"{seed}:{key}".encode()) for key in prompts["prompt_key"].to_list()]
-    drawn = prompts.select("domain", "prompt_key").with_columns(pl.Series("hash", hashes, dtype=pl.UInt64))
-    place = (pl.col("hash").rank("ordinal").over("domain") - 0.5) / pl.len().over("domain")
-    return drawn.with_columns(place.alias("place")).sort("place", "hash")["prompt_key"].head(round(share * prompts.height))
+    drawn = prompts.select("domain", "prompt_key", identity.draws(prompts["prompt_key"], seed))
+    place = (pl.col("draw").rank("ordinal").over("domain") - 0.5) / pl.len().over("domain")
+    return drawn.with_columns(place.alias("place")).sort("place", "draw")["prompt_key"].head(round(share * prompts.height))
 
 
 @dataclass(frozen=True)

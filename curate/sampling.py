@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import polars as pl
-import xxhash
 
-from curate import policies, progress
+from curate import identity, policies, progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import Manifest
 
@@ -132,8 +131,7 @@ def _check_capacity(counts: Mapping[str, int], sizes: Mapping[str, int], rows: i
 
 def _draw(pool: pl.DataFrame, counts: Mapping[str, int], seed: int) -> pl.Series:
     """Return the ids drawn: of each domain those whose hash with the seed is lowest."""
-    hashes = [xxhash.xxh3_64_intdigest(f"{seed}:{key}".encode()) for key in pool["id"].to_list()]
-    ranked = pool.with_columns(pl.Series("hash", hashes, dtype=pl.UInt64))
-    rank = pl.col("hash").rank("ordinal").over("domain")
+    ranked = pool.with_columns(identity.draws(pool["id"], seed))
+    rank = pl.col("draw").rank("ordinal").over("domain")
     places = pl.col("domain").replace_strict(dict(counts), default=0, return_dtype=pl.Int64)
     return ranked.filter(rank <= places)["id"]

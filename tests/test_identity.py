@@ -71,6 +71,12 @@ def test_prompts_that_differ_in_case_space_or_unicode_form_share_a_key():
     assert keys.dtype == pl.Int64
 
 
+def test_draws_go_by_key_and_seed_and_not_by_order():
+    keys = pl.Series(["a", "b", "c"])
+    assert identity.draws(keys.reverse(), 0).to_list() == identity.draws(keys, 0).to_list()[::-1]
+    assert identity.draws(keys, 0).to_list() != identity.draws(keys, 1).to_list()
+
+
 def test_null_and_nothing():
     assert identity.content_keys(contents(*[(None,) * 5] * 3)).n_unique() == 1
     assert len(identity.content_keys(contents(*[(None,) * 5] * 3))) == 3
