@@ -98,6 +98,9 @@ def profile(
     student: Annotated[str, Option(metavar="MODEL", help="Whose tokenizer counts.")] = STUDENT,
     max_tokens: Annotated[int, Option(help="The student's limit.")] = 1024,
     budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
+    plot: Annotated[
+        str | None, Option(metavar="FILE", help="Draw it as .png or .svg; --status selected shows before and after.")
+    ] = None,
     json: Json = False,
     root: Root = None,
 ) -> None:

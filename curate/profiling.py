@@ -7,7 +7,6 @@ count of tokens yet are counted first, and that is a commit (`curate.counting`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -34,7 +33,7 @@ def profile(
     student: str = counting.DEFAULT_STUDENT,
     max_tokens: int = 1024,
     budget: int | None = None,
-    plot: str | Path | None = None,
+    plot: str | None = None,
 ) -> Profile:
     """Say what the tail of a manifest looks like.
 
@@ -55,9 +54,18 @@ def profile(
     """
     _check_names(by, split, status)
     if plot is not None:
-        reporting.check(plot)
+        reporting.check_ending(plot)
     if tokens:
         manifest = counting.count_tokens(manifest, student=student)
+    found = _measure(manifest, by=by, split=split, status=status, max_tokens=max_tokens, budget=budget)
+    if plot is not None:
+        _plot(found, plot)
+    return found
+
+
+def _measure(
+    manifest: Manifest, *, by: str, split: str | None, status: str | None, max_tokens: int, budget: int | None
+) -> Profile:
     rows = manifest.scan()
     wanted = (pl.col("status") == status) if status else (pl.col("status") != "rejected")
     kept = rows.filter(wanted)
@@ -85,6 +93,19 @@ def profile(
         stages=tuple(StageRows(**row) for row in tallies.stage_rows(chosen).to_dicts()),
         **_lengths_and_parts(chosen, parts, by, budget, max_tokens),
     )
+
+
+def _plot(found: Profile, path: str) -> None:
+    """Draw a profile; selected rows beside the tail of the version before the first `balance` that they stand on."""
+    panels = [found]
+    commits = history.lineage(found.manifest)
+    first = next((i for i, commit in enumerate(commits) if commit.verb == "balance"), 0)
+    if found.status == "selected" and first > 0:
+        before = Manifest(found.manifest.name, commits[first - 1].version, found.manifest.root)
+        terms: dict[str, Any] = {"by": found.by, "split": found.split, "max_tokens": found.max_tokens, "budget": found.budget}
+        panels = [_measure(before, status=None, **terms), found]
+    reporting.plot_tail(panels, path)
+    progress.note("profile", f"the tail is drawn in {path!r}")
 
 
 def _check_names(by: str, split: str | None, status: str | None) -> None:

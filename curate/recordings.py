@@ -12,13 +12,15 @@ The file is JSON lines (plain, gz, zst) or Parquet. Columns, by any of their nam
 
 A ``prediction`` is never read: what counts is the answer that the rationale comes to. Real questions are found by their
 normalised text, and their answers are samples 0, 1, 2 …; the distinct new questions of a domain are a pool, and sample n is
-its n-th. Where there is nothing left the reply is ``unanswered``, for nothing.
+its n-th; after the last one come the second answers to those that have several. Where there is nothing left the reply is
+``unanswered``, for nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +72,10 @@ class Recorded:
         for key, record in zip(identity.prompt_keys(real["prompt"]), real.iter_rows(named=True), strict=True):
             self._answers.setdefault(key, []).append(record)
         self._pools: dict[str, list[dict[str, Any]]] = {}
-        for record in _distinct(new).iter_rows(named=True):
+        self._distinct: Counter[str] = Counter()
+        for record in _in_turn(new).iter_rows(named=True):
             self._pools.setdefault(record["domain"], []).append(record)
+            self._distinct[record["domain"]] += record["turn"] == 0
 
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
         """Yield the recorded answer to each request."""
@@ -80,7 +84,7 @@ class Recorded:
 
     def capacity(self, domain: str) -> int | None:
         """Return how many distinct new examples of the domain are recorded."""
-        return len(self._pools.get(domain, ()))
+        return self._distinct[domain]
 
     def shape(self, request: Request) -> Mapping[str, Any]:
         """Return what shapes the answer: the question or the domain, and which sample; not the words of the prompt."""
@@ -140,11 +144,8 @@ def _records(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
     return records.sort("index", maintain_order=True) if "index" in frame.columns or "sample" in frame.columns else records
 
 
-def _distinct(new: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first record of each new question; replies without a question are each kept."""
-    keyed = new.with_columns(
-        key=pl.when(pl.col("prompt").fill_null("") == "")
-        .then(pl.format("{}", pl.int_range(pl.len())))
-        .otherwise(pl.format("p{}", identity.prompt_keys(new["prompt"])))
-    )
-    return keyed.unique(["domain", "key"], keep="first", maintain_order=True)
+def _in_turn(new: pl.DataFrame) -> pl.DataFrame:
+    """Put the first record of each new question before all second ones, and so on; replies without a question are each first."""
+    key = pl.when(pl.col("prompt").fill_null("") == "").then(None).otherwise(identity.prompt_keys(new["prompt"]))
+    turn = pl.when(pl.col("key").is_null()).then(0).otherwise(pl.int_range(pl.len()).over("domain", "key"))
+    return new.with_columns(key=key).with_columns(turn=turn).sort("turn", maintain_order=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError
-from curate.profiling import Part, Profile
+from curate.tails import Part, Profile
 
-__all__ = ["plot_tail"]
+__all__ = ["FORMATS", "check_ending", "plot_tail"]
 
 FORMATS = (".png", ".svg")
 
@@ -40,8 +40,7 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
     """
     panels = [profiles] if isinstance(profiles, Profile) else list(profiles)
     target = Path(path)
-    if target.suffix.lower() not in FORMATS:
-        raise InputError(f"plot {target.name!r}: the ending must be one of {', '.join(FORMATS)}, got {target.suffix!r}")
+    check_ending(target)
     if not panels or (titles and len(titles) != len(panels)):
         raise InputError(f"plot {target.name!r}: give at least one profile, and as many titles as profiles or none")
     chart = _chart(panels, titles or _titles(panels))
@@ -53,6 +52,17 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
         part.unlink(missing_ok=True)
         raise InputError(f"plot {str(target)!r} cannot be written: {e.strerror or e}") from e
     return target
+
+
+def check_ending(path: str | Path) -> None:
+    """Refuse a file whose format cannot be drawn, before any work is done for it.
+
+    Raises:
+        InputError: the ending is none of `FORMATS`.
+    """
+    name, ending = Path(path).name, Path(path).suffix
+    if ending.lower() not in FORMATS:
+        raise InputError(f"plot {name!r}: the ending must be one of {', '.join(FORMATS)}, got {ending!r}")
 
 
 def _titles(panels: Sequence[Profile]) -> list[str]:

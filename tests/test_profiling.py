@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from samples import ingested
 
-from curate import counting, profiling
+from curate import counting, manifest, profiling
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import Manifest
 
@@ -111,6 +111,28 @@ def test_json_keys_are_the_promised_ones(tail: Manifest) -> None:
     assert all(set(DOMAIN_KEYS) <= set(part) and "cluster" not in part for part in found["domains"])
     assert found["domains"][0]["tokens"] == {"p50": 25.0, "p95": 47.5, "max": 50}
     assert "cluster" in profiling.profile(tail, by="cluster").to_dict()["domains"][0]
+
+
+def test_a_plot_shows_the_bars(tail: Manifest, tmp_path: Path) -> None:
+    profiling.profile(tail, plot=str(tmp_path / "tail.svg"))
+    drawn = (tmp_path / "tail.svg").read_text(encoding="utf-8")
+    assert ">algebra<" in drawn
+    assert ">after<" not in drawn
+
+
+def test_a_plot_of_selected_rows_shows_the_tail_before(tail: Manifest, tmp_path: Path) -> None:
+    chosen = pl.when(pl.col("status") == "candidate").then(pl.lit("selected")).otherwise("status")
+    after = tail.commit(tail.rows().with_columns(status=chosen).head(10), verb="balance", summary={"base": 0})
+    profiling.profile(after, status="selected", plot=str(tmp_path / "tail.svg"))
+    drawn = (tmp_path / "tail.svg").read_text(encoding="utf-8")
+    assert ">before<" in drawn
+    assert "9 rows, largest to smallest 6.0 : 1" in drawn, "the version before the balance"
+
+
+def test_a_plot_of_an_unknown_format_costs_nothing(tail: Manifest, tmp_path: Path, words: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"plot 'tail.gif': the ending must be one of .png, .svg"):
+        profiling.profile(tail, tokens=True, plot=str(tmp_path / "tail.gif"))
+    assert manifest.load("tail", root=tail.root).version == 0
 
 
 @pytest.mark.parametrize(

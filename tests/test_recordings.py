@@ -79,7 +79,8 @@ def test_distinct_new_questions_are_a_pool_of_their_domain(tmp_path: Path) -> No
         {"prompt": "a", "rationale": "ya", "answer": "3"},
     ]
     assert [r.finish_reason for r in found] == ["length", "stop", "stop"]
-    assert answers(teacher, new("x", 2))[0].outcome == "unanswered"
+    assert json.loads(readings(teacher, new("x", 2))[0].text)["rationale"] == "again"  # the second answer, after the pool
+    assert answers(teacher, new("x", 3))[0].outcome == "unanswered"
 
 
 def test_a_reply_without_a_question_is_replayed_as_it_was(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from samples import ingested
 
 from curate import profiling, reporting
 from curate.errors import InputError
-from curate.profiling import Profile
+from curate.tails import Profile
 
 
 def profiled(root: Path, sizes: dict[str, int], **options: Any) -> Profile:

@@ -57,7 +57,8 @@ def synthesis_jobs(rows: list[dict[str, str]], per_domain: int) -> list[dict[str
             chosen = random.Random(f"{domain}/{index}").sample(own, min(SEEDS_PER_CALL, len(own)))
             seeds = [{"prompt": row["question"], "answer": row["answer"]} for row in chosen]
             messages = prompts.render(template, domain=domain, seeds=seeds, words=WORDS)
-            jobs.append({"kind": "synthetic", "domain": domain, "index": index, "messages": messages})
+            parents = [row["question"] for row in chosen]
+            jobs.append({"kind": "synthetic", "domain": domain, "index": index, "parents": parents, "messages": messages})
     return jobs
 
 
@@ -85,7 +86,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
                 **({"response_format": schema} if new else {}),
             )
         text = reply.choices[0].message.content or ""
-        entry = {k: job[k] for k in ("kind", "domain", "prompt", "label", "index") if k in job}
+        entry = {k: job[k] for k in ("kind", "domain", "prompt", "label", "index", "parents") if k in job}
         if new:
             example = prompts.parse_example(text)
             entry |= vars(example) if example else {"prompt": "", "rationale": text, "answer": ""}
