@@ -111,6 +111,7 @@ class _Lines:
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
         self._spoke: dict[str, float] = {}
+        self._said: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         if event.done is None:
@@ -120,8 +121,10 @@ class _Lines:
         if event.done == 0 or event.step not in self._started:
             self._started[event.step] = self._spoke[event.step] = now
         ended = event.done == event.total
-        if not event.done or not (ended or now - self._spoke[event.step] > PLAIN_SECONDS):
+        worth = event.step not in self._said or now - self._started[event.step] >= 1  # short repeats of a step go unsaid
+        if not event.done or not (now - self._spoke[event.step] > PLAIN_SECONDS or (ended and worth)):
             return
+        self._said.add(event.step)
         self._spoke[event.step] = now
         facts = f", {figures(event.facts)}" if event.facts else ""
         self._print(f"{event.step}: {event.done:,}{_of(event.total)} in {now - self._started[event.step]:.1f} s{facts}")
