@@ -168,15 +168,23 @@ def _tell_balance(moment: Moment) -> Iterator[str]:
     if moment.is_new:
         yield from _tell_birth(moment)
     if row["status"] == "selected" and not moment.is_new:
-        yield f"chosen: {_because(row)}"
+        yield f"chosen: {_because(row)}" if "reason" in moment.changes else "chosen now, after an attempt that had failed"
     yield from _written(moment)
-    if not moment.is_new and "call_id" in moment.changes:
-        yield f"the teacher writes a rationale for {short(row['id'])}{_cost(moment, row['call_id'])}"
-    yield from _tell_findings(moment)
+    yield from _tell_rationales(moment)
     if moment.is_new or row["status"] == "rejected":
         yield f"{'kept' if row['status'] == 'selected' else row['status']}: {_because(row)}"
     elif row["status"] == "candidate":
         yield f"it stays a candidate; {_because(row)}"
+
+
+def _tell_rationales(moment: Moment) -> Iterator[str]:
+    """Tell the attempts at a rationale in order: what was found in earlier ones, the last one, what was found in it."""
+    call = moment.row["call_id"]
+    earlier = [f for f in moment.new_findings if f.get("attempt") is not None and f.get("call_id") != call]
+    yield from map(_tell_finding, earlier)
+    if not moment.is_new and "call_id" in moment.changes:
+        yield f"the teacher writes a rationale for {short(moment.row['id'])}{_cost(moment, call)}"
+    yield from (_tell_finding(finding) for finding in moment.new_findings if finding not in earlier)
 
 
 def _plan(moment: Moment, stage: int) -> str:
@@ -228,12 +236,14 @@ def _tell_birth(moment: Moment) -> Iterator[str]:
 
 
 def _tell_findings(moment: Moment) -> Iterator[str]:
-    for finding in moment.new_findings:
-        attempt = "" if finding.get("attempt") is None else f"attempt {finding['attempt']}: "
-        cause = f", because of {short(finding['because_of'])}" if finding.get("because_of") else ""
-        score = finding.get("score")
-        told = "" if score is None else f" (score {score:.2f})"
-        yield f"{attempt}{finding['auditor']} {_verdict(finding)}{told}: {finding.get('message') or 'no message'}{cause}"
+    return map(_tell_finding, moment.new_findings)
+
+
+def _tell_finding(finding: dict[str, Any]) -> str:
+    attempt = "" if finding.get("attempt") is None else f"attempt {finding['attempt']}: "
+    cause = f", because of {short(finding['because_of'])}" if finding.get("because_of") else ""
+    score = "" if finding.get("score") is None else f" (score {finding['score']:.2f})"
+    return f"{attempt}{finding['auditor']} {_verdict(finding)}{score}: {finding.get('message') or 'no message'}{cause}"
 
 
 def _verdict(finding: dict[str, Any]) -> str:
@@ -297,7 +307,8 @@ def _cost(moment: Moment, call_id: int | None) -> str:
     tokens, nano = spent[0]
     if tokens is None:
         return f" (call {call_id})"
-    return f" (call {call_id}, {tokens} tokens{'' if nano is None else f', ${nano / NANO:.5f}'})"
+    price = "" if nano is None else f", ${nano / NANO:.5f}" if nano else ", free"
+    return f" (call {call_id}, {tokens} tokens{price})"
 
 
 def _runs(manifest: Manifest) -> Iterator[tuple[str, int, int]]:

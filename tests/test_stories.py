@@ -108,13 +108,38 @@ def test_a_rejected_row_says_by_whom_and_why(balanced: Manifest) -> None:
 
 
 def test_a_failed_attempt_leaves_a_candidate(start: Manifest) -> None:
-    rows = changed(start, PARENT, findings=json.dumps([FINDING]), reason="answer_mismatch", call_id=3)
+    rows = changed(start, PARENT, findings=json.dumps([FINDING | {"call_id": 3}]), reason="answer_mismatch", call_id=3)
     after = start.commit(rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": QUOTAS})
     assert told(after)[1:] == [
         "the teacher writes a rationale for 7c1e0000… (call 3)",
         "attempt 0: answer_mismatch rejects it (score 1.00): ends in 5, the label is 4",
         "it stays a candidate; answer_mismatch",
     ]
+
+
+def test_a_second_attempt_comes_after_the_first(start: Manifest) -> None:
+    first, free = FINDING | {"call_id": 3}, {"key": "0000000000004", "endpoint": "local", "model": "m", "request": "{}"}
+    ledger = Ledger(ledger_path(start.root))
+    grant = ledger.reserve(
+        Order(purpose="rationale", domain="sets", sample=1, **free), Charge("tail", "balance", 0, 9, 0), Caps(), "[]"
+    )
+    ledger.close()
+    rows = changed(
+        start, PARENT, findings=json.dumps([first]), reason="random", call_id=grant.call_id, status="selected", stage=0
+    )
+    after = start.commit(rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": QUOTAS})
+    assert told(after)[1:] == [
+        "chosen: random",
+        "attempt 0: answer_mismatch rejects it (score 1.00): ends in 5, the label is 4",
+        "the teacher writes a rationale for 7c1e0000… (call 4, 9 tokens, free)",
+    ]
+
+
+def test_a_row_that_failed_in_an_earlier_stage_may_be_chosen_later(start: Manifest) -> None:
+    failed = start.commit(changed(start, PARENT, reason="answer_mismatch"), verb="balance", parameters={"stage": 0})
+    rows = changed(failed, PARENT, status="selected", stage=1)
+    after = failed.commit(rows, verb="balance", parameters={"stage": 1}, summary={"quotas": QUOTAS})
+    assert told(after)[1] == "chosen now, after an attempt that had failed"
 
 
 def test_a_head_is_called_one(start: Manifest) -> None:
