@@ -93,8 +93,10 @@ def share(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number with three significant digits."""
-    return ABSENT if value is None else f"{value:.3g}"
+    """Return a number with three significant digits; from a thousand on as a whole number."""
+    if value is None:
+        return ABSENT
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def money(usd: float | None) -> str:

@@ -49,11 +49,13 @@ class Settled:
 
     def accept(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
         """Select a judged line (of `BATCH`)."""
-        self._decide(line, "selected", None, findings)
+        again = f"attempt {line['attempt']}: tried again, since its domain ran short" if line["attempt"] else None
+        at_hand = "fills the tail" if line["source"] == "synthetic" else None
+        self._decide(line, "selected", again or at_hand, findings)
 
     def offer(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
         """Keep a newly written line (of `BATCH`) as a candidate for later stages."""
-        self._decide(line, "candidate", None, findings)
+        self._decide(line, "candidate", "written for later stages", findings)
 
     def reject(self, line: dict[str, Any], auditor: str, findings: list[dict[str, Any]], *, keep_candidate: bool) -> None:
         """Reject a judged line, or of a candidate that stays one only this attempt."""
@@ -85,14 +87,14 @@ class Settled:
         lines = self._lines()
         rows = self._explained(self._rows)
         selected = lines.filter(~pl.col("new"), status="selected").select(
-            "id", "content", "n_chars", "status", "stage", "call_id", reason=pl.coalesce("why", pl.lit(None, pl.String))
+            "id", "content", "n_chars", "status", "stage", "call_id", reason="why"
         )
         others = lines.filter(~pl.col("new"), pl.col("status") != "selected").select(
             "id", "status", "call_id", reason="why", stage=pl.when(status="rejected").then("stage")
         )
         rows = _overwrite(_overwrite(rows, selected), others)
         rows = _overwrite(rows, lines.filter(~pl.col("new")).select("id", "findings"), append_json=True)
-        written = lines.filter("new").with_columns(split=pl.lit("train"), reason=pl.coalesce("why", pl.lit("fills the tail")))
+        written = lines.filter("new").with_columns(split=pl.lit("train"), reason="why")
         rows = pl.concat([rows, _conform(written)])
         return pl.concat([rows, *(self._repeated(rows, repeats) for repeats in self._repeats)])
 

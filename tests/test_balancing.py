@@ -116,7 +116,8 @@ class TestWithATeacher:
     def test_a_wrong_rationale_costs_the_attempt_and_not_the_row(self, start: Manifest) -> None:
         result = run(start, budget=24, teacher=teacher(wrong=1))
         tail = result.manifest.rows().filter(domain="tail", source="real")
-        assert set(tail["status"]) == {"selected"}  # tried again with sample 1, since the domain ran short
+        assert set(tail["status"]) == {"selected"}
+        assert set(tail["reason"]) == {"attempt 1: tried again, since its domain ran short"}
         found = json.loads(tail["findings"][0])
         assert [(f["auditor"], f["attempt"], f["stage"]) for f in found] == [("answer_mismatch", 0, 0)]
         assert result.stages[0].rejected["tail"] == {"answer_mismatch": 3}

@@ -48,10 +48,10 @@ def test_what_passes_becomes_a_candidate_and_what_does_not_is_replaced_and_kept(
     rows = synthetic(done.manifest)
     assert rows.filter(domain="sums").select("origin", "status", "reason").rows() == [
         ("teacher:fake#0", "rejected", "answer_mismatch"),
-        ("teacher:fake#1", "candidate", "fills the tail"),
-        ("teacher:fake#2", "candidate", "fills the tail"),
+        ("teacher:fake#1", "candidate", "written for later stages"),
+        ("teacher:fake#2", "candidate", "written for later stages"),
         ("teacher:fake#3", "rejected", "answer_mismatch"),
-        ("teacher:fake#4", "candidate", "fills the tail"),
+        ("teacher:fake#4", "candidate", "written for later stages"),
     ]
     assert set(rows["split"]) == {"train"}
     assert rows["stage"].null_count() == rows.height
