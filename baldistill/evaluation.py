@@ -19,7 +19,7 @@ import polars as pl
 
 from baldistill import batching, generation, students
 from baldistill.students import DEFAULT_STUDENT
-from curate import answers, policies, progress
+from curate import answers, balancing, policies, progress
 from curate.errors import InputError
 from curate.manifest import Manifest
 from curate.registry import Registry
@@ -136,7 +136,7 @@ def evaluate(
     loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
     said, truncated = _ask(loaded, examples, max_new_tokens, batch_size)
     predictions = _judge(manifest, examples, said)
-    counts, population = _train_counts(manifest), _counts(held)
+    counts, population = balancing.domain_counts(manifest.rows()), _counts(held)
     domains = _per_domain(predictions, counts or population, policies.heads(counts or population, budget))
     groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
     return Evaluation(
@@ -223,12 +223,6 @@ def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
         there = ", ".join(f"{name} ({n})" for name, n in sorted(rows["split"].value_counts().rows())) or "none"
         raise InputError(f"{manifest} has no rows of split {split!r}; there are: {there}. Choose one with --split")
     return held
-
-
-def _train_counts(manifest: Manifest) -> dict[str, int]:
-    """Count the real train rows per domain as they were ingested; rows that `sample` left out are not of the tail."""
-    real = (pl.col("split") == "train") & (pl.col("source") == "real") & pl.col("reason").ne_missing("sampled_out")
-    return _counts(manifest.scan().filter(real).select("domain").collect())
 
 
 def _counts(rows: pl.DataFrame) -> dict[str, int]:
