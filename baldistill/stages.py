@@ -18,6 +18,7 @@ from curate import balancing, clustering, exporting, history, ingestion, progres
 from curate import manifest as manifests
 from curate.errors import InputError
 from curate.manifest import Manifest
+from curate.outcomes import StageResult
 
 __all__ = ["Run", "Stage", "run"]
 
@@ -60,7 +61,7 @@ class Run:
     manifest: Manifest
     folder: Path
     stages: tuple[Stage, ...]
-    balanced: tuple[balancing.StageResult, ...]
+    balanced: tuple[StageResult, ...]
     exported: tuple[Path, ...]
 
 
@@ -159,7 +160,7 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
     return scored.manifest
 
 
-def _line(index: int, snapshot: Manifest, result: balancing.StageResult, adapter: Path, metrics: dict[str, Any]) -> Stage:
+def _line(index: int, snapshot: Manifest, result: StageResult, adapter: Path, metrics: dict[str, Any]) -> Stage:
     spend = {"calls": result.calls, "tokens": result.tokens, "usd": result.usd, "saved": result.saved}
     return Stage(
         index,

@@ -17,109 +17,18 @@ from curate import auditing, estimating, policies, progress, prompts, rounds, se
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
-from curate.errors import InputError, UnknownNameError
+from curate.errors import ConflictError, InputError, UnknownNameError
 from curate.history import lineage
 from curate.ledger import Caps, Ledger, ledger_path
-from curate.manifest import Commit, Manifest
+from curate.manifest import Commit, Manifest, load
+from curate.outcomes import Balanced, StageResult
 
-__all__ = ["Balanced", "StageResult", "balance", "domain_counts"]
+__all__ = ["balance", "domain_counts"]
 
 RATIONALES = ("auto", "teacher", "keep", "none")
 WRONG_RATIONALES = ("drop", "hint", "answer-only")
 FILLS = ("teacher", "repeat", "none")
 _NOT_SHAPING = {"max_calls", "max_tokens", "max_usd", "concurrency", "api_key_env", "dry_run", "stage"}
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """One stage, as planned and as it came out.
-
-    Attributes:
-        stage: from 0.
-        version: of the manifest after it; None in a dry run.
-        budget: accepted rows of this stage.
-        quotas: wanted and planned places per domain.
-        achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
-        rejected: per domain, how often each auditor rejected.
-        moved: places per domain gained or given up because some domains could not fill theirs.
-        unanswered: requests that a recorded teacher had no answer for.
-        complete: False where a cap or failed calls stopped the work; the same command goes on.
-        calls, tokens, usd: charged in this stage; usd is None without a price.
-        saved: answers taken from the ledger without a call.
-        reused: the stage was done before with the same parameters; nothing was changed.
-        estimate: what it would cost; dry runs alone.
-    """
-
-    stage: int
-    version: int | None
-    budget: int
-    quotas: policies.Quotas
-    achieved: dict[str, int]
-    synthetic: dict[str, int]
-    rejected: dict[str, dict[str, int]]
-    moved: dict[str, int]
-    unanswered: int = 0
-    complete: bool = True
-    calls: int = 0
-    tokens: int = 0
-    usd: float | None = None
-    saved: int = 0
-    reused: bool = False
-    estimate: estimating.Estimate | None = None
-
-
-@dataclass(frozen=True)
-class Balanced:
-    """What `balance` did.
-
-    Attributes:
-        manifest: the next version.
-        budget: accepted rows over all stages.
-        stages: one result per stage asked for, in order.
-        undone: stages after a changed one that have to be done again.
-    """
-
-    manifest: Manifest
-    budget: int
-    stages: tuple[StageResult, ...]
-    undone: tuple[int, ...] = ()
-
-    @property
-    def complete(self) -> bool:
-        """Whether no stage was stopped by a cap or by failed calls."""
-        return all(stage.complete for stage in self.stages)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures that ``--json`` promises, summed over the stages."""
-        total: dict[str, Counter[str]] = {key: Counter() for key in ("wanted", "planned", "achieved", "synthetic", "rejected")}
-        for stage in self.stages:
-            total["wanted"].update(stage.quotas.wanted)
-            total["planned"].update(stage.quotas.planned)
-            total["achieved"].update(stage.achieved)
-            total["synthetic"].update(stage.synthetic)
-            total["rejected"].update({domain: sum(by.values()) for domain, by in stage.rejected.items()})
-        usd = [stage.usd for stage in self.stages]
-        return {
-            "version": self.manifest.version,
-            "budget": self.budget,
-            "domains": [
-                {
-                    "domain": domain,
-                    "wanted": total["wanted"][domain],
-                    "planned": total["planned"][domain],
-                    "achieved": total["achieved"][domain],
-                    "real": total["achieved"][domain] - total["synthetic"][domain],
-                    "synthetic": total["synthetic"][domain],
-                    "rejected": total["rejected"][domain],
-                }
-                for domain in sorted(total["wanted"])
-            ],
-            "calls": sum(stage.calls for stage in self.stages),
-            "tokens": sum(stage.tokens for stage in self.stages),
-            "usd": None if None in usd else sum(u for u in usd if u is not None),
-            "complete": self.complete,
-            "stages": [asdict(stage) for stage in self.stages],
-        }
 
 
 def balance(
@@ -270,7 +179,20 @@ def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
 
 
 def _run_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Manifest, StageResult]:
-    """Do one stage from version `base` and commit it on top; replay it once where somebody else committed meanwhile."""
+    """Do one stage from version `base`; where somebody else committed meanwhile, once more on top of that.
+
+    The second time costs nothing: the answers are in the ledger.
+    """
+    try:
+        return _do_stage(manifest, job, stage, base)
+    except ConflictError:
+        newest = load(manifest.name, root=manifest.root)
+        progress.note("balance", f"{newest} was committed meanwhile: stage {stage} is done again on top of it, from the ledger")
+        return _do_stage(newest, job, stage, newest.version if base == manifest.version else base)
+
+
+def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Manifest, StageResult]:
+    """Do one stage from version `base` and commit it on top."""
     start = Manifest(manifest.name, base, manifest.root)
     rows = _with_comparable_scores(start, start.rows())
     quotas = _plan(rows, job, stage)

@@ -90,7 +90,7 @@ def _quantiles(lengths: Any) -> str | None:
 
 
 def balanced(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.balancing.Balanced`."""
+    """Return the layout of a `curate.outcomes.Balanced`."""
     dry = all(stage.version is None for stage in result.stages)
     stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
     yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import manifest as manifests
-from curate.balancing import Balanced, balance, domain_counts
+from curate.balancing import balance, domain_counts
 from curate.calls import Answer, Request
 from curate.embedding import Fake as FakeEncoder
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.fakes import Fake
 from curate.history import lineage
 from curate.manifest import Manifest
+from curate.outcomes import Balanced
 from tests.samples import ingested
 
 ENCODER = FakeEncoder()
@@ -241,6 +242,21 @@ class TestStages:
         run(once.manifest, budget=24, teacher=asked, max_attempts=4)
         assert not asked.sent
 
+    def test_a_commit_meanwhile_is_kept_and_the_stage_is_replayed_on_top(self, start: Manifest) -> None:
+        meanwhile: list[Manifest] = []
+
+        def intrude(request: Request, _: int) -> Answer | None:
+            if not meanwhile:
+                rows = start.rows().with_columns(score=pl.lit(0.5))
+                meanwhile.append(start.commit(rows, verb="annotate"))
+            return None
+
+        asked = teacher(script=intrude)
+        result = run(start, budget=24, teacher=asked)
+        assert [c.verb for c in result.manifest.log()] == ["ingest", "annotate", "balance"]
+        assert set(result.manifest.rows().filter(source="real")["score"]) == {0.5}
+        assert len(asked.sent) == len({(r.purpose, r.domain, r.prompt, r.sample) for r in asked.sent})  # nothing twice
+
     def test_a_stage_before_its_time_names_the_one_that_is_missing(self, start: Manifest) -> None:
         with pytest.raises(InputError, match="comes after stage 0, which is not done"):
             run(start, budget=20, stages=2, stage=1)
@@ -290,7 +306,7 @@ def test_bad_parameters_are_refused_before_anything_is_read(
 
 @settings(max_examples=15)
 @given(
-    budget=st.integers(1, 60),
+    budget=st.integers(4, 60),
     stages=st.integers(1, 4),
     wrong=st.integers(0, 2),
     policy=st.sampled_from(["natural", "uniform", "adaptive"]),

@@ -23,7 +23,6 @@ from curate import tables
 from curate.accounts import Spent
 from curate.annotation import Annotated
 from curate.auditing import FINDINGS, Audit
-from curate.balancing import Balanced, StageResult
 from curate.clustering import Clustered
 from curate.embedding import Embedded
 from curate.estimating import Estimate
@@ -33,6 +32,7 @@ from curate.ingestion import Ingested
 from curate.ledger import Figures, Summary
 from curate.listings import Tags, log
 from curate.manifest import Manifest
+from curate.outcomes import Balanced, StageResult
 from curate.policies import Quotas
 from curate.profiling import profile
 from curate.sampling import Sampled

@@ -1,0 +1,105 @@
+"""Owns what a stage, and a whole balance, came to: quotas, rows, rejections, spend. Works nothing out but sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate.estimating import Estimate
+from curate.manifest import Manifest
+from curate.policies import Quotas
+
+__all__ = ["Balanced", "StageResult"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage, as planned and as it came out.
+
+    Attributes:
+        stage: from 0.
+        version: of the manifest after it; None in a dry run.
+        budget: accepted rows of this stage.
+        quotas: wanted and planned places per domain.
+        achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
+        rejected: per domain, how often each auditor rejected.
+        moved: places per domain gained or given up because some domains could not fill theirs.
+        unanswered: requests that a recorded teacher had no answer for.
+        complete: False where a cap or failed calls stopped the work; the same command goes on.
+        calls, tokens, usd: charged in this stage; usd is None without a price.
+        saved: answers taken from the ledger without a call.
+        reused: the stage was done before with the same parameters; nothing was changed.
+        estimate: what it would cost; dry runs alone.
+    """
+
+    stage: int
+    version: int | None
+    budget: int
+    quotas: Quotas
+    achieved: dict[str, int]
+    synthetic: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    moved: dict[str, int]
+    unanswered: int = 0
+    complete: bool = True
+    calls: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    saved: int = 0
+    reused: bool = False
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What `balance` did.
+
+    Attributes:
+        manifest: the next version.
+        budget: accepted rows over all stages.
+        stages: one result per stage asked for, in order.
+        undone: stages after a changed one that have to be done again.
+    """
+
+    manifest: Manifest
+    budget: int
+    stages: tuple[StageResult, ...]
+    undone: tuple[int, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether no stage was stopped by a cap or by failed calls."""
+        return all(stage.complete for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises, summed over the stages."""
+        total: dict[str, Counter[str]] = {key: Counter() for key in ("wanted", "planned", "achieved", "synthetic", "rejected")}
+        for stage in self.stages:
+            total["wanted"].update(stage.quotas.wanted)
+            total["planned"].update(stage.quotas.planned)
+            total["achieved"].update(stage.achieved)
+            total["synthetic"].update(stage.synthetic)
+            total["rejected"].update({domain: sum(by.values()) for domain, by in stage.rejected.items()})
+        usd = [stage.usd for stage in self.stages]
+        return {
+            "version": self.manifest.version,
+            "budget": self.budget,
+            "domains": [
+                {
+                    "domain": domain,
+                    "wanted": total["wanted"][domain],
+                    "planned": total["planned"][domain],
+                    "achieved": total["achieved"][domain],
+                    "real": total["achieved"][domain] - total["synthetic"][domain],
+                    "synthetic": total["synthetic"][domain],
+                    "rejected": total["rejected"][domain],
+                }
+                for domain in sorted(total["wanted"])
+            ],
+            "calls": sum(stage.calls for stage in self.stages),
+            "tokens": sum(stage.tokens for stage in self.stages),
+            "usd": None if None in usd else sum(u for u in usd if u is not None),
+            "complete": self.complete,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
