@@ -89,9 +89,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
         outcome = balancing.balance(current, **plan.parameters("balance"), stage=index)
         result = outcome.stages[0]
         if not result.complete:
-            raise InputError(
-                f"stage {index} stopped before it was full (a cap or failed calls); what was bought is kept, run the plan again"
-            )
+            raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)

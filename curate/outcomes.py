@@ -26,7 +26,7 @@ class StageResult:
         rejected: per domain, how often each auditor rejected.
         moved: places per domain gained or given up because some domains could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
-        complete: False where a cap or failed calls stopped the work; the same command goes on.
+        complete: False where a cap stopped the work; the same command goes on.
         calls, tokens, usd: charged in this stage; usd is None without a price.
         saved: answers taken from the ledger without a call.
         reused: the stage was done before with the same parameters; nothing was changed.
@@ -69,7 +69,7 @@ class Balanced:
 
     @property
     def complete(self) -> bool:
-        """Whether no stage was stopped by a cap or by failed calls."""
+        """Whether no stage was stopped by a cap."""
         return all(stage.complete for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:

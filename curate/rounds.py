@@ -8,7 +8,7 @@ so the same ledger gives the same rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from curate.pools import Pool
 from curate.settling import BATCH, Settled
 
 __all__ = ["Filled", "Terms", "fill"]
+
+_OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Filled:
         rejected: per domain, how often each auditor rejected a reply or a row.
         moved: places per domain that it got, or gave up, because some could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
-        complete: False where a cap or failed calls stopped the work.
+        complete: False where a cap stopped the work.
     """
 
     settled: Settled
@@ -214,32 +216,34 @@ class _Filler:
         batch = pl.concat([self._real_batch(work.real), self._at_hand(work.written), self._new_batch(work.orders)])
         if batch.is_empty():
             return
-        judgement = auditing.judge(batch, self.context, auditors=self.terms.auditors)
-        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
         accepted = []
-        for row in batch.iter_rows(named=True):
+        for row, auditor, findings in self._judge(batch):
             domain = self.domains[row["domain"]]
-            auditor = judgement.rejected.get(row["id"])
-            if (
-                auditor is not None
-                and row["source"] == "real"
-                and self.terms.wrong_rationale == "answer-only"
-                and row["rationale"]
-            ):
-                row, auditor = {**row, "rationale": None}, None
             if auditor is None:
-                self.settled.accept(row, found.get(row["id"], []))
+                self.settled.accept(row, findings)
                 domain.accepted += 1
                 domain.synthetic += row["source"] == "synthetic"
                 accepted.append(row["id"])
             else:
                 domain.rejected[auditor] += 1
-                self._reject(row, auditor, found[row["id"]])
+                self._reject(row, auditor, findings)
         self.context = auditing.remember(self.context, batch.filter(pl.col("id").is_in(accepted)))
+
+    def _judge(self, batch: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None, list[dict[str, Any]]]]:
+        """Yield each row in order, who rejects it, what was found; with ``answer-only`` a bad rationale is taken off first."""
+        judgement = auditing.judge(batch, self.context, auditors=self.terms.auditors)
+        if self.terms.wrong_rationale == "answer-only":
+            bare = [row_id for row_id, auditor in judgement.rejected.items() if auditor in _OF_RATIONALES]
+            off = pl.col("id").is_in(bare) & (pl.col("source") == "real")
+            batch = batch.with_columns(rationale=pl.when(~off).then("rationale"))
+            judgement = auditing.judge(batch, self.context, auditors=self.terms.auditors)
+        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+        for row in batch.iter_rows(named=True):
+            yield row, judgement.rejected.get(row["id"]), found.get(row["id"], [])
 
     def _reject(self, row: dict[str, Any], auditor: str, findings: list[dict[str, Any]]) -> None:
         """Reject a synthetic row or an unfit real one for good; of a real row with a bad rationale only the attempt."""
-        attempt_only = row["source"] == "real" and row["rationale"] is not None and auditor in ("answer_mismatch", "malformed")
+        attempt_only = row["source"] == "real" and row["rationale"] is not None and auditor in _OF_RATIONALES
         self.settled.reject(row, auditor, findings, keep_candidate=attempt_only)
         if not attempt_only or self.account is None or self.terms.rationales == "keep":
             return
@@ -316,15 +320,15 @@ class _Filler:
         return writing.as_batch(replies, self.account.teacher.model)
 
     def _heed(self, replies: pl.DataFrame) -> None:
-        """Count what was not answered; stop at a cap; refuse to go on where every call failed."""
+        """Count what was not answered; stop at a cap; pass over what the server rejects, unless it rejects everything."""
         counts = dict(replies["status"].value_counts().iter_rows())
         self.unanswered += counts.get("unanswered", 0)
-        if counts.get("capped") or counts.get("failed"):
-            self.stopped = True
-        if counts.get("failed") == replies.height:
-            raise TeacherError(
-                f"every one of {replies.height} calls failed; the first: {replies['error'].drop_nulls().to_list()[0]}"
-            )
+        self.stopped |= counts.get("capped", 0) > 0
+        if failed := counts.get("failed", 0):
+            first = replies.filter(status="failed")["error"].to_list()[0]
+            if failed == replies.height:
+                raise TeacherError(f"every one of {failed} calls failed; the first: {first}")
+            progress.note("balance", f"{failed} requests were rejected by the server and are passed over; the first: {first}")
 
     def repeat(self) -> None:
         """Fill what is still short with repeats of the domain's own accepted rows (``--fill repeat``)."""

@@ -140,6 +140,24 @@ class TestWithATeacher:
         assert chosen.height == 9
         assert chosen["rationale"].null_count() == 9
 
+    def test_answer_only_does_not_save_a_row_that_leaks(self, tmp_path: Path) -> None:
+        leaked = {**questions()[0], "split": "test"}
+        start = ingested(tmp_path, [*questions(), leaked])
+        result = run(start, budget=40, policy="natural", teacher=teacher(wrong=9), wrong_rationale="answer-only", fill="none")
+        row = result.manifest.examples().filter(pl.col("prompt") == leaked["prompt"], pl.col("split") == "train")
+        assert row.select("status", "reason").rows() == [("rejected", "leakage")]
+        assert result.manifest.rows().filter(status="selected").height == 40
+
+    def test_one_request_that_the_server_rejects_stops_nothing(self, start: Manifest) -> None:
+        odd = questions()[3]["prompt"]
+
+        def reject(request: Request, _: int) -> Answer | None:
+            return Answer("failed", error="400: too long") if request.prompt == odd else None
+
+        result = run(start, budget=30, policy="natural", teacher=teacher(script=reject))
+        assert result.complete
+        assert result.manifest.rows().filter(status="selected").height == 30
+
     def test_a_hint_shows_the_answer_at_the_second_try(self, start: Manifest) -> None:
         asked = teacher(wrong=1)
         run(start, budget=24, teacher=asked, wrong_rationale="hint")
