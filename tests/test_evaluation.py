@@ -109,7 +109,10 @@ def test_budget_says_what_a_head_is(manifest: Manifest, base: str, oracle: Simpl
 
 def test_rows_that_sample_left_out_make_no_head(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
     left_out = (pl.col("domain") == "head") & (pl.col("split") == "train")
-    rows = manifest.rows().with_columns(reason=pl.when(left_out).then(pl.lit("sampled_out")))
+    rows = manifest.rows().with_columns(
+        reason=pl.when(left_out).then(pl.lit("sampled_out")),
+        status=pl.when(left_out).then(pl.lit("rejected")).otherwise(pl.col("status")),
+    )
     found = _evaluate(manifest.commit(rows, verb="sample"), base)
     assert {d["domain"]: d["head"] for d in found.domains} == {"head": False, "tail": True}
 
