@@ -101,4 +101,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    from baldistill import demo as itself  # run as a module, this file is `__main__`; its classes are known by their package
+
+    itself.main(sys.argv[1:])
