@@ -22,6 +22,7 @@ from curate.history import lineage
 from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Commit, Manifest, load
 from curate.outcomes import Balanced, StageResult
+from curate.settling import is_repeat
 
 __all__ = ["balance", "domain_counts"]
 
@@ -97,9 +98,12 @@ def balance(
     """
     parameters = {name: value for name, value in locals().items() if name != "manifest"}
     _check(parameters)
+    _check_newest(manifest)
     asked = None
     if teacher is not None:
-        asked = teachers.load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
+        asked = teachers.load(
+            teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root, to_ask=not dry_run
+        )
     caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
     job = _Job(parameters=parameters, teacher=asked, caps=caps)
     wanted = range(stages) if stage is None else [stage]
@@ -130,6 +134,14 @@ class _Job:
             k: v if isinstance(v, str | int | float | list | None) else getattr(v, "__name__", str(v)) for k, v in shaping.items()
         }
 
+    def same(self, commit: Commit) -> bool:
+        """Whether a stage's commit was made with these parameters."""
+        return {k: v for k, v in commit.parameters.items() if k != "stage"} == self.identity()
+
+    def made(self, commit: Commit) -> bool:
+        """Whether a stage's commit was made with these parameters, and the stage came to its end."""
+        return self.same(commit) and bool(commit.summary["complete"])
+
     def terms(self, stage: int) -> rounds.Terms:
         """Return what a stage is filled by."""
         names = [f.name for f in fields(rounds.Terms) if f.name != "stage"]
@@ -144,18 +156,23 @@ class _Job:
 
 
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Return the real train rows of each domain as ingested, n_d; rows sampled out or retired do not count."""
-    out = (pl.col("status") == "rejected") & pl.col("stage").is_null()
+    """Return the real train rows of each domain as ingested, n_d; rows sampled out, retired or repeated do not."""
+    out = ((pl.col("status") == "rejected") & pl.col("stage").is_null()) | is_repeat()
     counted = rows.filter(pl.col("split") == "train", pl.col("source") == "real", ~out)
     return dict(counted.group_by("domain").len().sort("domain").iter_rows())
+
+
+def _done(manifest: Manifest) -> dict[int, Commit]:
+    """Return the stages that this version stands on, with the commit of each."""
+    return {int(c.parameters["stage"]): c for c in lineage(manifest) if c.verb == "balance"}
 
 
 def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
     results, undone = [], set()
     for stage in wanted:
-        done = {int(c.parameters["stage"]): c for c in lineage(manifest) if c.verb == "balance"}
-        same = stage in done and {k: v for k, v in done[stage].parameters.items() if k != "stage"} == job.identity()
-        if same and done[stage].summary["complete"]:
+        done = _done(manifest)
+        same = stage in done and job.same(done[stage])
+        if same and job.made(done[stage]):
             results.append(_reuse(done[stage]))
             continue
         if stage and stage - 1 not in done:
@@ -291,15 +308,29 @@ def _with_comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFr
 
 def _dry_run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
     """Plan every stage as if the earlier ones had come out as planned, and estimate their cost; spend and change nothing."""
-    rows = manifest.rows()
+    done = _done(manifest)
+    results: list[StageResult] = []
     given: Counter[str] = Counter()
-    results = []
+    rows: pl.DataFrame | None = None  # that the first stage which is not done would start from
     for stage in wanted:
+        if rows is None and stage in done and job.made(done[stage]):
+            results.append(_reuse(done[stage]))
+            continue
+        if rows is None:
+            base = int(done[stage].summary["base"]) if stage in done else manifest.version
+            rows = Manifest(manifest.name, base, manifest.root).rows()
         quotas = _plan(rows, job, stage, given=given)
         estimate = estimating.estimate(manifest, rows, quotas, given=given, teacher=job.teacher, parameters=job.parameters)
         given.update(quotas.planned)
         results.append(StageResult(stage, None, quotas.budget, quotas, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
     return Balanced(manifest, job["budget"], tuple(results))
+
+
+def _check_newest(manifest: Manifest) -> None:
+    """Refuse an old version: a stage that is done again finds its own base, and anything else builds on what is there."""
+    newest = load(manifest.name, root=manifest.root)
+    if newest.version != manifest.version:
+        raise InputError(f"balance works on the newest version, {newest}, got {manifest}: leave out the version")
 
 
 def _check(parameters: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from curate.manifest import Commit, Manifest
+from curate.settling import is_repeat
 
 __all__ = ["card"]
 
@@ -33,7 +34,7 @@ def card(manifest: Manifest) -> str:
     Args:
         manifest: a version that has at least one commit.
     """
-    rows = manifest.rows("domain", "split", "source", "status", "stage", "findings")
+    rows = manifest.rows("domain", "split", "source", "origin", "status", "stage", "findings")
     train = pl.col("split") == "train"
     kept = rows.filter((train & (pl.col("status") == "selected")) | (~train & (pl.col("status") != "rejected")))
     log = manifest.log()
@@ -80,7 +81,7 @@ def _sizes(kept: pl.DataFrame) -> str:
 def _domains(rows: pl.DataFrame, kept: pl.DataFrame) -> str:
     train = pl.col("split") == "train"
     real = pl.col("source") == "real"
-    before = rows.filter(train & real).group_by("domain").agg(pl.len().alias("before"))
+    before = rows.filter(train & real & ~is_repeat()).group_by("domain").agg(pl.len().alias("before"))
     after = (
         kept.filter(train)
         .group_by("domain")
@@ -89,6 +90,8 @@ def _domains(rows: pl.DataFrame, kept: pl.DataFrame) -> str:
     table = before.join(after, on="domain", how="full", coalesce=True).fill_null(0)
     table = table.sort(["before", "domain"], descending=[True, False]).select("domain", "before", "after", "real", "synthetic")
     title = "## Domains\n\nTrain rows: before (real rows ingested) and after (in this data set), of which real and synthetic."
+    repeats = rows.filter(is_repeat(), status="selected").height
+    title += f" {repeats} of the real ones repeat others." if repeats else ""
     return f"{title}\n\n" + _table(("domain", "before", "after", "real", "synthetic"), table.iter_rows())
 
 
@@ -136,6 +139,7 @@ def _audit(rows: pl.DataFrame) -> str:
 
 def _columns() -> str:
     lines = (
+        ("id, split", "the row's name, which never changes, and train, validation or test"),
         ("prompt, answer", "the question and its final answer"),
         ("rationale", "the reasoning that leads to the answer, where there is one"),
         ("messages", "JSON: system turn and history of a chat, where there are any"),

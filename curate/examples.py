@@ -144,7 +144,13 @@ def _chat(text: str | None) -> chats.Chat | str:
 
 def _take_texts(draft: _Draft, columns: Columns) -> _Draft:
     for field in ("prompt", "answer"):
-        name = _require(draft.table, getattr(columns, field) or field, f"--{field}")
+        given, there = getattr(columns, field), draft.table.frame.columns
+        if given is None and field not in there:
+            guess = nearest(field, there)
+            hint = f"; did you mean {guess!r}?" if guess else "."
+            columns_there = ", ".join(sorted(there))
+            raise InputError(f"{draft.table.name} has no column {field!r}: name it with --{field}{hint} Columns: {columns_there}")
+        name = _require(draft.table, given or field, f"--{field}")
         draft = draft.put(_plain(draft.table, name).fill_null("").alias(_own(field)), used=name)
     name = _require(draft.table, columns.rationale, "--rationale") if columns.rationale else "rationale"
     rationale = _optional(draft.table, name)

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import cards, chats, progress
+from curate import cards, chats
 from curate.errors import InputError
 from curate.manifest import Manifest
 from curate.registry import Registry
@@ -81,13 +81,20 @@ def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: s
     home = Path() if "://" in manifest.root else Path(manifest.root)
     folder = Path(destination) if destination else home / "exports" / f"{manifest.name}-v{manifest.version}-{label}"
     rows = {split: frame.height for split, frame in found.splits.items()}
+    _check_folder(folder, found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = tuple(write(found, folder))
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {e.strerror or e}") from e
-    progress.note("export", f"{manifest}: {sum(rows.values())} rows in {str(folder)!r}", rows=rows)
     return Exported(manifest, paths, rows)
+
+
+def _check_folder(folder: Path, found: Snapshot) -> None:
+    """Refuse a folder that holds a split of another export, which a reader would take for a part of this one."""
+    for split in set(SPLITS) - set(found.splits):
+        for stale in folder.glob(f"**/{split}[.-]*"):
+            raise InputError(f"export: {str(folder)!r} holds {stale.name!r} of another export; choose another --destination")
 
 
 def snapshot(manifest: Manifest) -> Snapshot:

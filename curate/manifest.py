@@ -367,8 +367,8 @@ def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 def _stale(handle: Manifest, newest: int) -> str:
     return (
-        f"manifest {handle.name!r}: another command committed {handle.name}@{newest} while this one worked on {handle}; "
-        f"nothing was written, run the command again"
+        f"manifest {handle.name!r}: another command committed {handle.name}@{newest}, and this one worked on {handle}; "
+        f"nothing was written, run the command again on {handle.name}"
     )
 
 

@@ -31,10 +31,9 @@ class Pool:
     written: list[str]  # ids of synthetic candidates, in the order in which they came
     failed: list[str]  # ids of real candidates with failed attempts; tried again when the domain runs short
     next_index: int  # of the next synthesis request
-    limit: int | None = None  # synthesis replies that may be judged; fixed when the first is asked for
+    judged: int = 0  # replies of the teacher that were judged in this stage
     accepted: int = 0
     synthetic: int = 0
-    ordered: int = 0
     dry: bool = False  # the teacher has no further new example
     rejected: Counter[str] = field(default_factory=Counter)
 

@@ -144,7 +144,8 @@ class _Filler:
         """Plan fresh real rows first, then synthetic rows at hand, then failed rows again, then new examples."""
         work = _Work()
         for domain in self.domains.values():
-            missing = domain.short
+            # A domain stops after so many judged replies per place, real rows' rationales and new examples together.
+            missing = min(domain.short, max(0, self.terms.max_attempts * domain.target - domain.judged))
             chosen = self._choose(domain, missing)
             missing -= len(chosen)
             at_hand, domain.written = domain.written[:missing], domain.written[missing:]
@@ -182,16 +183,12 @@ class _Filler:
         return self.context.vectors(self._at_hand(list(ids))["prompt"].to_list())
 
     def _order(self, domain: Pool, missing: int) -> list[tuple[str, int]]:
-        """Return the (domain, index) of up to `missing` new examples, within the limit of judged replies."""
-        if not missing or self.account is None or self.terms.fill != "teacher" or domain.dry:
+        """Return the (domain, index) of up to `missing` new examples."""
+        if self.account is None or self.terms.fill != "teacher" or domain.dry:
             return []
-        if domain.limit is None:
-            domain.limit = self.terms.max_attempts * missing
-        n = min(missing, domain.limit - domain.ordered)
         first = domain.next_index
-        domain.next_index += n
-        domain.ordered += n
-        return [(domain.name, index) for index in range(first, first + n)]
+        domain.next_index += missing
+        return [(domain.name, index) for index in range(first, first + missing)]
 
     def move_places(self) -> bool:
         """Give the places that some domains cannot fill to real rows left in others; say whether any moved."""
@@ -219,6 +216,7 @@ class _Filler:
         accepted = []
         for row, auditor, findings in self._judge(batch):
             domain = self.domains[row["domain"]]
+            domain.judged += row["call_id"] is not None
             if auditor is None:
                 self.settled.accept(row, findings)
                 domain.accepted += 1

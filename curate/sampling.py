@@ -57,7 +57,9 @@ def sample(
     frame = manifest.rows()
     pool = frame.filter((pl.col("split") == "train") & (pl.col("source") == "real") & _may_be_drawn())
     if frame.filter(pl.col("status") == "selected").height:
-        raise InputError(f"{manifest} has selected rows; sample before balance, for instance from {manifest.name}@0")
+        raise InputError(
+            f"{manifest} has selected rows; sample before balance: ingest the same source --to another name, and sample that"
+        )
     sizes = dict(pool.group_by("domain").len().sort(["len", "domain"], descending=[True, False]).iter_rows())
     counts = zipf(_ranked(domains, sizes), rows=rows, exponent=exponent)
     _check_capacity(counts, sizes, rows)

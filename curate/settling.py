@@ -13,7 +13,9 @@ import polars as pl
 from curate import identity
 from curate.manifest import CONTENT_SCHEMA, SCHEMA
 
-__all__ = ["BATCH", "Settled"]
+__all__ = ["BATCH", "Settled", "is_repeat"]
+
+_REPEAT = "repeat:"  # at the start of a repeat's origin
 
 # What is judged in a round: one line per row or reply.
 BATCH = pl.Schema(
@@ -27,6 +29,11 @@ BATCH = pl.Schema(
         "new": pl.Boolean(),  # not in the manifest yet
     }
 )
+
+
+def is_repeat() -> pl.Expr:
+    """Say which rows repeat others (``--fill repeat``)."""
+    return pl.col("origin").fill_null("").str.starts_with(_REPEAT)
 
 
 class Settled:
@@ -132,7 +139,7 @@ class Settled:
         """Return copies of selected rows as rows of their own, each with its original as parent."""
         copies = repeats.join(rows, left_on="parent", right_on="id", maintain_order="left")
         copies = copies.with_columns(
-            origin=pl.format("repeat:{}#{}", pl.lit(self._stage), "turn"),
+            origin=pl.format(_REPEAT + "{}#{}", pl.lit(self._stage), "turn"),
             parents=pl.concat_list("parent"),
             reason=pl.lit("repeated: the domain has no other row"),
             stage=pl.lit(self._stage, pl.Int32),

@@ -183,10 +183,20 @@ def _dollars(figures: Any) -> str:
 
 def _log(result: Any) -> Iterable[Any]:
     lines = [
-        (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _summary(c.summary))
+        (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _what(c))
         for c in result.commits
     ]
     yield grid(["version", "time (UTC)", "verb", "tags", "what it did"], lines, left=(1, 2, 3, 4))
+
+
+def _what(commit: Any) -> str:
+    """Return what a commit did, in short."""
+    told = commit.summary
+    if commit.verb != "balance" or "achieved" not in told:
+        return _summary(told)
+    asked, rows, new = commit.parameters, sum(told["achieved"].values()), sum(told["synthetic"].values())
+    stage = f"stage {asked.get('stage')} of {asked.get('stages')}, {asked.get('policy')}, from version {told.get('base')}"
+    return f"{stage}: {count(rows)} of {count(told['budget'])} rows, {count(new)} of them synthetic, {count(told['calls'])} calls"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:

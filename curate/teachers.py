@@ -70,6 +70,7 @@ def load(
     api_key_env: str | None = None,
     concurrency: int = 16,
     root: str | Path | None = None,
+    to_ask: bool = True,
 ) -> Teacher:
     """Return the teacher of that name; a teacher is handed back as it is.
 
@@ -79,6 +80,7 @@ def load(
         api_key_env: name of the environment variable that holds the key.
         concurrency: requests under way at once, at most.
         root: folder whose ``prices.toml`` is read.
+        to_ask: whether it will be asked; a dry run needs a price and no key.
 
     Raises:
         UnknownNameError: no teacher of that name.
@@ -89,7 +91,10 @@ def load(
     if concurrency < 1:
         raise InputError(f"--concurrency is 1 or more, got {concurrency}")
     name, _, place = ("url", "", teacher) if teacher.startswith(("http://", "https://")) else teacher.partition(":")
-    return teachers.get(name)(place, model=model, api_key_env=api_key_env, concurrency=concurrency, root=root)
+    options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
+    if not to_ask and name in ("openai", "url"):
+        options["need_key"] = False
+    return teachers.get(name)(place, **options)
 
 
 def open_account(
@@ -132,7 +137,15 @@ def _openai(place: str, **options: Any) -> Teacher:
 
 
 @teachers.register("url")
-def _url(place: str, *, model: str | None, api_key_env: str | None, concurrency: int, root: str | Path | None) -> Teacher:
+def _url(
+    place: str,
+    *,
+    model: str | None,
+    api_key_env: str | None,
+    concurrency: int,
+    root: str | Path | None,
+    need_key: bool = True,
+) -> Teacher:
     try:
         endpoint = calls.endpoint_name(place)
     except ValueError as e:
@@ -142,7 +155,7 @@ def _url(place: str, *, model: str | None, api_key_env: str | None, concurrency:
     at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
     wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
     key = os.environ.get(wanted, "").strip() if wanted else ""
-    if wanted and not key:
+    if wanted and not key and need_key:
         raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")

@@ -53,7 +53,7 @@ def test_extra_does_not_depend_on_the_order_of_columns_or_on_other_rows(shape):
 def test_a_missing_column_names_the_nearest(shape):
     with pytest.raises(UnknownNameError, match=r"unknown column of x\.jsonl for --prompt 'txt'; did you mean 'text'\?"):
         shape([{"text": "q", "answer": "a"}], Columns(prompt="txt"))
-    with pytest.raises(UnknownNameError, match="for --answer 'answer'; did you mean 'answers'"):
+    with pytest.raises(InputError, match="no column 'answer': name it with --answer; did you mean 'answers'"):
         shape([{"prompt": "q", "answers": "a"}])
     for option in ("rationale", "domain"):
         with pytest.raises(UnknownNameError, match=f"for --{option} 'nothing'"):

@@ -172,7 +172,7 @@ def test_names_that_break_the_rule(tmp_path: Path, name: str) -> None:
 def test_the_slower_of_two_writers_is_told(start: Manifest) -> None:
     start.commit(with_status(start, "selected"), verb="balance")
     with pytest.raises(
-        ConflictError, match="another command committed tail@1 while this one worked on tail@0; nothing was written"
+        ConflictError, match="another command committed tail@1, and this one worked on tail@0; nothing was written"
     ):
         start.commit(with_status(start, "rejected"), verb="audit")
     assert manifest.load("tail", root=start.root).rows()["status"].unique().to_list() == ["selected"]

@@ -115,5 +115,5 @@ def test_unknown_domains_and_selected_rows_are_refused(tmp_path):
     with pytest.raises(UnknownNameError, match="unknown domain 'algebre'; did you mean 'algebra'"):
         sampling.sample(base, rows=2, exponent=1, domains=["algebre"])
     chosen = base.commit(base.rows().with_columns(status=pl.lit("selected")), verb="balance")
-    with pytest.raises(InputError, match="sample before balance, for instance from m@0"):
+    with pytest.raises(InputError, match="sample before balance: ingest the same source --to another name"):
         sampling.sample(chosen, rows=2, exponent=1)
