@@ -35,6 +35,7 @@ class Pool:
     accepted: int = 0
     synthetic: int = 0
     dry: bool = False  # the teacher has no further new example
+    closed: bool = False  # it could not fill its places and gets no further ones
     rejected: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -191,12 +191,17 @@ class _Filler:
         return [(domain.name, index) for index in range(first, first + missing)]
 
     def move_places(self) -> bool:
-        """Give the places that some domains cannot fill to real rows left in others; say whether any moved."""
-        short = {d.name for d in self.domains.values() if d.short}
+        """Give the places that some domains cannot fill to real rows left in others; say whether any moved.
+
+        A domain that could not fill its places is closed: it gets no further ones, so this comes to an end.
+        """
+        short = [d for d in self.domains.values() if d.short]
         if not short or self.terms.fill == "repeat":
             return False
+        for domain in short:
+            domain.closed = True
         capacity: dict[str, int | None] = {
-            d.name: d.accepted + (0 if d.name in short else d.fresh.height + len(d.written) + len(d.failed))
+            d.name: d.accepted + (0 if d.closed else d.fresh.height + len(d.written) + len(d.failed))
             for d in self.domains.values()
         }
         wanted = {d.name: d.target for d in self.domains.values()}

@@ -229,6 +229,13 @@ class TestWithATeacher:
         assert not asked.sent
 
 
+def test_a_teacher_that_is_always_wrong_comes_to_an_end_within_its_allowance(start: Manifest) -> None:
+    asked = teacher(wrong=99, new_examples=0)
+    result = run(start, budget=24, teacher=asked, max_attempts=2)
+    assert sum(achieved(result).values()) == 0
+    assert len(asked.sent) <= 2 * 2 * 24  # every place is judged twice, where it was planned and where it was moved to
+
+
 class TestStages:
     def test_stages_sum_to_the_budget_and_never_take_a_row_twice(self, start: Manifest) -> None:
         result = run(start, budget=31, stages=3, policy="adaptive", teacher=teacher())
