@@ -64,7 +64,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
         CurateError: a step failed; what was done stands, and the same call goes on from there.
     """
     from baldistill import stages
-    from curate import ledger, prices, profiling, reporting
+    from curate import prices, profiling, reporting, spending
     from curate.manifest import Manifest
 
     plan = plans.load(files() / "plan.toml")
@@ -77,7 +77,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     before = profiling.profile(ingested, budget=plan.parameters("balance")["budget"])
     after = profiling.profile(run.manifest, status="selected")
     plot = reporting.plot_tail([before, after], run.folder / "tail.png")
-    bought = ledger.summary(run.manifest)
+    bought = spending.summary(run.manifest)
     price = prices.find(*PRICED_AS)
     usd = None if price is None else price.usd(bought.prompt_tokens, bought.completion_tokens)
     return Demo(run, before, after, Path(plot), bought.tokens, usd, PRICED_AS[0])

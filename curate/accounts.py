@@ -113,7 +113,8 @@ class Account:
         """Return the upper bound of what one sending of a request can cost, and who pays it."""
         prompt, price = calls.token_bound(request), self.teacher.price
         nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
-        return Charge(self.name, self.verb, -1 if self.stage is None else self.stage, prompt + request.max_tokens, nano)
+        stage, bound = -1 if self.stage is None else self.stage, prompt + request.max_tokens
+        return Charge(self.name, self.verb, stage, bound, nano, request.refill)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def write_rationales(
     words: int = 120,
     temperature: float = 0.2,
     reply_tokens: int = 512,
+    refills: Collection[str] = (),
 ) -> pl.DataFrame:
     """Ask for one rationale for each row; return one line for each, in the order of the rows.
 
@@ -71,6 +72,7 @@ def write_rationales(
         words: length asked for.
         temperature: of sampling.
         reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
+        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
 
     Returns:
         A frame with the columns of `RATIONALES`.
@@ -90,6 +92,7 @@ def write_rationales(
             prompt=row["prompt"] or "",
             temperature=temperature,
             max_tokens=reply_tokens,
+            refill=row["sample"] > 0 or row["domain"] in refills,
         )
         for row in rows.select("prompt", "answer", "domain", "sample").iter_rows(named=True)
     ]

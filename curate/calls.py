@@ -61,6 +61,7 @@ class Request:
         temperature: of sampling.
         max_tokens: of the reply, reasoning included.
         schema: JSON schema that the reply follows.
+        refill: whether it is asked in place of something that was rejected; for the ledger's report, not part of the key.
     """
 
     purpose: str
@@ -72,6 +73,7 @@ class Request:
     temperature: float = 0.7
     max_tokens: int = 512
     schema: Mapping[str, Any] | None = None
+    refill: bool = False
 
 
 @dataclass(frozen=True)

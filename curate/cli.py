@@ -162,9 +162,9 @@ def explain(
 @command(app, LOOK)
 def ledger(name: Name, *, json: Json = False, root: Root = None) -> Any:
     """Show what teachers were paid for this manifest, in all and by stage, domain, model."""
-    from curate import ledger, manifest
+    from curate import manifest, spending
 
-    return ledger.summary(manifest.load(name, root=root))
+    return spending.summary(manifest.load(name, root=root))
 
 
 @verb(app, "curate.balancing:balance", BALANCE)

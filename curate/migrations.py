@@ -25,7 +25,7 @@ _FIRST = (
         name TEXT NOT NULL,        -- the manifest that pays
         verb TEXT NOT NULL,
         stage INTEGER NOT NULL,    -- -1 for none
-        cause TEXT NOT NULL,       -- new | retry
+        cause TEXT NOT NULL,       -- new | retry | refill
         owner TEXT NOT NULL,       -- the process that sent it
         lease REAL NOT NULL,       -- until when it is certainly at work, seconds since 1970
         status TEXT NOT NULL,      -- sent | answered | failed | lost

@@ -40,6 +40,7 @@ class Charge:
         stage: from 0, or -1 for none.
         tokens: upper bound of prompt and completion.
         nano_usd: upper bound in billionths of a dollar, or None where the model has no price.
+        refill: whether it is asked in place of something that was rejected.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Charge:
     stage: int
     tokens: int
     nano_usd: int | None
+    refill: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Summary(Figures):
     Attributes:
         saved: dollars that answers at hand would have cost again, or None where no model had a price.
         saved_calls, saved_tokens: the same in calls and tokens.
-        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry").
+        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
     """
 
     saved: float | None = None

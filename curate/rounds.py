@@ -282,6 +282,7 @@ class _Filler:
                 labels=self.context.labels,
                 show_answer=shown,
                 prompt_file=self.terms.rationale_prompt,
+                refills=self._refills(),
             )
             for shown, part in ((False, asks.filter(~hint)), (True, asks.filter(hint)))
             if not part.is_empty()
@@ -290,6 +291,9 @@ class _Filler:
         self._heed(told)
         told = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
         return asks.drop("rationale", "finish_reason", "call_id").join(told, on="id", maintain_order="left").select(BATCH.names())
+
+    def _refills(self) -> set[str]:
+        return {d.name for d in self.domains.values() if d.rejected}
 
     def _at_hand(self, ids: list[str]) -> pl.DataFrame:
         """Return rows of the manifest with their content, in the order of `ids`, as a batch."""
@@ -316,6 +320,7 @@ class _Filler:
             labels=self.context.labels,
             prompt_file=self.terms.synthesis_prompt,
             seed=self.terms.seed,
+            refills=self._refills(),
         )
         self._heed(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():

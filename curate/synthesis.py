@@ -198,7 +198,10 @@ class _Writer:
         """Have examples written and judged; return how many were accepted."""
         asked = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
         kinds, labels = self.known.kinds, self.known.labels
-        replies = write_examples(asked, self.account, seeds=self.seeds, kinds=kinds, labels=labels, **self.options)
+        refills = [name for name, own in tallies.items() if own.rejected]
+        replies = write_examples(
+            asked, self.account, seeds=self.seeds, kinds=kinds, labels=labels, refills=refills, **self.options
+        )
         self.stopped = replies["status"].is_in(["capped", "failed"]).any()
         for name in replies.filter(status="unanswered")["domain"].unique():
             tallies[name].dry = True

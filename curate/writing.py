@@ -6,7 +6,7 @@ Seeds come from different clusters of the domain, so that new examples differ fr
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def write_examples(
     reply_tokens: int = 1024,
     n_seeds: int = 4,
     seed: int = 0,
+    refills: Collection[str] = (),
 ) -> pl.DataFrame:
     """Ask for one new example for each order; return one line for each, in the order of the orders.
 
@@ -69,6 +70,7 @@ def write_examples(
         reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
         n_seeds: examples shown in each request, at most.
         seed: of the choice of seeds.
+        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
 
     Returns:
         A frame with the columns of `EXAMPLES`.
@@ -94,7 +96,9 @@ def write_examples(
             words=words,
         )
         requests.append(
-            Request("synthesis", messages, order["index"], domain, "", label, temperature, max_tokens=reply_tokens, schema=schema)
+            Request(
+                "synthesis", messages, order["index"], domain, "", label, temperature, reply_tokens, schema, domain in refills
+            )
         )
         shown.append(chosen)
     replies = account.ask(requests)

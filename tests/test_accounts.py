@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import ledger as ledgers
-from curate import progress
+from curate import progress, spending
 from curate.accounts import Account
 from curate.calls import Answer, Reply, Request, Usage
 from curate.errors import InputError, TeacherError
@@ -74,7 +73,7 @@ def test_nothing_is_bought_twice_in_one_asking_or_in_two(ledger: Ledger) -> None
     assert all(reply.cached and reply.call_id for reply in repeated)
     assert len(teacher.sent) == 2
     assert (again.spend().calls, again.spend().saved) == (0, 2)
-    assert ledgers.summary("another", root=ledger.path.parents[1]).saved_calls == 2
+    assert spending.summary("another", root=ledger.path.parents[1]).saved_calls == 2
 
 
 def test_another_sample_is_another_call(ledger: Ledger) -> None:

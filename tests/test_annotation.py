@@ -5,8 +5,7 @@ import polars as pl
 import pytest
 from samples import ingested
 
-from curate import annotation, manifest
-from curate import ledger as ledgers
+from curate import annotation, manifest, spending
 from curate.annotation import TASKS, annotate, write_rationales
 from curate.answers import KINDS
 from curate.calls import Answer
@@ -102,7 +101,7 @@ def test_selected_rows_without_a_rationale_get_one_if_it_comes_to_their_answer(t
     assert finding["call_id"] == after["call_id"][1]
     assert after["id"].to_list() == start.examples().sort("prompt")["id"].to_list()
     assert done.manifest.log()[-1].verb == "annotate"
-    assert ledgers.summary("tail", root=tmp_path).by["verb"]["annotate"].answered == 2
+    assert spending.summary("tail", root=tmp_path).by["verb"]["annotate"].answered == 2
 
 
 def test_the_same_command_again_asks_for_another_sample_of_what_is_missing(tmp_path: Path) -> None:

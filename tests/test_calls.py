@@ -108,3 +108,8 @@ def test_wrong_usage_figures_are_not_negative_and_not_strings() -> None:
 def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
     request = Request("rationale", [{"role": "user", "content": text}], schema={"type": "object"})
     assert calls.token_bound(request) > len(text.encode("utf-8", "surrogatepass"))
+
+
+def test_a_refill_is_the_same_call_as_any_other() -> None:
+    asked = Request("rationale", [{"role": "user", "content": "1 + 1?"}])
+    assert calls.shape(asked) == calls.shape(dataclasses.replace(asked, refill=True))

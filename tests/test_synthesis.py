@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from samples import ingested
 
-from curate import manifest
+from curate import manifest, spending
 from curate.calls import Answer, Request
 from curate.embedding import Fake as FakeEncoder
 from curate.errors import ConflictError, InputError, TeacherError, UnknownNameError
@@ -59,6 +59,8 @@ def test_what_passes_becomes_a_candidate_and_what_does_not_is_replaced_and_kept(
     real = set(start.rows().filter(domain="sums")["id"])
     assert all(set(parents) <= real and len(parents) == 4 for parents in rows.filter(domain="sums")["parents"])
     assert [finding["auditor"] for finding in json.loads(rows["findings"][0])] == ["answer_mismatch"]
+    causes = spending.summary(done.manifest).by["cause"]
+    assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 6, "refill": 4}
     untouched = done.manifest.rows().filter(source="real")
     assert untouched.sort("id").equals(start.rows().sort("id"))
 

@@ -29,9 +29,9 @@ from curate.estimating import Estimate
 from curate.exporting import Exported
 from curate.history import diff, explain
 from curate.ingestion import Ingested
-from curate.ledger import Figures, Summary
 from curate.listings import Tags, log
 from curate.manifest import Manifest
+from curate.orders import Figures, Summary
 from curate.outcomes import Balanced, StageResult
 from curate.policies import Quotas
 from curate.profiling import profile

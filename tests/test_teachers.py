@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from loopback import Page, Script, Server, completion, refusal, serving
 
-from curate import ledger as ledgers
-from curate import progress, teachers
+from curate import progress, spending, teachers
 from curate.calls import Reply, Request, Teacher
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.ledger import Caps, Ledger
@@ -362,5 +361,5 @@ def test_a_killed_run_goes_on_and_nothing_answered_is_sent_again(tmp_path: Path,
     assert fates["sent"] == fates["failed"] == 0
     assert sum(sent.values()) <= 40 + fates["lost"]
     assert fates["lost"] <= 3 * 4
-    assert ledgers.summary("math", root=tmp_path).lost == fates["lost"]
+    assert spending.summary("math", root=tmp_path).lost == fates["lost"]
     ledger.close()

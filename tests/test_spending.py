@@ -1,0 +1,88 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curate import spending
+from curate.calls import Usage
+from curate.ledger import Caps, Charge, Ledger, Order
+from curate.owners import this_process
+
+ME = this_process()
+
+
+def order(n: int = 0, **changes: object) -> Order:
+    told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
+    return Order(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+
+
+def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> Charge:
+    return Charge("math", "balance", stage, 100, nano_usd, refill)
+
+
+def buy(ledger: Ledger, n: int = 0, **changes: object) -> None:
+    grant = ledger.reserve(order(n, **changes), charge(), Caps(), ME)
+    ledger.record(grant.attempt, "raw")
+    ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "manifests" / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
+    root = ledger.path.parents[1]
+    assert spending.summary("math", root=root).to_dict()["calls"] == 0
+    buy(ledger, 0)
+    buy(ledger, 1)
+    ledger.lose(ledger.reserve(order(2, domain="tail"), charge(stage=1), Caps(), ME).attempt, "reset")
+    ledger.fail(ledger.reserve(order(2), charge(stage=1), Caps(), ME).attempt, "500")
+    ledger.reserve(order(3, purpose="synthesis"), charge(nano_usd=None), Caps(), ME)
+    stored = ledger.find([order(0).key])[order(0).key]
+    ledger.hit([stored.call_id, stored.call_id], "math", "balance", -1)
+    found = spending.summary("math", root=root)
+    told = found.to_dict()
+    assert {k: told[k] for k in ("calls", "attempts", "answered", "failed", "lost", "tokens", "saved_calls", "saved_tokens")} == {
+        "calls": 4,
+        "attempts": 5,
+        "answered": 2,
+        "failed": 1,
+        "lost": 1,
+        "tokens": 15 + 15 + 100 + 0 + 100,
+        "saved_calls": 2,
+        "saved_tokens": 30,
+    }
+    assert told["usd"] == pytest.approx((7 + 7 + 50) * 1e-9)
+    assert told["saved"] == pytest.approx(14e-9)
+    assert (found.under_way, found.prompt_tokens, found.completion_tokens) == (1, 20, 10)
+    for side in ("stage", "domain", "model", "verb", "purpose", "cause"):
+        assert sum(figures.attempts for figures in found.by[side].values()) == 5
+        assert sum(figures.tokens for figures in found.by[side].values()) == found.tokens
+    assert found.by["cause"]["retry"].attempts == 1
+    assert found.by["purpose"]["synthesis"].usd is None
+    assert found.by["domain"]["tail"].lost == 1
+
+
+def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
+    ledger.fail(ledger.reserve(order(0), charge(), Caps(), ME).attempt, "500")
+    ledger.reserve(order(0), charge(refill=True), Caps(), ME)
+    ledger.reserve(order(1), charge(refill=True), Caps(), ME)
+    causes = spending.summary("math", root=ledger.path.parents[1]).by["cause"]
+    assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 1, "retry": 1, "refill": 1}
+
+
+def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
+    assert spending.summary("math", root=tmp_path).calls == 0
+    assert spending.look_up([1], root=tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_is_found_by_its_number(ledger: Ledger) -> None:
+    buy(ledger, 0)
+    call = ledger.find([order(0).key])[order(0).key].call_id
+    found = spending.look_up([call, call, 77], root=ledger.path.parents[1])
+    assert list(found) == [call]
+    assert (found[call].model, found[call].tokens, found[call].usd) == ("m", 15, pytest.approx(7e-9))
