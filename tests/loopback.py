@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,14 @@ def refusal(status: int, message: str, *, code: str | None = None, **headers: st
     return Page(status, json.dumps({"error": {"message": message, "code": code, "type": "error"}}), named)
 
 
+class _Quiet(ThreadingHTTPServer):
+    """A server that says nothing of clients that went away; anything else is a mistake in a script, and shown."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Server:
     """A running server; `seen` holds body and headers (names in lower case) of every request, in order."""
 
@@ -92,7 +101,7 @@ class Server:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = _Quiet(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
 

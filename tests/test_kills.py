@@ -1,0 +1,192 @@
+"""Runs killed at random moments and started again: nothing that was answered is sent again, and the rows are the same.
+
+20 runs always, 180 more with ``-m slow``; ``-s`` prints the sums that docs/teachers.md shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from loopback import Page, Server, completion, serving
+from warm import Warm, warm
+
+from curate import ledger as ledgers
+from curate import manifest
+from curate.ledger import Ledger
+from tests.samples import ingested
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks after processes in /proc")
+
+CONCURRENCY = 4
+AUDITED = ["--auditor", "malformed", "--auditor", "answer_mismatch"]
+VERBS = {
+    "balance": ["--budget", "20", "--stages", "2", "--policy", "uniform", "--selector", "random", *AUDITED],
+    "annotate": [],
+    "synthesize": ["--domain", "head", "--domain", "tail", "--n", "6", *AUDITED],
+}
+TURNS = ("balance", "balance", "balance", "annotate", "synthesize")  # by seed
+LOST = re.compile(r"(\d+) calls were under way when an earlier run ended")
+
+
+def questions(verb: str) -> list[dict[str, Any]]:
+    status = "selected" if verb == "annotate" else "candidate"
+    return [
+        {
+            "prompt": f"{domain} item {i}: {i * 17 + 3} plus {i * 5}?",
+            "answer": str(i * 22 + 3),
+            "domain": domain,
+            "status": status,
+        }
+        for domain, n in {"head": 16, "tail": 3}.items()
+        for i in range(n)
+    ]
+
+
+def answer(body: dict[str, Any], _: int) -> Page:
+    """Answer as the request alone tells, some of them wrongly, so that there are further rounds."""
+    odd = random.Random(json.dumps([body["messages"], body["seed"]]))
+    time.sleep(odd.uniform(0.002, 0.02))
+    if "response_format" in body:
+        n = body["seed"]
+        if odd.random() < 0.2:
+            return completion("I cannot help with that.")
+        told = {"prompt": f"A shelf holds {n} and {7 * n} more?", "rationale": f"The answer is: {8 * n}", "answer": str(8 * n)}
+        return completion(json.dumps(told))
+    first, second = map(int, re.findall(r"(\d+) plus (\d+)\?", body["messages"][-1]["content"])[-1])
+    return completion(f"Added.\nThe answer is: {first + second + (odd.random() < 0.2)}")
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """One run that nobody killed: how long it took, after how much of that it was answered for the last time, its rows."""
+
+    seconds: float
+    answered: float
+    calls: int
+    version: int
+    rows: pl.DataFrame
+
+
+class Bench:
+    """Starts runs, and keeps what undisturbed ones came to and what the others sum to."""
+
+    def __init__(self, warm: Warm, folder: Path) -> None:
+        self.warm, self.folder = warm, folder
+        self.sums: Counter[str] = Counter()
+        self._whole: dict[str, Undisturbed] = {}
+
+    def start(self, verb: str, root: Path, server: Server) -> int:
+        asked = ["--teacher", server.url, "--model", "m", "--concurrency", str(CONCURRENCY), "--root", str(root)]
+        return self.warm.start([verb, "sums", *VERBS[verb], *asked], root / "said.txt")
+
+    def whole(self, verb: str) -> Undisturbed:
+        if verb not in self._whole:
+            root = self.folder / verb
+            ingested(root, questions(verb), name="sums")
+            with serving(answer) as server:
+                begun = time.monotonic()
+                pid = self.start(verb, root, server)
+                answered = begun
+                while Path(f"/proc/{pid}/stat").exists():
+                    known = len(server.answered)
+                    time.sleep(0.005)
+                    answered = time.monotonic() if len(server.answered) > known else answered
+                assert self.warm.wait() == 0, (root / "said.txt").read_text()
+                seconds = time.monotonic() - begun
+                assert len(server.bodies) == len({sent(body) for body in server.bodies})
+                last = manifest.load("sums", root=root).version
+                self._whole[verb] = Undisturbed(seconds, answered - begun, len(server.bodies), last, final(root))
+        return self._whole[verb]
+
+
+def sent(body: dict[str, Any]) -> tuple[str, int]:
+    return json.dumps(body["messages"], sort_keys=True), body["seed"]
+
+
+def final(root: Path) -> pl.DataFrame:
+    last = manifest.load("sums", root=root)
+    return last.examples(last.rows()).sort("id")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with warm() as process:
+        bench = Bench(process, tmp_path_factory.mktemp("whole"))
+        yield bench
+    print("\nkilled runs:", ", ".join(f"{name} {n:,}" for name, n in bench.sums.items()))
+
+
+def kill_at(rng: random.Random, whole: Undisturbed, server: Server) -> Iterator[bool]:
+    """Yield False until the moment has come: any moment of the run, or, one time in four, of what follows the last answer."""
+    late = rng.random() < 0.25
+    moment = time.monotonic() + rng.random() * (whole.seconds - whole.answered if late else whole.seconds)
+    while late and len({sent(body) for body in server.bodies}) < whole.calls:
+        moment += 0.002
+        yield False
+    while time.monotonic() < moment:
+        yield False
+    yield True
+
+
+def run_killed(bench: Bench, verb: str, root: Path, server: Server, rng: random.Random) -> int:
+    """Run a verb to its end, killed up to three times on the way; return how often."""
+    kills, whole = 0, bench.whole(verb)
+    for left in range(rng.randint(1, 3), -1, -1):
+        if manifest.load("sums", root=root).version == whole.version:
+            break
+        pid = bench.start(verb, root, server)
+        moment = kill_at(rng, whole, server)
+        while left and Path(f"/proc/{pid}").exists():
+            if next(moment):
+                os.kill(pid, signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        status = bench.warm.wait()
+        assert status in (0, -signal.SIGKILL), (root / "said.txt").read_text()
+        kills += status != 0
+    return kills
+
+
+@pytest.mark.parametrize("seed", [*range(20), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20, 200))])
+def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(bench: Bench, tmp_path: Path, seed: int) -> None:
+    rng, verb = random.Random(seed), TURNS[seed % len(TURNS)]
+    ingested(tmp_path, questions(verb), name="sums")
+    whole = bench.whole(verb)
+    with serving(answer) as server:
+        kills = run_killed(bench, verb, tmp_path, server, rng)
+        received = Counter(sent(body) for body in server.bodies)
+
+    assert final(tmp_path).equals(whole.rows)
+    assert len(received) == whole.calls
+    ledger = Ledger(ledgers.ledger_path(str(tmp_path)))
+    fates: dict[tuple[str, int], list[str]] = {}
+    for request, status in ledger.query("SELECT c.request, a.status FROM attempts a JOIN calls c ON c.id = a.call ORDER BY a.id"):
+        shaped = json.loads(request)
+        fates.setdefault((json.dumps(shaped["messages"], sort_keys=True), shaped["sample"]), []).append(status)
+    assert fates.keys() == received.keys()
+    for call, fate in fates.items():
+        assert fate == ["lost"] * (len(fate) - 1) + ["answered"]  # once answered, never sent again
+        assert received[call] <= len(fate)
+    lost = sum(map(len, fates.values())) - len(fates)
+    assert received.total() - len(received) <= lost <= kills * CONCURRENCY
+    told = ledgers.summary("sums", root=tmp_path)
+    assert (told.lost, told.under_way, told.answered) == (lost, 0, len(fates))
+    assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) == lost
+    owed = "SELECT SUM(calls), SUM(tokens), MIN(status != 'lost' OR tokens = reserved_tokens) FROM attempts"
+    assert ledger.query(owed) == [(*ledger.query("SELECT calls, tokens FROM accounts")[0], 1)]
+    ledger.close()
+    again = received.total() - len(received)
+    bench.sums.update(runs=1, kills=kills, sent=received.total(), answered=len(received))
+    bench.sums.update({"sent again": again, "lost": lost})
