@@ -23,7 +23,7 @@ from loopback import Page, Server, completion, serving
 from warm import Warm, warm
 
 from curate import ledger as ledgers
-from curate import manifest
+from curate import manifest, spending
 from curate.ledger import Ledger
 from tests.samples import ingested
 
@@ -181,7 +181,7 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
         assert received[call] <= len(fate)
     lost = sum(map(len, fates.values())) - len(fates)
     assert received.total() - len(received) <= lost <= kills * CONCURRENCY
-    told = ledgers.summary("sums", root=tmp_path)
+    told = spending.summary("sums", root=tmp_path)
     assert (told.lost, told.under_way, told.answered) == (lost, 0, len(fates))
     assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) == lost
     owed = "SELECT SUM(calls), SUM(tokens), MIN(status != 'lost' OR tokens = reserved_tokens) FROM attempts"
