@@ -18,7 +18,7 @@ from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
 from curate.errors import ConflictError, InputError, UnknownNameError
-from curate.history import lineage
+from curate.history import comparable_scores, lineage
 from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Commit, Manifest, load
 from curate.outcomes import Balanced, StageResult
@@ -211,7 +211,7 @@ def _run_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Ma
 def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Manifest, StageResult]:
     """Do one stage from version `base` and commit it on top."""
     start = Manifest(manifest.name, base, manifest.root)
-    rows = _with_comparable_scores(start, start.rows())
+    rows = comparable_scores(start, start.rows())
     quotas = _plan(rows, job, stage)
     account = job.account(manifest, stage)
     terms = job.terms(stage)
@@ -293,17 +293,6 @@ def _capacity(job: _Job, domain: str, candidates: int, used: int) -> int | None:
         return None
     written = job.teacher.capacity(domain) if job.teacher is not None and job["fill"] == "teacher" else 0
     return None if written is None else max(0, candidates + written - used)
-
-
-def _with_comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
-    """Blank the scores that are not of the newest scorer and its commonest kind; others cannot be compared with them."""
-    newest = next((c for c in reversed(lineage(manifest)) if c.verb == "score"), None)
-    if newest is None:
-        return rows
-    kinds: dict[str, int] = newest.summary["kinds"]
-    kind = max(sorted(kinds), key=lambda name: kinds[name])
-    comparable = (pl.col("score_kind") == kind) & (pl.col("scored_by") == newest.parameters["student"])
-    return rows.with_columns(score=pl.when(comparable).then("score"))
 
 
 def _dry_run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:

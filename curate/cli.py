@@ -46,6 +46,8 @@ MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
 MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
 MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]
 
+Selector = Annotated[str, Option(help="Who chooses: representative, ifd, random …; docs/selection.md.", rich_help_panel=PLAN)]
+
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
 
 
@@ -167,6 +169,25 @@ def ledger(name: Name, *, json: Json = False, root: Root = None) -> Any:
     return spending.summary(manifest.load(name, root=root))
 
 
+@verb(app, "curate.selecting:select", BALANCE)
+def select(
+    name: Name,
+    *,
+    n: Annotated[int, Option("--n", help="Selected rows per domain afterwards.", show_default=False)],
+    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="Which; else every domain.")] = None,
+    selector: Selector = "representative",
+    compare: Annotated[
+        bool, Option("--compare", help="Measure every selector on one domain instead, beside random; write nothing.")
+    ] = False,
+    encoder: Encoder = ENCODER,
+    precision: Precision = "fp32",
+    seed: Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Choose rows of domains, asking no teacher, or compare the selectors."""
+
+
 @verb(app, "curate.balancing:balance", BALANCE)
 def balance(
     name: Name,
@@ -177,7 +198,7 @@ def balance(
     policy: Annotated[str, Option(help="natural, uniform, adaptive or temperature.", rich_help_panel=PLAN)] = "adaptive",
     schedule: Annotated[str, Option(help="Of adaptive: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
     temperature: Annotated[float, Option(help="T of the temperature policy.", rich_help_panel=PLAN)] = 2.0,
-    selector: Annotated[str, Option(help="representative, ifd or random.", rich_help_panel=PLAN)] = "representative",
+    selector: Selector = "representative",
     teacher: Teacher = None,
     model: Model = None,
     api_key_env: KeyEnv = None,

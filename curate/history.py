@@ -17,7 +17,7 @@ from curate import stories
 from curate.errors import InputError, ManifestNotFoundError
 from curate.manifest import SCHEMA, Commit, Manifest, load
 
-__all__ = ["Diff", "DomainChanges", "Explanation", "Step", "diff", "explain", "lineage"]
+__all__ = ["Diff", "DomainChanges", "Explanation", "Step", "comparable_scores", "diff", "explain", "lineage"]
 
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _VERB, _TEXT = 12, 88  # columns of a printed story
@@ -109,6 +109,22 @@ def lineage(manifest: Manifest) -> list[Commit]:
         chain.append(commits[version])
         version = int(commits[version].summary.get("base", version - 1))
     return chain[::-1]
+
+
+def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows without the scores that are not of the newest scorer and its commonest kind: those cannot be compared.
+
+    Args:
+        manifest: the version that the rows are of.
+        rows: columns ``score, score_kind, scored_by`` at least.
+    """
+    newest = next((c for c in reversed(lineage(manifest)) if c.verb == "score"), None)
+    if newest is None:
+        return rows
+    kinds: dict[str, int] = newest.summary["kinds"]
+    kind = max(sorted(kinds), key=lambda name: kinds[name])
+    comparable = (pl.col("score_kind") == kind) & (pl.col("scored_by") == newest.parameters["student"])
+    return rows.with_columns(score=pl.when(comparable).then("score"))
 
 
 def diff(manifest: Manifest, *, old: Manifest | str | None = None) -> Diff:

@@ -1,4 +1,4 @@
-"""Owns how a profile and a balance look on a screen, the two results with a line per domain. Prints nothing."""
+"""Owns how a profile, a balance and a selection look on a screen, the results with a line per domain. Prints nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from curate import grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["balanced", "profile", "quota_grid", "rejections"]
+__all__ = ["balanced", "profile", "quota_grid", "rejections", "selected"]
 
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
@@ -198,3 +198,56 @@ def _stage_remarks(stage: Any) -> Iterable[str]:
         yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
     if not stage.complete:
         yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
+
+
+def selected(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.selecting.Selected`."""
+    if result.compared:
+        yield from _comparison(result)
+        return
+    title = f"{result.manifest}: {count(sum(result.chosen.values()))} rows selected by {result.selector}"
+    missing = f"{count(sum(result.short.values()))} places, for want of candidates" if result.short else None
+    yield from grids.facts(title, [("left empty", missing)])
+    yield ""
+    lines = [
+        (domain, count(n), count(result.already[domain]), count(result.short.get(domain, 0)))
+        for domain, n in result.chosen.items()
+    ]
+    yield grid(["domain", "selected now", "before", "too few by"], lines)
+
+
+def _comparison(result: Any) -> Iterable[Any]:
+    """Lay out one line per selector, best coverage first, and how many rows any two of them share."""
+    ((domain, before),) = result.already.items()
+    lines = sorted(result.compared, key=lambda line: (line.coverage, line.selector))
+    title = f"{result.manifest}: {count(result.n)} rows of {domain} by each selector; nothing was written"
+    yield from grids.facts(title, [("selected before", count(before) if before else None)])
+    yield ""
+    columns = ["selector", "coverage", "farthest", "diversity", "mean score", "seconds"]
+    figures = [(line, line.spread or (None, None, None)) for line in lines]
+    yield grid(
+        columns,
+        [
+            (
+                line.selector,
+                _spread(line.coverage, spread[0], 4),
+                _spread(line.farthest, spread[1], 3),
+                _spread(line.diversity, spread[2], 1),
+                number(line.score),
+                f"{line.seconds:.2f}",
+            )
+            for line, spread in figures
+        ],
+    )
+    yield ""
+    yield "coverage: mean distance (1 - cosine) of the domain's rows to the nearest chosen one, less is better"
+    yield "farthest: the largest of these distances; diversity: Vendi score of the chosen rows, more is better"
+    yield "random: mean of ten draws ± their standard deviation; what does not beat it is not worth its time"
+    yield ""
+    names = [line.selector for line in lines]
+    cells = [(line.selector, *(share(line.overlap.get(other)) for other in names)) for line in lines]
+    yield grid(["rows in common", *names], cells)
+
+
+def _spread(value: float, deviation: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")

@@ -177,6 +177,12 @@ def _tell_balance(moment: Moment) -> Iterator[str]:
         yield f"it stays a candidate; {_because(row)}"
 
 
+def _tell_select(moment: Moment) -> Iterator[str]:
+    if moment.changes.keys() & {"status", "reason"}:
+        chosen = moment.row["status"] == "selected"
+        yield f"chosen: {_because(moment.row)}" if chosen else f"it stays a candidate; {_because(moment.row)}"
+
+
 def _tell_rationales(moment: Moment) -> Iterator[str]:
     """Tell the attempts at a rationale in order: what was found in earlier ones, the last one, what was found in it."""
     call = moment.row["call_id"]
@@ -330,5 +336,6 @@ TELLERS: dict[str, Callable[[Moment], Iterator[str]]] = {
     "profile": _tell_profile,
     "sample": _tell_sample,
     "score": _tell_score,
+    "select": _tell_select,
     "synthesize": _tell_synthesize,
 }

@@ -265,6 +265,7 @@ LAYOUTS: dict[str, Layout] = {
     "Log": _log,
     "Profile": panels.profile,
     "Sampled": _sampled,
+    "Selected": panels.selected,
     "Summary": _ledger,
     "Synthesized": _synthesized,
     "Tags": _tags,
