@@ -182,6 +182,8 @@ def annotate(
     max_tokens: int | None = None,
     max_usd: float | None = None,
     concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
 ) -> Annotated:
     """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
 
@@ -200,6 +202,7 @@ def annotate(
         reply_tokens: length of a reply, at most.
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
 
     Raises:
         InputError: a parameter breaks a rule.
@@ -213,6 +216,8 @@ def annotate(
         model=model,
         api_key_env=api_key_env,
         concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
     rows = manifest.rows()

@@ -23,13 +23,17 @@ from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Commit, Manifest, load
 from curate.outcomes import Balanced, StageResult
 from curate.settling import is_repeat
+from curate.throttling import Pace
 
 __all__ = ["balance", "domain_counts"]
 
 RATIONALES = ("auto", "teacher", "keep", "none")
 WRONG_RATIONALES = ("drop", "hint", "answer-only")
 FILLS = ("teacher", "repeat", "none")
-_NOT_SHAPING = {"max_calls", "max_tokens", "max_usd", "concurrency", "api_key_env", "dry_run", "stage"}
+_NOT_SHAPING = {
+    *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute"),
+    *("api_key_env", "dry_run", "stage"),
+}
 
 
 def balance(
@@ -57,6 +61,8 @@ def balance(
     rationale_prompt: str | None = None,
     synthesis_prompt: str | None = None,
     concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
     dry_run: bool = False,
     seed: int = 0,
 ) -> Balanced:
@@ -85,6 +91,7 @@ def balance(
         encoder: for near-duplicates and leakage.
         rationale_prompt, synthesis_prompt: template files in place of the built-in ones.
         concurrency: calls in flight at once.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
         dry_run: plan and estimate; spend and change nothing.
         seed: of every random choice.
 
@@ -105,7 +112,7 @@ def balance(
             teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root, to_ask=not dry_run
         )
     caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
-    job = _Job(parameters=parameters, teacher=asked, caps=caps)
+    job = _Job(parameters=parameters, teacher=asked, caps=caps, pace=Pace(requests_per_minute, tokens_per_minute))
     wanted = range(stages) if stage is None else [stage]
     return _dry_run(manifest, job, wanted) if dry_run else _run(manifest, job, wanted)
 
@@ -117,6 +124,7 @@ class _Job:
     parameters: Mapping[str, Any]
     teacher: Teacher | None
     caps: Caps
+    pace: Pace  # of all stages together
 
     def __getitem__(self, name: str) -> Any:
         return self.parameters[name]
@@ -152,7 +160,7 @@ class _Job:
         if self.teacher is None:
             return None
         ledger = Ledger(ledger_path(manifest.root))
-        return Account(self.teacher, ledger, name=manifest.name, caps=self.caps, verb="balance", stage=stage)
+        return Account(self.teacher, ledger, name=manifest.name, caps=self.caps, verb="balance", stage=stage, pace=self.pace)
 
 
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:

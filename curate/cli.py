@@ -42,6 +42,10 @@ ReplyTokens = Annotated[int, Option(help="Length of a reply, at most.", rich_hel
 Model = Annotated[str | None, Option(help="The teacher's model.", rich_help_panel=TEACHER)]
 KeyEnv = Annotated[str | None, Option(metavar="VARIABLE", help="Environment variable of its key.", rich_help_panel=TEACHER)]
 Concurrency = Annotated[int, Option(help="Calls in flight at once.", rich_help_panel=TEACHER)]
+PerMinute = Annotated[int | None, Option(metavar="N", help="Of requests, at most.", rich_help_panel=TEACHER)]
+TokensPerMinute = Annotated[
+    int | None, Option(metavar="N", help="Of tokens, prompts and replies together, at most.", rich_help_panel=TEACHER)
+]
 MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
 MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
 MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]
@@ -222,6 +226,8 @@ def balance(
     ] = None,
     synthesis_prompt: Annotated[str | None, Option(metavar="FILE", help="Template of examples.", rich_help_panel=TEACHER)] = None,
     concurrency: Concurrency = 16,
+    requests_per_minute: PerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Show the plan and its cost; spend and change nothing.")] = False,
     seed: Seed = 0,
     json: Json = False,
@@ -246,6 +252,8 @@ def annotate(
     max_tokens: MaxTokens = None,
     max_usd: MaxUsd = None,
     concurrency: Concurrency = 16,
+    requests_per_minute: PerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
     json: Json = False,
     root: Root = None,
 ) -> None:
@@ -275,6 +283,8 @@ def synthesize(
     max_tokens: MaxTokens = None,
     max_usd: MaxUsd = None,
     concurrency: Concurrency = 16,
+    requests_per_minute: PerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
     seed: Seed = 0,
     json: Json = False,
     root: Root = None,

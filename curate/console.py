@@ -81,7 +81,8 @@ def _once(listener: progress.Listener) -> progress.Listener:
 
 def figures(facts: Mapping[str, Any]) -> str:
     """Return facts as ``accepted 40, usd 0.0031``."""
-    return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in facts.items())
+    told = {name: value for name, value in facts.items() if value is not None and value != ""}
+    return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in told.items())
 
 
 def _figure(value: Any) -> str:

@@ -79,6 +79,8 @@ def synthesize(
     max_tokens: int | None = None,
     max_usd: float | None = None,
     concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
     seed: int = 0,
 ) -> Synthesized:
     """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
@@ -103,6 +105,7 @@ def synthesize(
         encoder: for near-duplicates and leakage.
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
         seed: of the choice of seeds.
 
     Raises:
@@ -122,6 +125,8 @@ def synthesize(
         model=model,
         api_key_env=api_key_env,
         concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
     options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds, "seed": seed}

@@ -24,6 +24,7 @@ from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Manifest
 from curate.recordings import Recorded
 from curate.registry import Registry
+from curate.throttling import Pace
 
 __all__ = [
     "Account",
@@ -105,6 +106,8 @@ def open_account(
     model: str | None = None,
     api_key_env: str | None = None,
     concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
     caps: Caps = Caps(),  # noqa: B008 - frozen
 ) -> Account:
     """Return an account of a manifest with a teacher, on the ledger of its root.
@@ -113,10 +116,12 @@ def open_account(
         manifest: whose name pays.
         teacher, model, api_key_env, concurrency: see `load`.
         verb: that asks.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
         caps: hard limits over everything ever charged to the manifest's name.
     """
+    pace = Pace(requests_per_minute, tokens_per_minute)
     asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
-    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb)
+    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace)
 
 
 @teachers.register("fake")

@@ -1,0 +1,252 @@
+"""Owns one run of asking a teacher: what is at hand is taken, the rest is bought, each sending reserved, paced and written down.
+
+Lives on one event loop. Nothing is sent before its reservation is on disk, and nothing is read before it is on disk itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from curate import calls, progress
+from curate.calls import Answer, Reply, Request
+from curate.errors import TeacherError
+from curate.ledger import LEASE, Charge, Grant, Order
+from curate.owners import this_process
+from curate.tabs import Tab, reply_of
+from curate.throttling import Backoff, Leave, Pace, Throttle
+from curate.writers import Writer
+
+__all__ = ["Asking"]
+
+_GIVE_UP = 10  # requests in a row that fail after every try
+_POLL = 0.2  # seconds between looks at a call that another process has under way
+_TELL = 0.5  # seconds between two words on what is under way, while nothing comes
+
+
+class Asking:
+    """One run of `Account.ask`.
+
+    Args:
+        tab: who is asked, and who pays.
+        requests: what to ask; equal ones are asked once.
+        backoff: waits between tries, and how many.
+        pace: requests and tokens per minute.
+    """
+
+    def __init__(self, tab: Tab, requests: Sequence[Request], backoff: Backoff, pace: Pace) -> None:
+        self.tab, self.requests = tab, list(requests)
+        self.backoff, self.pace = backoff, pace
+        self.halted = False  # take nothing new
+        self.capped = ""
+        self.under_way = 0
+        self.replies: dict[str, Reply] = {}  # by key
+        self.in_vain = 0  # requests in a row that failed however often they were sent
+
+    def halt(self) -> None:
+        """Send nothing more; what is under way comes to its end."""
+        self.halted = True
+
+    async def run(self) -> list[Reply]:
+        orders = [self.tab.order(request) for request in self.requests]
+        keys = [order.key for order in orders]
+        wanted = dict(zip(reversed(keys), reversed(list(zip(self.requests, orders, strict=True))), strict=True))
+        wanted = {key: wanted[key] for key in dict.fromkeys(keys)}
+        self._take_stored(list(wanted))
+        missing = [entry for key, entry in wanted.items() if key not in self.replies]
+        if missing:
+            await self._buy_all(missing)
+        unbought = Reply(status="capped", error=self.capped)
+        return [self.replies.get(key, unbought) for key in keys]
+
+    def _take_stored(self, keys: list[str]) -> None:
+        """Answer what the ledger can answer; one transaction for everything that has to be written about it."""
+        found = self.tab.ledger.find(keys)
+        if not found:
+            return
+        with self.tab.ledger.transaction():
+            for key, stored in found.items():
+                if reply := self.tab.read_stored(stored):
+                    self.replies[key] = reply
+            self.tab.count_hits([reply.call_id for reply in self.replies.values() if reply.call_id is not None])
+
+    async def _buy_all(self, missing: list[tuple[Request, Order]]) -> None:
+        concurrency = max(1, min(self.tab.teacher.concurrency, len(missing)))
+        self.throttle = Throttle(concurrency, self.backoff, lambda: self.halted, self.pace)
+        self.settled = asyncio.Event()  # set, and replaced, whenever something under way has ended
+        queue = iter(missing)
+        with Writer(self.tab.ledger) as self.writer, progress.step(missing[0][0].purpose, len(missing)) as self.step:
+            beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._tell())]
+            workers = [asyncio.create_task(self._work(queue)) for _ in range(concurrency)]
+            try:
+                ends = await asyncio.gather(*workers, return_exceptions=True)
+            finally:
+                for task in beside:
+                    task.cancel()
+                await self.writer.flush()
+                await self.tab.teacher.close()
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE / 4)
+            await self.writer.do(partial(self.tab.ledger.renew, this_process()))
+
+    async def _tell(self) -> None:
+        """Say now and then what is under way, for as long as no reply says it."""
+        while True:
+            await asyncio.sleep(_TELL)
+            self.step.advance(0, **self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        return {**self.tab.facts(), "in_flight": self.under_way}
+
+    async def _work(self, queue: Iterator[tuple[Request, Order]]) -> None:
+        """Buy one call after the other until there are none, a cap is reached, or somebody halts."""
+        finished = False
+        try:
+            for request, order in queue:
+                reply = await self._buy(request, order)
+                if reply is not None:
+                    self.replies[order.key] = reply
+                    self.step.advance(**self._facts())
+                if self.halted or self.capped:
+                    break
+            finished = True
+        finally:
+            self.halted = self.halted or not finished
+
+    async def _buy(self, request: Request, order: Order) -> Reply | None:
+        """Send a request until it is answered or tried often enough; None where a cap or a halt came first."""
+        charge, tried = self.tab.charge(request), 0
+        while True:
+            leave = await self.throttle.enter(charge.tokens)
+            try:
+                grant = await self._reserve(order, charge)
+                if grant is None or grant.status == "answered":
+                    self.pace.correct(leave, 0, sent=False)
+                    return self._bought_elsewhere(order) if grant else None
+                answer = await self._send(request, grant)
+                reply = await self._keep(order, grant, charge, answer)
+            finally:
+                self.throttle.leave()
+            self._correct_pace(leave, answer, reply)
+            if reply.status != "failed" or answer.outcome == "failed":
+                self.in_vain = 0
+                return reply
+            if not await self.throttle.wait(answer, tried):
+                return self._give_up(reply, answer)
+            tried += 1
+
+    def _correct_pace(self, leave: Leave | None, answer: Answer, reply: Reply) -> None:
+        """Replace the bound by what was used; what nobody knows of stays at its bound."""
+        if answer.outcome in ("unsent", "unanswered"):
+            self.pace.correct(leave, 0, sent=False)
+        elif answer.outcome != "lost" and (answer.outcome != "answered" or reply.usage.total):
+            self.pace.correct(leave, reply.usage.total)
+
+    def _give_up(self, reply: Reply, answer: Answer) -> Reply:
+        """Hand back a failed reply, or end everything where the teacher seems to be gone."""
+        self.in_vain += 1
+        where = f"teacher {self.tab.teacher.endpoint!r}"
+        if answer.outcome == "unsent" and not self.halted:
+            raise TeacherError(f"{where} cannot be reached: {reply.error}; check the address and that the server is up")
+        if self.in_vain >= _GIVE_UP:
+            raise TeacherError(f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; try again later")
+        return reply
+
+    async def _reserve(self, order: Order, charge: Charge) -> Grant | None:
+        """Reserve a sending; waits for another process that has it under way, and for room under the caps."""
+        ledger, caps = self.tab.ledger, self.tab.caps
+        while not (self.halted or self.capped):
+            settled = self.settled
+            grant = await self._granted(self.writer.post(partial(ledger.reserve, order, charge, caps, this_process())))
+            if grant.status == "granted":
+                self.under_way += 1
+                self.tab.add(charge)
+                return grant
+            if grant.status == "answered":
+                return grant
+            if grant.status == "busy":
+                await asyncio.sleep(_POLL)
+            elif self.under_way and not settled.is_set():
+                await settled.wait()  # what is under way is charged at its bound and will mostly cost less
+            elif not settled.is_set():
+                self.capped = grant.cap
+        return None
+
+    async def _granted(self, reserving: asyncio.Future[Grant]) -> Grant:
+        """Wait for a reservation; who is cancelled meanwhile takes it back, for nothing was sent."""
+        try:
+            return await asyncio.shield(reserving)
+        except asyncio.CancelledError:
+            grant = await reserving
+            if grant.status == "granted":
+                self.tab.ledger.fail(grant.attempt, "interrupted before it was sent", sent=False)
+            raise
+
+    async def _send(self, request: Request, grant: Grant) -> Answer:
+        """Send once; whatever happens to us on the way, the attempt does not stay open."""
+        answered = False
+        try:
+            async for _, answer in self.tab.teacher.submit([request]):
+                answered = True
+                return answer
+            answered = True
+            return Answer("lost", error="the teacher ended without an answer")
+        finally:
+            if not answered:
+                self.tab.ledger.lose(grant.attempt, "interrupted while it was under way")
+                self._end()
+
+    async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer) -> Reply:
+        """Write down what came of a sending; a failed reply may be sent again, unless the outcome is ``failed``."""
+        ledger, attempt = self.tab.ledger, grant.attempt
+        failed = Reply(status="failed", error=answer.error, call_id=grant.call_id)
+        try:
+            if answer.outcome == "answered":
+                first = await self.writer.do(partial(ledger.record, attempt, answer.raw))  # durable before anyone reads it
+                reply = await self._read(grant, charge, answer)
+                return reply if first else self._bought_elsewhere(order) or reply
+            if answer.outcome == "unanswered":
+                self.tab.add(charge, -1)
+                await self.writer.do(partial(ledger.release, attempt))
+                return Reply(status="unanswered")
+            if answer.outcome == "lost":
+                await self.writer.do(partial(ledger.lose, attempt, answer.error))
+                return failed
+            sent = answer.outcome != "unsent"
+            self.tab.free(charge, sent=sent)
+            await self.writer.do(partial(ledger.fail, attempt, answer.error, sent=sent))
+            if answer.outcome == "denied":
+                raise TeacherError(f"teacher {self.tab.teacher.endpoint!r} refuses: {answer.error}")
+            return failed
+        finally:
+            self._end()
+
+    async def _read(self, grant: Grant, charge: Charge, answer: Answer) -> Reply:
+        reading = calls.read(answer.raw)
+        if reading.error:
+            await self.writer.do(partial(self.tab.ledger.reject, grant.attempt, reading.error))
+            return Reply(status="failed", error=reading.error, call_id=grant.call_id)
+        self.tab.correct(charge, reading)
+        self.writer.post(partial(self.tab.settle, grant.attempt, reading))
+        self.throttle.praise()
+        return reply_of(reading, grant.call_id, cached=False)
+
+    def _bought_elsewhere(self, order: Order) -> Reply | None:
+        """Take the answer that another process bought while we waited."""
+        stored = self.tab.ledger.find([order.key]).get(order.key)
+        reply = self.tab.read_stored(stored) if stored else None
+        if reply is not None and reply.call_id is not None:
+            self.tab.count_hits([reply.call_id])
+        return reply
+
+    def _end(self) -> None:
+        self.under_way -= 1
+        self.settled.set()
+        self.settled = asyncio.Event()

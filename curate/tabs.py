@@ -1,0 +1,142 @@
+"""Owns a teacher's tab in the ledger: what is ordered of it, what that may cost at most, and what it came to. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate import calls
+from curate.calls import Reading, Reply, Request, Teacher
+from curate.ledger import Caps, Charge, Ledger, Order, Stored
+from curate.prices import NANO
+
+__all__ = ["Spent", "Tab", "reply_of"]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one account was charged so far.
+
+    Attributes:
+        calls: sendings, retries included.
+        tokens: of prompts and completions.
+        usd: dollars, or None where the model has no price.
+        saved: answers that were at hand and not bought again.
+    """
+
+    calls: int
+    tokens: int
+    usd: float | None
+    saved: int
+
+
+class Tab:
+    """What one verb, in one stage, has with one teacher.
+
+    The sums are kept here as well as in the ledger, so that looking at them costs nothing.
+
+    Args:
+        teacher: who answers.
+        ledger: where every call is written down.
+        name: of the manifest that pays.
+        caps: hard limits over everything ever charged to that name.
+        verb: that asks; for the ledger's report.
+        stage: from 0, or None.
+    """
+
+    def __init__(self, teacher: Teacher, ledger: Ledger, name: str, caps: Caps, verb: str, stage: int | None) -> None:
+        self.teacher, self.ledger, self.name, self.caps = teacher, ledger, name, caps
+        self.verb, self.stage = verb, stage
+        self.saved = 0
+        self._calls = self._tokens = self._nano = 0
+        self._before = ledger.charged(name)  # by others, and by earlier runs
+
+    def order(self, request: Request) -> Order:
+        """Return what the ledger writes down about a request."""
+        shaped = self.teacher.shape(request)
+        endpoint, model = self.teacher.endpoint, self.teacher.model
+        told = calls.canonical(shaped)
+        return Order(calls.key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
+
+    def charge(self, request: Request) -> Charge:
+        """Return the upper bound of what one sending of a request can cost, and who pays it."""
+        prompt, price = calls.token_bound(request), self.teacher.price
+        nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
+        stage, bound = -1 if self.stage is None else self.stage, prompt + request.max_tokens
+        return Charge(self.name, self.verb, stage, bound, nano, request.refill)
+
+    def spend(self) -> Spent:
+        """Return what this account was charged so far, calls under way at their upper bounds."""
+        return Spent(self._calls, self._tokens, self._usd(), self.saved)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what progress tells of the tab: calls, tokens, usd, saved, and the cap that is nearest, in words."""
+        return {"calls": self._calls, "tokens": self._tokens, "usd": self._usd(), "saved": self.saved, "cap": self._cap()}
+
+    def add(self, charge: Charge, sign: int = 1) -> None:
+        """Put the upper bound of a sending on the tab; take it off again with a `sign` of -1."""
+        self._calls += sign
+        self._tokens += sign * charge.tokens
+        self._nano += sign * (charge.nano_usd or 0)
+
+    def free(self, charge: Charge, *, sent: bool) -> None:
+        """Take the bound of a refused sending off the tab; it stays a call if it was `sent`."""
+        self.add(charge, -1)
+        self._calls += sent
+
+    def correct(self, charge: Charge, reading: Reading) -> None:
+        """Put what a reply says it used in the place of its bound."""
+        if reading.usage is not None:
+            self._tokens += reading.usage.total - charge.tokens
+            self._nano += (self._cost(reading) or 0) - (charge.nano_usd or 0)
+
+    def settle(self, attempt: int, reading: Reading) -> None:
+        """Have the ledger charge what a reply says it used."""
+        self.ledger.settle(attempt, reading.usage, self._cost(reading), reading.finish_reason)
+
+    def read_stored(self, stored: Stored) -> Reply | None:
+        """Read an answer that is at hand; None, and written down, where nobody can read it."""
+        reading = calls.read(stored.raw)
+        if reading.error:
+            self.ledger.reject(stored.attempt, reading.error)
+            return None
+        if not stored.billed:
+            self.settle(stored.attempt, reading)
+        return reply_of(reading, stored.call_id, cached=True)
+
+    def count_hits(self, call_ids: Sequence[int]) -> None:
+        """Count answers that were at hand."""
+        self.ledger.hit(call_ids, self.name, self.verb, -1 if self.stage is None else self.stage)
+        self.saved += len(call_ids)
+
+    def _cost(self, reading: Reading) -> int | None:
+        used, price = reading.usage, self.teacher.price
+        return price.nano_usd(used.prompt, used.completion, used.cached) if used and price else None
+
+    def _usd(self) -> float | None:
+        return None if self.teacher.price is None else self._nano / NANO
+
+    def _cap(self) -> str:
+        """Return the cap of which the largest share is charged, such as ``$0.41 of $2.00 (--max-usd)``; empty without one."""
+        before, caps = self._before, self.caps
+        tokens, spent = before.tokens + self._tokens, before.usd + self._nano / NANO
+        told = [
+            (before.calls + self._calls, caps.calls, "{:,} of {:,} (--max-calls)"),
+            (tokens, caps.tokens, "{:,} of {:,} (--max-tokens)"),
+            (spent, caps.usd, "${:,.2f} of ${:,.2f} (--max-usd)"),
+        ]
+        shares = [(charged / cap if cap else 1.0, words.format(charged, cap)) for charged, cap, words in told if cap is not None]
+        return max(shares)[1] if shares else ""
+
+
+def reply_of(reading: Reading, call_id: int, *, cached: bool) -> Reply:
+    """Return what an account hands back for a reply that was read."""
+    return Reply(
+        text=reading.text,
+        usage=reading.usage or calls.Usage(),
+        call_id=call_id,
+        finish_reason=reading.finish_reason,
+        seeds=reading.seeds,
+        cached=cached,
+    )
