@@ -38,7 +38,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "ingest": ("curate.ingestion:ingest", frozenset({"to", "root"})),
     "sample": ("curate.sampling:sample", frozenset()),
     "cluster": ("curate.clustering:cluster", frozenset()),
-    "balance": ("curate.balancing:balance", frozenset({"stage", "dry_run"})),
+    "balance": ("curate.balancing:balance", frozenset({"stage", "dry_run", "metrics"})),
     "train": ("baldistill.students:train", frozenset({"output"})),
     "score": ("baldistill.scoring:score", frozenset({"adapter"})),
     "evaluate": ("baldistill.evaluation:evaluate", frozenset({"adapter"})),

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from baldistill import evaluation, scoring, students
 from baldistill.plans import Plan
-from curate import balancing, clustering, exporting, history, ingestion, progress, sampling
+from curate import balancing, clustering, exporting, history, ingestion, policies, progress, sampling
 from curate import manifest as manifests
 from curate.errors import InputError
 from curate.manifest import Manifest
@@ -82,17 +84,21 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
     folder = Path(current.root) / "manifests" / "runs" / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
+    steered = _steered(plan, current)
     base = _evaluate(plan, folder, "base", current, adapter=None)
     lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
+    results: dict[str, Any] | None = None
     for index in range(n_stages):
         progress.note("run", f"stage {index + 1} of {n_stages}")
-        outcome = balancing.balance(current, **plan.parameters("balance"), stage=index)
+        outcome = balancing.balance(current, **plan.parameters("balance"), stage=index, metrics=results)
         result = outcome.stages[0]
         if not result.complete:
             raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
+        if steered and index + 1 < n_stages:
+            results = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter, split="validation")
         current = manifests.load(current.name, root=current.root)
         if index + 1 < n_stages:
             current = _score(plan, folder, f"stage-{index}", snapshot, current, adapter)
@@ -130,9 +136,30 @@ def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
     return adapter
 
 
-def _evaluate(plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None) -> dict[str, Any]:
-    """Evaluate a student on held-out rows; the base student is measured once per plan."""
+def _steered(plan: Plan, current: Manifest) -> bool:
+    """Return whether the policy goes by the students' results on validation rows.
+
+    Raises:
+        InputError: it does, and there are none.
+    """
+    policy = plan.parameters("balance").get("policy", "adaptive")
+    if not policies.steered(policy):
+        return False
+    if current.rows("split", "status").filter(pl.col("status") != "rejected", split="validation").is_empty():
+        raise InputError(
+            f"policy {policy!r} goes by the student's results on validation rows, and {current} has none; ingest some, or carve "
+            "them out of the train rows: [ingest] holdout = 0.05"
+        )
+    return True
+
+
+def _evaluate(
+    plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None, split: str | None = None
+) -> dict[str, Any]:
+    """Evaluate a student on held-out rows, of the plan's split or of another; the base student is measured once per plan."""
     table = {"budget": plan.parameters("balance").get("budget"), **plan.parameters("evaluate")}
+    asked = split is not None and split != table.get("split", "test")
+    table |= {"split": split} if asked else {}
     learned = _identity(snapshot) if adapter is not None else None
     inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
 
@@ -140,7 +167,7 @@ def _evaluate(plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapte
         student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
         return evaluation.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
 
-    return _once(folder / name / "evaluate.json", inputs, work)
+    return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), inputs, work)
 
 
 def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path) -> Manifest:

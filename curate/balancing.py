@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import auditing, estimating, policies, progress, prompts, rounds, selection, teachers
+from curate import auditing, estimating, needs, policies, progress, prompts, rounds, selection, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
@@ -34,6 +34,8 @@ _NOT_SHAPING = {
     *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute"),
     *("api_key_env", "dry_run", "stage"),
 }
+# The parameters that are options of a policy; to another policy they say nothing.
+_OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
 
 
 def balance(
@@ -45,6 +47,8 @@ def balance(
     policy: str | Any = "adaptive",
     schedule: str = "ours",
     temperature: float = 2.0,
+    need_weight: float = 0.5,
+    metrics: str | Mapping[str, Any] | None = None,
     selector: str | Any = "representative",
     teacher: str | Any = None,
     model: str | None = None,
@@ -76,6 +80,10 @@ def balance(
         policy: a registered name or a callable, see `curate.policies`.
         schedule: of the adaptive policy, ``"ours"`` (the last increment is uniform) or ``"paper"``.
         temperature: T of the temperature policy.
+        need_weight: of the need policy, 0 to 1: how far the last student's results shift the adaptive places.
+        metrics: the last student's results on validation rows, for the need policy: a file of
+            ``baldistill evaluate NAME --split validation --json``, or the same as a mapping. It holds for the stages that this
+            call does; name one with `stage`.
         selector: a registered name or a callable, see `curate.selection`.
         teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, or a teacher object; None selects real rows alone.
         model: the teacher's model name.
@@ -105,6 +113,7 @@ def balance(
     """
     parameters = {name: value for name, value in locals().items() if name != "manifest"}
     _check(parameters)
+    parameters["metrics"] = needs.read(metrics)
     _check_newest(manifest)
     asked = None
     if teacher is not None:
@@ -136,6 +145,7 @@ class _Job:
             name = prompt.removesuffix("_prompt")
             shaping[prompt] = prompts.load(name, self.parameters[prompt]).version
         shaping["auditors"] = list(self["auditors"])
+        shaping["metrics"] = self["metrics"] and [[domain, j.n, j.correct] for domain, j in self["metrics"].items()]
         shaping["teacher"] = None if self.teacher is None else self.teacher.endpoint
         shaping["model"] = None if self.teacher is None else self.teacher.model
         return {
@@ -280,8 +290,9 @@ def _plan(rows: pl.DataFrame, job: _Job, stage: int, *, given: Mapping[str, int]
             f"stage {stage} has a budget of {budget} rows, but only {obtainable} can be had; lower --budget, or name a --teacher "
             "that can write what is missing"
         )
-    options = {"schedule": job["schedule"]} if job["policy"] == "adaptive" else {}
-    options |= {"temperature": job["temperature"]} if job["policy"] == "temperature" else {}
+    if stage and job["policy"] == "need" and job["metrics"] is None:
+        progress.note("balance", f"stage {stage}: policy need has no --metrics to go by, so its places are those of adaptive")
+    options = {name: job[name] for name in _OPTIONS_OF.get(str(job["policy"]), ())}
     return policies.quotas(
         job["policy"],
         counts,
@@ -290,6 +301,7 @@ def _plan(rows: pl.DataFrame, job: _Job, stage: int, *, given: Mapping[str, int]
         n_stages=job["stages"],
         taken={d: selected.get(d, 0) + given.get(d, 0) for d in counts},
         capacity=capacity,
+        metrics=job["metrics"],
         seed=job["seed"],
         **options,
     )
@@ -338,6 +350,8 @@ def _check(parameters: Mapping[str, Any]) -> None:
     if parameters["max_attempts"] < 1:
         raise InputError(f"--max-attempts must be at least 1, got {parameters['max_attempts']}")
     policies.stage_budget(parameters["budget"], parameters["stage"] or 0, parameters["stages"])
+    if parameters["metrics"] is not None and not policies.steered(parameters["policy"]):
+        raise InputError(f"policy {parameters['policy']!r} looks at no --metrics; leave them out, or use --policy need")
     policies.policies.get(parameters["policy"])
     selection.selectors.get(parameters["selector"])
     for name in parameters["auditors"]:

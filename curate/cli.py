@@ -199,9 +199,13 @@ def balance(
     budget: Annotated[int, Option(help="Accepted rows over all stages.", show_default=False, rich_help_panel=PLAN)],
     stages: Annotated[int, Option(help="In how many stages.", rich_help_panel=PLAN)] = 1,
     stage: Annotated[int | None, Option(help="This one alone, from 0; else every one not done.", rich_help_panel=PLAN)] = None,
-    policy: Annotated[str, Option(help="natural, uniform, adaptive or temperature.", rich_help_panel=PLAN)] = "adaptive",
-    schedule: Annotated[str, Option(help="Of adaptive: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
+    policy: Annotated[str, Option(help="natural, uniform, adaptive, temperature or need.", rich_help_panel=PLAN)] = "adaptive",
+    schedule: Annotated[str, Option(help="Of adaptive and need: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
     temperature: Annotated[float, Option(help="T of the temperature policy.", rich_help_panel=PLAN)] = 2.0,
+    need_weight: Annotated[float, Option(help="Of need: 0 is adaptive, 1 goes by results alone.", rich_help_panel=PLAN)] = 0.5,
+    metrics: Annotated[
+        str | None, Option(metavar="FILE", help="Of need: what evaluate --split validation --json wrote.", rich_help_panel=PLAN)
+    ] = None,
     selector: Selector = "representative",
     teacher: Teacher = None,
     model: Model = None,

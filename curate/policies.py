@@ -14,6 +14,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any, TypeVar
 
+from curate import needs
 from curate.errors import InputError, UnknownNameError
 from curate.registry import Registry
 
@@ -25,10 +26,12 @@ __all__ = [
     "heads",
     "largest_remainder",
     "natural",
+    "need",
     "plan",
     "policies",
     "quotas",
     "stage_budget",
+    "steered",
     "temperature",
     "uniform",
     "water_fill",
@@ -62,7 +65,9 @@ class Quotas:
 policies: Registry[Callable[..., Quotas]] = Registry("policy", "curate.policies")
 
 # What the built-in policies take beside the contract. Every policy is handed all options and ignores those of others.
-OPTIONS = frozenset({"schedule", "temperature"})
+OPTIONS = frozenset({"need_weight", "schedule", "temperature"})
+
+NEED_FLOOR = Fraction(1, 4)  # of a uniform share: what the policy `need` leaves every domain
 
 
 def quotas(
@@ -74,7 +79,7 @@ def quotas(
     n_stages: int = 1,
     taken: Mapping[str, int] | None = None,
     capacity: Capacity | None = None,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, needs.Judged] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Quotas:
@@ -89,9 +94,9 @@ def quotas(
         taken: domain → rows that earlier stages accepted; a domain that is not named has none.
         capacity: domain → rows it can still give in this stage, None for no bound; without it every domain can give
             what is wanted, as with a teacher that writes what is missing.
-        metrics: domain → the student's validation score, 0 to 1, where there is a student.
+        metrics: domain → the last student's results on validation rows, where there is a student.
         seed: for policies that draw; the built-in ones do not.
-        options: the policy's own, such as `schedule` or `temperature`.
+        options: the policy's own, such as `schedule`, `temperature` or `need_weight`.
 
     Raises:
         UnknownNameError: no policy or option of that name.
@@ -156,13 +161,46 @@ def adaptive(
 
     Source: "BalDistill (A)", Zhou et al., Findings of EMNLP 2024, section 3 (arXiv 2406.13114).
     """
-    if schedule == "ours":
-        weight = Fraction(stage, n_stages - 1) if n_stages > 1 else Fraction(1)
-    elif schedule == "paper":
-        weight = Fraction(stage, n_stages)
-    else:
-        raise UnknownNameError("schedule", schedule, ["ours", "paper"])
-    return plan(_shares(counts, weight, budget), budget=budget, capacity=capacity)
+    return plan(_shares(counts, _schedule(schedule, stage, n_stages), budget), budget=budget, capacity=capacity)
+
+
+@policies.register("need")
+def need(
+    counts: Mapping[str, int],
+    *,
+    budget: int,
+    stage: int,
+    n_stages: int,
+    taken: Mapping[str, int] | None = None,
+    capacity: Capacity | None = None,
+    metrics: Mapping[str, needs.Judged] | None = None,
+    schedule: str = "ours",
+    need_weight: float = 0.5,
+    **_: Any,
+) -> Quotas:
+    """Shift the adaptive places to where the last student does worst per example spent: q = φ·b/M + (1−φ)·((1−w)·a + w·h).
+
+    a are the places of `adaptive`; h shares the budget by `needs.shares`, which says how error rates are estimated and guarded
+    against few rows; φ is a quarter, so that every domain keeps a quarter of a uniform share. Of two domains that differ in
+    their results alone the worse never gets fewer places. Without `metrics` (before there is a student) it is `adaptive`.
+
+    Args:
+        counts, budget, stage, n_stages, taken, capacity, metrics: as in `quotas`.
+        schedule: of the adaptive part.
+        need_weight: w, 0 to 1; how far the results shift the places.
+    """
+    if not 0 <= need_weight <= 1:
+        raise InputError(f"need_weight must be from 0 (adaptive) to 1 (need alone), got {need_weight!r}")
+    usual = _shares(counts, _schedule(schedule, stage, n_stages), budget)
+    if metrics is None:
+        return plan(usual, budget=budget, capacity=capacity)
+    spent = dict.fromkeys(counts, 0) | {d: n for d, n in (taken or {}).items() if d in counts}
+    wanting, weight, floor_ = needs.shares(metrics, spent), Fraction(need_weight), NEED_FLOOR
+    shares = {
+        d: floor_ * Fraction(budget, len(counts)) + (1 - floor_) * ((1 - weight) * usual[d] + weight * budget * wanting[d])
+        for d in counts
+    }
+    return plan(shares, budget=budget, capacity=capacity)
 
 
 @policies.register("temperature")
@@ -182,6 +220,15 @@ def temperature(
     weights = {d: Fraction(float(n / largest) ** (1 / temperature)) for d, n in counts.items()}
     total = sum(weights.values())
     return plan({d: budget * w / total for d, w in weights.items()}, budget=budget, capacity=capacity)
+
+
+def steered(policy: str | Callable[..., Quotas]) -> bool:
+    """Return whether a policy looks at the last student's results: it names `metrics` among its parameters.
+
+    Raises:
+        UnknownNameError: no policy of that name.
+    """
+    return "metrics" in inspect.signature(policies.get(policy)).parameters
 
 
 def plan(shares: Mapping[str, Fraction | int], *, budget: int, capacity: Capacity | None = None) -> Quotas:
@@ -269,6 +316,15 @@ def heads(counts: Mapping[str, int], budget: int | None = None) -> frozenset[str
     """
     total = sum(counts.values()) if budget is None else budget
     return frozenset(d for d, n in counts.items() if n * len(counts) >= total)
+
+
+def _schedule(schedule: str, stage: int, n_stages: int) -> Fraction:
+    """Return the weight of the uniform part in one stage of the adaptive policy."""
+    if schedule == "ours":
+        return Fraction(stage, n_stages - 1) if n_stages > 1 else Fraction(1)
+    if schedule == "paper":
+        return Fraction(stage, n_stages)
+    raise UnknownNameError("schedule", schedule, ["ours", "paper"])
 
 
 def _shares(counts: Mapping[str, int], weight: Fraction | int, budget: int) -> dict[str, Fraction]:

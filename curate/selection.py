@@ -20,7 +20,19 @@ from curate.errors import InputError
 from curate.policies import largest_remainder
 from curate.registry import Registry
 
-__all__ = ["POOL", "Selection", "Vectors", "ifd", "partition", "random", "representative", "select", "selectors"]
+__all__ = [
+    "POOL",
+    "Selection",
+    "Vectors",
+    "ifd",
+    "ifd_below_1",
+    "ifd_middle",
+    "partition",
+    "random",
+    "representative",
+    "select",
+    "selectors",
+]
 
 # What every pool has; further columns pass through to the selector untouched.
 POOL = pl.Schema({"id": pl.String(), "cluster": pl.Int32(), "centrality": pl.Float32(), "score": pl.Float64()})
@@ -102,30 +114,47 @@ def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) ->
 def ifd(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
     """Keep the hardest rows: the highest score, and rows without one after them, at random.
 
-    Before there is a student no row has a score, so the first stage is random, as in the paper. There is no cut at 1
-    (Cherry LLM has one; BalDistill has not).
+    Before there is a student no row has a score, so the first stage is random, as in the paper. There is no cut at 1;
+    `ifd_below_1` has one.
 
     Args:
         pool, n, rng: as in `select`.
 
     Source: Zhou et al., Findings of EMNLP 2024, section 3 (arXiv 2406.13114); IFD: Li et al., NAACL 2024 (2308.12032).
     """
-    draw = pl.Series(rng.random(pool.height), dtype=pl.Float64)
-    ranked = pool.with_columns(draw=draw).sort(
-        ["score", pl.when(pl.col("score").is_null()).then("draw"), "id"], descending=[True, False, False], nulls_last=True
-    )
-    kept = pl.int_range(pl.len()) < n
-    scored = pool["score"].count()
-    rank = pl.format("ifd: {}, rank {} of {}", _figure("score"), pl.int_range(1, pl.len() + 1), pl.lit(scored))
-    no_score = pl.when(kept).then(pl.lit("ifd: no score yet, drawn at random")).otherwise(pl.lit("ifd: no score yet, not drawn"))
-    reason = (
-        pl.when(pl.col("score").is_null())
-        .then(no_score)
-        .otherwise(rank + pl.when(kept).then(pl.lit("")).otherwise(pl.lit(f", {n} places")))
-    )
-    last = ranked["id"][n - 1] if n else None
-    because = pl.when(~kept).then(pl.lit(last, dtype=pl.String))
-    return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
+    return _by_score(pool, n, rng, name="ifd", key=-pl.col("score"))
+
+
+@selectors.register("ifd_middle")
+def ifd_middle(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the rows of middling difficulty: the scores nearest the domain's median, and rows without one after them, at random.
+
+    With few rows in all, easy and typical ones teach more than the hardest (Sorscher et al., NeurIPS 2022, arXiv 2206.14486).
+
+    Args:
+        pool, n, taken, rng: as in `select`; the median is of pool and `taken`.
+    """
+    median = pl.concat([pool["score"], taken["score"]]).median()
+    middle = pl.lit(median, dtype=pl.Float64)
+    note = pl.format(", {} from the median", (pl.col("score") - middle).abs().round(3))
+    return _by_score(pool, n, rng, name="ifd_middle", key=(pl.col("score") - middle).abs(), note=note)
+
+
+@selectors.register("ifd_below_1")
+def ifd_below_1(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the highest scores below 1; then rows without a score, at random; then, for want of others, the lowest from 1 on.
+
+    At 1 or above the question makes the answer no likelier: the two may not belong together. Cherry LLM leaves such rows out.
+
+    Args:
+        pool, n, rng: as in `select`.
+
+    Source: Li et al., NAACL 2024, section 2.2 (arXiv 2308.12032).
+    """
+    high = pl.col("score") >= 1
+    key = pl.when(high).then(pl.col("score")).otherwise(-pl.col("score"))
+    note = pl.when(high).then(pl.lit(", not below 1")).otherwise(pl.lit(""))
+    return _by_score(pool, n, rng, name="ifd_below_1", key=key, last=high, note=note)
 
 
 @selectors.register("representative")
@@ -156,6 +185,38 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
         score=pl.coalesce("score", pl.col("centrality").cast(pl.Float64)),
     )
     return partition(decided)
+
+
+def _by_score(
+    pool: pl.DataFrame,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    name: str,
+    key: pl.Expr,
+    last: pl.Expr | None = None,
+    note: pl.Expr | None = None,
+) -> Selection:
+    """Keep the first `n` rows: those with a score by `key`, then those without, as drawn, then those that are `last`."""
+    draw = pl.Series(rng.random(pool.height), dtype=pl.Float64)
+    unscored = pl.col("score").is_null()
+    group = pl.when(unscored).then(1).when(pl.lit(False) if last is None else last).then(2).otherwise(0)
+    ranked = pool.with_columns(draw=draw).sort(group, pl.when(unscored).then("draw").otherwise(key), "id")
+    kept = pl.int_range(pl.len()) < n
+    place = (~unscored).cum_sum()
+    rank = pl.format(
+        "{}: {}{}, rank {} of {}",
+        pl.lit(name),
+        _figure("score"),
+        pl.lit("") if note is None else note,
+        place,
+        pl.lit(pool["score"].count()),
+    )
+    drawn = pl.when(kept).then(pl.lit("drawn at random")).otherwise(pl.lit("not drawn"))
+    missed = pl.when(kept).then(pl.lit("")).otherwise(pl.lit(f", {n} places"))
+    reason = pl.when(unscored).then(pl.format("{}: no score yet, {}", pl.lit(name), drawn)).otherwise(rank + missed)
+    because = pl.when(~kept).then(pl.lit(ranked["id"][n - 1] if n else None, dtype=pl.String))
+    return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
 
 
 def partition(decided: pl.DataFrame) -> Selection:

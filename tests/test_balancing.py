@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import manifest as manifests
+from curate import progress
 from curate.balancing import balance, domain_counts
 from curate.calls import Answer, Request
 from curate.embedding import Fake as FakeEncoder
@@ -57,6 +58,39 @@ def achieved(result: Balanced) -> dict[str, int]:
 @pytest.fixture
 def start(tmp_path: Path) -> Manifest:
     return ingested(tmp_path, questions())
+
+
+def results(**right: int) -> dict[str, Any]:
+    """Return an evaluation on ten validation rows of each domain."""
+    lines = [{"domain": domain, "n": 10, "correct": k} for domain, k in right.items()]
+    return {"split": "validation", "domains": lines}
+
+
+class TestNeed:
+    def test_the_results_shape_the_stage_and_are_part_of_what_it_is(self, start: Manifest) -> None:
+        common = {"budget": 20, "stages": 2, "policy": "need", "selector": "random"}
+        first = run(start, stage=0, **common)
+        again = run(first.manifest, stage=1, metrics=results(head=9, middle=1, tail=5), **common)
+        other = run(again.manifest, stage=1, metrics=results(head=1, middle=9, tail=5), **common)
+        same = run(other.manifest, stage=1, metrics=results(tail=5, middle=9, head=1), **common)
+        assert again.stages[0].quotas.wanted["head"] < other.stages[0].quotas.wanted["head"]
+        assert again.stages[0].quotas.wanted["middle"] > other.stages[0].quotas.wanted["middle"]
+        assert (same.stages[0].reused, same.manifest) == (True, other.manifest)
+        assert lineage(other.manifest)[-1].parameters["metrics"] == [["head", 10, 1], ["middle", 10, 9], ["tail", 10, 5]]
+
+    def test_without_results_a_later_stage_says_that_it_is_adaptive(self, start: Manifest) -> None:
+        heard: list[str] = []
+        with progress.listen(lambda event: heard.append(event.message)):
+            needy = run(start, budget=20, stages=2, policy="need", dry_run=True)
+        usual = run(start, budget=20, stages=2, policy="adaptive", dry_run=True)
+        assert [s.quotas for s in needy.stages] == [s.quotas for s in usual.stages]
+        assert [line for line in heard if "no --metrics" in line] == [
+            "stage 1: policy need has no --metrics to go by, so its places are those of adaptive"
+        ]
+
+    def test_results_that_nobody_looks_at_are_refused(self, start: Manifest) -> None:
+        with pytest.raises(InputError, match="policy 'uniform' looks at no --metrics; leave them out, or use --policy need"):
+            run(start, budget=20, metrics=results(head=1))
 
 
 class TestWithoutATeacher:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from curate import policies
 from curate.errors import InputError, UnknownNameError
+from curate.needs import Judged
 
 MATH = {"Algebra": 1744, "Prealgebra": 845, "Number": 437, "Counting": 365, "Geometry": 312, "Inter": 235, "Precalc": 187}
 counts_by_domain = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 3000), min_size=1, max_size=20)
@@ -150,6 +151,55 @@ def test_a_larger_domain_never_gets_fewer_places(counts: dict[str, int], budget:
     for a in counts:
         for b in counts:
             assert counts[a] <= counts[b] or made.wanted[a] >= made.wanted[b]
+
+
+def test_need_without_results_is_adaptive() -> None:
+    for stage in range(3):
+        made = policies.quotas("need", MATH, budget=100, stage=stage, n_stages=3)
+        assert made == policies.quotas("adaptive", MATH, budget=100, stage=stage, n_stages=3)
+
+
+def test_need_shifts_places_to_where_the_student_fails_and_leaves_a_floor() -> None:
+    counts = {"good": 500, "bad": 500, "tail": 20}
+    metrics = {"good": Judged(100, 90), "bad": Judged(100, 10), "tail": Judged(4, 2)}
+    given_ = {"budget": 120, "stage": 1, "n_stages": 3, "taken": {"good": 60, "bad": 60, "tail": 20}}
+    usual = policies.quotas("adaptive", counts, **given_).wanted  # type: ignore[arg-type]
+    made = policies.quotas("need", counts, metrics=metrics, **given_).wanted  # type: ignore[arg-type]
+    alone = policies.quotas("need", counts, metrics=metrics, need_weight=1, **given_).wanted  # type: ignore[arg-type]
+    assert made["good"] < usual["good"]
+    assert alone["good"] < made["good"] < made["bad"] < alone["bad"]
+    assert min(alone.values()) >= 120 // 3 // 4
+    assert alone["tail"] > usual["tail"], "few examples spent, so the next one tells more"
+
+
+@given(
+    n=st.integers(1, 60),
+    right=st.lists(st.integers(0, 60), min_size=2, max_size=7),
+    stage=st.integers(0, 3),
+    budget=st.integers(1, 300),
+    weight=st.floats(0.01, 1),
+    bound=st.none() | st.integers(0, 50),
+)
+def test_a_worse_domain_gets_no_fewer_places(
+    n: int, right: list[int], stage: int, budget: int, weight: float, bound: int | None
+) -> None:
+    """All else equal: counts, rows judged, examples spent, capacity."""
+    metrics = {f"d{i}": Judged(n, min(n, k)) for i, k in enumerate(right)}
+    counts = dict.fromkeys(metrics, 70)
+    capacity = dict.fromkeys(metrics, bound)
+    common = {"budget": budget, "stage": stage, "n_stages": 4, "taken": dict.fromkeys(metrics, 12), "capacity": capacity}
+    made = policies.quotas("need", counts, metrics=metrics, need_weight=weight, **common)  # type: ignore[arg-type]
+    for worse in metrics:
+        for better in metrics:
+            if metrics[worse].correct < metrics[better].correct:
+                assert made.wanted[worse] >= made.wanted[better]
+                assert made.planned[worse] >= made.planned[better]
+
+
+def test_need_refuses_a_weight_out_of_range_and_says_which_policies_look_at_results() -> None:
+    with pytest.raises(InputError, match=r"need_weight must be from 0 .* got 2"):
+        policies.quotas("need", MATH, budget=10, need_weight=2)
+    assert [name for name in policies.policies if policies.steered(name)] == ["need"]
 
 
 def broken(counts: dict[str, int], *, budget: int, **_: object) -> policies.Quotas:

@@ -133,6 +133,49 @@ def test_ifd_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, i
     assert len(kept) == min(n, pool.height)
 
 
+SCORED = POOL.with_columns(score=pl.Series([0.4, 1.23, 0.9, 1.5, None, 0.8]))
+
+
+def test_the_middle_band_is_nearest_the_median_of_pool_and_taken() -> None:
+    made = selection.select(SCORED, selector="ifd_middle", n=3)
+    assert made.kept["id"].to_list() == ["c", "f", "b"], "the median is 0.9"
+    assert made.kept["reason"][1] == "ifd_middle: 0.8, 0.1 from the median, rank 2 of 5"
+    assert made.dropped.row(0) == ("a", "ifd_middle: 0.4, 0.5 from the median, rank 4 of 5, 3 places", 0.4, "b")
+    taken = pl.DataFrame({"id": ["x", "y", "z"], "score": [0.1, 0.2, 0.3]})
+    assert selection.select(SCORED, selector="ifd_middle", n=1, taken=taken).kept["id"].to_list() == ["f"], "0.6 of all eight"
+
+
+def test_the_band_below_1_takes_what_is_above_only_for_want_of_others() -> None:
+    made = selection.select(SCORED, selector="ifd_below_1", n=5)
+    assert made.kept["id"].to_list() == ["c", "f", "a", "e", "b"]
+    assert made.kept["reason"].to_list()[-2:] == [
+        "ifd_below_1: no score yet, drawn at random",
+        "ifd_below_1: 1.23, not below 1, rank 4 of 5",
+    ]
+    assert made.dropped.row(0) == ("d", "ifd_below_1: 1.5, not below 1, rank 5 of 5, 5 places", 1.5, "b")
+
+
+@given(pools(), st.integers(0, 5), st.sampled_from(["ifd_middle", "ifd_below_1"]))
+def test_a_band_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int], seed: int, band: str) -> None:
+    pool, taken, n = request
+    draws = dict(zip(pool["id"], np.random.default_rng(seed).random(pool.height), strict=True))
+    known = sorted(x for x in [*pool["score"], *taken["score"]] if x is not None)
+    median = (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if known else 0
+
+    def order(row: tuple[str, float | None]) -> tuple[float, ...]:
+        i, score = row
+        if score is None:
+            return 1, draws[i]
+        if band == "ifd_middle":
+            return 0, abs(score - median), int(i)
+        return (2, score, int(i)) if score >= 1 else (0, -score, int(i))
+
+    ranked = [i for i, _ in sorted(pool.select("id", "score").iter_rows(), key=order)]
+    made = selection.selectors.get(band)(pool, n=min(n, pool.height), taken=taken, rng=np.random.default_rng(seed))
+    assert made.kept["id"].to_list() == ranked[:n]
+    assert made.dropped["id"].to_list() == ranked[n:]
+
+
 @given(pools(), st.integers(0, 5))
 def test_random_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int], seed: int) -> None:
     pool, _, n = request
@@ -170,7 +213,7 @@ def test_vectors_are_loaded_only_by_a_selector_that_asks() -> None:
         kept = pl.int_range(pl.len()) < n
         return selection.partition(pool.with_columns(kept=kept, reason=pl.lit("first"), because_of=pl.lit(None, dtype=pl.String)))
 
-    for name in ("random", "ifd", "representative"):
+    for name in ("random", "ifd", "ifd_middle", "ifd_below_1", "representative"):
         selection.select(POOL, selector=name, n=2, vectors=vectors)
     assert asked == []
     assert selection.select(POOL.reverse(), selector=first, n=2, vectors=vectors).kept["id"].to_list() == ["a", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -127,3 +128,27 @@ def test_a_stage_that_a_cap_stopped_is_not_trained_on(start: Manifest, student: 
     with pytest.raises(InputError, match="stopped before it was full"):
         stages.run(plan(student, teacher="fake", max_calls=2, auditors=["malformed"]), root=start.root)
     assert counted["train"] == 0
+
+
+def test_need_goes_by_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    held = [*tiny_student.sums(4, domain="head", split="validation"), *tiny_student.sums(2, domain="tail", split="validation")]
+    rows = start.examples().select("prompt", "answer", "domain", "split").to_dicts()
+    tiny_student.manifest(Path(start.root), [*rows, *held], name="held")
+    steered = dataclasses.replace(plan(student, policy="need", need_weight=1.0), manifest="held", name="steered")
+    run = stages.run(steered, root=start.root)
+    assert counted == {"train": 2, "evaluate": 4, "score": 1}, "one more evaluation: stage 0 on validation rows"
+    first, second = (c.parameters for c in run.manifest.log() if c.verb == "balance")
+    found = json.loads((run.folder / "stage-0" / "evaluate-validation.json").read_text())["result"]
+    assert found["split"] == "validation"
+    assert first["metrics"] is None
+    assert second["metrics"] == sorted([line["domain"], line["n"], line["correct"]] for line in found["domains"])
+    assert [line.metrics["split"] for line in run.stages] == ["test"] * 3, "the record is of test rows"
+    again = stages.run(steered, root=start.root)
+    assert again.manifest == run.manifest
+    assert counted["evaluate"] == 4
+
+
+def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"policy 'need' goes by .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
+        stages.run(plan(student, policy="need"), root=start.root)
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import policies
+from curate.needs import Judged
 
 counts_by_domain = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 3000), min_size=1, max_size=12)
+results = st.integers(0, 40).flatmap(lambda n: st.builds(Judged, st.just(n), st.integers(0, n)))
 every_policy = pytest.mark.parametrize("policy", policies.policies.names())
 
 
@@ -25,6 +27,7 @@ def requests(draw: st.DrawFn) -> dict[str, object]:
         "stage": draw(st.integers(0, n_stages - 1)),
         "capacity": draw(st.sampled_from([None, bounded])),
         "taken": {d: draw(st.integers(0, n)) for d, n in counts.items()},
+        "metrics": draw(st.none() | st.fixed_dictionaries({}, optional=dict.fromkeys(counts, results))),
         "seed": draw(st.integers(0, 9)),
     }
 
