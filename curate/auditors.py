@@ -34,6 +34,11 @@ _REFUSAL = re.compile(
     r"|\bas\s+an\s+ai\s+(?:language\s+)?model\b",
     re.IGNORECASE,
 )
+_CUT = {  # by the finish reason of a reply that is no whole one
+    "length": "the reply was cut off by its token limit",
+    "content_filter": "the reply was held back by the server's content filter",
+    "refusal": "the teacher declined to answer",
+}
 _SHORT_ANSWER = 8  # words; a rationale that never mentions so short an answer does not reach it
 _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
 
@@ -51,12 +56,12 @@ def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
 
 def _malformation(row: Mapping[str, Any], context: Context) -> str | None:
     prompt, answer, rationale = ((row[column] or "").strip() for column in ("prompt", "answer", "rationale"))
+    if row["finish_reason"] in _CUT:
+        return _CUT[row["finish_reason"]]
     if not prompt or not answer:
         return "the prompt is empty" if not prompt else "the answer is empty"
     if row["rationale"] is not None and not rationale:
         return "the rationale is empty"
-    if row["finish_reason"] == "length":
-        return "the reply was cut off by its token limit"
     for column, text in (("rationale", rationale), ("answer", answer), ("prompt", prompt)):
         if row["source"] == "real" and column != "rationale":
             continue  # what people wrote may well begin with "I'm sorry"

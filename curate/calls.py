@@ -44,6 +44,7 @@ Outcome = Literal["answered", "unanswered", "unsent", "refused", "lost", "failed
 
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
 _TOKENS_PER_MESSAGE = 16  # at most, that a chat template writes around a turn
+_MOST_TOKENS = 10**9  # of one reply; who tells of more has miscounted
 _TOKENS_PER_PROMPT = 128  # at most, that a template adds of its own (a default system turn, tools)
 
 
@@ -139,7 +140,8 @@ class Reading:
     Attributes:
         text: the assistant's turn, visible reasoning left out.
         usage: tokens, or None where the server told none.
-        finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` or what the server says.
+        finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` or what the server says; ``"refusal"`` where the model
+            declined in the message's own field.
         reasoning: what a reasoning model showed of its thoughts.
         seeds: prompts that a recorded example was written from, or None for the request's own.
         error: why the reply cannot be read; empty where it can.
@@ -256,21 +258,21 @@ def read(raw: str) -> Reading:
         body = json.loads(raw)
         choice = body["choices"][0]
         message = choice["message"]
-    except ValueError:
+    except (ValueError, RecursionError):
         return Reading(error="the reply is not JSON")
     except (LookupError, TypeError):
         told = body.get("error") if isinstance(body, dict) else None
         return Reading(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
     if not isinstance(message, dict):
         return Reading(error="the reply has no message")
-    text, reasoning = str(message.get("content") or ""), str(message.get("reasoning_content") or message.get("reasoning") or "")
+    text, reasoning = _text(message.get("content")), _text(message.get("reasoning_content") or message.get("reasoning"))
     if thought := _THOUGHT.match(text):
         text, reasoning = text[thought.end() :], reasoning or thought.group(1).strip()
     seeds = body.get("seeds")
     return Reading(
         text=text.strip(),
         usage=_usage(body.get("usage")),
-        finish_reason=str(choice.get("finish_reason") or ""),
+        finish_reason="refusal" if message.get("refusal") and not text.strip() else str(choice.get("finish_reason") or ""),
         reasoning=reasoning,
         seeds=tuple(map(str, seeds)) if isinstance(seeds, list) else None,
     )
@@ -293,17 +295,24 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def _text(content: Any) -> str:
+    """Return a turn as text: some servers send it in parts, some cut it in the middle of a letter."""
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(str(text) for text in texts if text).encode("utf-8", "replace").decode("utf-8")
+
+
 def _usage(told: Any) -> Usage | None:
-    if not isinstance(told, dict) or told.get("prompt_tokens") is None:
+    """Return the tokens that a server tells of; None where it tells none, or figures that cannot be true."""
+    prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+    if prompt is None or completion is None:
         return None
-    return Usage(
-        prompt=_count(told, "prompt_tokens"),
-        completion=_count(told, "completion_tokens"),
-        cached=_count(told.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning=_count(told.get("completion_tokens_details"), "reasoning_tokens"),
-    )
+    cached = _count(told.get("prompt_tokens_details"), "cached_tokens") or 0
+    reasoning = _count(told.get("completion_tokens_details"), "reasoning_tokens") or 0
+    return Usage(prompt, completion, min(cached, prompt), min(reasoning, completion))
 
 
-def _count(told: Any, name: str) -> int:
-    value = told.get(name) if isinstance(told, dict) else 0
-    return max(int(value), 0) if isinstance(value, int | float) else 0
+def _count(told: Any, name: str) -> int | None:
+    value = told.get(name) if isinstance(told, dict) else None
+    sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return int(value) if sane and value is not None else None

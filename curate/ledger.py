@@ -20,7 +20,7 @@ from curate.calls import Usage
 from curate.errors import LedgerError
 from curate.migrations import MIGRATIONS
 from curate.orders import Caps, Charge, Grant, Order, Spend, Stored
-from curate.owners import is_alive
+from curate.owners import Watch
 from curate.prices import NANO
 
 __all__ = [
@@ -53,6 +53,7 @@ class Ledger:
     def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
         self.path, self._clock = Path(path), clock
         self._lock, self._depth = threading.RLock(), 0
+        self._watch = Watch(LEASE / 2)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
@@ -214,7 +215,7 @@ class Ledger:
         """Mark as lost what dead owners had under way for a name; return how many. They stay charged."""
         with self.transaction() as db:
             rows = db.execute("SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND name = ?", (name,)).fetchall()
-            gone = [attempt for attempt, owner, lease in rows if not is_alive(owner, lease, self._clock())]
+            gone = [attempt for attempt, owner, lease in rows if self._watch.is_gone(attempt, owner, lease, self._clock())]
             for attempt in gone:
                 self.lose(attempt, "its process ended before the reply was recorded")
             return len(gone)
@@ -248,7 +249,7 @@ class Ledger:
     def _under_way(self, call: int) -> bool:
         rows = self._db.execute("SELECT id, owner, lease FROM attempts WHERE call = ? AND status = 'sent'", (call,)).fetchall()
         for attempt, owner, lease in rows:
-            if is_alive(owner, lease, self._clock()):
+            if not self._watch.is_gone(attempt, owner, lease, self._clock()):
                 return True
             self.lose(attempt, "its process ended before the reply was recorded")
         return False

@@ -1,14 +1,19 @@
-"""Owns the question who is still at work: names of processes, and whether one is alive. Writes nothing."""
+"""Owns the question who is still at work: names of processes, whether one is alive, how long one is doubted. Writes nothing."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["is_alive", "this_process"]
+__all__ = ["Watch", "is_alive", "this_process"]
+
+
+_FARTHEST = 3600.0  # seconds; a lease that ends later was measured by a clock that has been set back since
 
 
 def this_process() -> str:
@@ -24,11 +29,41 @@ def is_alive(owner: str, lease: float, now: float) -> bool:
         lease: end of its lease, seconds since 1970.
         now: seconds since 1970.
     """
-    host, pid, started = json.loads(owner)
-    if lease <= now:
+    if not now < lease <= now + _FARTHEST:
         return False
-    if host != socket.gethostname() or os.name != "posix":
-        return True
+    return _runs_here(owner) is not False
+
+
+class Watch:
+    """Tells who is gone for good, however the clock jumps that leases are measured by, and however long a machine slept.
+
+    Args:
+        patience: seconds that a process which is still there may leave a lease that has run out as it is.
+        steady: a clock that never jumps, in seconds.
+    """
+
+    def __init__(self, patience: float, steady: Callable[[], float] = time.monotonic) -> None:
+        self._patience, self._steady = patience, steady
+        self._doubts: dict[int, tuple[float, float]] = {}  # attempt → its lease, and since when that has looked run out
+
+    def is_gone(self, attempt: int, owner: str, lease: float, now: float) -> bool:
+        """Tell whether the owner of an attempt works no more; who is there and renews its lease again is not gone."""
+        if is_alive(owner, lease, now):
+            return False
+        if not _runs_here(owner):
+            return True
+        doubted, since = self._doubts.setdefault(attempt, (lease, self._steady()))
+        if doubted != lease:
+            self._doubts[attempt] = (lease, self._steady())
+            return False
+        return self._steady() - since >= self._patience
+
+
+def _runs_here(owner: str) -> bool | None:
+    """Tell whether the process is there; None where it cannot be seen from here: another machine, another container."""
+    host, pid, started = json.loads(owner)
+    if host != socket.gethostname() or os.name != "posix" or started.rpartition(":")[0] != _view():
+        return None
     return _exists(pid) and _started(pid) == started
 
 
@@ -53,4 +88,14 @@ def _started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    return f"{_view()}:{stat.rpartition(')')[2].split()[19]}"
+
+
+@lru_cache
+def _view() -> str:
+    """Return what tells apart the sets of processes that machines of one name can see: since which boot, in which container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""

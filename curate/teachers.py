@@ -23,6 +23,7 @@ from curate.fakes import Fake
 from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Manifest
 from curate.recordings import Recorded
+from curate.redaction import Redaction
 from curate.registry import Registry
 from curate.throttling import Pace
 
@@ -153,8 +154,8 @@ def _url(
 ) -> Teacher:
     try:
         endpoint = calls.endpoint_name(place)
-    except ValueError as e:
-        raise InputError(f"teacher: the address is not a URL: {e}") from e
+    except ValueError:
+        raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
     if not model:
         raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
     at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
@@ -192,7 +193,7 @@ class Live:
         self.endpoint, self.model = calls.endpoint_name(url), model
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
-        self._secrets = [secret for secret in (api_key, unquote(self._url.password or ""), self._url.password) if secret]
+        self._redaction = Redaction(self._url, api_key)
         self._client: Any = None
         self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
 
@@ -214,6 +215,7 @@ class Live:
         if self._client is not None:
             client, self._client = self._client, None
             await client.close()
+            self._redaction.end()
 
     async def _send(self, request: Request) -> Answer:
         import openai
@@ -223,7 +225,7 @@ class Live:
             async with asyncio.timeout(self._timeout):
                 create = self._open().chat.completions.with_raw_response.create
                 response = await create(**body)
-            return Answer("answered", raw=response.text)
+            return Answer("answered", raw=self._redaction.body(response.text))
         except openai.APIStatusError as e:
             return self._read_status(e, body)
         except (TimeoutError, openai.APITimeoutError) as e:
@@ -232,13 +234,14 @@ class Live:
         except openai.APIConnectionError as e:
             cause = e.__cause__ or e
             outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
-            return Answer(outcome, error=self._line(f"{type(cause).__name__}: {cause}"))
+            return Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}"))
 
     def _open(self) -> Any:
         """Return the client of this event loop; `close` ends it."""
         if self._client is None:
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+            self._redaction.begin()
             url, local = self._url, self.endpoint == "local"
             auth = (unquote(url.username), unquote(url.password or "")) if url.username else None
             self._client = AsyncOpenAI(
@@ -270,7 +273,7 @@ class Live:
 
     def _read_status(self, told: Any, sent: Mapping[str, Any]) -> Answer:
         """Say what an HTTP error means for the body that was sent."""
-        status, error = int(told.status_code), self._line(f"{told.status_code} {_message(told)}")
+        status, error = int(told.status_code), self._redaction.line(f"{told.status_code} {_message(told)}")
         if status in _DENIED or told.code == "insufficient_quota":
             return Answer("denied", error=error)
         if status in _UNKNOWN_FATE:
@@ -292,12 +295,6 @@ class Live:
                 return True
         return False
 
-    def _line(self, text: str) -> str:
-        """Return a message as one line without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return " ".join(text.split())[:300]
-
 
 def _message(told: Any) -> str:
     """Return what a server says of an error: its message where it has OpenAI's form, else all of it."""
@@ -309,7 +306,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks us to wait, or None; as seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         told = headers.get(name, "")
-        if told.replace(".", "", 1).isdigit():
+        if told.replace(".", "", 1).isdecimal():
             return float(told) * unit
     try:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())

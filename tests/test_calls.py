@@ -54,7 +54,7 @@ def test_an_endpoints_name_has_no_secrets_and_loopback_no_port(url: str, name: s
     assert calls.endpoint_name(url) == name
 
 
-@given(st.text(), st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(["stop", "length", "content_filter"]))
+@given(st.text(), st.integers(3, 10**6), st.integers(4, 10**6), st.sampled_from(["stop", "length", "content_filter"]))
 def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: int, finish_reason: str) -> None:
     made = Answer.of(text, usage=Usage(prompt, completion, 3, 4), finish_reason=finish_reason, seeds=["a"])
     found = calls.read(made.raw)
@@ -74,6 +74,7 @@ def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: in
         ("", "not JSON"),
         ('{"choices": [{"mess', "not JSON"),
         ("<html>", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "no choices"),
         ("null", "no choices"),
         ('{"choices": []}', "no choices"),
@@ -97,11 +98,49 @@ def test_visible_reasoning_is_kept_apart() -> None:
     assert calls.read(json.dumps(body)).text == ""
 
 
-def test_wrong_usage_figures_are_not_negative_and_not_strings() -> None:
-    body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": -5, "completion_tokens": "many"}}
-    assert calls.read(json.dumps(body)).usage == Usage(0, 0)
-    body["usage"] = {}
-    assert calls.read(json.dumps(body)).usage is None
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        {},
+        {"prompt_tokens": 5},
+        {"prompt_tokens": -5, "completion_tokens": 10},
+        {"prompt_tokens": 5, "completion_tokens": "many"},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"prompt_tokens": 5, "completion_tokens": 10**30},
+        {"prompt_tokens": 5, "completion_tokens": float("inf")},
+        {"prompt_tokens": float("nan"), "completion_tokens": 1},
+        ["prompt_tokens", 5],
+    ],
+)
+def test_usage_that_cannot_be_true_is_as_good_as_none(told: object) -> None:
+    assert calls.read(json.dumps({"choices": [{"message": {"content": "x"}}], "usage": told})).usage is None
+
+
+def test_a_part_of_the_tokens_is_never_more_than_all_of_them() -> None:
+    details = {"prompt_tokens_details": {"cached_tokens": 99}, "completion_tokens_details": {"reasoning_tokens": 99}}
+    body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 7.0, **details}}
+    assert calls.read(json.dumps(body)).usage == Usage(5, 7, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, ""),
+        ([{"type": "text", "text": "a "}, {"type": "text", "text": "b"}], "a b"),
+        ("\ud83d", "?"),
+        (4, "4"),
+        ([None], ""),
+    ],
+)
+def test_a_turn_is_text_in_whatever_form_it_comes(content: object, text: str) -> None:
+    assert calls.read(json.dumps({"choices": [{"message": {"content": content}}]})).text == text
+
+
+def test_a_model_that_declines_in_its_own_field_has_refused() -> None:
+    body = {"choices": [{"message": {"content": None, "refusal": "I must decline."}, "finish_reason": "stop"}]}
+    found = calls.read(json.dumps(body))
+    assert (found.text, found.finish_reason, found.error) == ("", "refusal", "")
 
 
 @given(st.text())

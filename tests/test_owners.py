@@ -15,12 +15,52 @@ def test_this_process_is_alive_as_long_as_its_lease() -> None:
 def test_a_process_that_ended_is_dead_whatever_its_lease() -> None:
     code = "from curate import owners; print(owners.this_process())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert not owners.is_alive(ended, lease=1e12, now=0.0)
+    assert not owners.is_alive(ended, lease=10.0, now=0.0)
 
 
 def test_a_number_used_again_is_another_process() -> None:
-    host, pid, _ = json.loads(owners.this_process())
-    assert not owners.is_alive(json.dumps([host, pid, "12345"]), lease=1e12, now=0.0)
+    host, pid, started = json.loads(owners.this_process())
+    other = json.dumps([host, pid, started.rpartition(":")[0] + ":12345"])
+    assert not owners.is_alive(other, lease=10.0, now=0.0)
+
+
+def test_a_process_of_another_container_or_boot_is_not_looked_for() -> None:
+    host, _, started = json.loads(owners.this_process())
+    other = json.dumps([host, 2**22 + 1, "elsewhere:" + started.rpartition(":")[2]])  # no process here has that number
+    assert owners.is_alive(other, lease=10.0, now=5.0)
+    assert not owners.is_alive(other, lease=10.0, now=15.0)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_has_run_out() -> None:
+    other = json.dumps([socket.gethostname() + "-other", 1, ""])
+    assert not owners.is_alive(other, lease=1e9 + 86400, now=1e9)
+
+
+class Steady:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_who_is_there_is_not_gone_because_the_clock_jumped() -> None:
+    steady = Steady()
+    watch = owners.Watch(30.0, steady)
+    assert not watch.is_gone(1, owners.this_process(), lease=10.0, now=1e6)  # the clock has jumped forward
+    steady.now = 29.0
+    assert not watch.is_gone(1, owners.this_process(), lease=10.0, now=1e6)
+    assert not watch.is_gone(1, owners.this_process(), lease=1e6 + 60, now=1e6)  # it has lengthened its lease
+    steady.now = 100.0
+    assert not watch.is_gone(1, owners.this_process(), lease=1e6 + 60, now=2e6)  # and again
+    steady.now = 131.0
+    assert watch.is_gone(1, owners.this_process(), lease=1e6 + 60, now=2e6)  # it is there and does not work on this any more
+
+
+def test_who_is_not_there_is_gone_at_once() -> None:
+    host, pid, started = json.loads(owners.this_process())
+    watch = owners.Watch(30.0)
+    assert watch.is_gone(1, json.dumps([host, pid, started.rpartition(":")[0] + ":12345"]), lease=10.0, now=5.0)
+    assert watch.is_gone(2, json.dumps([host + "-other", pid, started]), lease=10.0, now=15.0)
 
 
 def test_of_another_machine_only_the_lease_is_known() -> None:

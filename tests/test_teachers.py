@@ -289,11 +289,11 @@ def test_a_cut_or_filtered_reply_is_paid_for_recorded_and_not_sent_again(ledger:
 
 def test_a_server_that_counts_wrongly_is_charged_as_it_counts_or_at_the_bound(ledger: Ledger) -> None:
     without = completion("good").body.replace('"usage"', '"other"')
-    with serving(first_then(completion("good", prompt=-5, reply=10**6), Page(body=without))) as server:
+    with serving(first_then(completion("good", reply=10**6), Page(body=without))) as server:
         ask(server, ledger, asked(0))
         ask(server, ledger, asked(1))
     bound = ledger.query("SELECT reserved_tokens FROM attempts")[0][0]
-    assert [row[2] for row in attempts(ledger)] == [10**6, bound]
+    assert [row[2] for row in attempts(ledger)] == [20 + 10**6, bound]
 
 
 def test_reasoning_is_counted_and_kept_apart(ledger: Ledger) -> None:
