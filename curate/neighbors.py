@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Clusters", "kmeans", "nearest", "pairs_within"]
+__all__ = ["GRID", "Clusters", "kmeans", "nearest", "on_grid", "pairs_within"]
+
+GRID = 2_048  # steps from 0 to 1 of a coordinate on the grid
 
 _BLOCK = 65_536  # rows that are checked at a time
+_TIED = 1_024  # rows with a tie that are looked at together
 _ROUNDING = 1e-6  # of a float32 inner product: a vector with itself may give 0.9999999
 
 
@@ -91,9 +94,13 @@ def nearest(corpus: NDArray[np.float32], queries: NDArray[np.float32], k: int) -
     k = min(k, len(corpus))
     if not k or not len(queries):
         return np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    similarity, position = faiss.knn(queries, corpus, k, metric=faiss.METRIC_INNER_PRODUCT)
+    more = min(k + 1, len(corpus))  # one more shows where the last place is a tie, which faiss gives to anyone
+    similarity, position = faiss.knn(queries, corpus, more, metric=faiss.METRIC_INNER_PRODUCT)
     order = np.lexsort((position, -similarity), axis=1)
-    return np.take_along_axis(similarity, order, 1), np.take_along_axis(position, order, 1)
+    similarity, position = np.take_along_axis(similarity, order, 1), np.take_along_axis(position, order, 1)
+    if more > k:
+        _break_ties(corpus, queries, similarity, position)
+    return similarity[:, :k], position[:, :k]
 
 
 def pairs_within(
@@ -126,6 +133,47 @@ def pairs_within(
     return query[order], position[order], similarity[order]
 
 
+def _break_ties(
+    corpus: NDArray[np.float32], queries: NDArray[np.float32], similarity: NDArray[np.float32], position: NDArray[np.int64]
+) -> None:
+    """Give the places of equal similarity at the end of a row to the lowest positions; the last column is beyond the end."""
+    import numpy as np
+
+    tied = np.flatnonzero(similarity[:, -1] == similarity[:, -2])
+    for start in range(0, len(tied), _TIED):
+        some = tied[start : start + _TIED]
+        for row, found in zip(some, queries[some] @ corpus.T, strict=True):
+            last = found[position[row, -1]]
+            places = np.flatnonzero(similarity[row, :-1] == similarity[row, -1])
+            equal = np.flatnonzero(found == last)[: len(places)]
+            position[row, places[: len(equal)]] = equal
+
+
+def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round unit vectors to whole numbers from -2,048 to 2,048, so that inner products are exact.
+
+    Every product and every partial sum of an inner product is then a whole number below 2²⁴, which float32 holds: the
+    result does not depend on the processor, its threads or the order of the additions, and ties are ties. A cosine moves
+    by about 0.0002.
+
+    Args:
+        vectors: (n, d) float32, rows of length 1.
+
+    Raises:
+        InputError: the vectors are not a finite matrix of rows of length 1 (a row of zeros passes).
+    """
+    import numpy as np
+
+    found = np.empty(np.shape(vectors), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        part = found[start : start + _BLOCK]
+        np.rint(np.multiply(_checked(vectors[start : start + _BLOCK], "vectors", start), GRID, out=part), out=part)
+        long = np.einsum("nd,nd->n", part, part) > 2 * GRID**2
+        if long.any():
+            raise InputError(f"row {start + int(np.argmax(long))} of the vectors is longer than 1: scale rows to length 1")
+    return found
+
+
 def _rename_by_size(labels: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
     """Return the old numbers of the clusters that have members, largest first, and the labels in new numbers."""
     import numpy as np
@@ -144,8 +192,8 @@ def _pair(corpus: NDArray[np.float32], queries: NDArray[np.float32]) -> tuple[ND
     return corpus, queries
 
 
-def _checked(vectors: NDArray[np.float32], what: str) -> NDArray[np.float32]:
-    """Return vectors as faiss wants them, C-contiguous float32 (n, d), or refuse them."""
+def _checked(vectors: NDArray[np.float32], what: str, offset: int = 0) -> NDArray[np.float32]:
+    """Return vectors as faiss wants them, C-contiguous float32 (n, d), or refuse them; `offset`: the number of the first."""
     import numpy as np
 
     if vectors.ndim != 2:
@@ -153,6 +201,6 @@ def _checked(vectors: NDArray[np.float32], what: str) -> NDArray[np.float32]:
     for start in range(0, len(vectors), _BLOCK):
         finite = np.isfinite(vectors[start : start + _BLOCK]).all(axis=1)
         if not finite.all():
-            row = start + int(np.argmin(finite))
+            row = offset + start + int(np.argmin(finite))
             raise InputError(f"row {row} of the {what} holds NaN or infinity: embed it again, in fp32 if it was bf16")
     return np.ascontiguousarray(vectors, dtype=np.float32)

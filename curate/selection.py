@@ -1,21 +1,32 @@
-"""Owns the choice of rows within one domain: `Selection`, a partition of the pool, and the built-in selectors.
+"""Owns the choice of rows within one domain: the registry of selectors, `select`, and the selectors that need no vector.
 
 The pool is a frame of candidates sorted by id, with what a selector may look at: cluster, centrality and the newest
 comparable score. No row disappears: a row that is passed over says why, with which figure, and which row was preferred.
 Reads no manifest, loads no vector that no selector asked for, and draws only from the generator that it is handed.
+
+``random``             drawn by seed
+``ifd``                the hardest rows for the student
+``ifd_middle``         rows of middling difficulty
+``ifd_below_1``        the hardest rows of those below 1
+``representative``     places shared over clusters, the hardest or most central rows of each
+``k_center``           no row is far from a chosen one (`curate.covering`)
+``herding``            the mean of what is chosen is the mean of the domain (`curate.covering`)
+``facility_location``  every row has a chosen one that is like it (`curate.facilities`)
+``quality_diversity``  facility location and a high score together (`curate.facilities`)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from curate import covering, facilities
+from curate.choices import POOL, Selection, Vectors, partition
 from curate.errors import InputError
 from curate.policies import largest_remainder
 from curate.registry import Registry
@@ -34,28 +45,12 @@ __all__ = [
     "selectors",
 ]
 
-# What every pool has; further columns pass through to the selector untouched.
-POOL = pl.Schema({"id": pl.String(), "cluster": pl.Int32(), "centrality": pl.Float32(), "score": pl.Float64()})
-
-Vectors = Callable[[Sequence[str]], np.ndarray]  # ids → (n, d) float32 unit rows
-
-
-@dataclass(frozen=True)
-class Selection:
-    """A partition of a pool.
-
-    Attributes:
-        kept: ``id, reason, score``, best first; `score` is the figure that decided (a score, a centrality, a draw).
-        dropped: ``id, reason, score, because_of``, best first; `because_of` is the kept row that took the last place this
-            row competed for, or null where there was none.
-    """
-
-    kept: pl.DataFrame
-    dropped: pl.DataFrame
-
-
 # The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
 selectors: Registry[Callable[..., Selection]] = Registry("selector", "curate.selectors")
+selectors.register("k_center")(covering.k_center)
+selectors.register("herding")(covering.herding)
+selectors.register("facility_location")(facilities.facility_location)
+selectors.register("quality_diversity")(facilities.quality_diversity)
 
 
 def select(
@@ -217,17 +212,6 @@ def _by_score(
     reason = pl.when(unscored).then(pl.format("{}: no score yet, {}", pl.lit(name), drawn)).otherwise(rank + missed)
     because = pl.when(~kept).then(pl.lit(ranked["id"][n - 1] if n else None, dtype=pl.String))
     return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
-
-
-def partition(decided: pl.DataFrame) -> Selection:
-    """Split decided rows into a `Selection`; selectors end with this.
-
-    Args:
-        decided: ``id, kept (bool), reason, score, because_of``, best first; further columns are left out.
-    """
-    kept = decided.filter("kept").select("id", "reason", pl.col("score").cast(pl.Float64))
-    dropped = decided.filter(~pl.col("kept")).select("id", "reason", pl.col("score").cast(pl.Float64), "because_of")
-    return Selection(kept, dropped)
 
 
 def _cluster_places(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
