@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import auditing, estimating, needs, policies, progress, prompts, rounds, selection, teachers
+from curate import auditing, estimating, filesystems, needs, policies, progress, prompts, rounds, selection, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
@@ -187,6 +187,8 @@ def _done(manifest: Manifest) -> dict[int, Commit]:
 
 def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
     results, undone = [], set()
+    if job.teacher is not None:
+        filesystems.warn(ledger_path(manifest.root))
     for stage in wanted:
         done = _done(manifest)
         same = stage in done and job.same(done[stage])

@@ -166,11 +166,21 @@ def explain(
 
 
 @command(app, LOOK)
-def ledger(name: Name, *, json: Json = False, root: Root = None) -> Any:
-    """Show what teachers were paid for this manifest, in all and by stage, domain, model."""
-    from curate import manifest, spending
+def ledger(
+    name: Name,
+    *,
+    calls: Annotated[bool, Option("--calls", help="List every call instead: what it cost and what came.")] = False,
+    call: Annotated[int | None, Option(metavar="ID", help="Show one call in full instead: the prompt and the reply.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> Any:
+    """Show what teachers were paid for this manifest, in all and by stage, domain, model …, or what came."""
+    from curate import manifest, receipts, spending
 
-    return spending.summary(manifest.load(name, root=root))
+    handle = manifest.load(name, root=root)
+    if call is not None:
+        return receipts.read_call(handle, call)
+    return receipts.read_receipts(handle) if calls else spending.summary(handle)
 
 
 @verb(app, "curate.selecting:select", BALANCE)
@@ -340,6 +350,30 @@ def export(
     root: Root = None,
 ) -> None:
     """Write the selected rows, and the held-out splits, as files that trainers read."""
+
+
+@verb(app, "curate.transfers:ledger_export", KEEP, on_manifest=False)
+def ledger_export(
+    destination: Annotated[str, Argument(metavar="FILE", help="To write, such as answers.jsonl.zst; .gz and .zst are packed.")],
+    *,
+    names: Annotated[
+        list[str] | None, Option("--name", metavar="NAME", help="Answers bought or used for this manifest; else all.")
+    ] = None,
+    models: Annotated[list[str] | None, Option("--model", metavar="MODEL", help="Of this teacher; else of all.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Write the teachers' answers into one file, for another machine."""
+
+
+@verb(app, "curate.transfers:ledger_import", KEEP, on_manifest=False)
+def ledger_import(
+    source: Annotated[str, Argument(metavar="FILE", help="That ledger-export wrote.")],
+    *,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Take in the answers of another ledger, which then cost nothing here."""
 
 
 def main() -> None:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curate.calls import Usage
 from curate.errors import LedgerError
+from curate.filesystems import MOUNTS, network_kind
 from curate.migrations import MIGRATIONS
 from curate.orders import Caps, Charge, Grant, Order, Spend, Stored
-from curate.owners import Watch
+from curate.owners import Watch, machine, this_process
 from curate.prices import NANO
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 LEASE = 60.0  # seconds; an owner renews it while it works
+Adoption = Literal["new", "already", "conflicting"]
 _WAIT = 60.0  # seconds to wait for another process's write
 _CHUNK = 500  # keys in one query
 
@@ -45,24 +47,39 @@ class Ledger:
     Args:
         path: of the SQLite file; made, with its folder, where it is missing.
         clock: seconds since 1970; leases are measured with it.
+        mounts: the table that tells network file systems, see `curate.filesystems`.
 
     Raises:
         LedgerError: the file cannot be opened, or a newer version of this package wrote it.
     """
 
-    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time, mounts: str | Path = MOUNTS) -> None:
         self.path, self._clock = Path(path), clock
+        self._network = network_kind(self.path, mounts=mounts)
         self._lock, self._depth = threading.RLock(), 0
         self._watch = Watch(LEASE / 2)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._set_journal()
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         except (OSError, sqlite3.Error) as e:
             raise LedgerError(f"ledger {self.path.name!r} cannot be opened: {e}") from e
         self._migrate()
+
+    def _set_journal(self) -> None:
+        """Write ahead on a disk of this machine; on a network, where machines share no memory, with a rollback journal."""
+        if self._network is None:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            return
+        with self.path.open("rb") as file:
+            ahead = file.read(20)[18:] == b"\2\2"  # the header of a file that was last written ahead
+        if ahead:  # alone in the file, SQLite needs no shared memory to bring it back
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = TRUNCATE")
+        self._db.execute("PRAGMA locking_mode = NORMAL")
+        self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # lets go of the file
 
     def __del__(self) -> None:
         if hasattr(self, "_db"):
@@ -198,6 +215,33 @@ class Ledger:
             (call,) = db.execute("DELETE FROM attempts WHERE id = ? RETURNING call", (attempt,)).fetchone()
             db.execute("DELETE FROM calls WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE call = ?1)", (call,))
 
+    def adopt(self, order: Order, raw: str, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> Adoption:
+        """Take in an answer that was bought into another ledger; nobody is charged for it, and one that is here stays.
+
+        Args:
+            order: of the call.
+            raw: the reply.
+            usage: of the reply.
+            nano_usd: what it cost where it was bought, in billionths of a dollar; None where that is not known.
+            finish_reason: of the reply.
+        """
+        with self.transaction() as db:
+            sql = "SELECT c.id, r.raw FROM calls c LEFT JOIN replies r ON r.attempt = c.answer WHERE c.key = ?"
+            call, here = db.execute(sql, (order.key,)).fetchone() or (None, None)
+            if here is not None:
+                return "already" if here == raw else "conflicting"
+            used, now = usage or Usage(), self._clock()
+            values = (call or self._new_call(order), now, used.total, nano_usd, used.prompt, used.cached, used.completion)
+            attempt = db.execute(
+                "INSERT INTO attempts (call, name, verb, stage, cause, owner, lease, status, calls, reserved_tokens, billed, "
+                "started, tokens, nano_usd, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, finish_reason) "
+                "VALUES (?, '', 'ledger-import', -1, 'import', '', 0, 'answered', 0, 0, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, used.reasoning, finish_reason),
+            ).lastrowid
+            db.execute("INSERT INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
+            db.execute("UPDATE calls SET answer = ? WHERE key = ?", (attempt, order.key))
+            return "new"
+
     def hit(self, calls: Iterable[int], name: str, verb: str, stage: int) -> None:
         """Count answers that were given again instead of being bought."""
         with self.transaction() as db:
@@ -212,7 +256,12 @@ class Ledger:
             db.execute("UPDATE attempts SET lease = ? WHERE owner = ? AND status = 'sent'", (self._clock() + LEASE, owner))
 
     def sweep(self, name: str) -> int:
-        """Mark as lost what dead owners had under way for a name; return how many. They stay charged."""
+        """Mark as lost what dead owners had under way for a name; return how many. They stay charged.
+
+        Raises:
+            LedgerError: on a network file system, another machine is at work in the ledger.
+        """
+        self._check_alone()
         with self.transaction() as db:
             rows = db.execute("SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND name = ?", (name,)).fetchall()
             gone = [attempt for attempt, owner, lease in rows if self._watch.is_gone(attempt, owner, lease, self._clock())]
@@ -245,6 +294,18 @@ class Ledger:
             for statement in (statement for step in MIGRATIONS[version:] for statement in step):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+    def _check_alone(self) -> None:
+        if self._network is None:
+            return
+        sql = "SELECT DISTINCT owner FROM attempts WHERE status = 'sent' AND lease > ?"
+        others = {machine(owner) for (owner,) in self.query(sql, (self._clock(),))} - {machine(this_process())}
+        if others:
+            raise LedgerError(
+                f"ledger {self.path.name!r} lies on a network file system ({self._network}) and machine {min(others)!r} is at "
+                "work in it: wait until it has ended, or give each machine a --root on its own disk and move answers with "
+                "curate ledger-export"
+            )
 
     def _under_way(self, call: int) -> bool:
         rows = self._db.execute("SELECT id, owner, lease FROM attempts WHERE call = ? AND status = 'sent'", (call,)).fetchall()

@@ -22,10 +22,10 @@ _FIRST = (
     """CREATE TABLE attempts (
         id INTEGER PRIMARY KEY,
         call INTEGER NOT NULL REFERENCES calls (id),
-        name TEXT NOT NULL,        -- the manifest that pays
+        name TEXT NOT NULL,        -- the manifest that pays; empty for an answer from another ledger
         verb TEXT NOT NULL,
         stage INTEGER NOT NULL,    -- -1 for none
-        cause TEXT NOT NULL,       -- new | retry | refill
+        cause TEXT NOT NULL,       -- new | retry | refill | import
         owner TEXT NOT NULL,       -- the process that sent it
         lease REAL NOT NULL,       -- until when it is certainly at work, seconds since 1970
         status TEXT NOT NULL,      -- sent | answered | failed | lost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Bought", "Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored", "Summary"]
+__all__ = ["Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored", "Summary"]
 
 
 @dataclass(frozen=True)
@@ -89,31 +89,6 @@ class Spend:
 
 
 @dataclass(frozen=True)
-class Bought:
-    """One answered call, as its story is told.
-
-    Attributes:
-        call_id: of the ledger.
-        endpoint: name of the server.
-        model: that answered.
-        purpose: ``"rationale"`` or ``"synthesis"``.
-        domain: that it was for.
-        sample: number of the answer, from 0.
-        tokens: billed.
-        usd: dollars, or None where the model has no price.
-    """
-
-    call_id: int
-    endpoint: str
-    model: str
-    purpose: str
-    domain: str
-    sample: int
-    tokens: int
-    usd: float | None
-
-
-@dataclass(frozen=True)
 class Figures:
     """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
 
@@ -124,6 +99,10 @@ class Figures:
         tokens: charged.
         usd: dollars charged, or None where no model had a price.
         prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
+        lost_tokens, lost_usd: of `tokens` and `usd`, what lost attempts stay charged.
+        under_way_tokens, under_way_usd: what is reserved for attempts that are under way.
+        saved_calls, saved_tokens: what answers at hand would have cost again.
+        saved: the same in dollars, or None where no model had a price.
     """
 
     calls: int = 0
@@ -138,6 +117,13 @@ class Figures:
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    lost_tokens: int = 0
+    lost_usd: float | None = None
+    under_way_tokens: int = 0
+    under_way_usd: float | None = None
+    saved_calls: int = 0
+    saved_tokens: int = 0
+    saved: float | None = None
 
 
 @dataclass(frozen=True)
@@ -145,14 +131,16 @@ class Summary(Figures):
     """Everything charged to one manifest's name.
 
     Attributes:
-        saved: dollars that answers at hand would have cost again, or None where no model had a price.
-        saved_calls, saved_tokens: the same in calls and tokens.
+        billed_usd: dollars that replies cost, or None where no model had a price: `usd` without what is lost or under way.
+        finish_reasons: replies by how they ended: ``"stop"``, ``"length"`` (cut by the token limit), ``"content_filter"``,
+            ``"refusal"``, or what the server says.
+        listed: models priced by the table of this package, of the day `prices.AS_OF`; their prices may have changed.
         by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
     """
 
-    saved: float | None = None
-    saved_calls: int = 0
-    saved_tokens: int = 0
+    billed_usd: float | None = None
+    finish_reasons: dict[str, int] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
     by: dict[str, dict[str, Figures]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

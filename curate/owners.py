@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Watch", "is_alive", "this_process"]
+__all__ = ["Watch", "is_alive", "machine", "this_process"]
 
 
 _FARTHEST = 3600.0  # seconds; a lease that ends later was measured by a clock that has been set back since
@@ -70,6 +70,11 @@ def _runs_here(owner: str) -> bool | None:
 @lru_cache
 def _name(pid: int) -> str:
     return json.dumps([socket.gethostname(), pid, _started(pid)])
+
+
+def machine(owner: str) -> str:
+    """Return the machine of an owner, a name from `this_process`."""
+    return str(json.loads(owner)[0])
 
 
 def _exists(pid: int) -> bool:

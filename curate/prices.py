@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -37,11 +37,13 @@ class Price:
         input: of a prompt token.
         output: of a completion token, reasoning included.
         cached: of a prompt token that the provider had in its cache; `input` where it is None.
+        as_of: day of the list that it was taken from; empty for the user's own price.
     """
 
     input: float
     output: float
     cached: float | None = None
+    as_of: str = field(default="", compare=False)
 
     def nano_usd(self, prompt: int, completion: int, cached: int = 0) -> int:
         """Return what tokens cost, in billionths of a dollar, rounded up.
@@ -95,9 +97,11 @@ def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> P
     own = _own(Path(root or ".") / PRICE_FILE)
     table = _TABLE.get(host, {}) if endpoint else {model: price for models in _TABLE.values() for model, price in models.items()}
     for name in (model, _DATED.sub("", model)):
-        for found in (own.get(f"{host}/{name}"), own.get(name), table.get(name)):
+        for found in (own.get(f"{host}/{name}"), own.get(name)):
             if found is not None:
                 return found
+        if name in table:
+            return replace(table[name], as_of=AS_OF)
     return None
 
 

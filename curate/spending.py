@@ -1,29 +1,34 @@
-"""Owns what was spent, read from the ledger: sums per manifest name, and what is known of single calls. Writes nothing."""
+"""Owns what was spent, read from the ledger: sums per manifest name, in all and by stage, domain, model … Writes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from curate import prices
 from curate.ledger import Ledger, ledger_path
 from curate.manifest import Manifest, find_root
-from curate.orders import Bought, Figures, Summary
+from curate.orders import Figures, Summary
 
-__all__ = ["look_up", "summary"]
+__all__ = ["summary"]
 
 _COUNTED = """COUNT(DISTINCT a.call), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
     COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
     COUNT(*) FILTER (WHERE a.status = 'sent'), COALESCE(SUM(a.tokens), 0), SUM(a.nano_usd) / 1e9,
     COALESCE(SUM(a.prompt_tokens), 0), COALESCE(SUM(a.cached_tokens), 0), COALESCE(SUM(a.completion_tokens), 0),
-    COALESCE(SUM(a.reasoning_tokens), 0)"""
+    COALESCE(SUM(a.reasoning_tokens), 0),
+    COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'lost'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'lost') / 1e9,
+    COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'sent'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'sent') / 1e9"""
+_SAVED = "SUM(h.n), COALESCE(SUM(h.n * a.tokens), 0), SUM(h.n * a.nano_usd) / 1e9"
+# what the figures are told apart by: of an attempt, and of an answer that was given again
 _SIDES = {
-    "stage": "a.stage",
-    "domain": "c.domain",
-    "model": "c.model",
-    "verb": "a.verb",
-    "purpose": "c.purpose",
-    "cause": "a.cause",
+    "stage": ("a.stage", "h.stage"),
+    "domain": ("c.domain", "c.domain"),
+    "model": ("c.model", "c.model"),
+    "verb": ("a.verb", "h.verb"),
+    "purpose": ("c.purpose", "c.purpose"),
+    "cause": ("a.cause", ""),
 }
 
 
@@ -38,28 +43,41 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
     if not ledger_path(place).exists():
         return Summary()
     ledger = Ledger(ledger_path(place))
-    sql = f"SELECT {{}}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1 ORDER BY 1"
-    by = {
-        side: {str(row[0]): Figures(*row[1:]) for row in ledger.query(sql.format(column), (name,))}
-        for side, column in _SIDES.items()
-    }
-    total = [Figures(*row[1:]) for row in ledger.query(sql.format("0"), (name,))] or [Figures()]
-    hits = "SELECT SUM(h.n * a.nano_usd) / 1e9, SUM(h.n), SUM(h.n * a.tokens) FROM hits h JOIN calls c ON c.id = h.call "
-    usd, calls, tokens = ledger.query(hits + "JOIN attempts a ON a.id = c.answer WHERE h.name = ?", (name,))[0]
-    ledger.close()
-    return Summary(**asdict(total[0]), saved=usd, saved_calls=calls or 0, saved_tokens=tokens or 0, by=by)
+    try:
+        total = _figures(ledger, name, "0", "0").get("0", Figures())
+        return Summary(
+            **asdict(total),
+            billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
+            finish_reasons=_finish_reasons(ledger, name),
+            listed=_listed(ledger, name, place),
+            by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
+        )
+    finally:
+        ledger.close()
 
 
-def look_up(call_ids: Iterable[int], *, root: str | Path | None = None) -> dict[int, Bought]:
-    """Return what the ledger knows of calls; those that it does not know are left out."""
-    path = ledger_path(find_root(root))
-    if not path.exists():
-        return {}
-    ledger = Ledger(path)
-    sql = (
-        "SELECT c.id, c.endpoint, c.model, c.purpose, c.domain, c.sample, a.tokens, a.nano_usd / 1e9 FROM calls c "
-        "JOIN attempts a ON a.id = c.answer WHERE c.id = ?"
-    )
-    rows = [row for call in dict.fromkeys(call_ids) for row in ledger.query(sql, (call,))]
-    ledger.close()
-    return {row[0]: Bought(*row) for row in rows}
+def _figures(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, Figures]:
+    """Return the figures by one side, in its order."""
+    sql = f"SELECT {attempts_by}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1"
+    found = {part: Figures(*told) for part, *told in ledger.query(sql, (name,))}
+    for part, calls, tokens, usd in _hits(ledger, name, hits_by) if hits_by else ():
+        had = found.get(part, Figures())
+        found[part] = replace(had, saved_calls=calls, saved_tokens=tokens, saved=usd)
+    return {str(part): found[part] for part in sorted(found)}
+
+
+def _hits(ledger: Ledger, name: str, by: str) -> Iterable[tuple[str | int, int, int, float | None]]:
+    sql = f"SELECT {by}, {_SAVED} FROM hits h JOIN calls c ON c.id = h.call JOIN attempts a ON a.id = c.answer"
+    return ledger.query(f"{sql} WHERE h.name = ? GROUP BY 1", (name,))
+
+
+def _finish_reasons(ledger: Ledger, name: str) -> dict[str, int]:
+    sql = "SELECT finish_reason, COUNT(*) FROM attempts WHERE name = ? AND finish_reason > '' GROUP BY 1 ORDER BY 2 DESC, 1"
+    return dict(ledger.query(sql, (name,)))
+
+
+def _listed(ledger: Ledger, name: str, root: str) -> list[str]:
+    """Return the models whose price is the table's."""
+    sql = "SELECT DISTINCT c.model, c.endpoint FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? AND a.nano_usd > 0"
+    asked = [(model, prices.find(model, endpoint, root=root)) for model, endpoint in ledger.query(sql, (name,))]
+    return sorted({model for model, price in asked if price is not None and price.as_of})

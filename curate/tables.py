@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
-from curate import grids, panels
+from curate import bills, grids, panels
 from curate.grids import ABSENT, count, grid, money, number, share
 
 __all__ = ["LAYOUTS", "render"]
@@ -141,42 +141,6 @@ def _audit(result: Any) -> Iterable[Any]:
     yield from _more(result.findings.height, "findings; --json has them all")
 
 
-def _ledger(result: Any) -> Iterable[Any]:
-    if not result.attempts and not result.saved_calls:
-        yield "no teacher was asked for this manifest"
-        return
-    yield from grids.facts(
-        f"{count(result.calls)} calls, {count(result.tokens)} tokens, {money(result.usd)}",
-        [
-            ("attempts", f"{count(result.attempts)}: {_fates(result)}" if result.attempts else None),
-            (
-                "tokens of prompts",
-                f"{count(result.prompt_tokens)}, {count(result.cached_tokens)} of them from the server's cache",
-            ),
-            ("tokens of replies", f"{count(result.completion_tokens)}, {count(result.reasoning_tokens)} of them for reasoning"),
-            ("saved", _saved(result) if result.saved_calls else None),
-        ],
-    )
-    for side, parts in result.by.items():
-        if parts:
-            yield ""
-            lines = [(_part(side, name), *map(count, (f.calls, f.attempts, f.tokens)), _dollars(f)) for name, f in parts.items()]
-            yield grid([f"by {side}", "calls", "attempts", "tokens", "cost"], lines)
-
-
-def _fates(result: Any) -> str:
-    fates = ("answered", "failed", "lost", "under_way")
-    return ", ".join(f"{count(getattr(result, fate))} {fate.replace('_', ' ')}" for fate in fates if getattr(result, fate))
-
-
-def _saved(result: Any) -> str:
-    return f"{count(result.saved_calls)} calls, {count(result.saved_tokens)} tokens, {money(result.saved)} for answers at hand"
-
-
-def _part(side: str, name: str) -> str:
-    return ABSENT if side == "stage" and name == "-1" else name or ABSENT
-
-
 def _dollars(figures: Any) -> str:
     return ABSENT if figures.usd is None else money(figures.usd)
 
@@ -256,17 +220,21 @@ LAYOUTS: dict[str, Layout] = {
     "Annotated": _annotated,
     "Audit": _audit,
     "Balanced": panels.balanced,
+    "Call": bills.call,
     "Clustered": _clustered,
     "Diff": _diff,
     "Embedded": _embedded,
     "Explanation": _explanation,
     "Exported": _exported,
     "Ingested": _ingested,
+    "LedgerExported": bills.exported,
+    "LedgerImported": bills.imported,
     "Log": _log,
     "Profile": panels.profile,
+    "Receipts": bills.receipts,
     "Sampled": _sampled,
     "Selected": panels.selected,
-    "Summary": _ledger,
+    "Summary": bills.summary,
     "Synthesized": _synthesized,
     "Tags": _tags,
 }

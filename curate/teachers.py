@@ -15,7 +15,7 @@ from time import time
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from curate import calls, prices, progress
+from curate import calls, filesystems, prices, progress
 from curate.accounts import Account, Spent
 from curate.calls import Answer, Outcome, Reply, Request, Teacher, Usage
 from curate.errors import InputError
@@ -122,6 +122,7 @@ def open_account(
     """
     pace = Pace(requests_per_minute, tokens_per_minute)
     asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
+    filesystems.warn(ledger_path(manifest.root))
     return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace)
 
 

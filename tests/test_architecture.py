@@ -63,7 +63,7 @@ OWNERS = {
     "math_verify": {"curate.mathematics"},
     "openai": {"curate.teachers"},
     "peft": {"baldistill.adapters", "baldistill.fitting"},
-    "pyarrow": {"curate.readers"},
+    "pyarrow": {"curate.readers", "curate.transfers"},
     "rich": {"curate.console", "curate.grids"},
     "safetensors": {"curate.embedding", "curate.models"},
     "sentence_transformers": {"curate.embedding"},
@@ -77,7 +77,7 @@ OWNERS = {
 EVERYBODYS = {"numpy", "polars", "xxhash"}
 
 # What shows and reads the command line; in both packages.
-TERMINAL = {"__main__", "cli", "commands", "console", "demo", "grids", "panels", "tables"}
+TERMINAL = {"__main__", "bills", "cli", "commands", "console", "demo", "grids", "panels", "tables"}
 
 # Slow to import (most of a second and more), so never at the top of a module.
 HEAVY = {*OWNERS} - {"jinja2", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}

@@ -335,3 +335,46 @@ def test_find_returns_what_was_answered_and_nothing_else(numbers: list[int]) -> 
     found = ledger.find(order(n).key for n in numbers)
     assert {key: stored.raw for key, stored in found.items()} == {order(n).key: str(n) for n in numbers if n % 2}
     ledger.close()
+
+
+def network(tmp_path: Path) -> Path:
+    table = tmp_path / "mountinfo"
+    table.write_text(f"40 28 0:40 / {tmp_path} rw,relatime shared:3 - nfs4 server:/home rw\n")
+    return table
+
+
+def journal(path: Path) -> str:
+    with sqlite3.connect(path) as other:
+        (mode,) = other.execute("PRAGMA journal_mode").fetchone()
+    other.close()
+    return str(mode)
+
+
+def test_on_a_network_the_ledger_is_not_written_ahead(tmp_path: Path) -> None:
+    path, mounts = tmp_path / "ledger.sqlite", network(tmp_path)
+    local = Ledger(path)
+    buy(local, 0)
+    assert journal(path) == "wal"
+    local.close()
+    first, second = Ledger(path, mounts=mounts), Ledger(path, mounts=mounts)
+    assert journal(path) == "delete"  # what a file is in that is not written ahead
+    buy(first, 1)
+    buy(second, 2)
+    assert len(first.find([order(n).key for n in range(3)])) == 3
+    assert not path.with_name("ledger.sqlite-wal").exists()
+    first.close()
+    second.close()
+    Ledger(path).close()
+    assert journal(path) == "wal"
+
+
+def test_on_a_network_one_machine_works_at_a_time(tmp_path: Path, clock: Clock) -> None:
+    path, mounts = tmp_path / "ledger.sqlite", network(tmp_path)
+    theirs = Ledger(path, clock=clock, mounts=mounts)
+    theirs.reserve(order(), charge(), Caps(), NOBODY)
+    ours = Ledger(path, clock=clock, mounts=mounts)
+    with pytest.raises(LedgerError, match=r"network file system \(nfs4\) and machine 'elsewhere' is at work in it"):
+        ours.sweep("math")
+    assert Ledger(path, clock=clock).sweep("math") == 0  # on a disk of its own a ledger may be shared
+    clock.now += ledgers.LEASE + 1
+    assert ours.sweep("math") == 1

@@ -76,13 +76,4 @@ def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
 
 def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
     assert spending.summary("math", root=tmp_path).calls == 0
-    assert spending.look_up([1], root=tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_call_is_found_by_its_number(ledger: Ledger) -> None:
-    buy(ledger, 0)
-    call = ledger.find([order(0).key])[order(0).key].call_id
-    found = spending.look_up([call, call, 77], root=ledger.path.parents[1])
-    assert list(found) == [call]
-    assert (found[call].model, found[call].tokens, found[call].usd) == ("m", 15, pytest.approx(7e-9))
