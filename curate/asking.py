@@ -44,6 +44,7 @@ class Asking:
         self.under_way = 0
         self.replies: dict[str, Reply] = {}  # by key
         self.in_vain = 0  # requests in a row that failed however often they were sent
+        self.said: set[str] = set()  # kinds of fault that were told of
 
     def halt(self) -> None:
         """Send nothing more; what is under way comes to its end."""
@@ -138,6 +139,7 @@ class Asking:
             if reply.status != "failed" or answer.outcome == "failed":
                 self.in_vain = 0
                 return reply
+            self._say(reply.error, answer)
             if not await self.throttle.wait(answer, tried):
                 return self._give_up(reply, answer)
             tried += 1
@@ -148,6 +150,13 @@ class Asking:
             self.pace.correct(leave, 0, sent=False)
         elif answer.outcome != "lost" and (answer.outcome != "answered" or reply.usage.total):
             self.pace.correct(leave, reply.usage.total)
+
+    def _say(self, error: str, answer: Answer) -> None:
+        """Tell of a fault that may pass, once for each kind: the words of one server differ in numbers and ids alone."""
+        kind = f"{answer.outcome} {error.partition(' ')[0]}"
+        if kind not in self.said and answer.retry_after != 0 and not self.halted:
+            self.said.add(kind)
+            progress.note("teacher", f"{self.tab.teacher.endpoint!r}: {error}; asking again")
 
     def _give_up(self, reply: Reply, answer: Answer) -> Reply:
         """Hand back a failed reply, or end everything where the teacher seems to be gone."""

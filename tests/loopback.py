@@ -25,6 +25,7 @@ class Page:
         headers: further headers.
         delay: seconds before anything is sent.
         reset: close the connection with RST, after `cut` bytes or at once.
+        drip: seconds between two bytes of the body.
     """
 
     status: int = 200
@@ -33,6 +34,7 @@ class Page:
     delay: float = 0.0
     cut: int | None = None
     reset: bool = False
+    drip: float = 0.0
 
 
 Script = Callable[[dict[str, Any], int], Page]
@@ -87,8 +89,10 @@ class Server:
                         self.send_header(name, value)
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
-                    self.wfile.write(data[: page.cut])
-                    self.wfile.flush()
+                    for piece in [data[i : i + 1] for i in range(len(data))] if page.drip else [data[: page.cut]]:
+                        time.sleep(page.drip)
+                        self.wfile.write(piece)
+                        self.wfile.flush()
                 except OSError:
                     return
                 if page.reset or page.cut is not None:
