@@ -59,6 +59,8 @@ class Asking:
         missing = [entry for key, entry in wanted.items() if key not in self.replies]
         if missing:
             await self._buy_all(missing)
+        if self.capped:
+            progress.note("ledger", self.capped)
         unbought = Reply(status="capped", error=self.capped)
         return [self.replies.get(key, unbought) for key in keys]
 

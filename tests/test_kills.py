@@ -13,7 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,9 @@ class Bench:
         self.sums: Counter[str] = Counter()
         self._whole: dict[str, Undisturbed] = {}
 
-    def start(self, verb: str, root: Path, server: Server) -> int:
+    def start(self, verb: str, root: Path, server: Server, *more: str) -> int:
         asked = ["--teacher", server.url, "--model", "m", "--concurrency", str(CONCURRENCY), "--root", str(root)]
-        return self.warm.start([verb, "sums", *VERBS[verb], *asked], root / "said.txt")
+        return self.warm.start([verb, "sums", *VERBS[verb], *asked, *more], root / "said.txt")
 
     def whole(self, verb: str) -> Undisturbed:
         if verb not in self._whole:
@@ -99,16 +99,20 @@ class Bench:
                 begun = time.monotonic()
                 pid = self.start(verb, root, server)
                 answered = begun
-                while Path(f"/proc/{pid}/stat").exists():
+                while at_work(pid):
                     known = len(server.answered)
                     time.sleep(0.005)
                     answered = time.monotonic() if len(server.answered) > known else answered
-                assert self.warm.wait() == 0, (root / "said.txt").read_text()
+                assert self.warm.wait(pid) == 0, (root / "said.txt").read_text()
                 seconds = time.monotonic() - begun
                 assert len(server.bodies) == len({sent(body) for body in server.bodies})
                 last = manifest.load("sums", root=root).version
                 self._whole[verb] = Undisturbed(seconds, answered - begun, len(server.bodies), last, final(root))
         return self._whole[verb]
+
+
+def at_work(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def sent(body: dict[str, Any]) -> tuple[str, int]:
@@ -148,12 +152,12 @@ def run_killed(bench: Bench, verb: str, root: Path, server: Server, rng: random.
             break
         pid = bench.start(verb, root, server)
         moment = kill_at(rng, whole, server)
-        while left and Path(f"/proc/{pid}").exists():
+        while left and at_work(pid):
             if next(moment):
                 os.kill(pid, signal.SIGKILL)
                 break
             time.sleep(0.002)
-        status = bench.warm.wait()
+        status = bench.warm.wait(pid)
         assert status in (0, -signal.SIGKILL), (root / "said.txt").read_text()
         kills += status != 0
     return kills
@@ -190,3 +194,41 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
     again = received.total() - len(received)
     bench.sums.update(runs=1, kills=kills, sent=received.total(), answered=len(received))
     bench.sums.update({"sent again": again, "lost": lost})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cap_holds_over_kills_and_what_was_lost_stays_charged(bench: Bench, tmp_path: Path, seed: int) -> None:
+    rng, cap = random.Random(seed), 14
+    ingested(tmp_path, questions("balance"), name="sums")
+    with serving(answer) as server:
+        for left in range(3, -1, -1):
+            pid = bench.start("balance", tmp_path, server, "--max-calls", str(cap))
+            while left and at_work(pid) and len(server.bodies) < cap - 4 * left:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.1)
+            if left and at_work(pid):
+                os.kill(pid, signal.SIGKILL)
+            assert bench.warm.wait(pid) in (0, -signal.SIGKILL)
+    ledger = Ledger(ledgers.ledger_path(str(tmp_path)))
+    fates = Counter(status for (status,) in ledger.query("SELECT status FROM attempts"))
+    assert len(server.bodies) <= fates.total() == cap
+    assert ledger.charged("sums").calls == cap
+    assert fates.keys() <= {"answered", "lost"}
+    assert f"--max-calls {cap}" in (tmp_path / "said.txt").read_text()
+    ledger.close()
+
+
+def test_two_processes_that_want_the_same_answers_buy_them_once(bench: Bench, tmp_path: Path) -> None:
+    for name in ("sums", "twin"):
+        ingested(tmp_path, questions("annotate"), name=name)
+    with serving(lambda body, n: replace(answer(body, n), delay=0.1)) as server:
+        asked = ["--teacher", server.url, "--model", "m", "--concurrency", str(CONCURRENCY), "--root", str(tmp_path)]
+        pids = [bench.warm.start(["annotate", name, *asked], tmp_path / f"{name}.txt") for name in ("sums", "twin")]
+        assert [bench.warm.wait(pid) for pid in pids] == [0, 0]
+    received = Counter(sent(body) for body in server.bodies)
+    assert (received.total(), len(received)) == (19, 19)
+    told = [spending.summary(name, root=tmp_path) for name in ("sums", "twin")]
+    assert (told[0].answered + told[1].answered, told[0].saved_calls + told[1].saved_calls) == (19, 19)
+    twins = [manifest.load(name, root=tmp_path) for name in ("sums", "twin")]
+    rationales = [twin.examples(twin.rows()).sort("prompt").select("prompt", "rationale", "call_id") for twin in twins]
+    assert rationales[0].equals(rationales[1])

@@ -1,7 +1,7 @@
 """Owns a process that has everything imported and forks a run of ``curate`` at a word, so that many runs start at once.
 
-Run as a program it is that process: it reads one run a line from stdin, a JSON object with the arguments and a file for what
-the run says, and answers with the run's number and, when it has ended, with its exit status.
+Run as a program it is that process. It reads one word a line from stdin, a JSON object: the arguments of a run and a file for
+what the run says, answered with the number of its process; or that number, answered with the exit status when the run has ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 # What a run would import by and by. Nothing that starts a thread when it is imported: threads do not survive a fork.
 MODULES = (
@@ -24,26 +24,30 @@ MODULES = (
 
 
 class Warm:
-    """A warm process; `start` begins a run, `wait` ends it."""
+    """A warm process; `start` begins a run, `wait` waits for its end."""
 
     def __init__(self, to: IO[str], told: IO[str]) -> None:
         self._to, self._told = to, told
 
     def start(self, arguments: Sequence[str], out: Path) -> int:
-        """Begin a run of ``curate`` and return the number of its process; what it says goes into `out`."""
-        self._to.write(json.dumps({"arguments": list(arguments), "out": str(out)}) + "\n")
-        self._to.flush()
-        return int(self._told.readline())
+        """Begin a run of ``curate`` and return the number of its process; what it says is added to `out`."""
+        return self._say({"arguments": list(arguments), "out": str(out)})
 
-    def wait(self) -> int:
-        """Wait for the end of the run; return its exit status, negative for the signal that killed it."""
+    def wait(self, pid: int) -> int:
+        """Wait for the end of a run; return its exit status, negative for the signal that killed it."""
+        return self._say({"wait": pid})
+
+    def _say(self, word: dict[str, Any]) -> int:
+        self._to.write(json.dumps(word) + "\n")
+        self._to.flush()
         return int(self._told.readline())
 
 
 @contextmanager
-def warm() -> Iterator[Warm]:
-    """Keep a warm process while the block lasts."""
-    child = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def warm(**environment: str) -> Iterator[Warm]:
+    """Keep a warm process while the block lasts, with more in its environment."""
+    command = [sys.executable, __file__]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     assert child.stdin is not None
     assert child.stdout is not None
     with child:
@@ -72,11 +76,14 @@ def _main() -> None:
     assert threading.active_count() == 1
     print("ready", flush=True)
     for line in sys.stdin:
+        word = json.loads(line)
+        if "wait" in word:
+            print(os.waitstatus_to_exitcode(os.waitpid(word["wait"], 0)[1]), flush=True)
+            continue
         pid = os.fork()
         if not pid:
-            _run(**json.loads(line))
+            _run(**word)
         print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
 if __name__ == "__main__":
