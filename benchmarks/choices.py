@@ -29,7 +29,7 @@ SETS = {
     "hwu64, 18 domains, 64 labels": ("hwu64/hwu64.jsonl.gz", (10, 25, 50)),
     "banking77, one domain, 77 labels": ("banking77/banking77.parquet", (154, 385, 770)),
 }
-NEED_SCORES = ("ifd",)  # without difficulty scores these are random
+NEED_SCORES = ("ifd", "ifd_below_1", "ifd_middle", "quality_diversity")  # without difficulty scores they are others
 
 
 def main() -> None:

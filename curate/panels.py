@@ -243,10 +243,19 @@ def _comparison(result: Any) -> Iterable[Any]:
     yield "coverage: mean distance (1 - cosine) of the domain's rows to the nearest chosen one, less is better"
     yield "farthest: the largest of these distances; diversity: Vendi score of the chosen rows, more is better"
     yield "random: mean of ten draws ± their standard deviation; what does not beat it is not worth its time"
+    if all(line.score is None for line in lines):
+        yield "no candidate here has a difficulty score: those that go by it choose as without"
     yield ""
     names = [line.selector for line in lines]
-    cells = [(line.selector, *(share(line.overlap.get(other)) for other in names)) for line in lines]
-    yield grid(["rows in common", *names], cells)
+    cells = [
+        (f"{place} {line.selector}", *(_percent(line.overlap.get(other)) for other in names))
+        for place, line in enumerate(lines, 1)
+    ]
+    yield grid(["rows in common, %", *map(str, range(1, len(lines) + 1))], cells)
+
+
+def _percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{100 * value:.0f}"
 
 
 def _spread(value: float, deviation: float | None, digits: int) -> str:
