@@ -7,32 +7,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curate import auditing, prompts, teachers
+from curate import answers, auditing, prompts, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Request, Teacher
+from curate.findings import Context
 from curate.ledger import Caps
 from curate.manifest import Manifest
-from curate.prompts import Template
 from curate.settling import BATCH, Settled
 
-__all__ = ["RATIONALES", "TASKS", "Annotated", "annotate", "labels_of", "write_rationales"]
+__all__ = ["RATIONALES", "Annotated", "annotate", "write_rationales"]
 
 AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
-
-# What the rationale template calls the task, by the kind of answer (see `curate.answers`).
-TASKS = {
-    "number": "mathematics problems",
-    "choice": "multiple-choice questions",
-    "label": "text classification tasks",
-    "text": "questions",
-}
 
 RATIONALES = pl.Schema(
     {
@@ -51,8 +43,7 @@ def write_rationales(
     rows: pl.DataFrame,
     account: Account,
     *,
-    kinds: Mapping[str, str],
-    labels: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    context: Context,
     show_answer: bool = False,
     prompt_file: str | Path | None = None,
     words: int = 120,
@@ -65,10 +56,9 @@ def write_rationales(
     Args:
         rows: columns id, prompt, answer, domain, and sample (number of the answer wanted, from 0; 0 where it is absent).
         account: the teacher behind its ledger.
-        kinds: kind of answer per domain, see `curate.answers`.
-        labels: class names, of all domains or per domain; for the kind ``label``.
+        context: of the corpus: each domain's kind of answer, classes and task.
         show_answer: show the right answer to the teacher; the paper hides it.
-        prompt_file: template in place of the built-in one.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
         words: length asked for.
         temperature: of sampling.
         reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
@@ -80,13 +70,13 @@ def write_rationales(
     Raises:
         TeacherError: nobody answers, or the teacher refuses the key or the model.
     """
-    template = prompts.load("rationale", prompt_file)
+    templates = prompts.load("rationale", prompt_file)
     if "sample" not in rows.columns:
         rows = rows.with_columns(sample=pl.lit(0, pl.Int64))
     requests = [
         Request(
             purpose="rationale",
-            messages=_messages(template, row, kinds.get(row["domain"], "text"), labels, words, show_answer),
+            messages=_messages(templates, row, context, words, show_answer),
             sample=row["sample"],
             domain=row["domain"],
             prompt=row["prompt"] or "",
@@ -110,26 +100,18 @@ def write_rationales(
     return rows.select("id", pl.col("sample").cast(pl.Int64)).hstack(told)
 
 
-def labels_of(labels: Sequence[str] | Mapping[str, Sequence[str]], domain: str) -> list[str]:
-    """Return the class names of a domain."""
-    return list(labels.get(domain, ()) if isinstance(labels, Mapping) else labels)
-
-
 def _messages(
-    template: Template,
-    row: Mapping[str, str | None],
-    kind: str,
-    labels: Sequence[str] | Mapping[str, Sequence[str]],
-    words: int,
-    show_answer: bool,
+    templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
 ) -> list[dict[str, str]]:
+    domain, prompt = row["domain"] or "", row["prompt"] or ""
+    kind = context.kind(domain)
     return prompts.render(
-        template,
-        prompt=row["prompt"] or "",
+        templates.by_task[context.task(domain)],
+        prompt=prompt,
         answer=row["answer"] if show_answer else None,
-        task=TASKS.get(kind, TASKS["text"]),
-        labels=labels_of(labels, str(row["domain"])) if kind == "label" else None,
-        choices=kind == "choice",
+        domain=domain,
+        labels=context.labels_of(domain) if kind == "label" else None,
+        letters=list(answers.choices(prompt)) if kind == "choice" else None,
         words=words,
     )
 
@@ -196,7 +178,7 @@ def annotate(
         model: the server's name for the model.
         api_key_env: the environment variable that holds its key.
         show_answer: show the right answer to the teacher; the paper hides it.
-        prompt_file: template in place of the built-in one.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
         words: length asked for.
         temperature: of sampling.
         reply_tokens: length of a reply, at most.
@@ -225,8 +207,7 @@ def annotate(
     told = write_rationales(
         batch.select("id", "prompt", "answer", "domain", sample="attempt"),
         account,
-        kinds=context.kinds,
-        labels=context.labels,
+        context=context,
         show_answer=show_answer,
         prompt_file=prompt_file,
         words=words,

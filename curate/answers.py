@@ -8,6 +8,7 @@ four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the 
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,14 @@ import polars as pl
 from curate import mathematics, statements
 from curate.statements import bare, choices, words
 
-__all__ = ["KINDS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey", "words"]
+__all__ = ["KINDS", "TASKS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey", "task_of", "words"]
 
 KINDS = ("number", "choice", "label", "text")
+
+# What a teacher or a student is asked to do: by the kind of answer, and for texts by their length.
+TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "instruction")
+_TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
+_LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
 
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
@@ -31,10 +37,12 @@ class Survey:
     Attributes:
         kinds: per domain one of `KINDS`.
         labels: per domain of kind ``label`` its class names, sorted.
+        tasks: per domain one of `TASKS`.
     """
 
     kinds: Mapping[str, str]
     labels: Mapping[str, tuple[str, ...]]
+    tasks: Mapping[str, str]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,14 +64,23 @@ def survey(rows: pl.DataFrame) -> Survey:
     if named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label":
         names = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()}))
         domains = rows["domain"].unique().to_list()
-        return Survey(dict.fromkeys(domains, "label"), dict.fromkeys(domains, names))
-    kinds, labels = {}, {}
+        tasks = dict.fromkeys(domains, _TASK_OF["label"])
+        return Survey(dict.fromkeys(domains, "label"), dict.fromkeys(domains, names), tasks)
+    kinds, labels, tasks = {}, {}, {}
     for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
         answers = group["answer"].to_list()
         kinds[str(domain)] = kind_of(group["prompt"].to_list(), answers)
         if kinds[str(domain)] == "label":
             labels[str(domain)] = tuple(sorted({answer for answer in answers if answer.strip()}))
-    return Survey(kinds, labels)
+        tasks[str(domain)] = task_of(kinds[str(domain)], answers)
+    return Survey(kinds, labels, tasks)
+
+
+def task_of(kind: str, answers: Sequence[str] = ()) -> str:
+    """Return which of `TASKS` a domain is: by its kind of answer, and texts by the length of the middle one."""
+    lengths = [len(answer.split()) for answer in answers if answer.strip()]
+    long = bool(lengths) and statistics.median(lengths) > _LONG_ANSWER
+    return _TASK_OF.get(kind) or ("instruction" if long else "open-question")
 
 
 def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:

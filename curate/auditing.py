@@ -140,6 +140,7 @@ def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: st
         heldout=full.filter(pl.col("split") != "train").select(columns),
         accepted=train.filter(source="synthetic", status="selected").select(columns),
         vectors=_lazily(encoder, manifest.root),
+        tasks=found.tasks,
     )
 
 

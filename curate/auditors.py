@@ -94,6 +94,8 @@ def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str |
     labels = context.labels_of(domain) if kind == "label" else ()
     if labels and not any(answers.equal(answer, label, "label") for label in labels):
         return f"the answer {_short(answer)!r} is none of the {len(labels)} class names of {domain!r}"
+    if row["source"] == "synthetic" and domain in labels and not answers.equal(answer, domain, "label"):
+        return f"the answer {_short(answer)!r} is another class than {domain!r}, for which it was written"
     return None
 
 

@@ -62,8 +62,10 @@ def balance(
     max_usd: float | None = None,
     auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
     encoder: str | Any = DEFAULT_ENCODER,
+    show_answer: bool = False,
     rationale_prompt: str | None = None,
     synthesis_prompt: str | None = None,
+    rows_per_call: int = 1,
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
@@ -97,7 +99,9 @@ def balance(
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         auditors: names that must find nothing.
         encoder: for near-duplicates and leakage.
-        rationale_prompt, synthesis_prompt: template files in place of the built-in ones.
+        show_answer: show the right answer to a teacher that writes a rationale; the paper hides it.
+        rationale_prompt, synthesis_prompt: template files, or folders of them, in place of the built-in ones.
+        rows_per_call: new examples asked for in one request.
         concurrency: calls in flight at once.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
         dry_run: plan and estimate; spend and change nothing.
@@ -238,6 +242,7 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
     context = auditing.context(start, rows, encoder=job["encoder"])
     filled = rounds.fill(start, rows, quotas, terms=terms, context=context, account=account)
     spend = account.spend() if account is not None else Spent(0, 0, 0.0, 0)
+    tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
         version=manifest.version + 1,
@@ -253,6 +258,9 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
         tokens=spend.tokens,
         usd=spend.usd,
         saved=spend.saved,
+        written=filled.written,
+        tokens_per_written=tokens_per_written,
+        usd_per_written=usd_per_written,
     )
     summary = {k: v for k, v in asdict(result).items() if k not in ("stage", "version", "estimate", "reused")} | {"base": base}
     manifest.append(filled.settled.contents())
@@ -349,8 +357,9 @@ def _check(parameters: Mapping[str, Any]) -> None:
     for option, known in (("rationales", RATIONALES), ("wrong_rationale", WRONG_RATIONALES), ("fill", FILLS)):
         if parameters[option] not in known:
             raise UnknownNameError(f"--{option.replace('_', '-')}", parameters[option], known)
-    if parameters["max_attempts"] < 1:
-        raise InputError(f"--max-attempts must be at least 1, got {parameters['max_attempts']}")
+    for option in ("max_attempts", "rows_per_call"):
+        if parameters[option] < 1:
+            raise InputError(f"--{option.replace('_', '-')} must be at least 1, got {parameters[option]}")
     policies.stage_budget(parameters["budget"], parameters["stage"] or 0, parameters["stages"])
     if parameters["metrics"] is not None and not policies.steered(parameters["policy"]):
         raise InputError(f"policy {parameters['policy']!r} looks at no --metrics; leave them out, or use --policy need")

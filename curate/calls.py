@@ -62,6 +62,7 @@ class Request:
         temperature: of sampling.
         max_tokens: of the reply, reasoning included.
         schema: JSON schema that the reply follows.
+        wanted: of several new examples in one reply, the answer that each should have or None, in turn; empty for one example.
         refill: whether it is asked in place of something that was rejected; for the ledger's report, not part of the key.
     """
 
@@ -75,6 +76,7 @@ class Request:
     max_tokens: int = 512
     schema: Mapping[str, Any] | None = None
     refill: bool = False
+    wanted: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)

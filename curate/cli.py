@@ -35,10 +35,16 @@ TeacherNeeded = Annotated[
     str,
     Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", show_default=False, rich_help_panel=TEACHER),
 ]
-PromptFile = Annotated[str | None, Option(metavar="FILE", help="Template, else the built-in one.", rich_help_panel=TEACHER)]
+PromptFile = Annotated[
+    str | None, Option(metavar="FILE", help="Template, or folder of them; else those built in.", rich_help_panel=TEACHER)
+]
+ShowAnswer = Annotated[
+    bool, Option("--show-answer", help="Show it the right answer when it writes a rationale.", rich_help_panel=TEACHER)
+]
+RowsPerCall = Annotated[int, Option(help="New examples asked for in one request.", rich_help_panel=TEACHER)]
 Words = Annotated[int, Option(help="Length of a rationale asked for.", rich_help_panel=TEACHER)]
 Sampling = Annotated[float, Option(help="Of sampling.", rich_help_panel=TEACHER)]
-ReplyTokens = Annotated[int, Option(help="Length of a reply, at most.", rich_help_panel=TEACHER)]
+ReplyTokens = Annotated[int, Option(help="Length of a reply, per example, at most.", rich_help_panel=TEACHER)]
 Model = Annotated[str | None, Option(help="The teacher's model.", rich_help_panel=TEACHER)]
 KeyEnv = Annotated[str | None, Option(metavar="VARIABLE", help="Environment variable of its key.", rich_help_panel=TEACHER)]
 Concurrency = Annotated[int, Option(help="Calls in flight at once.", rich_help_panel=TEACHER)]
@@ -235,10 +241,14 @@ def balance(
     max_usd: MaxUsd = None,
     auditors: Auditors = AUDITORS,
     encoder: Encoder = ENCODER,
+    show_answer: ShowAnswer = False,
     rationale_prompt: Annotated[
-        str | None, Option(metavar="FILE", help="Template of rationales.", rich_help_panel=TEACHER)
+        str | None, Option(metavar="FILE", help="Template of rationales, or folder of them.", rich_help_panel=TEACHER)
     ] = None,
-    synthesis_prompt: Annotated[str | None, Option(metavar="FILE", help="Template of examples.", rich_help_panel=TEACHER)] = None,
+    synthesis_prompt: Annotated[
+        str | None, Option(metavar="FILE", help="Template of new examples, or folder of them.", rich_help_panel=TEACHER)
+    ] = None,
+    rows_per_call: RowsPerCall = 1,
     concurrency: Concurrency = 16,
     requests_per_minute: PerMinute = None,
     tokens_per_minute: TokensPerMinute = None,
@@ -257,7 +267,7 @@ def annotate(
     teacher: TeacherNeeded,
     model: Model = None,
     api_key_env: KeyEnv = None,
-    show_answer: Annotated[bool, Option("--show-answer", help="Show it the right answer.", rich_help_panel=TEACHER)] = False,
+    show_answer: ShowAnswer = False,
     prompt_file: PromptFile = None,
     words: Words = 120,
     temperature: Sampling = 0.2,
@@ -290,6 +300,7 @@ def synthesize(
     temperature: Sampling = 0.8,
     reply_tokens: ReplyTokens = 1024,
     n_seeds: Annotated[int, Option(help="Examples shown in a request.", rich_help_panel=TEACHER)] = 4,
+    rows_per_call: RowsPerCall = 1,
     max_attempts: Annotated[int, Option(help="Judged replies per example.", rich_help_panel=TEACHER)] = 5,
     auditors: Auditors = AUDITORS,
     encoder: Encoder = ENCODER,
@@ -304,6 +315,22 @@ def synthesize(
     root: Root = None,
 ) -> None:
     """Have new examples written for some domains, as candidates."""
+
+
+@command(app, LOOK)
+def prompt(
+    purpose: Annotated[str, Argument(metavar="PURPOSE", help="rationale or synthesis.")],
+    *,
+    kind: Annotated[
+        str,
+        Option(help="classification, multiple-choice, mathematics, open-question or instruction.", show_default=False),
+    ],
+    json: Json = False,
+) -> Any:
+    """Print a built-in prompt template, to be copied and changed."""
+    from curate import prompts
+
+    return prompts.built_in(purpose, kind)
 
 
 @verb(app, "curate.auditing:audit", BALANCE, mappings=("thresholds",))

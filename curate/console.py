@@ -34,11 +34,14 @@ def show(result: Any, *, as_json: bool = False) -> None:
 
         print(json.dumps(payloads.payload(result), ensure_ascii=False, allow_nan=False))
         return
-    from curate import tables
+    from curate import grids, tables
 
     console = _screen(sys.stdout)
     for part in tables.render(result):
-        console.print(part, markup=False)
+        if isinstance(part, grids.Verbatim):
+            print(part, end="")
+        else:
+            console.print(part, markup=False)
 
 
 def say(line: str) -> None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import prices, prompts
-from curate.annotation import TASKS
+from curate import answers, prices, prompts
 from curate.calls import Teacher
 from curate.manifest import Manifest
 from curate.policies import Quotas
@@ -67,14 +66,15 @@ def estimate(
     at_hand = dict(candidates.group_by("domain").len().iter_rows())
     places = quotas.planned if teacher is not None else quotas.wanted
     room = {d: max(0, at_hand.get(d, 0) - given.get(d, 0)) for d in places}
-    examples = sum(max(0, n - room[d]) for d, n in places.items()) if parameters["fill"] == "teacher" else 0
+    missing = [max(0, n - room[d]) for d, n in places.items()] if parameters["fill"] == "teacher" else []
+    examples = sum(-(-n // parameters["rows_per_call"]) for n in missing)  # calls, one domain each
     real = sum(min(n, room[d]) for d, n in places.items())
     probe = manifest.examples(candidates.sort("id").head(_PROBE))
     rationales = round(real * _share_to_annotate(probe, parameters["rationales"])) if teacher is not None else 0
     per_rationale, per_example = _prompt_tokens(probe, parameters)
     words = {"rationale": 120, "example": 200}
     prompt_tokens = round(rationales * per_rationale + examples * per_example)
-    completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + examples * words["example"]))
+    completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + sum(missing) * words["example"]))
     price = teacher.price if teacher is not None else _list_price(manifest, parameters["model"])
     usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
     return Estimate(rationales, examples, prompt_tokens, completion_tokens, usd)
@@ -98,9 +98,14 @@ def _prompt_tokens(probe: pl.DataFrame, parameters: Mapping[str, Any]) -> tuple[
         return 0.0, 0.0
     rationale = prompts.load("rationale", parameters["rationale_prompt"])
     synthesis = prompts.load("synthesis", parameters["synthesis_prompt"])
-    shown = probe.select("prompt", "answer", "rationale").to_dicts()
-    asked = [_length(prompts.render(rationale, prompt=row["prompt"], task=TASKS["text"], words=120)) for row in shown]
-    written = _length(prompts.render(synthesis, domain=probe["domain"][0], seeds=shown[:4], words=120))
+    tasks = answers.survey(probe).tasks
+    shown = probe.select("domain", "prompt", "answer", "rationale").to_dicts()
+    asked = [_length(prompts.render(rationale.by_task[tasks[r["domain"]]], prompt=r["prompt"], words=120)) for r in shown]
+    first = shown[0]["domain"]
+    n = parameters["rows_per_call"]
+    written = _length(
+        prompts.render(synthesis.by_task[tasks[first]], n=n, domain=first, seeds=shown[:4], wanted=[None] * n, words=120)
+    )
     return sum(asked) / len(asked) / CHARS_PER_TOKEN, written / CHARS_PER_TOKEN
 
 

@@ -82,7 +82,7 @@ class Fake:
         if request.purpose == "synthesis":
             if self._new_examples is not None and request.sample >= self._new_examples:
                 return Answer("unanswered")
-            text = json.dumps(_new_example(request), ensure_ascii=False)
+            text = json.dumps(_new_examples(request), ensure_ascii=False)
         else:
             right = self._answers.get(request.prompt, "unknown")
             answer = f"not {right}" if request.sample < self._wrong else right
@@ -91,10 +91,17 @@ class Fake:
         return Answer.of(text, usage=Usage(prompt=asked // 4 + 1, completion=len(text) // 4 + 1))
 
 
-def _new_example(request: Request) -> dict[str, str]:
+def _new_examples(request: Request) -> dict[str, Any]:
+    """Return one example, or the list of those that were asked for."""
+    if not request.wanted:
+        return _new_example(request, request.sample, request.label)
+    return {"examples": [_new_example(request, request.sample + n, label) for n, label in enumerate(request.wanted)]}
+
+
+def _new_example(request: Request, sample: int, label: str | None) -> dict[str, str]:
     """Return an example whose question is a sum that no other sample asks for."""
-    first, second = 100 + request.sample, 7 * request.sample + 3
-    answer = request.label if request.label is not None else str(first + second)
+    first, second = 100 + sample, 7 * sample + 3
+    answer = label if label is not None else str(first + second)
     question = f"In {request.domain}, shelf {first} holds {first} books and {second} more come. How many are there?"
     rationale = f"{first} and {second} make {first + second}.\nThe answer is: {answer}"
     return {"prompt": question, "rationale": rationale, "answer": answer}

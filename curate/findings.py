@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curate import answers
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -52,6 +54,7 @@ class Context:
         accepted: synthetic rows that were accepted before.
         vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
         thresholds: per auditor the lowest score that rejects; set by `curate.auditing.judge`.
+        tasks: what is asked for per domain, one of `curate.answers.TASKS`; chooses the teacher's prompt.
     """
 
     kinds: Mapping[str, str]
@@ -61,10 +64,15 @@ class Context:
     accepted: pl.DataFrame
     vectors: Callable[[list[str]], NDArray[np.float32]]
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
     def kind(self, domain: str) -> str:
         """Return the kind of answer of a domain."""
         return self.kinds.get(domain, "text")
+
+    def task(self, domain: str) -> str:
+        """Return what is asked for in a domain; by its kind of answer where no survey told."""
+        return self.tasks.get(domain) or answers.task_of(self.kind(domain))
 
     def labels_of(self, domain: str) -> tuple[str, ...]:
         """Return the class names of a domain; empty where none are known."""

@@ -10,10 +10,14 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ABSENT", "Bar", "accuracy", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
+__all__ = ["ABSENT", "Bar", "Verbatim", "accuracy", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
 
 ABSENT = "–"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+class Verbatim(str):
+    """Text that is printed as it is, neither wrapped nor coloured."""
 
 
 class Bar:

@@ -29,6 +29,8 @@ class StageResult:
         complete: False where a cap stopped the work; the same command goes on.
         calls, tokens, usd: charged in this stage; usd is None without a price.
         saved: answers taken from the ledger without a call.
+        written: new examples that the teacher wrote and that were accepted.
+        tokens_per_written, usd_per_written: what one of them cost, rejected replies included, whenever they were bought.
         reused: the stage was done before with the same parameters; nothing was changed.
         estimate: what it would cost; dry runs alone.
     """
@@ -47,6 +49,9 @@ class StageResult:
     tokens: int = 0
     usd: float | None = None
     saved: int = 0
+    written: int = 0
+    tokens_per_written: float | None = None
+    usd_per_written: float | None = None
     reused: bool = False
     estimate: Estimate | None = None
 
@@ -71,6 +76,13 @@ class Balanced:
     def complete(self) -> bool:
         """Whether no stage was stopped by a cap."""
         return all(stage.complete for stage in self.stages)
+
+    def _per_written(self, name: str) -> float | None:
+        """Return a stage's figure as the mean over the new examples of all stages; None where a stage has none."""
+        figures = [(stage.written, getattr(stage, name)) for stage in self.stages if stage.written]
+        if not figures or any(figure is None for _, figure in figures):
+            return None
+        return float(sum(n * figure for n, figure in figures) / sum(n for n, _ in figures))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures that ``--json`` promises, summed over the stages."""
@@ -100,6 +112,9 @@ class Balanced:
             "calls": sum(stage.calls for stage in self.stages),
             "tokens": sum(stage.tokens for stage in self.stages),
             "usd": None if None in usd else sum(u for u in usd if u is not None),
+            "written": sum(stage.written for stage in self.stages),
+            "tokens_per_written": self._per_written("tokens_per_written"),
+            "usd_per_written": self._per_written("usd_per_written"),
             "complete": self.complete,
             "stages": [asdict(stage) for stage in self.stages],
         }

@@ -190,7 +190,16 @@ def _state(stage: Any) -> str:
     return "" if stage.complete else "stopped early"
 
 
+def per_written(result: Any) -> str | None:
+    """Return what one accepted new example cost, in words; None where nothing was written."""
+    if result.tokens_per_written is None:
+        return None
+    return f"{count(round(result.tokens_per_written))} tokens, {money(result.usd_per_written)}, rejected replies included"
+
+
 def _stage_remarks(stage: Any) -> Iterable[str]:
+    if stage.written and not stage.reused:
+        yield f"stage {stage.stage}: {count(stage.written)} new examples accepted, each at {per_written(stage)}"
     if stage.unanswered:
         yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
     if stage.moved:

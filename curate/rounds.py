@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curate import annotation, auditing, policies, pools, progress, selection, writing
+from curate import annotation, auditing, policies, pools, progress, seeds, selection, writing
 from curate.accounts import Account
 from curate.errors import TeacherError
 from curate.manifest import Manifest
@@ -39,8 +39,10 @@ class Terms:
     max_attempts: int
     auditors: tuple[str, ...]
     seed: int
+    show_answer: bool = False
     rationale_prompt: str | None = None
     synthesis_prompt: str | None = None
+    rows_per_call: int = 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Filled:
         moved: places per domain that it got, or gave up, because some could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
         complete: False where a cap stopped the work.
+        written: new examples of the teacher that were accepted.
+        cost: of all that it wrote of them, rejected ones included.
     """
 
     settled: Settled
@@ -64,6 +68,8 @@ class Filled:
     moved: dict[str, int]
     unanswered: int
     complete: bool
+    written: int
+    cost: writing.Cost
 
 
 @dataclass
@@ -131,6 +137,7 @@ class _Filler:
         self.domains, self.attempts = pools.open_pools(rows, quotas)
         self.tried = set(self.attempts)  # real rows with a rationale that was judged wrong
         self.unanswered = 0
+        self.written, self.cost = 0, writing.Cost()
         self.stopped = False
         self.moved: Counter[str] = Counter()
 
@@ -226,6 +233,7 @@ class _Filler:
                 self.settled.accept(row, findings)
                 domain.accepted += 1
                 domain.synthetic += row["source"] == "synthetic"
+                self.written += row["new"]
                 accepted.append(row["id"])
             else:
                 domain.rejected[auditor] += 1
@@ -278,13 +286,12 @@ class _Filler:
             annotation.write_rationales(
                 part.select("id", "prompt", "answer", "domain", sample="attempt"),
                 account,
-                kinds=self.context.kinds,
-                labels=self.context.labels,
+                context=self.context,
                 show_answer=shown,
                 prompt_file=self.terms.rationale_prompt,
                 refills=self._refills(),
             )
-            for shown, part in ((False, asks.filter(~hint)), (True, asks.filter(hint)))
+            for shown, part in ((self.terms.show_answer, asks.filter(~hint)), (True, asks.filter(hint)))
             if not part.is_empty()
         ]
         told = pl.concat(replies)
@@ -311,18 +318,18 @@ class _Filler:
         if not orders or self.account is None:
             return pl.DataFrame(schema=BATCH)
         frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
-        seeds = self.rows.filter(pl.col("domain").is_in(frame["domain"].unique().implode()), split="train", source="real")
         replies = writing.write_examples(
             frame,
             self.account,
-            seeds=self.manifest.examples(seeds),
-            kinds=self.context.kinds,
-            labels=self.context.labels,
+            seeds=self.manifest.examples(seeds.may_be_shown(self.rows, frame["domain"].unique().to_list())),
+            context=self.context,
             prompt_file=self.terms.synthesis_prompt,
+            rows_per_call=self.terms.rows_per_call,
             seed=self.terms.seed,
             refills=self._refills(),
         )
         self._heed(replies)
+        self.cost += writing.cost(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():
             self.domains[name].dry = True
         return writing.as_batch(replies, self.account.teacher.model)
@@ -355,4 +362,6 @@ class _Filler:
             moved={name: n for name, n in self.moved.items() if n},
             unanswered=self.unanswered,
             complete=not self.stopped,
+            written=self.written,
+            cost=self.cost,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import auditing, progress, prompts, teachers
+from curate import auditing, progress, prompts, seeds, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER, Encoder
@@ -21,9 +21,9 @@ from curate.errors import InputError, UnknownNameError
 from curate.ledger import Caps
 from curate.manifest import Manifest
 from curate.settling import Settled
-from curate.writing import EXAMPLES, as_batch, pick_seeds, write_examples
+from curate.writing import Cost, as_batch, cost, write_examples
 
-__all__ = ["EXAMPLES", "Synthesized", "as_batch", "pick_seeds", "synthesize", "write_examples"]
+__all__ = ["Synthesized", "synthesize"]
 
 _INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
 
@@ -39,6 +39,7 @@ class Synthesized:
         rejected: per domain, how many each auditor rejected.
         complete: False where a cap or failed calls stopped the work.
         spent: what was charged.
+        tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
     """
 
     manifest: Manifest
@@ -47,6 +48,8 @@ class Synthesized:
     rejected: dict[str, dict[str, int]]
     complete: bool
     spent: Spent
+    tokens_per_written: float | None = None
+    usd_per_written: float | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -72,6 +75,7 @@ def synthesize(
     temperature: float = 0.8,
     reply_tokens: int = 1024,
     n_seeds: int = 4,
+    rows_per_call: int = 1,
     max_attempts: int = 5,
     auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
     encoder: str | Encoder = DEFAULT_ENCODER,
@@ -95,11 +99,12 @@ def synthesize(
         teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
         model: the server's name for the model.
         api_key_env: the environment variable that holds its key.
-        prompt_file: template in place of the built-in one.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
         words: length of the rationale asked for.
         temperature: of sampling.
-        reply_tokens: length of a reply, at most.
+        reply_tokens: length of a reply per example, at most.
         n_seeds: examples shown in each request, at most.
+        rows_per_call: new examples asked for in one request.
         max_attempts: judged replies per example before a domain stops.
         auditors: names that must find nothing.
         encoder: for near-duplicates and leakage.
@@ -130,6 +135,7 @@ def synthesize(
         caps=Caps(max_calls, max_tokens, max_usd),
     )
     options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds, "seed": seed}
+    options["rows_per_call"] = rows_per_call
     waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
     known = auditing.remember(auditing.context(manifest, rows, encoder=encoder), waiting)
     writer = _Writer(manifest, rows, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
@@ -142,6 +148,8 @@ def synthesize(
         complete=not writer.stopped,
         spent=account.spend(),
     )
+    per_row = writer.cost.per_row(sum(result.written.values()))
+    result = replace(result, tokens_per_written=per_row[0], usd_per_written=per_row[1])
     if not writer.judged:
         return result
     parameters = {
@@ -186,11 +194,11 @@ class _Writer:
     options: dict[str, Any]
     stopped: bool = False
     judged: int = 0
+    cost: Cost = Cost()
 
     def write_all(self, tallies: dict[str, _Tally]) -> dict[str, _Tally]:
         self.settled = Settled(self.rows, stage=None)
-        seeds = self.rows.filter(pl.col("domain").is_in(list(tallies)), split="train", source="real")
-        self.seeds = self.manifest.examples(seeds)
+        self.seeds = self.manifest.examples(seeds.may_be_shown(self.rows, list(tallies)))
         with progress.step("synthesize", sum(own.wanted for own in tallies.values())) as counter:
             while not self.stopped:
                 orders = [(name, number) for name, own in tallies.items() for number in own.order()]
@@ -202,11 +210,9 @@ class _Writer:
     def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
         """Have examples written and judged; return how many were accepted."""
         asked = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
-        kinds, labels = self.known.kinds, self.known.labels
         refills = [name for name, own in tallies.items() if own.rejected]
-        replies = write_examples(
-            asked, self.account, seeds=self.seeds, kinds=kinds, labels=labels, refills=refills, **self.options
-        )
+        replies = write_examples(asked, self.account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
+        self.cost += cost(replies)
         self.stopped = replies["status"].is_in(["capped", "failed"]).any()
         for name in replies.filter(status="unanswered")["domain"].unique():
             tallies[name].dry = True

@@ -194,7 +194,7 @@ def _annotated(result: Any) -> Iterable[Any]:
 
 def _synthesized(result: Any) -> Iterable[Any]:
     title = f"{result.manifest}: {count(sum(result.written.values()))} new examples"
-    yield from grids.facts(title, _spent(result))
+    yield from grids.facts(title, [*_spent(result), ("per example", panels.per_written(result))])
     yield ""
     lines = [(d, count(result.wanted), count(n), panels.rejections(result.rejected.get(d))) for d, n in result.written.items()]
     yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
@@ -237,4 +237,5 @@ LAYOUTS: dict[str, Layout] = {
     "Summary": bills.summary,
     "Synthesized": _synthesized,
     "Tags": _tags,
+    "Template": lambda result: [grids.Verbatim(result.text)],
 }

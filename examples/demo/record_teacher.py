@@ -16,20 +16,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from openai import AsyncOpenAI
 
-from curate import prompts
+from curate import answers, prompts, replies
 
 TAIL_AT_MOST = 30  # train rows; a domain with fewer gets new questions
-TASK = "short reasoning questions"
 WORDS = 50
 SAMPLES = {"tail": 3, "head": 1}  # answers per train row
 SEEDS_PER_CALL = 4
 
 
+def tasks_of(rows: list[dict[str, str]]) -> dict[str, str]:
+    """What each domain asks for, which chooses its prompt."""
+    frame = pl.DataFrame([{"domain": r["domain"], "prompt": r["question"], "answer": r["answer"]} for r in rows])
+    return dict(answers.survey(frame).tasks)
+
+
 def rationale_jobs(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     """One job per train row and sample, the tail first."""
-    template = prompts.load("rationale")
+    tasks = tasks_of(rows)
     counts = Counter(row["domain"] for row in rows)
     return [
         {
@@ -38,7 +44,7 @@ def rationale_jobs(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
             "label": row["answer"],
             "domain": row["domain"],
             "index": sample,
-            "messages": prompts.render(template, prompt=row["question"], task=TASK, words=WORDS),
+            "messages": prompts.render(prompts.built_in("rationale", tasks[row["domain"]]), prompt=row["question"], words=WORDS),
         }
         for row in sorted(rows, key=lambda row: counts[row["domain"]])
         for sample in range(SAMPLES["tail" if counts[row["domain"]] <= TAIL_AT_MOST else "head"])
@@ -47,8 +53,7 @@ def rationale_jobs(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 def synthesis_jobs(rows: list[dict[str, str]], per_domain: int) -> list[dict[str, Any]]:
     """`per_domain` jobs for each tail domain, each with its own few-shot seeds."""
-    template = prompts.load("synthesis")
-    jobs = []
+    tasks, jobs = tasks_of(rows), []
     for domain, n in Counter(row["domain"] for row in rows).items():
         if n > TAIL_AT_MOST:
             continue
@@ -56,6 +61,7 @@ def synthesis_jobs(rows: list[dict[str, str]], per_domain: int) -> list[dict[str
         for index in range(per_domain):
             chosen = random.Random(f"{domain}/{index}").sample(own, min(SEEDS_PER_CALL, len(own)))
             seeds = [{"prompt": row["question"], "answer": row["answer"]} for row in chosen]
+            template = prompts.built_in("synthesis", tasks[domain])
             messages = prompts.render(template, domain=domain, seeds=seeds, words=WORDS)
             parents = [row["question"] for row in chosen]
             jobs.append({"kind": "synthetic", "domain": domain, "index": index, "parents": parents, "messages": messages})
@@ -72,7 +78,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
     """Ask for every job that is not in the file yet, four at a time."""
     client = AsyncOpenAI(base_url=args.url, api_key=args.api_key, timeout=600)
     gate = asyncio.Semaphore(4)
-    schema = {"type": "json_schema", "json_schema": {"name": "example", "schema": prompts.synthesis_schema()}}
+    schema = {"type": "json_schema", "json_schema": {"name": "example", "schema": replies.schema()}}
 
     async def one(job: dict[str, Any]) -> None:
         async with gate:
@@ -88,7 +94,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
         text = reply.choices[0].message.content or ""
         entry = {k: job[k] for k in ("kind", "domain", "prompt", "label", "index", "parents") if k in job}
         if new:
-            example = prompts.parse_example(text)
+            example = replies.parse_example(text)
             entry |= vars(example) if example else {"prompt": "", "rationale": text, "answer": ""}
         else:
             entry["rationale"] = text.strip()
