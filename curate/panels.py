@@ -10,7 +10,7 @@ from typing import Any
 from curate import grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["balanced", "profile", "quota_grid", "rejections", "selected"]
+__all__ = ["balanced", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 

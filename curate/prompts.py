@@ -28,7 +28,7 @@ _PART = re.compile(r"^\[(system|user|assistant)\]\s*$", re.MULTILINE)
 _MARK = re.compile(r"\0\[(system|user|assistant)\]\0")
 
 # What a template may use; one that is not filled is empty.
-FIELDS = ("answer", "avoid", "domain", "label", "labels", "letters", "n", "prompt", "seeds", "task", "wanted", "words")
+FIELDS = ("answer", "avoid", "domain", "label", "labels", "letters", "n", "prompt", "seeds", "wanted", "words")
 
 
 @dataclass(frozen=True)

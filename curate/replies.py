@@ -78,7 +78,7 @@ def _readings(text: str) -> Iterator[list[NewExample | None]]:
         yield _items(_strict(whole))
     for whole in wholes:
         yield _items(_lenient(whole))
-    yield [_example(item) for item in _objects(_tidy(text))]
+    yield [example for found in _objects(_tidy(text)) for example in _items(found) if example]
 
 
 def _tidy(text: str) -> str:

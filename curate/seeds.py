@@ -58,8 +58,8 @@ def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: s
 def answers_in_turn(rows: Sequence[Mapping[str, Any]], kind: str, *, domain: str, seed: int) -> tuple[str, ...]:
     """Return the answers to ask for, one after the other and from the start again, so that none is favoured.
 
-    Of the kind ``label`` they are the domain's own classes, or its name where it has no row; of the kind ``choice`` the letters that
-    most of its questions offer; of other kinds there are none. The order is drawn by the seed.
+    Of the kind ``label`` they are the domain's own classes, or its name where it has no row; of the kind ``choice`` the
+    letters that most of its questions offer; of other kinds there are none. The order is drawn by the seed.
 
     Args:
         rows: the domain's rows, with prompt and answer.
@@ -67,12 +67,12 @@ def answers_in_turn(rows: Sequence[Mapping[str, Any]], kind: str, *, domain: str
         domain: its name.
         seed: of the order.
     """
-    found: Sequence[str] = ()
+    found: list[str] = []
     if kind == "label":
         found = sorted({row["answer"] for row in rows if row["answer"]}) or [domain]
     elif kind == "choice":
         offered = Counter(tuple(answers.choices(row["prompt"] or "")) for row in rows)
-        found = max(sorted(offered), key=lambda letters: offered[letters], default=())
+        found = list(max(sorted(offered.items()), key=lambda item: item[1])[0]) if offered else []
     return tuple(random.Random(f"{seed}/{domain}").sample(found, len(found)))
 
 
@@ -85,5 +85,6 @@ def openings(written: pl.DataFrame) -> dict[str, list[str]]:
     last = written.group_by("domain", maintain_order=True).tail(_AVOIDED)
     found: dict[str, list[str]] = {}
     for domain, prompt in last.select("domain", "prompt").iter_rows():
-        found.setdefault(domain, []).append(" ".join((prompt or "").split()[:_OPENING]))
+        if prompt:
+            found.setdefault(domain, []).append(" ".join(prompt.split()[:_OPENING]))
     return found

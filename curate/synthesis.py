@@ -194,7 +194,7 @@ class _Writer:
     options: dict[str, Any]
     stopped: bool = False
     judged: int = 0
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
     def write_all(self, tallies: dict[str, _Tally]) -> dict[str, _Tally]:
         self.settled = Settled(self.rows, stage=None)

@@ -142,9 +142,8 @@ def _parts(orders: pl.DataFrame, account: Account, most: int) -> Iterator[tuple[
     """Yield the orders of each request: up to `most` that follow one another in a domain."""
     part: list[dict[str, Any]] = []
     for order in orders.iter_rows(named=True):
-        if part and (
-            order["domain"] != part[0]["domain"] or len(part) >= most or account.teacher.capacity(order["domain"]) is not None
-        ):
+        alone = account.teacher.capacity(order["domain"]) is not None
+        if part and (alone or len(part) >= most or order["domain"] != part[0]["domain"]):
             yield part[0]["domain"], part
             part = []
         part.append(order)
@@ -225,7 +224,7 @@ class _Asker:
         price, usage, n = account.teacher.price, reply.usage, len(call.indices)
         usd = None if price is None else price.nano_usd(usage.prompt, usage.completion, usage.cached) / NANO
         found = replies.parse_examples(reply.text, n)
-        lines = []
+        lines: list[dict[str, Any]] = []
         for index, example in zip(call.indices, found, strict=True):
             line = {**common, "index": index, **vars(example or NewExample("", "", "")), "parents": self._parents(call, reply)}
             line |= {"tokens": 0 if lines else usage.total, "usd": 0.0 if lines and usd is not None else usd}

@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from curate import identity, manifest
+from curate import answers, embedding, identity, manifest
+from curate.findings import PROMPTS, Context
 from curate.manifest import CONTENT_SCHEMA, SCHEMA, Manifest
 
 _DEFAULTS = {"domain": "algebra", "split": "train", "source": "real", "status": "candidate", "answer": "4"}
@@ -34,3 +35,11 @@ def ingested(root: Path, examples: Iterable[Mapping[str, Any]], *, name: str = "
     start = manifest.new(name, root=root)
     start.append(contents)
     return start.commit(rows, verb="ingest", **commit)
+
+
+def corpus(kinds: Mapping[str, str], labels: Any = (), *, tasks: Mapping[str, str] | None = None, **parts: Any) -> Context:
+    """Return a context of domains with these kinds of answer, and no rows unless they are given."""
+    empty = PROMPTS.to_frame()
+    made = {"real": empty, "heldout": empty, "accepted": empty, "vectors": embedding.Fake().encode, **parts}
+    chosen = {domain: answers.task_of(kind) for domain, kind in kinds.items()} | dict(tasks or {})
+    return Context(kinds=kinds, labels=labels, tasks=chosen, **made)

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from samples import ingested
+from samples import corpus, ingested
 
 from curate import annotation, manifest, spending
-from curate.annotation import TASKS, annotate, write_rationales
-from curate.answers import KINDS
+from curate.annotation import annotate, write_rationales
+from curate.answers import TASKS
 from curate.calls import Answer
 from curate.errors import ConflictError, InputError
 from curate.fakes import Fake
@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None:
     teacher = Fake(RIGHT, script=lambda request, n: Answer("unanswered") if request.prompt == "2 + 2?" else None)
-    told = write_rationales(ROWS, Account(teacher, ledger, "math"), kinds={"sums": "number"})
+    told = write_rationales(ROWS, Account(teacher, ledger, "math"), context=corpus({"sums": "number"}))
     assert told.schema == annotation.RATIONALES
     assert told.select("id", "sample", "status").rows() == [("b", 0, "unanswered"), ("a", 1, "answered")]
     assert told["rationale"].to_list() == [None, "This is reasoning number 1.\nThe answer is: 6"]
@@ -38,20 +38,28 @@ def test_the_answer_is_hidden_unless_it_is_to_be_shown(ledger: Ledger) -> None:
     teacher = Fake()
     account = Account(teacher, ledger, "math")
     for shown in (False, True):
-        write_rationales(ROWS.with_columns(answer=pl.lit("forty-two")), account, kinds={}, show_answer=shown)
+        write_rationales(ROWS.with_columns(answer=pl.lit("forty-two")), account, context=corpus({}), show_answer=shown)
     asked = [json.dumps(request.messages) for request in teacher.sent]
     assert ["forty-two" in text for text in asked] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_answer_has_its_task(ledger: Ledger, kind: str) -> None:
+ASKED = {
+    "classification": ("label", "The classes are: cocoa, tin."),
+    "multiple-choice": ("choice", "options offered: A, B."),
+    "mathematics": ("number", "mathematics problems"),
+    "open-question": ("text", "You answer questions."),
+    "instruction": ("text", "Do not write the answer itself."),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_its_prompt(ledger: Ledger, task: str) -> None:
+    kind, words = ASKED[task]
     teacher = Fake()
     account = Account(teacher, ledger, "math")
-    write_rationales(ROWS.head(1), account, kinds={"sums": kind}, labels={"sums": ["cocoa", "tin"]})
-    system = teacher.sent[0].messages[0]["content"]
-    assert TASKS[kind] in system
-    assert ("cocoa, tin" in system) == (kind == "label")
-    assert ("one of the choices offered" in system) == (kind == "choice")
+    context = corpus({"sums": kind}, {"sums": ("cocoa", "tin")}, tasks={"sums": task})
+    write_rationales(ROWS.head(1).with_columns(prompt=pl.lit("Which? (A) one (B) two")), account, context=context)
+    assert words in teacher.sent[0].messages[0]["content"]
 
 
 def test_a_prompt_file_of_ones_own_asks_anew(ledger: Ledger, tmp_path: Path) -> None:
@@ -59,14 +67,14 @@ def test_a_prompt_file_of_ones_own_asks_anew(ledger: Ledger, tmp_path: Path) -> 
     teacher = Fake()
     account = Account(teacher, ledger, "math")
     for file in (None, tmp_path / "mine.j2", tmp_path / "mine.j2"):
-        write_rationales(ROWS.head(1), account, kinds={}, prompt_file=file)
+        write_rationales(ROWS.head(1), account, context=corpus({}), prompt_file=file)
     assert [request.messages[-1]["content"] for request in teacher.sent] == ["2 + 2?", "Explain 2 + 2?"]
     with pytest.raises(InputError, match="cannot be read"):
-        write_rationales(ROWS, account, kinds={}, prompt_file=tmp_path / "none.j2")
+        write_rationales(ROWS, account, context=corpus({}), prompt_file=tmp_path / "none.j2")
 
 
 def test_what_a_cap_left_out_is_said(ledger: Ledger) -> None:
-    told = write_rationales(ROWS, Account(Fake(), ledger, "math", Caps(calls=0)), kinds={})
+    told = write_rationales(ROWS, Account(Fake(), ledger, "math", Caps(calls=0)), context=corpus({}))
     assert told["status"].to_list() == ["capped", "capped"]
     assert "--max-calls 0" in told["error"][0]
 

@@ -19,7 +19,7 @@ from baldistill.evaluation import Evaluation, Rate
 from baldistill.scoring import Scored
 from baldistill.stages import Run, Stage
 from baldistill.students import Trained
-from curate import tables
+from curate import console, tables
 from curate.accounts import Spent
 from curate.annotation import Annotated
 from curate.auditing import FINDINGS, Audit
@@ -34,6 +34,7 @@ from curate.manifest import Manifest
 from curate.outcomes import Balanced, StageResult
 from curate.policies import Quotas
 from curate.profiling import profile
+from curate.prompts import Template, built_in
 from curate.sampling import Sampled
 from curate.synthesis import Synthesized
 
@@ -300,6 +301,14 @@ def test_the_demo_is_one_page(tmp_path: Path) -> None:
     assert "geometry tail 1 ▌ 1 0 1 ████████████████ answer_mismatch 1, near_duplicate 2" in lines
     assert "the teacher would have cost 98,000 tokens, $0.030 at the list price of a-model" in lines
     assert "picture of the tail tail.png" in lines
+
+
+def test_a_template_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    template = built_in("synthesis", "mathematics")
+    assert isinstance(template, Template)
+    console.show(template)
+    assert capsys.readouterr().out == template.text
+    assert max(map(len, template.text.splitlines())) > console.PIPE_WIDTH
 
 
 @pytest.mark.parametrize("layouts", [tables.LAYOUTS, baldistill.tables.LAYOUTS])

@@ -4,17 +4,18 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from samples import corpus
 
 from curate import writing
 from curate.calls import Answer, Request
+from curate.errors import InputError
 from curate.fakes import Fake
 from curate.ledger import Caps, Ledger
-from curate.prompts import synthesis_schema
+from curate.prices import Price
+from curate.replies import schema
 from curate.settling import BATCH
 from curate.teachers import Account, Recorded
-from curate.writing import as_batch, pick_seeds, write_examples
+from curate.writing import Cost, as_batch, cost, write_examples
 
 SEEDS = pl.DataFrame(
     {
@@ -33,6 +34,9 @@ def orders(*pairs: tuple[str, int]) -> pl.DataFrame:
     return pl.DataFrame(pairs, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
 
 
+TEA = corpus({"tea": "label"}, ("coffee", "tea"))
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "manifests" / "ledger.sqlite")
@@ -40,7 +44,7 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def write(ledger: Ledger, teacher: Any, *pairs: tuple[str, int], caps: Caps | None = None, **options: Any) -> pl.DataFrame:
     account = Account(teacher, ledger, "math", caps or Caps())
-    return write_examples(orders(*pairs), account, **{"seeds": SEEDS, "kinds": {}, **options})
+    return write_examples(orders(*pairs), account, **{"seeds": SEEDS, "context": corpus({}), **options})
 
 
 def test_one_line_comes_back_for_each_order_in_their_order(ledger: Ledger) -> None:
@@ -80,13 +84,15 @@ def test_seeds_come_from_different_clusters_and_are_the_parents(ledger: Ledger) 
 
 def test_classes_are_asked_for_by_name_in_turn(ledger: Ledger) -> None:
     teacher = Fake()
-    told = write(ledger, teacher, *(("tea", n) for n in range(4)), kinds={"tea": "label"}, labels=["coffee", "tea"])
-    assert [request.label for request in teacher.sent] == ["coffee", "tea", "coffee", "tea"]
-    assert told["answer"].to_list() == ["coffee", "tea", "coffee", "tea"]
-    assert 'whose answer is "coffee"' in teacher.sent[0].messages[-1]["content"]
+    told = write(ledger, teacher, *(("tea", n) for n in range(4)), context=TEA)
+    asked = [str(request.label) for request in teacher.sent]
+    assert asked in (["coffee", "tea"] * 2, ["tea", "coffee"] * 2)
+    assert told["answer"].to_list() == asked
+    assert f'of the class "{asked[0]}"' in teacher.sent[0].messages[-1]["content"]
+    assert teacher.sent[0].schema == schema(1, [asked[0]])
     ordered = orders(("tea", 9)).with_columns(label=pl.lit("tea"))
     account = Account(teacher, ledger, "math")
-    write_examples(ordered, account, seeds=SEEDS, kinds={"tea": "label"})
+    write_examples(ordered, account, seeds=SEEDS, context=TEA)
     assert teacher.sent[-1].label == "tea"
 
 
@@ -94,12 +100,12 @@ def test_the_reply_follows_a_schema(ledger: Ledger) -> None:
     teacher = Fake()
     write(ledger, teacher, ("sums", 0), reply_tokens=99, temperature=0.3)
     request = teacher.sent[0]
-    assert (request.schema, request.max_tokens, request.temperature) == (synthesis_schema(), 99, 0.3)
+    assert (request.schema, request.max_tokens, request.temperature) == (schema(), 99, 0.3)
     assert (request.purpose, request.sample) == ("synthesis", 0)
 
 
 def test_a_domain_without_rows_is_written_for_all_the_same(ledger: Ledger) -> None:
-    told = write(ledger, Fake(), ("nothing", 0), kinds={"nothing": "label"})
+    told = write(ledger, Fake(), ("nothing", 0), context=corpus({"nothing": "label"}))
     assert (told["status"][0], told["parents"].to_list(), told["answer"][0]) == ("answered", [[]], "nothing")
 
 
@@ -137,31 +143,6 @@ def test_a_batch_has_new_rows_with_ids_of_their_own(ledger: Ledger) -> None:
     assert batch.select("source", "new").unique().rows() == [("synthetic", True)]
 
 
-ROW = st.fixed_dictionaries(
-    {"id": st.uuids().map(str), "cluster": st.one_of(st.none(), st.integers(0, 3)), "answer": st.sampled_from("AB")}
-)
-
-
-@given(
-    st.lists(ROW, max_size=20, unique_by=lambda row: row["id"]), st.integers(0, 8), st.text(), st.sampled_from([None, "A", "C"])
-)
-def test_picking_spreads_over_clusters_and_does_not_depend_on_the_order(
-    rows: list[dict[str, Any]], n: int, seed: str, label: str | None
-) -> None:
-    chosen = pick_seeds(rows, n, seed=seed, label=label)
-    assert chosen == pick_seeds(rows[::-1], n, seed=seed, label=label)
-    assert len(chosen) == min(n, len(rows)) == len({row["id"] for row in chosen})
-    fitting = [row for row in rows if label is None or row["answer"] == label]
-    assert sum(row in fitting for row in chosen) == min(n, len(fitting))
-    clusters = {row["cluster"] for row in fitting}
-    assert len({row["cluster"] for row in chosen if row in fitting}) == min(n, len(clusters))
-
-
-def test_requests_do_not_depend_on_the_process() -> None:
-    rows = SEEDS.filter(domain="sums").to_dicts()
-    assert [row["id"] for row in pick_seeds(rows, 4, seed="0/sums/0")] == ["06", "03", "00", "04"]
-
-
 def test_a_request_is_not_shaped_by_what_was_asked_before(ledger: Ledger) -> None:
     def sent(*pairs: tuple[str, int]) -> list[Request]:
         teacher = Fake(model="-".join(str(index) for _, index in pairs))
@@ -169,3 +150,97 @@ def test_a_request_is_not_shaped_by_what_was_asked_before(ledger: Ledger) -> Non
         return teacher.sent
 
     assert sent(("sums", 4)) == sent(("sums", 0), ("sums", 4))[1:]
+
+
+LETTERED = pl.DataFrame(
+    {
+        "id": [f"{n:02d}" for n in range(5)],
+        "domain": ["quiz"] * 5,
+        "cluster": [0, 1, 2, 3, 4],
+        "prompt": [f"Question {n}? (A) one (B) two (C) three" for n in range(4)] + ["Yes? (A) yes (B) no"],
+        "answer": ["A"] * 5,
+        "rationale": [None] * 5,
+    },
+    schema_overrides={"rationale": pl.String},
+)
+
+
+def test_letters_are_asked_for_in_turn_and_no_other_may_come(ledger: Ledger) -> None:
+    teacher = Fake()
+    write(ledger, teacher, *(("quiz", n) for n in range(6)), seeds=LETTERED, context=corpus({"quiz": "choice"}))
+    asked = [request.label for request in teacher.sent]
+    assert sorted(asked[:3]) == ["A", "B", "C"]
+    assert asked[3:] == asked[:3]
+    for request in teacher.sent:
+        assert request.schema == schema(1, ["A", "B", "C"])
+        assert f"stands at ({request.label})" in request.messages[-1]["content"]
+        assert "Exactly 3 options, lettered A, B, C" in request.messages[-1]["content"]
+
+
+def test_what_is_written_already_is_named(ledger: Ledger) -> None:
+    teacher = Fake()
+    written = pl.DataFrame({"domain": ["sums"], "prompt": ["A shelf of " + "books " * 20]})
+    write(ledger, teacher, ("sums", 0), ("tea", 0), context=corpus({}, accepted=written))
+    asked = [request.messages[-1]["content"] for request in teacher.sent]
+    assert ["- A shelf of " + "books " * 9 + "…" in text for text in asked] == [True, False]
+
+
+def test_several_examples_come_in_one_reply_each_with_its_own_number(ledger: Ledger) -> None:
+    teacher = Fake()
+    pairs = [("sums", n) for n in range(3, 8)] + [("tea", 0), ("tea", 1)]
+    told = write(ledger, teacher, *pairs, context=TEA, rows_per_call=2, reply_tokens=100)
+    assert told.select("domain", "index").rows() == pairs
+    assert [(request.domain, request.sample, request.max_tokens) for request in teacher.sent] == [
+        ("sums", 3, 200),
+        ("sums", 5, 200),
+        ("sums", 7, 100),
+        ("tea", 0, 200),
+    ]
+    assert told["prompt"].n_unique() == 7
+    assert sorted(told["answer"][5:]) == ["coffee", "tea"]
+    assert told["call_id"].n_unique() == 4
+    assert as_batch(told, "fake")["origin"].to_list() == [f"teacher:fake#{index}" for _, index in pairs]
+    again = write(ledger, teacher, *pairs, context=TEA, rows_per_call=2, reply_tokens=100)
+    assert again.equals(told)
+    assert len(teacher.sent) == 4
+
+
+def test_of_a_reply_that_is_partly_there_the_whole_examples_count(ledger: Ledger) -> None:
+    text = json.dumps({"examples": [{"prompt": f"q{n}", "rationale": "r", "answer": "1"} for n in range(3)]})[:-41]
+    teacher = Fake(script=lambda request, n: Answer.of(text, finish_reason="length"))
+    told = write(ledger, teacher, *(("sums", n) for n in range(4)), rows_per_call=4)
+    assert told["prompt"].to_list() == ["q0", "q1", "", ""]
+    assert told["finish_reason"].to_list() == [None, None, "length", "length"]
+    assert told["raw"].to_list() == [None, None, text, None]
+    batch = as_batch(told, "fake")
+    assert [extra and json.loads(extra) for extra in batch["extra"]] == [None, None, {"reply": text}, None]
+    assert batch["id"].n_unique() == 4
+
+
+def test_a_teacher_with_a_fixed_number_of_examples_is_asked_for_one_at_a_time(ledger: Ledger) -> None:
+    teacher = Fake(new_examples=3)
+    told = write(ledger, teacher, *(("sums", n) for n in range(4)), rows_per_call=4)
+    assert told["status"].to_list() == ["answered"] * 3 + ["unanswered"]
+    assert [request.sample for request in teacher.sent] == [0, 1, 2, 3]
+
+
+def test_what_replies_cost_does_not_depend_on_who_bought_them(ledger: Ledger) -> None:
+    teacher = Fake(price=Price(1.0, 2.0))
+    pairs = [("sums", n) for n in range(4)]
+    told = write(ledger, teacher, *pairs, rows_per_call=2)
+    paid = Account(teacher, ledger, "math")
+    again = write_examples(orders(*pairs), paid, seeds=SEEDS, context=corpus({}), rows_per_call=2)
+    assert paid.spend().calls == 0
+    assert cost(told) == cost(again)
+    first = cost(told)
+    assert first.usd is not None
+    assert 0 < first.usd < 1e-2
+    assert first.per_row(2) == (first.tokens / 2, first.usd / 2)
+    assert first.per_row(0) == (None, None)
+    assert (first + Cost(10, None)) == Cost(first.tokens + 10, None)
+    assert cost(write(ledger, Fake(price=None), ("sums", 0))).usd is None
+
+
+def test_rows_per_call_is_one_or_more(ledger: Ledger) -> None:
+    with pytest.raises(InputError, match="--rows-per-call is 1 or more, got 0"):
+        write(ledger, Fake(), ("sums", 0), rows_per_call=0)
