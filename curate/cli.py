@@ -10,6 +10,32 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from curate.commands import Json, Name, Root, command, make_app, verb
+from curate.options import (
+    PLAN,
+    TEACHER,
+    Auditors,
+    Concurrency,
+    Encoder,
+    KeyEnv,
+    MaxCalls,
+    MaxTokens,
+    MaxUsd,
+    Model,
+    PerMinute,
+    Precision,
+    PromptFile,
+    ReplyTokens,
+    RowsPerCall,
+    Sampling,
+    Seed,
+    Selector,
+    ShowAnswer,
+    Teacher,
+    TeacherNeeded,
+    Thresholds,
+    TokensPerMinute,
+    Words,
+)
 
 __all__ = ["app", "main"]
 
@@ -18,45 +44,6 @@ ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
-PLAN, TEACHER, CAPS = "What is chosen", "The teacher", "Hard caps, over everything ever charged to this manifest's name"
-
-Seed = Annotated[int, Option(help="Of every random choice.")]
-Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id or package:NAME.")]
-Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16 or auto.")]
-Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
-Thresholds = Annotated[
-    list[str] | None,
-    Option("--threshold", metavar="A=F", help="Of an auditor: the lowest score that rejects, 0 to 1."),
-]
-Teacher = Annotated[
-    str | None, Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", rich_help_panel=TEACHER)
-]
-TeacherNeeded = Annotated[
-    str,
-    Option(metavar="T", help="Who writes: a URL, openai, recorded:FILE or fake.", show_default=False, rich_help_panel=TEACHER),
-]
-PromptFile = Annotated[
-    str | None, Option(metavar="FILE", help="Template, or folder of them; else those built in.", rich_help_panel=TEACHER)
-]
-ShowAnswer = Annotated[
-    bool, Option("--show-answer", help="Show it the right answer when it writes a rationale.", rich_help_panel=TEACHER)
-]
-RowsPerCall = Annotated[int, Option(help="New examples asked for in one request.", rich_help_panel=TEACHER)]
-Words = Annotated[int, Option(help="Length of a rationale asked for.", rich_help_panel=TEACHER)]
-Sampling = Annotated[float, Option(help="Of sampling.", rich_help_panel=TEACHER)]
-ReplyTokens = Annotated[int, Option(help="Length of a reply, per example, at most.", rich_help_panel=TEACHER)]
-Model = Annotated[str | None, Option(help="The teacher's model.", rich_help_panel=TEACHER)]
-KeyEnv = Annotated[str | None, Option(metavar="VARIABLE", help="Environment variable of its key.", rich_help_panel=TEACHER)]
-Concurrency = Annotated[int, Option(help="Calls in flight at once.", rich_help_panel=TEACHER)]
-PerMinute = Annotated[int | None, Option(metavar="N", help="Of requests, at most.", rich_help_panel=TEACHER)]
-TokensPerMinute = Annotated[
-    int | None, Option(metavar="N", help="Of tokens, prompts and replies together, at most.", rich_help_panel=TEACHER)
-]
-MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
-MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
-MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]
-
-Selector = Annotated[str, Option(help="Who chooses: representative, ifd, random …; docs/selection.md.", rich_help_panel=PLAN)]
 
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
 

@@ -120,9 +120,7 @@ def synthesize(
         ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
     """
     rows = manifest.rows()
-    names = _checked(rows, domains, n)
-    for name in auditors:
-        auditing.auditors.get(name)
+    names = _checked(rows, domains, n, auditors)
     account = teachers.open_account(
         manifest,
         teacher,
@@ -134,31 +132,16 @@ def synthesize(
         tokens_per_minute=tokens_per_minute,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
-    options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds, "seed": seed}
-    options["rows_per_call"] = rows_per_call
-    waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
-    known = auditing.remember(auditing.context(manifest, rows, encoder=encoder), waiting)
+    options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
+    options |= {"rows_per_call": rows_per_call, "seed": seed}
+    known = _known(manifest, rows, encoder)
     writer = _Writer(manifest, rows, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
     tallies = writer.write_all({name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names})
-    result = Synthesized(
-        manifest=manifest,
-        wanted=n,
-        written={name: own.written for name, own in tallies.items()},
-        rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
-        complete=not writer.stopped,
-        spent=account.spend(),
-    )
-    per_row = writer.cost.per_row(sum(result.written.values()))
-    result = replace(result, tokens_per_written=per_row[0], usd_per_written=per_row[1])
-    if not writer.judged:
-        return result
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
         **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
     }
-    manifest.append(writer.settled.contents())
-    after = manifest.commit(writer.settled.rows(), verb="synthesize", parameters=parameters, seed=seed, summary=result.figures)
-    return replace(result, manifest=after)
+    return writer.commit(tallies, parameters)
 
 
 @dataclass
@@ -207,6 +190,27 @@ class _Writer:
                 counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
         return tallies
 
+    def commit(self, tallies: dict[str, _Tally], parameters: dict[str, Any]) -> Synthesized:
+        """Return what was done, committed where anything was judged."""
+        tokens, usd = self.cost.per_row(sum(own.written for own in tallies.values()))
+        result = Synthesized(
+            manifest=self.manifest,
+            wanted=parameters["n"],
+            written={name: own.written for name, own in tallies.items()},
+            rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
+            complete=not self.stopped,
+            spent=self.account.spend(),
+            tokens_per_written=tokens,
+            usd_per_written=usd,
+        )
+        if not self.judged:
+            return result
+        self.manifest.append(self.settled.contents())
+        after = self.manifest.commit(
+            self.settled.rows(), verb="synthesize", parameters=parameters, seed=parameters["seed"], summary=result.figures
+        )
+        return replace(result, manifest=after)
+
     def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
         """Have examples written and judged; return how many were accepted."""
         asked = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
@@ -232,8 +236,16 @@ class _Writer:
         return batch.height - len(judgement.rejected)
 
 
-def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int) -> list[str]:
+def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder) -> auditing.Context:
+    """Return what new examples are compared with: all rows, and the synthetic ones that wait."""
+    waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
+    return auditing.remember(auditing.context(manifest, rows, encoder=encoder), waiting)
+
+
+def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Sequence[str]) -> list[str]:
     """Return the domains, sorted, each once."""
+    for name in auditors:
+        auditing.auditors.get(name)
     known = set(rows["domain"])
     for name in domains:
         if name not in known:

@@ -72,7 +72,7 @@ OWNERS = {
     "torch": {"baldistill.fitting", "baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
     "transformers": {"baldistill.fitting", "baldistill.generation", "curate.models"},
     "trl": {"baldistill.fitting"},
-    "typer": {"baldistill.cli", "curate.cli", "curate.commands"},
+    "typer": {"baldistill.cli", "curate.cli", "curate.commands", "curate.options"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}
 
