@@ -17,7 +17,19 @@ import polars as pl
 from curate import exporting
 from curate.errors import InputError
 
-__all__ = ["PLAIN_TEMPLATE", "Tokens", "chunks", "encode", "header", "render", "stops", "stratify", "tokenize", "training_tokens"]
+__all__ = [
+    "PLAIN_TEMPLATE",
+    "Tokens",
+    "chunks",
+    "encode",
+    "fill",
+    "header",
+    "render",
+    "stops",
+    "stratify",
+    "tokenize",
+    "training_tokens",
+]
 
 Message = dict[str, str]
 
@@ -145,6 +157,21 @@ def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
     """Return positions in batches of at most `size`, longest first, so that little is padded and memory fails early."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def fill(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Return positions in batches of at most `tokens`, counted as the longest times their number, longest first.
+
+    What is longer than `tokens` is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    width = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not batches or (len(batches[-1]) + 1) * width > tokens:
+            batches.append([])
+            width = max(1, lengths[i])
+        batches[-1].append(i)
+    return batches
 
 
 def _even(counts: Mapping[str, int], limit: int) -> dict[str, int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from baldistill import batching
+from baldistill.journals import Journal, key_of
 from baldistill.students import Student
 from curate import progress
 
@@ -28,7 +29,13 @@ class Answer:
 
 
 def generate(
-    student: Student, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int, step: str = "generate"
+    student: Student,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    journal: Journal | None = None,
+    step: str = "generate",
 ) -> list[Answer]:
     """Let a student answer prompts greedily; answers come in the order of the prompts.
 
@@ -37,15 +44,19 @@ def generate(
         prompts: token ids, each ending with the header of the assistant's turn.
         max_new_tokens: at most so many tokens an answer.
         batch_size: prompts that are answered side by side.
+        journal: where answers are kept batch by batch, and looked up first.
         step: the name that progress is told under.
     """
-    answers: dict[int, Answer] = {}
+    journal = Journal() if journal is None else journal
+    keys = [key_of(prompt, [max_new_tokens], []) for prompt in prompts]  # three parts: no loss has this key
     with progress.step(step, len(prompts)) as counter:
         for chunk in batching.chunks([len(prompt) for prompt in prompts], batch_size):
-            said = _greedy(student, [prompts[i] for i in chunk], max_new_tokens)
-            answers.update(zip(chunk, said, strict=True))
+            missing = [i for i in chunk if keys[i] not in journal]
+            if missing:
+                said = _greedy(student, [prompts[i] for i in missing], max_new_tokens)
+                journal.add({keys[i]: astuple(answer) for i, answer in zip(missing, said, strict=True)})
             counter.advance(len(chunk))
-    return [answers[i] for i in range(len(prompts))]
+    return [Answer(*journal[key]) for key in keys]
 
 
 def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int) -> list[Answer]:

@@ -8,6 +8,7 @@ the student: s(A|Q) after the whole prompt, s(A) after the header of the assista
                                         the form of BalDistill, Zhou et al., EMNLP 2024, arXiv 2406.13114
 
 Above 1 the question makes the completion less likely. What cannot be scored has no score, never a 0, and is reported.
+What was read is in a journal, batch by batch (`baldistill.journals`): a killed run goes on from there; there is one commit.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from baldistill import batching, generation, students
+from baldistill import batching, generation, losses, students
 from baldistill.batching import Tokens
+from baldistill.journals import Journal, place
 from baldistill.students import DEFAULT_STUDENT, Student
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import Manifest
 
-__all__ = ["FORMULAS", "OVER", "Scored", "completion_losses", "score"]
+__all__ = ["FORMULAS", "OVER", "Scored", "score"]
 
 FORMULAS = ("ifd_loss", "ifd_ppl")
 OVER = ("answer", "generation", "rationale")
@@ -44,7 +47,7 @@ class Scored:
         truncated: rows that were cut at the token limit.
         unscored: ids of rows that have no completion, or whose ratio is no number; they keep what they had.
         kinds: rows per score kind, such as ``ifd_ppl:answer``.
-        scored_by: the student, its adapter and its precision.
+        scored_by: who scored, the student or its proxy: name, fingerprints of weights and adapter, precision.
     """
 
     manifest: Manifest
@@ -61,11 +64,13 @@ def score(
     *,
     student: str = DEFAULT_STUDENT,
     adapter: str | Path | None = None,
+    proxy: str | None = None,
     kind: str = "ifd_ppl",
     over: str = "rationale",
     limit: int | None = None,
     domains: Sequence[str] | None = None,
     max_tokens: int = 1024,
+    batch_tokens: int | None = None,
     batch_size: int = 8,
     seed: int = 0,
     dtype: str = "auto",
@@ -79,13 +84,16 @@ def score(
         manifest: the version whose rows are scored.
         student: the base model.
         adapter: folder of the adapter that the last stage trained.
+        proxy: another model, smaller as a rule, that scores in the student's place, without the adapter: small and large models
+            find much the same rows hard (Superfiltering), and its scores stay good from stage to stage.
         kind: the formula, ``ifd_ppl`` or ``ifd_loss``.
         over: the completion: ``rationale`` (with the answer, as in training; the answer alone where a row has no
             rationale), ``answer``, or ``generation`` (up to 200 tokens of the student's own, as in the paper).
         limit: rows in all, spread evenly over the domains; all unless given.
         domains: only rows of these; all unless given.
         max_tokens: of prompt and completion; a longer completion is cut at half of it, then the prompt from the left.
-        batch_size: rows read side by side.
+        batch_tokens: tokens read side by side; by default 1,024 on a processor and 32,768 on CUDA.
+        batch_size: rows answered side by side, for ``generation``.
         seed: of the choice under `limit`.
         dtype: of the weights, ``auto``, ``bf16`` or ``fp32``.
 
@@ -94,7 +102,8 @@ def score(
         InputError: a number is out of range.
         ModelError: the student cannot be loaded.
     """
-    _check(kind, over, max_tokens, batch_size)
+    _check(kind, over, max_tokens, batch_tokens, batch_size)
+    student, adapter = (student, adapter) if proxy is None else (proxy, None)
     name = students.identify(student, adapter=adapter, dtype=dtype)
     chosen = _choose(manifest, kind, over, domains=domains, limit=limit, seed=seed)
     has = pl.col("score").is_not_null() & (pl.col("scored_by") == name) & (pl.col("score_kind") == pl.col("wanted_kind"))
@@ -106,62 +115,31 @@ def score(
         return Scored(manifest, 0, already, 0, (), {}, name)
     loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
     limit_tokens = min(max_tokens, loaded.window)
-    examples = _say(loaded, pending, limit_tokens, batch_size) if over == "generation" else pending
-    scores, truncated = _scores(loaded, examples, kind, limit_tokens, batch_size)
+    journal = Journal(place(manifest.root, loaded.fingerprint, loaded.dtype))
+    examples = _say(loaded, pending, limit_tokens, batch_size, journal) if over == "generation" else pending
+    scores, truncated = _scores(loaded, examples, kind, limit_tokens, batch_tokens, journal)
     found = pending.select("id", score_kind="wanted_kind", score=pl.Series(scores, dtype=pl.Float64), scored_by=pl.lit(name))
-    parameters = {"student": name, "kind": kind, "over": over, "limit": limit, "domains": domains, "max_tokens": max_tokens}
+    parameters = {
+        "student": name,
+        "proxy": proxy is not None,
+        "kind": kind,
+        "over": over,
+        "limit": limit,
+        "domains": domains,
+        "max_tokens": max_tokens,
+    }
     return _commit(manifest, found, parameters, seed=seed, already=already, truncated=truncated)
 
 
-def completion_losses(student: Student, tokens: Sequence[Tokens], *, batch_size: int, step: str = "score") -> list[float | None]:
-    """Return the mean loss per completion token of each example, in nats; None where there is no completion.
-
-    Args:
-        student: as `baldistill.students.load` gives it.
-        tokens: prompts of at least one token, and what is to be read after them.
-        batch_size: examples read side by side; those of like length go together.
-        step: the name that progress is told under.
-    """
-    losses: list[float | None] = [None] * len(tokens)
-    filled = [i for i, example in enumerate(tokens) if example.completion]
-    with progress.step(step, len(filled)) as counter:
-        for chunk in batching.chunks([len(tokens[i]) for i in filled], batch_size):
-            places = [filled[i] for i in chunk]
-            for place, loss in zip(places, _batch_losses(student, [tokens[i] for i in places]), strict=True):
-                losses[place] = loss if math.isfinite(loss) else None
-            counter.advance(len(places))
-    return losses
-
-
-def _batch_losses(student: Student, batch: list[Tokens]) -> list[float]:
-    import torch
-
-    model, pad = student.model, student.tokenizer.pad_token_id
-    width = max(map(len, batch))
-    # Padded on the right: under causal attention no token sees what comes after it, and positions stay as they are.
-    ids = torch.tensor([example.prompt + example.completion + [pad] * (width - len(example)) for example in batch])
-    mask = torch.tensor([[1] * len(example) + [0] * (width - len(example)) for example in batch])
-    first = min(len(example.prompt) for example in batch) - 1
-    # The head is as dear as half a small model. An index, since the slice that an int asks for copies its weights per row.
-    keep = torch.arange(first, width, device=model.device)
-    with torch.inference_mode():
-        found = model(ids.to(model.device), attention_mask=mask.to(model.device), logits_to_keep=keep, use_cache=False)
-        losses = []
-        for row, example in zip(found.logits, batch, strict=True):
-            start = len(example.prompt) - 1 - first  # the logits of a position are of the token after it
-            read = row[start : start + len(example.completion)].float()
-            wanted = torch.tensor(example.completion, device=read.device)
-            losses.append(float(torch.nn.functional.cross_entropy(read, wanted)))
-    return losses
-
-
-def _check(kind: str, over: str, max_tokens: int, batch_size: int) -> None:
+def _check(kind: str, over: str, max_tokens: int, batch_tokens: int | None, batch_size: int) -> None:
     if kind not in FORMULAS:
         raise UnknownNameError("score kind", kind, FORMULAS)
     if over not in OVER:
         raise UnknownNameError("completion to score", over, OVER)
     if max_tokens < 4 or batch_size < 1:
         raise InputError(f"max_tokens {max_tokens} and batch_size {batch_size}: use at least 4 and 1")
+    if batch_tokens is not None and batch_tokens < 1:
+        raise InputError(f"batch_tokens {batch_tokens}: use at least 1, or leave it out")
 
 
 def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFrame:
@@ -207,22 +185,32 @@ def _commit(
     return Scored(following, found.height, already, truncated, unscored, kinds, name)
 
 
-def _say(student: Student, examples: pl.DataFrame, limit: int, batch_size: int) -> pl.DataFrame:
+def _say(student: Student, examples: pl.DataFrame, limit: int, batch_size: int, journal: Journal) -> pl.DataFrame:
     """Put the student's own words in the place of the answers."""
     prompts = [tokens.prompt[-(limit // 2) :] for tokens in batching.encode(student.tokenizer, examples)]
-    said = generation.generate(student, prompts, max_new_tokens=min(MAX_NEW_TOKENS, limit // 2), batch_size=batch_size)
+    longest = min(MAX_NEW_TOKENS, limit // 2)
+    said = generation.generate(student, prompts, max_new_tokens=longest, batch_size=batch_size, journal=journal)
     return examples.with_columns(answer=pl.Series([answer.text for answer in said], dtype=pl.String))
 
 
-def _scores(student: Student, examples: pl.DataFrame, kind: str, limit: int, batch_size: int) -> tuple[list[float | None], int]:
+def _scores(
+    student: Student, examples: pl.DataFrame, kind: str, limit: int, batch_tokens: int | None, journal: Journal
+) -> tuple[list[float | None], int]:
     """Return a score or None for every example, and how many were cut."""
-    whole = batching.encode(student.tokenizer, examples)
+    blank = pl.concat_str(pl.col("rationale", "answer").fill_null("")).str.strip_chars() == ""
+    whole = [
+        Tokens(tokens.prompt, []) if empty else tokens
+        for tokens, empty in zip(batching.encode(student.tokenizer, examples), examples.select(blank).to_series(), strict=True)
+    ]
     asked = [_cut(tokens, limit) for tokens in whole]
+    truncated = sum(len(before) > len(after) for before, after in zip(whole, asked, strict=True))
+    if truncated:
+        progress.note("score", f"{truncated} rows are longer than {limit} tokens and were cut to that")
     header = batching.header(student.tokenizer)
     alone = [Tokens(header, tokens.completion) for tokens in asked]
-    with_question = completion_losses(student, asked, batch_size=batch_size, step="score")
-    without = completion_losses(student, alone, batch_size=batch_size, step="score without question")
-    truncated = sum(len(before) > len(after) for before, after in zip(whole, asked, strict=True))
+    options: dict[str, Any] = {"batch_tokens": batch_tokens, "journal": journal}
+    with_question = losses.mean_losses(student, asked, step="score", **options)
+    without = losses.mean_losses(student, alone, step="score without question", **options)
     return [_ratio(a, b, kind) for a, b in zip(with_question, without, strict=True)], truncated
 
 

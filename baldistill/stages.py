@@ -88,6 +88,8 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
     base = _evaluate(plan, folder, "base", current, adapter=None)
     lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
     results: dict[str, Any] | None = None
+    if plan.parameters("score").get("proxy") is not None:  # it needs no trained student, so the first stage has scores too
+        current = _score(plan, folder, "base", Manifest(current.name, 0, current.root), current, None)
     for index in range(n_stages):
         progress.note("run", f"stage {index + 1} of {n_stages}")
         outcome = balancing.balance(current, **plan.parameters("balance"), stage=index, metrics=results)
@@ -170,7 +172,7 @@ def _evaluate(
     return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), inputs, work)
 
 
-def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path) -> Manifest:
+def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path | None) -> Manifest:
     """Score what is left in the pool under the stage's student, unless this version stands on that scoring already."""
     table = plan.parameters("score")
     inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}

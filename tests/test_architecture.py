@@ -69,8 +69,8 @@ OWNERS = {
     "sentence_transformers": {"curate.embedding"},
     "sklearn": {"baldistill.evaluation"},
     "sqlite3": {"curate.ledger"},
-    "torch": {"baldistill.fitting", "baldistill.generation", "baldistill.scoring", "baldistill.students", "curate.models"},
-    "transformers": {"baldistill.fitting", "baldistill.generation", "curate.models"},
+    "torch": {"baldistill.fitting", "baldistill.generation", "baldistill.losses", "baldistill.students", "curate.models"},
+    "transformers": {"baldistill.fitting", "baldistill.generation", "baldistill.losses", "curate.models"},
     "trl": {"baldistill.fitting"},
     "typer": {"baldistill.cli", "curate.cli", "curate.commands", "curate.options"},
 }

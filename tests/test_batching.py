@@ -131,6 +131,17 @@ def test_chunks_part_the_positions_longest_first(lengths: list[int], size: int) 
     assert [lengths[i] for i in flat] == sorted(lengths, reverse=True)
 
 
+@given(st.lists(st.integers(0, 50)), st.integers(1, 120))
+def test_batches_are_filled_by_tokens_longest_first(lengths: list[int], tokens: int) -> None:
+    parts = batching.fill(lengths, tokens)
+    flat = [i for part in parts for i in part]
+    assert sorted(flat) == list(range(len(lengths)))
+    assert [lengths[i] for i in flat] == sorted(lengths, reverse=True)
+    assert all(len(part) == 1 or len(part) * lengths[part[0]] <= tokens for part in parts)
+    for part in parts[:-1]:
+        assert (len(part) + 1) * max(1, lengths[part[0]]) > tokens, "a batch is closed only when it is full"
+
+
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     import subprocess
     import sys

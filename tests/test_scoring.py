@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,9 @@ import polars as pl
 import pytest
 import tiny_student
 
-from baldistill import batching, generation, scoring, students
+from baldistill import batching, generation, journals, scoring, students
 from baldistill.batching import Tokens
+from curate import manifest as manifests
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import Manifest
@@ -65,20 +70,13 @@ def _score(manifest: Manifest, base: str, **options: Any) -> scoring.Scored:
 
 @pytest.mark.parametrize("kind", scoring.FORMULAS)
 def test_scores_are_those_of_the_naive_twin(manifest: Manifest, base: str, student: students.Student, kind: str) -> None:
-    found = _score(manifest, base, kind=kind, batch_size=3)
+    found = _score(manifest, base, kind=kind, batch_tokens=200)
     rows = found.manifest.examples().filter(pl.col("score").is_not_null())
     assert found.rows == rows.height == 7
     for row in rows.iter_rows(named=True):
         completion = f"{row['rationale']}\nThe answer is: {row['answer']}" if row["rationale"] else row["answer"]
         assert row["score"] == pytest.approx(_naive(student, row["prompt"], completion, kind), abs=1e-3)
         assert row["score"] > 0
-
-
-def test_batch_size_does_not_matter(manifest: Manifest, student: students.Student) -> None:
-    tokens = batching.encode(student.tokenizer, manifest.examples())
-    alone, *others = (scoring.completion_losses(student, tokens, batch_size=size) for size in (1, 2, 5))
-    for losses in others:
-        assert losses == pytest.approx(alone, abs=1e-5)
 
 
 def test_only_candidates_are_scored_and_the_rest_stays(manifest: Manifest, base: str) -> None:
@@ -117,8 +115,8 @@ def test_generation_is_scored_over_the_students_own_words(manifest: Manifest, ba
     row = found.manifest.examples().filter(pl.col("score").is_not_null()).row(0, named=True)
     (tokens,) = batching.encode(student.tokenizer, pl.DataFrame([{"prompt": row["prompt"], "answer": "x"}]))
     (said,) = generation.generate(student, [tokens.prompt], max_new_tokens=128, batch_size=1)
-    spoken = pl.DataFrame([{"prompt": row["prompt"], "answer": said.text}])
-    scores, _ = scoring._scores(student, spoken, "ifd_ppl", 256, 1)
+    spoken = pl.DataFrame([{"prompt": row["prompt"], "answer": said.text, "rationale": None}])
+    scores, _ = scoring._scores(student, spoken, "ifd_ppl", 256, 1, journals.Journal())
     assert row["score"] == pytest.approx(scores[0], abs=1e-3)
 
 
@@ -131,6 +129,91 @@ def test_what_cannot_be_scored_has_no_score_and_is_told(tmp_path: Path, base: st
     blank = found.manifest.examples().filter(pl.col("prompt") == "what is nothing").row(0, named=True)
     assert (blank["score"], blank["score_kind"], found.unscored) == (None, None, (blank["id"],))
     assert any("1 rows have no completion, or a ratio that is no number: no score; first" in line for line in heard)
+
+
+def test_blanks_and_rows_longer_than_the_student_are_stated(tmp_path: Path, base: str) -> None:
+    blank = {"prompt": "what is a", "answer": " \n\t"}
+    long = {"prompt": "what is b " * 200, "answer": "so it is 3 " * 200}
+    found = _score(tiny_student.manifest(tmp_path, [blank, long, *tiny_student.sums(1)]), base, max_tokens=10_000)
+    rows = {row["prompt"]: row for row in found.manifest.examples().iter_rows(named=True)}
+    assert (found.rows, found.truncated, len(found.unscored)) == (2, 1, 1)
+    assert rows[blank["prompt"]]["score"] is None, "a blank answer is no completion"
+    assert rows[long["prompt"]]["score"] > 0
+
+
+def test_a_proxy_scores_in_the_students_place(manifest: Manifest, base: str, tmp_path: Path) -> None:
+    small = str(tiny_student.make(tmp_path / "small", seed=1))
+    found = _score(manifest, base, proxy=small, adapter=tmp_path / "no-such-adapter")
+    assert found.scored_by == students.identify(small, dtype="fp32")
+    assert set(found.manifest.rows("scored_by")["scored_by"].drop_nulls()) == {found.scored_by}
+    assert found.manifest.log()[-1].parameters["proxy"] is True
+    again = _score(found.manifest, base, proxy=small)
+    assert (again.manifest, again.already) == (found.manifest, 7), "the next stage has these scores already"
+
+
+class TestAStoppedRun:
+    """What was read before the stop is not read again, and the scores are those of an undisturbed run."""
+
+    @staticmethod
+    def _scores(found: scoring.Scored) -> dict[str, float]:
+        return dict(found.manifest.rows("id", "score").drop_nulls().iter_rows())
+
+    @staticmethod
+    def _journals(root: Path) -> list[Path]:
+        return [next((root / name / "cache" / "scores").iterdir()) for name in ("stopped", "whole")]
+
+    @pytest.mark.parametrize("over", ["rationale", "generation"])
+    def test_it_goes_on_after_the_batch_where_it_stopped(
+        self, tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch, over: str
+    ) -> None:
+        rows, common = tiny_student.sums(9, rationale=True), {"over": over, "batch_tokens": 90, "batch_size": 2}
+        whole = self._scores(_score(tiny_student.manifest(tmp_path / "whole", rows), base, **common))
+        manifest = tiny_student.manifest(tmp_path / "stopped", rows)
+        add, batches = journals.Journal.add, 0
+
+        def stop(journal: journals.Journal, entries: dict[str, Any]) -> None:
+            nonlocal batches
+            batches += 1
+            if batches == 4:
+                raise KeyboardInterrupt
+            add(journal, entries)
+
+        monkeypatch.setattr(journals.Journal, "add", stop)
+        with pytest.raises(KeyboardInterrupt):
+            _score(manifest, base, **common)
+        monkeypatch.setattr(journals.Journal, "add", add)
+        assert manifests.load("tiny", root=manifest.root) == manifest, "nothing is committed"
+        path, undisturbed = self._journals(tmp_path)
+        assert len(path.read_bytes().splitlines()) == 3
+        path.write_bytes(path.read_bytes() + b'deadbeef {"torn": 1')
+        assert self._scores(_score(manifest, base, **common)) == whole, "to the bit: the batches are the same"
+        assert len(path.read_bytes().splitlines()) == len(undisturbed.read_bytes().splitlines()) + 1, "the torn line"
+
+    def test_a_killed_process_leaves_what_it_read(self, tmp_path: Path, base: str) -> None:
+        rows = tiny_student.sums(40, rationale=True)
+        whole = self._scores(_score(tiny_student.manifest(tmp_path / "whole", rows), base, batch_tokens=60))
+        manifest = tiny_student.manifest(tmp_path / "stopped", rows)
+        # It kills itself as soon as the eleventh batch is on disk: no handler runs, nothing is flushed.
+        code = (
+            "import os, signal\nfrom baldistill import journals, scoring\nfrom curate import manifest\n"
+            "add, n = journals.Journal.add, [0]\n"
+            "def count(self, entries):\n    add(self, entries); n[0] += 1\n"
+            "    if n[0] == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "journals.Journal.add = count\n"
+            f"scoring.score(manifest.load('tiny', root={manifest.root!r}), student={base!r}, dtype='fp32', batch_tokens=60)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        path, undisturbed = self._journals(tmp_path)
+        assert len(path.read_bytes().splitlines()) == 11
+        assert self._scores(_score(manifest, base, batch_tokens=60)) == pytest.approx(whole, abs=1e-6)
+        assert len(path.read_bytes().splitlines()) == len(undisturbed.read_bytes().splitlines()), "nothing was read twice"
+
+    def test_without_its_cache_it_starts_from_the_beginning(self, tmp_path: Path, base: str) -> None:
+        first = self._scores(_score(tiny_student.manifest(tmp_path, tiny_student.sums(3)), base))
+        shutil.rmtree(tmp_path / "cache")
+        again = tiny_student.manifest(tmp_path, tiny_student.sums(3), name="again")
+        assert self._scores(_score(again, base)) == first
 
 
 def test_nothing_but_unscorable_rows_commits_nothing(tmp_path: Path, base: str) -> None:
@@ -172,13 +255,6 @@ def test_loss_ratio_of_nothing_is_no_number() -> None:
     assert math.isfinite(scoring._ratio(5000.0, 1.0, "ifd_ppl") or math.inf)
 
 
-def test_losses_of_empty_completions_are_none(student: students.Student) -> None:
-    found = scoring.completion_losses(student, [Tokens([1, 5], []), Tokens([1, 5], [6])], batch_size=2)
-    assert found[0] is None
-    assert found[1] == pytest.approx(_mean_loss(student, [1, 5], [6]), abs=1e-4)
-    assert scoring.completion_losses(student, [], batch_size=2) == []
-
-
 def test_unknown_names_suggest_the_nearest(manifest: Manifest, base: str) -> None:
     with pytest.raises(UnknownNameError, match="unknown score kind 'ifd_pl'; did you mean 'ifd_ppl'"):
         _score(manifest, base, kind="ifd_pl")
@@ -188,6 +264,8 @@ def test_unknown_names_suggest_the_nearest(manifest: Manifest, base: str) -> Non
         _score(manifest, base, domains=["sum"])
     with pytest.raises(InputError, match="max_tokens 1 and batch_size 8: use at least 4 and 1"):
         _score(manifest, base, max_tokens=1)
+    with pytest.raises(InputError, match="batch_tokens 0: use at least 1, or leave it out"):
+        _score(manifest, base, batch_tokens=0)
 
 
 @pytest.mark.slow

@@ -152,3 +152,19 @@ def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, stud
     with pytest.raises(InputError, match=r"policy 'need' goes by .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
         stages.run(plan(student, policy="need"), root=start.root)
     assert counted == {"train": 0, "evaluate": 0, "score": 0}
+
+
+def test_a_proxy_scores_once_before_the_first_stage(
+    start: Manifest, student: str, counted: dict[str, int], tmp_path: Path
+) -> None:
+    small = str(tiny_student.make(tmp_path / "small", seed=1))
+    plain = plan(student)
+    by_proxy = dataclasses.replace(plain, tables={**plain.tables, "score": {"proxy": small, "dtype": "fp32"}})
+    run = stages.run(by_proxy, root=start.root)
+    assert [commit.verb for commit in run.manifest.log()] == ["ingest", "score", "balance", "balance"], "scores stay good"
+    first = run.manifest.rows().filter(domain="head", stage=0)
+    assert first["reason"].str.contains("rank ").all(), "the first stage has scores to choose by"
+    assert set(run.manifest.rows("scored_by")["scored_by"].drop_nulls()) == {students.identify(small, dtype="fp32")}
+    counted.update(dict.fromkeys(counted, 0))
+    assert stages.run(by_proxy, root=start.root).manifest == run.manifest
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}
