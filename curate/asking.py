@@ -6,7 +6,7 @@ Lives on one event loop. Nothing is sent before its reservation is on disk, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,34 @@ __all__ = ["Asking"]
 _GIVE_UP = 10  # requests in a row that fail after every try
 _POLL = 0.2  # seconds between looks at a call that another process has under way
 _TELL = 0.5  # seconds between two words on what is under way, while nothing comes
+
+
+class _Place:
+    """Where a request stands: among those that were begun, and among those under way. Given back once, whoever says so."""
+
+    def __init__(self, throttle: Throttle, begun: asyncio.Semaphore) -> None:
+        self._throttle, self._begun = throttle, begun
+        self._inside = False
+        self._counts = True
+
+    async def enter(self, tokens: int) -> Leave | None:
+        """Wait until it may be sent."""
+        leave = await self._throttle.enter(tokens)
+        self._inside = True
+        return leave
+
+    def leave(self) -> None:
+        """It is no longer under way."""
+        if self._inside:
+            self._inside = False
+            self._throttle.leave()
+
+    def give_up(self) -> None:
+        """It is no longer under way, and another may begin."""
+        self.leave()
+        if self._counts:
+            self._counts = False
+            self._begun.release()
 
 
 class Asking:
@@ -45,18 +73,20 @@ class Asking:
         self.replies: dict[str, Reply] = {}  # by key
         self.in_vain = 0  # requests in a row that failed however often they were sent
         self.said: set[str] = set()  # kinds of fault that were told of
+        self.running: set[asyncio.Task[None]] = set()
+        self.failed: list[asyncio.Task[None]] = []  # those that ended in an error
 
     def halt(self) -> None:
         """Send nothing more; what is under way comes to its end."""
         self.halted = True
 
     async def run(self) -> list[Reply]:
-        orders = [self.tab.order(request) for request in self.requests]
-        keys = [order.key for order in orders]
-        wanted = dict(zip(reversed(keys), reversed(list(zip(self.requests, orders, strict=True))), strict=True))
-        wanted = {key: wanted[key] for key in dict.fromkeys(keys)}
-        self._take_stored(list(wanted))
-        missing = [entry for key, entry in wanted.items() if key not in self.replies]
+        keys = [self.tab.key(request) for request in self.requests]
+        wanted: dict[str, Request] = {}
+        for key, request in zip(keys, self.requests, strict=True):
+            wanted.setdefault(key, request)
+        self._take_stored(wanted)
+        missing = [(request, self.tab.order(request)) for key, request in wanted.items() if key not in self.replies]
         if missing:
             await self._buy_all(missing)
         if self.capped:
@@ -64,35 +94,55 @@ class Asking:
         unbought = Reply(status="capped", error=self.capped)
         return [self.replies.get(key, unbought) for key in keys]
 
-    def _take_stored(self, keys: list[str]) -> None:
+    def _take_stored(self, keys: Iterable[str]) -> None:
         """Answer what the ledger can answer; one transaction for everything that has to be written about it."""
-        found = self.tab.ledger.find(keys)
-        if not found:
-            return
         with self.tab.ledger.transaction():
-            for key, stored in found.items():
-                if reply := self.tab.read_stored(stored):
-                    self.replies[key] = reply
+            for found in self.tab.ledger.find_each(keys):
+                for key, stored in found.items():
+                    if reply := self.tab.read_stored(stored):
+                        self.replies[key] = reply
             self.tab.count_hits([reply.call_id for reply in self.replies.values() if reply.call_id is not None])
 
     async def _buy_all(self, missing: list[tuple[Request, Order]]) -> None:
         concurrency = max(1, min(self.tab.teacher.concurrency, len(missing)))
         self.throttle = Throttle(concurrency, self.backoff, lambda: self.halted, self.pace)
+        self.free = asyncio.Semaphore(concurrency)  # places for requests that begin
         self.settled = asyncio.Event()  # set, and replaced, whenever something under way has ended
-        queue = iter(missing)
         with Writer(self.tab.ledger) as self.writer, progress.step(missing[0][0].purpose, len(missing)) as self.step:
             beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._tell())]
-            workers = [asyncio.create_task(self._work(queue)) for _ in range(concurrency)]
             try:
-                ends = await asyncio.gather(*workers, return_exceptions=True)
+                await self._buy_each(missing)
             finally:
                 for task in beside:
                     task.cancel()
                 await self.writer.flush()
                 await self.tab.teacher.close()
-        for end in ends:
-            if isinstance(end, BaseException):
-                raise end
+        if self.failed:
+            self.failed[0].result()
+
+    async def _buy_each(self, missing: list[tuple[Request, Order]]) -> None:
+        """Begin one purchase after the other until there are none, a cap is reached, or somebody halts; wait for the last."""
+        try:
+            for request, order in missing:
+                await self.free.acquire()
+                if self.halted or self.capped:
+                    break
+                task = asyncio.create_task(self._buy(request, order))
+                self.running.add(task)
+                task.add_done_callback(self._note_end)
+            while self.running:
+                await asyncio.wait(self.running)
+        except asyncio.CancelledError:
+            for task in self.running:
+                task.cancel()
+            await asyncio.gather(*self.running, return_exceptions=True)
+            raise
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self.running.discard(task)
+        if task.cancelled() or task.exception():
+            self.halted = True
+            self.failed.append(task)
 
     async def _renew(self) -> None:
         while True:
@@ -108,35 +158,31 @@ class Asking:
     def _facts(self) -> dict[str, Any]:
         return {**self.tab.facts(), "in_flight": self.under_way}
 
-    async def _work(self, queue: Iterator[tuple[Request, Order]]) -> None:
-        """Buy one call after the other until there are none, a cap is reached, or somebody halts."""
-        finished = False
+    async def _buy(self, request: Request, order: Order) -> None:
+        """Buy one call; the next may begin as soon as its reply is on its way to the disk, or it has ended otherwise."""
+        place = _Place(self.throttle, self.free)
         try:
-            for request, order in queue:
-                reply = await self._buy(request, order)
-                if reply is not None:
-                    self.replies[order.key] = reply
-                    self.step.advance(**self._facts())
-                if self.halted or self.capped:
-                    break
-            finished = True
+            reply = await self._send_until_answered(request, order, place)
         finally:
-            self.halted = self.halted or not finished
+            place.give_up()
+        if reply is not None:
+            self.replies[order.key] = reply
+            self.step.advance(**self._facts())
 
-    async def _buy(self, request: Request, order: Order) -> Reply | None:
+    async def _send_until_answered(self, request: Request, order: Order, place: _Place) -> Reply | None:
         """Send a request until it is answered or tried often enough; None where a cap or a halt came first."""
         charge, tried = self.tab.charge(request), 0
         while True:
-            leave = await self.throttle.enter(charge.tokens)
+            leave = await place.enter(charge.tokens)
             try:
                 grant = await self._reserve(order, charge)
                 if grant is None or grant.status == "answered":
                     self.pace.correct(leave, 0, sent=False)
                     return self._bought_elsewhere(order) if grant else None
                 answer = await self._send(request, grant)
-                reply = await self._keep(order, grant, charge, answer)
+                reply = await self._keep(order, grant, charge, answer, place)
             finally:
-                self.throttle.leave()
+                place.leave()
             self._correct_pace(leave, answer, reply)
             if reply.status != "failed" or answer.outcome == "failed":
                 self.in_vain = 0
@@ -214,13 +260,15 @@ class Asking:
                 self.tab.ledger.lose(grant.attempt, "interrupted while it was under way")
                 self._end()
 
-    async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer) -> Reply:
+    async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer, place: _Place) -> Reply:
         """Write down what came of a sending; a failed reply may be sent again, unless the outcome is ``failed``."""
         ledger, attempt = self.tab.ledger, grant.attempt
         failed = Reply(status="failed", error=answer.error, call_id=grant.call_id)
         try:
             if answer.outcome == "answered":
-                first = await self.writer.do(partial(ledger.record, attempt, answer.raw))  # durable before anyone reads it
+                recorded = self.writer.post(partial(ledger.record, attempt, answer.raw))
+                place.give_up()  # whoever takes it is reserved in the same commit or later: no more are ever open on disk
+                first = await recorded  # durable before anyone reads it
                 reply = await self._read(grant, charge, answer)
                 return reply if first else self._bought_elsewhere(order) or reply
             if answer.outcome == "unanswered":

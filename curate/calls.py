@@ -42,7 +42,10 @@ __all__ = [
 # denied      the server rejects everybody with this key, model or address (401, 403, 404)
 Outcome = Literal["answered", "unanswered", "unsent", "refused", "lost", "failed", "denied"]
 
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)", re.DOTALL)
+# Some servers leave the opening tag in the prompt, so that the reply begins in the middle of a thought.
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)|(.*?)</think(?:ing)?>", re.DOTALL)
+_THOUGHTS = ("thinking", "reasoning")  # types of parts
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _TOKENS_PER_MESSAGE = 16  # at most, that a chat template writes around a turn
 _MOST_TOKENS = 10**9  # of one reply; who tells of more has miscounted
 _TOKENS_PER_PROMPT = 128  # at most, that a template adds of its own (a default system turn, tools)
@@ -232,7 +235,7 @@ def shape(request: Request) -> dict[str, Any]:
 
 def canonical(shaped: Mapping[str, Any]) -> str:
     """Return what shapes an answer as JSON that is the same for the same content."""
-    return json.dumps(shaped, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(shaped)
 
 
 def key(endpoint: str, model: str, shaped: str) -> str:
@@ -267,9 +270,8 @@ def read(raw: str) -> Reading:
         return Reading(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
     if not isinstance(message, dict):
         return Reading(error="the reply has no message")
-    text, reasoning = _text(message.get("content")), _text(message.get("reasoning_content") or message.get("reasoning"))
-    if thought := _THOUGHT.match(text):
-        text, reasoning = text[thought.end() :], reasoning or thought.group(1).strip()
+    text, shown = _split(message.get("content"))
+    reasoning = _text(message.get("reasoning_content") or message.get("reasoning")) or shown
     seeds = body.get("seeds")
     return Reading(
         text=text.strip(),
@@ -297,8 +299,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+def _split(content: Any) -> tuple[str, str]:
+    """Return what a turn says and what it shows of the model's thoughts: parts of their own, or between tags before the rest."""
+    shown = ""
+    if isinstance(content, list):
+        thoughts = [part for part in content if isinstance(part, dict) and part.get("type") in _THOUGHTS]
+        content = [part for part in content if part not in thoughts]
+        shown = "".join(_text(part.get("text") or part.get("thinking")) for part in thoughts)
+    text = _text(content)
+    if "think" in text and (thought := _THOUGHT.match(text)):
+        return text[thought.end() :], shown or (thought.group(1) or thought.group(2) or "").strip()
+    return text, shown
+
+
 def _text(content: Any) -> str:
     """Return a turn as text: some servers send it in parts, some cut it in the middle of a letter."""
+    if isinstance(content, str) and content.isascii():  # most
+        return content
     parts = content if isinstance(content, list) else [content]
     texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
     return "".join(str(text) for text in texts if text).encode("utf-8", "replace").decode("utf-8")
@@ -316,5 +333,7 @@ def _usage(told: Any) -> Usage | None:
 
 def _count(told: Any, name: str) -> int | None:
     value = told.get(name) if isinstance(told, dict) else None
+    if type(value) is int:  # most
+        return value if 0 <= value <= _MOST_TOKENS else None
     sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return int(value) if sane and value is not None else None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from curate.calls import Usage
 from curate.errors import LedgerError
@@ -35,10 +35,12 @@ __all__ = [
     "ledger_path",
 ]
 
+T = TypeVar("T")
+
 LEASE = 60.0  # seconds; an owner renews it while it works
 Adoption = Literal["new", "already", "conflicting"]
 _WAIT = 60.0  # seconds to wait for another process's write
-_CHUNK = 500  # keys in one query
+_CHUNK = 1000  # keys in one query
 
 
 class Ledger:
@@ -127,17 +129,22 @@ class Ledger:
 
     def find(self, keys: Iterable[str]) -> dict[str, Stored]:
         """Return the answered calls among `keys`."""
-        wanted, found = list(keys), {}
-        for start in range(0, len(wanted), _CHUNK):
-            some = wanted[start : start + _CHUNK]
+        return {key: stored for some in self.find_each(keys) for key, stored in some.items()}
+
+    def find_each(self, keys: Iterable[str]) -> Iterator[dict[str, Stored]]:
+        """Yield the answered calls among `keys`, some at a time, in the order in which they lie on the disk."""
+        found = []
+        for some in _chunks(sorted(keys)):
+            sql = f"SELECT answer, key, id FROM calls WHERE answer IS NOT NULL AND key IN ({','.join('?' * len(some))})"
+            found += self.query(sql, some)
+        for lines in _chunks(sorted(found)):
+            calls = {answer: (key, call) for answer, key, call in lines}
             sql = (
-                "SELECT c.key, c.id, c.answer, r.raw, a.billed FROM calls c JOIN attempts a ON a.id = c.answer "
-                f"JOIN replies r ON r.attempt = c.answer WHERE c.key IN ({','.join('?' * len(some))})"
+                "SELECT r.attempt, r.raw, a.billed FROM replies r JOIN attempts a ON a.id = r.attempt "
+                f"WHERE r.attempt IN ({','.join('?' * len(calls))})"
             )
-            found.update(
-                {key: Stored(call, attempt, raw, bool(billed)) for key, call, attempt, raw, billed in self.query(sql, some)}
-            )
-        return found
+            told = self.query(sql, calls)
+            yield {calls[answer][0]: Stored(calls[answer][1], answer, raw, bool(billed)) for answer, raw, billed in told}
 
     def reserve(self, order: Order, charge: Charge, caps: Caps, owner: str) -> Grant:
         """Charge one sending of a call at its upper bound, unless a cap, an answer or another owner stands against it.
@@ -153,7 +160,7 @@ class Ledger:
             if cap := self._passed(charge, caps):
                 return Grant("capped", cap=cap)
             call = row[0] if row else self._new_call(order)
-            cause = self._cause(call, charge)
+            cause = self._cause(call if row else None, charge)
             now = self._clock()
             who, bound = (charge.name, charge.verb, charge.stage, cause, owner), (charge.tokens, charge.nano_usd)
             attempt = db.execute(
@@ -181,11 +188,11 @@ class Ledger:
             if usage is None:
                 db.execute("UPDATE attempts SET billed = 1, finish_reason = ? WHERE id = ?", (finish_reason, attempt))
                 return
-            self._recharge(attempt, 1, usage.total, nano_usd)
+            nano = self._adjust(attempt, 1, usage.total, nano_usd)
             db.execute(
-                "UPDATE attempts SET billed = 1, prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?, "
-                "reasoning_tokens = ?, finish_reason = ? WHERE id = ?",
-                (usage.prompt, usage.cached, usage.completion, usage.reasoning, finish_reason, attempt),
+                "UPDATE attempts SET billed = 1, calls = 1, tokens = ?, nano_usd = ?, prompt_tokens = ?, cached_tokens = ?, "
+                "completion_tokens = ?, reasoning_tokens = ?, finish_reason = ? WHERE id = ?",
+                (usage.total, nano, usage.prompt, usage.cached, usage.completion, usage.reasoning, finish_reason, attempt),
             )
 
     def reject(self, attempt: int, error: str) -> None:
@@ -247,7 +254,7 @@ class Ledger:
         with self.transaction() as db:
             db.executemany(
                 "INSERT INTO hits VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
-                ((call, name, verb, stage) for call in calls),
+                ((call, name, verb, stage) for call in sorted(calls)),
             )
 
     def renew(self, owner: str) -> None:
@@ -273,15 +280,6 @@ class Ledger:
         """Return everything ever charged to a name, attempts under way at their upper bounds."""
         rows = self.query("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (name,))
         return Spend(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Spend()
-
-    def sums(self, attempts: Iterable[int]) -> tuple[int, int, int]:
-        """Return what attempts are charged together: calls, tokens, billionths of a dollar."""
-        wanted, total = list(attempts), [0, 0, 0]
-        for start in range(0, len(wanted), _CHUNK):
-            some = wanted[start : start + _CHUNK]
-            sql = f"SELECT SUM(calls), SUM(tokens), SUM(nano_usd) FROM attempts WHERE id IN ({','.join('?' * len(some))})"
-            total = [had + (more or 0) for had, more in zip(total, self.query(sql, some)[0], strict=True)]
-        return total[0], total[1], total[2]
 
     def _migrate(self) -> None:
         with self.transaction() as db:
@@ -331,26 +329,32 @@ class Ledger:
     def _new_call(self, order: Order) -> int:
         """Write down a call; its number comes from its key, so that two ledgers with the same answers tell the same story."""
         call = int(order.key[:13], 16)  # 52 bits: whole in JSON everywhere
-        while self._db.execute("SELECT 1 FROM calls WHERE id = ?", (call,)).fetchone():
+        values = (order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
+        sql = (
+            "INSERT INTO calls (id, key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO NOTHING"
+        )
+        while not self._db.execute(sql, (call, *values)).rowcount:
             call += 1
-        values = (call, order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
-        sql = "INSERT INTO calls (id, key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        self._db.execute(sql, values)
         return call
 
-    def _cause(self, call: int, charge: Charge) -> str:
-        if self._db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone():
+    def _cause(self, call: int | None, charge: Charge) -> str:
+        if call is not None and self._db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone():
             return "retry"
         return "refill" if charge.refill else "new"
 
     def _recharge(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> None:
-        """Replace what an attempt is charged; an attempt without a price stays without."""
-        name, had_calls, had_tokens, had_nano = self._db.execute(
-            "SELECT name, calls, tokens, nano_usd FROM attempts WHERE id = ?", (attempt,)
-        ).fetchone()
+        """Replace what an attempt is charged."""
+        values = (calls, tokens, self._adjust(attempt, calls, tokens, nano_usd), attempt)
+        self._db.execute("UPDATE attempts SET calls = ?, tokens = ?, nano_usd = ? WHERE id = ?", values)
+
+    def _adjust(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> int | None:
+        """Move its account by what an attempt is charged anew; return the price, none where an attempt was without one."""
+        sql = "SELECT name, calls, tokens, nano_usd FROM attempts WHERE id = ?"
+        name, had_calls, had_tokens, had_nano = self._db.execute(sql, (attempt,)).fetchone()
         nano = None if had_nano is None else (nano_usd or 0)
-        self._db.execute("UPDATE attempts SET calls = ?, tokens = ?, nano_usd = ? WHERE id = ?", (calls, tokens, nano, attempt))
         self._charge(name, calls - had_calls, tokens - had_tokens, (nano or 0) - (had_nano or 0))
+        return nano
 
     def _charge(self, name: str, calls: int, tokens: int, nano_usd: int) -> None:
         self._db.execute(
@@ -358,6 +362,10 @@ class Ledger:
             "calls = calls + excluded.calls, tokens = tokens + excluded.tokens, nano_usd = nano_usd + excluded.nano_usd",
             (name, calls, tokens, nano_usd),
         )
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
 
 
 def ledger_path(root: str) -> Path:

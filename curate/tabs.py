@@ -52,11 +52,14 @@ class Tab:
         self._calls = self._tokens = self._nano = 0
         self._before = ledger.charged(name)  # by others, and by earlier runs
 
+    def key(self, request: Request) -> str:
+        """Return the key under which the ledger knows a request."""
+        return calls.key(self.teacher.endpoint, self.teacher.model, calls.canonical(self.teacher.shape(request)))
+
     def order(self, request: Request) -> Order:
         """Return what the ledger writes down about a request."""
-        shaped = self.teacher.shape(request)
         endpoint, model = self.teacher.endpoint, self.teacher.model
-        told = calls.canonical(shaped)
+        told = calls.canonical(self.teacher.shape(request))
         return Order(calls.key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
 
     def charge(self, request: Request) -> Charge:
