@@ -251,9 +251,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             for name in list(pythons)[:: -1 if number % 2 else 1]:
                 runs[name].append(turn(pythons[name], sides[name], url, options.requests, options.concurrency))
     ideal = options.concurrency / options.delay if options.delay else float("inf")
-    print(
-        f"{options.requests} requests, {options.concurrency} at once, each after {options.delay * 1000:g} ms: ideal {ideal:.0f}/s\n"
-    )
+    print(f"{options.requests} requests, {options.concurrency} at once, {options.delay * 1000:g} ms each: ideal {ideal:.0f}/s\n")
     print(
         "| side | requests/s, median | least | most | of the ideal | CPU ms per request |\n| --- | --- | --- | --- | --- | --- |"
     )

@@ -227,9 +227,7 @@ class Live:
 
         body, client = self._body(request), self._open()
         try:
-            async with asyncio.timeout(
-                self._timeout
-            ):
+            async with asyncio.timeout(self._timeout):
                 # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
                 raw = await client.post("/chat/completions", body=body, cast_to=str)
             return Answer("answered", raw=self._redaction.body(raw))
