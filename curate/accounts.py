@@ -13,16 +13,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from curate import progress
+from curate import batches, progress
 from curate.asking import Asking
+from curate.batches import Batching
 from curate.calls import Reply, Request, Teacher
-from curate.errors import InputError
+from curate.errors import InputError, UnknownNameError
 from curate.ledger import Caps, Ledger
 from curate.prices import PRICE_FILE
 from curate.tabs import Spent, Tab
 from curate.throttling import Backoff, Pace
 
-__all__ = ["Account", "Spent"]
+__all__ = ["Account", "Spent", "check_mode"]
+
+MODES = ("live", "batch")
 
 T = TypeVar("T")
 
@@ -41,9 +44,11 @@ class Account(Tab):
         stage: from 0, or None.
         backoff: waits between tries, and how many.
         pace: requests and tokens per minute; accounts that share one keep to it together.
+        mode: ``"live"``, each request on its own, or ``"batch"``, see `curate.batches`.
+        batching: how batches are made.
 
     Raises:
-        InputError: a cap in dollars for a model without a price, or a cap below 0.
+        InputError: a cap in dollars for a model without a price, a cap below 0, or a teacher that takes no batches.
     """
 
     def __init__(
@@ -57,10 +62,13 @@ class Account(Tab):
         *,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
         pace: Pace | None = None,
+        mode: str = "live",
+        batching: Batching = Batching(),  # noqa: B008 - frozen
     ) -> None:
         _check(caps, teacher)
+        check_mode(mode, teacher)
         super().__init__(teacher, ledger, name, caps, verb, stage)
-        self.backoff, self.pace = backoff, pace or Pace()
+        self.backoff, self.pace, self.mode, self.batching = backoff, pace or Pace(), mode, batching
         if lost := ledger.sweep(name):
             progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
 
@@ -74,8 +82,20 @@ class Account(Tab):
             TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
             KeyboardInterrupt: Ctrl-C; what was bought is kept.
         """
-        asking = Asking(self, requests, self.backoff, self.pace)
+        asking = Asking(self, requests, self.backoff, self.pace, self.mode, self.batching)
         return _on_own_thread(asking.run, asking.halt) if requests else []
+
+
+def check_mode(mode: str, teacher: Teacher | None) -> None:
+    """Refuse a mode that there is not, or that a teacher has not.
+
+    Raises:
+        InputError: it is neither ``live`` nor ``batch``, or the teacher takes no batches.
+    """
+    if mode not in MODES:
+        raise UnknownNameError("--mode", mode, MODES)
+    if mode == "batch" and teacher is not None:
+        batches.check(teacher)
 
 
 def _check(caps: Caps, teacher: Teacher) -> None:

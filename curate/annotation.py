@@ -166,6 +166,7 @@ def annotate(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    mode: str = "live",
 ) -> Annotated:
     """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
 
@@ -185,6 +186,7 @@ def annotate(
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
 
     Raises:
         InputError: a parameter breaks a rule.
@@ -200,6 +202,7 @@ def annotate(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        mode=mode,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
     rows = manifest.rows()

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from curate import calls, progress
+from curate import batches, calls, progress
+from curate.batches import Batching
 from curate.calls import Answer, Reply, Request
 from curate.errors import TeacherError
 from curate.ledger import LEASE, Charge, Grant, Order
@@ -62,11 +63,15 @@ class Asking:
         requests: what to ask; equal ones are asked once.
         backoff: waits between tries, and how many.
         pace: requests and tokens per minute.
+        mode: ``"live"`` or ``"batch"``.
+        batching: how batches are made and looked after.
     """
 
-    def __init__(self, tab: Tab, requests: Sequence[Request], backoff: Backoff, pace: Pace) -> None:
+    def __init__(
+        self, tab: Tab, requests: Sequence[Request], backoff: Backoff, pace: Pace, mode: str, batching: Batching
+    ) -> None:
         self.tab, self.requests = tab, list(requests)
-        self.backoff, self.pace = backoff, pace
+        self.backoff, self.pace, self.mode, self.batching = backoff, pace, mode, batching
         self.halted = False  # take nothing new
         self.capped = ""
         self.under_way = 0
@@ -88,7 +93,7 @@ class Asking:
         self._take_stored(wanted)
         missing = [(request, self.tab.order(request)) for key, request in wanted.items() if key not in self.replies]
         if missing:
-            await self._buy_all(missing)
+            await (self._buy_in_batches(missing) if self.mode == "batch" else self._buy_all(missing))
         if self.capped:
             progress.note("ledger", self.capped)
         unbought = Reply(status="capped", error=self.capped)
@@ -103,7 +108,24 @@ class Asking:
                         self.replies[key] = reply
             self.tab.count_hits([reply.call_id for reply in self.replies.values() if reply.call_id is not None])
 
+    async def _buy_in_batches(self, missing: list[tuple[Request, Order]], *, make: bool = True) -> None:
+        """Have requests answered in batches; without `make`, those that are in one already."""
+        bought = await batches.buy(self.tab, missing, halted=lambda: self.halted, batching=self.batching, make=make)
+        self.replies |= bought.replies
+        self.capped = self.capped or bought.cap
+
     async def _buy_all(self, missing: list[tuple[Request, Order]]) -> None:
+        """Send each request on its own; what is in a batch that an earlier run left at the provider is waited for."""
+        held = batches.under_way(self.tab, [order.key for _, order in missing])
+        await self._send_all([entry for entry in missing if entry[1].key not in held])
+        if held and not self.halted:
+            progress.note("batch", f"{len(held):,} calls are in batches already; waiting for those, they are not bought twice")
+            await self._buy_in_batches([entry for entry in missing if entry[1].key in held], make=False)
+            await self._send_all([entry for entry in missing if entry[1].key in held and entry[1].key not in self.replies])
+
+    async def _send_all(self, missing: list[tuple[Request, Order]]) -> None:
+        if not missing or self.halted:
+            return
         concurrency = max(1, min(self.tab.teacher.concurrency, len(missing)))
         self.throttle = Throttle(concurrency, self.backoff, lambda: self.halted, self.pace)
         self.free = asyncio.Semaphore(concurrency)  # places for requests that begin

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from curate import auditing, estimating, filesystems, needs, policies, progress, prompts, rounds, selection, teachers
-from curate.accounts import Account, Spent
+from curate.accounts import Account, Spent, check_mode
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
 from curate.errors import ConflictError, InputError, UnknownNameError
@@ -31,7 +31,7 @@ RATIONALES = ("auto", "teacher", "keep", "none")
 WRONG_RATIONALES = ("drop", "hint", "answer-only")
 FILLS = ("teacher", "repeat", "none")
 _NOT_SHAPING = {
-    *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute"),
+    *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute", "mode"),
     *("api_key_env", "dry_run", "stage"),
 }
 # The parameters that are options of a policy; to another policy they say nothing.
@@ -69,6 +69,7 @@ def balance(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    mode: str = "live",
     dry_run: bool = False,
     seed: int = 0,
 ) -> Balanced:
@@ -104,6 +105,7 @@ def balance(
         rows_per_call: new examples asked for in one request.
         concurrency: calls in flight at once.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
         dry_run: plan and estimate; spend and change nothing.
         seed: of every random choice.
 
@@ -124,6 +126,7 @@ def balance(
         asked = teachers.load(
             teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root, to_ask=not dry_run
         )
+    check_mode(mode, asked)
     caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
     job = _Job(parameters=parameters, teacher=asked, caps=caps, pace=Pace(requests_per_minute, tokens_per_minute))
     wanted = range(stages) if stage is None else [stage]
@@ -174,7 +177,9 @@ class _Job:
         if self.teacher is None:
             return None
         ledger = Ledger(ledger_path(manifest.root))
-        return Account(self.teacher, ledger, name=manifest.name, caps=self.caps, verb="balance", stage=stage, pace=self.pace)
+        return Account(
+            self.teacher, ledger, manifest.name, self.caps, verb="balance", stage=stage, pace=self.pace, mode=self["mode"]
+        )
 
 
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:

@@ -28,7 +28,7 @@ class Estimate:
         rationales: calls for rationales of real rows.
         examples: calls for new examples.
         prompt_tokens, completion_tokens: in all.
-        usd: at list price; None where the model has no price.
+        usd: at list price, or the price of a batch; None where the model has no price.
     """
 
     rationales: int
@@ -76,6 +76,8 @@ def estimate(
     prompt_tokens = round(rationales * per_rationale + examples * per_example)
     completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + sum(missing) * words["example"]))
     price = teacher.price if teacher is not None else _list_price(manifest, parameters["model"])
+    if price is not None and parameters["mode"] == "batch":
+        price = price.batched()
     usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
     return Estimate(rationales, examples, prompt_tokens, completion_tokens, usd)
 

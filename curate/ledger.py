@@ -92,6 +92,10 @@ class Ledger:
         with self._lock:
             self._db.close()
 
+    def now(self) -> float:
+        """Return the time by the ledger's clock, seconds since 1970."""
+        return self._clock()
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Do the enclosed writes together or not at all; calls inside join the outermost one, which commits once.
@@ -140,11 +144,14 @@ class Ledger:
         for lines in _chunks(sorted(found)):
             calls = {answer: (key, call) for answer, key, call in lines}
             sql = (
-                "SELECT r.attempt, r.raw, a.billed FROM replies r JOIN attempts a ON a.id = r.attempt "
+                "SELECT r.attempt, r.raw, a.billed, a.batch IS NOT NULL FROM replies r JOIN attempts a ON a.id = r.attempt "
                 f"WHERE r.attempt IN ({','.join('?' * len(calls))})"
             )
             told = self.query(sql, calls)
-            yield {calls[answer][0]: Stored(calls[answer][1], answer, raw, bool(billed)) for answer, raw, billed in told}
+            yield {
+                calls[answer][0]: Stored(calls[answer][1], answer, raw, bool(billed), bool(batched))
+                for answer, raw, billed, batched in told
+            }
 
     def reserve(self, order: Order, charge: Charge, caps: Caps, owner: str) -> Grant:
         """Charge one sending of a call at its upper bound, unless a cap, an answer or another owner stands against it.
@@ -260,17 +267,21 @@ class Ledger:
     def renew(self, owner: str) -> None:
         """Lengthen the leases of an owner that is still at work."""
         with self.transaction() as db:
-            db.execute("UPDATE attempts SET lease = ? WHERE owner = ? AND status = 'sent'", (self._clock() + LEASE, owner))
+            sql = "UPDATE attempts SET lease = ? WHERE owner = ? AND status = 'sent' AND batch IS NULL"
+            db.execute(sql, (self._clock() + LEASE, owner))
 
     def sweep(self, name: str) -> int:
         """Mark as lost what dead owners had under way for a name; return how many. They stay charged.
+
+        What is in a batch is not lost: it is at the provider, whoever sent it.
 
         Raises:
             LedgerError: on a network file system, another machine is at work in the ledger.
         """
         self._check_alone()
         with self.transaction() as db:
-            rows = db.execute("SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND name = ?", (name,)).fetchall()
+            sql = "SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND batch IS NULL AND name = ?"
+            rows = db.execute(sql, (name,)).fetchall()
             gone = [attempt for attempt, owner, lease in rows if self._watch.is_gone(attempt, owner, lease, self._clock())]
             for attempt in gone:
                 self.lose(attempt, "its process ended before the reply was recorded")
@@ -306,9 +317,9 @@ class Ledger:
             )
 
     def _under_way(self, call: int) -> bool:
-        rows = self._db.execute("SELECT id, owner, lease FROM attempts WHERE call = ? AND status = 'sent'", (call,)).fetchall()
-        for attempt, owner, lease in rows:
-            if not self._watch.is_gone(attempt, owner, lease, self._clock()):
+        sql = "SELECT id, owner, lease, batch FROM attempts WHERE call = ? AND status = 'sent'"
+        for attempt, owner, lease, batch in self._db.execute(sql, (call,)).fetchall():
+            if batch is not None or not self._watch.is_gone(attempt, owner, lease, self._clock()):
                 return True
             self.lose(attempt, "its process ended before the reply was recorded")
         return False

@@ -61,4 +61,26 @@ _FIRST = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_BATCHES = (
+    """CREATE TABLE batches (
+        id TEXT PRIMARY KEY,       -- ours; in the provider's metadata and in the input file's name
+        name TEXT NOT NULL,        -- the manifest that pays
+        endpoint TEXT NOT NULL,
+        model TEXT NOT NULL,
+        n INTEGER NOT NULL,        -- requests in it
+        status TEXT NOT NULL,      -- planned | creating | submitted | done | dropped
+        file TEXT,                 -- the provider's name of the input file
+        provider TEXT,             -- the provider's name of the batch
+        told TEXT,                 -- what the provider said of it last
+        owner TEXT NOT NULL,       -- the process that looks after it
+        holder TEXT NOT NULL,      -- which of its askings does
+        lease REAL NOT NULL,       -- until when it certainly does, seconds since 1970
+        created REAL NOT NULL,
+        ended REAL
+    )""",
+    "CREATE INDEX batches_open ON batches (endpoint, model) WHERE status IN ('planned', 'creating', 'submitted')",
+    "ALTER TABLE attempts ADD COLUMN batch TEXT",  # NULL for a call that was sent on its own
+    "CREATE INDEX attempts_batch ON attempts (batch) WHERE batch IS NOT NULL",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES)

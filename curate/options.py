@@ -17,6 +17,7 @@ __all__ = [
     "MaxCalls",
     "MaxTokens",
     "MaxUsd",
+    "Mode",
     "Model",
     "PerMinute",
     "Precision",
@@ -68,6 +69,7 @@ PerMinute = Annotated[int | None, Option(metavar="N", help="Of requests, at most
 TokensPerMinute = Annotated[
     int | None, Option(metavar="N", help="Of tokens, prompts and replies together, at most.", rich_help_panel=TEACHER)
 ]
+Mode = Annotated[str, Option(help="live, or batch: the provider's batches, half price, within a day.", rich_help_panel=TEACHER)]
 MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
 MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
 MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]

@@ -77,6 +77,7 @@ class Stored:
     attempt: int
     raw: str
     billed: bool
+    batched: bool = False  # bought in a batch, at its price
 
 
 @dataclass(frozen=True)

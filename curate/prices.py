@@ -7,6 +7,7 @@ it into ``prices.toml`` beside ``manifests/``::
     input = 0.10            # USD per million tokens
     output = 0.40
     cached = 0.05           # optional; input where it is left out
+    batch = 0.5             # optional; what a batch costs as a share of these, 0.5 where it is left out
 """
 
 from __future__ import annotations
@@ -38,12 +39,19 @@ class Price:
         output: of a completion token, reasoning included.
         cached: of a prompt token that the provider had in its cache; `input` where it is None.
         as_of: day of the list that it was taken from; empty for the user's own price.
+        batch: what the same tokens cost in a batch, as a share of these prices.
     """
 
     input: float
     output: float
     cached: float | None = None
+    batch: float = 0.5
     as_of: str = field(default="", compare=False)
+
+    def batched(self) -> Price:
+        """Return the price of tokens in a batch; https://platform.openai.com/docs/guides/batch halves every price."""
+        cached = None if self.cached is None else self.cached * self.batch
+        return Price(self.input * self.batch, self.output * self.batch, cached, batch=1.0, as_of=self.as_of)
 
     def nano_usd(self, prompt: int, completion: int, cached: int = 0) -> int:
         """Return what tokens cost, in billionths of a dollar, rounded up.
@@ -116,8 +124,8 @@ def _own(path: Path) -> dict[str, Price]:
 
 
 def _price(file: str, name: str, entry: Any) -> Price:
-    known = {"input", "output", "cached"}
+    known = {"input", "output", "cached", "batch"}
     wrong = not isinstance(entry, dict) or not {"input", "output"} <= set(entry) <= known
     if wrong or not all(isinstance(value, int | float) and value >= 0 for value in entry.values()):
-        raise InputError(f"{file!r}, [{name!r}]: needs input and output (and cached) in USD per million tokens, got {entry!r}")
+        raise InputError(f"{file!r}, [{name!r}]: needs input and output (cached, batch) in USD per million tokens, got {entry!r}")
     return Price(**entry)

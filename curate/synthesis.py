@@ -85,6 +85,7 @@ def synthesize(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    mode: str = "live",
     seed: int = 0,
 ) -> Synthesized:
     """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
@@ -111,6 +112,7 @@ def synthesize(
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
         seed: of the choice of seeds.
 
     Raises:
@@ -130,6 +132,7 @@ def synthesize(
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
+        mode=mode,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
     options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}

@@ -9,7 +9,7 @@ from typing import Any
 from curate import calls
 from curate.calls import Reading, Reply, Request, Teacher
 from curate.ledger import Caps, Charge, Ledger, Order, Stored
-from curate.prices import NANO
+from curate.prices import NANO, Price
 
 __all__ = ["Spent", "Tab", "reply_of"]
 
@@ -62,9 +62,9 @@ class Tab:
         told = calls.canonical(self.teacher.shape(request))
         return Order(calls.key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
 
-    def charge(self, request: Request) -> Charge:
-        """Return the upper bound of what one sending of a request can cost, and who pays it."""
-        prompt, price = calls.token_bound(request), self.teacher.price
+    def charge(self, request: Request, *, batched: bool = False) -> Charge:
+        """Return the upper bound of what one sending of a request can cost, alone or in a batch, and who pays it."""
+        prompt, price = calls.token_bound(request), self._price(batched)
         nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
         stage, bound = -1 if self.stage is None else self.stage, prompt + request.max_tokens
         return Charge(self.name, self.verb, stage, bound, nano, request.refill)
@@ -88,15 +88,15 @@ class Tab:
         self.add(charge, -1)
         self._calls += sent
 
-    def correct(self, charge: Charge, reading: Reading) -> None:
+    def correct(self, charge: Charge, reading: Reading, *, batched: bool = False) -> None:
         """Put what a reply says it used in the place of its bound."""
         if reading.usage is not None:
             self._tokens += reading.usage.total - charge.tokens
-            self._nano += (self._cost(reading) or 0) - (charge.nano_usd or 0)
+            self._nano += (self._cost(reading, batched) or 0) - (charge.nano_usd or 0)
 
-    def settle(self, attempt: int, reading: Reading) -> None:
+    def settle(self, attempt: int, reading: Reading, *, batched: bool = False) -> None:
         """Have the ledger charge what a reply says it used."""
-        self.ledger.settle(attempt, reading.usage, self._cost(reading), reading.finish_reason)
+        self.ledger.settle(attempt, reading.usage, self._cost(reading, batched), reading.finish_reason)
 
     def read_stored(self, stored: Stored) -> Reply | None:
         """Read an answer that is at hand; None, and written down, where nobody can read it."""
@@ -105,7 +105,7 @@ class Tab:
             self.ledger.reject(stored.attempt, reading.error)
             return None
         if not stored.billed:
-            self.settle(stored.attempt, reading)
+            self.settle(stored.attempt, reading, batched=stored.batched)
         return reply_of(reading, stored.call_id, cached=True)
 
     def count_hits(self, call_ids: Sequence[int]) -> None:
@@ -113,8 +113,12 @@ class Tab:
         self.ledger.hit(call_ids, self.name, self.verb, -1 if self.stage is None else self.stage)
         self.saved += len(call_ids)
 
-    def _cost(self, reading: Reading) -> int | None:
-        used, price = reading.usage, self.teacher.price
+    def _price(self, batched: bool) -> Price | None:
+        price = self.teacher.price
+        return price.batched() if price and batched else price
+
+    def _cost(self, reading: Reading, batched: bool) -> int | None:
+        used, price = reading.usage, self._price(batched)
         return price.nano_usd(used.prompt, used.completion, used.cached) if used and price else None
 
     def _usd(self) -> float | None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from curate import calls, filesystems, prices, progress
 from curate.accounts import Account, Spent
+from curate.batchwire import NotDoneError, Wire
 from curate.calls import Answer, Outcome, Reply, Request, Teacher, Usage
 from curate.errors import InputError
 from curate.fakes import Fake
@@ -46,8 +48,11 @@ __all__ = [
     "teachers",
 ]
 
+T = TypeVar("T")
+
 OPENAI_URL = "https://api.openai.com/v1"
 TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte
+FILE_TIMEOUT = 3600.0  # seconds for one file of a batch
 
 _UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # httpx's names; the request never left
 _DENIED = {401, 402, 403, 404, 405}
@@ -112,6 +117,7 @@ def open_account(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    mode: str = "live",
     caps: Caps = Caps(),  # noqa: B008 - frozen
 ) -> Account:
     """Return an account of a manifest with a teacher, on the ledger of its root.
@@ -121,12 +127,13 @@ def open_account(
         teacher, model, api_key_env, concurrency: see `load`.
         verb: that asks.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"`` for the provider's batches.
         caps: hard limits over everything ever charged to the manifest's name.
     """
     pace = Pace(requests_per_minute, tokens_per_minute)
     asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
     filesystems.warn(ledger_path(manifest.root))
-    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace)
+    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace, mode=mode)
 
 
 @teachers.register("fake")
@@ -222,24 +229,46 @@ class Live:
         if clients:
             self._redaction.end()
 
+    @property
+    def batches(self) -> Wire:
+        """The server's batch endpoints; see `curate.batches`."""
+        return Wire(self)
+
+    def redact(self, text: str) -> str:
+        """Return a reply without secrets."""
+        return self._redaction.body(text)
+
+    async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something with the OpenAI client; what does not come about is a `NotDoneError`."""
+        return await self._reach(act, {}, max(self._timeout, FILE_TIMEOUT))
+
     async def _send(self, request: Request) -> Answer:
+        body = self.body(request)
+        try:
+            # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
+            raw = await self._reach(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
+            return Answer("answered", raw=self._redaction.body(raw))
+        except NotDoneError as e:
+            return e.answer
+
+    async def _reach(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
         import openai
 
-        body, client = self._body(request), self._open()
+        client = self._open()
         try:
-            async with asyncio.timeout(self._timeout):
-                # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
-                raw = await client.post("/chat/completions", body=body, cast_to=str)
-            return Answer("answered", raw=self._redaction.body(raw))
+            async with asyncio.timeout(seconds):
+                return await act(client)
         except openai.APIStatusError as e:
-            return self._read_status(e, body)
+            answer = self.judge(int(e.status_code), e.code, _message(e), body)
+            wait = _retry_after(e.response.headers) if answer.retry_after is None else answer.retry_after
+            raise NotDoneError(replace(answer, retry_after=wait), int(e.status_code)) from e
         except (TimeoutError, openai.APITimeoutError) as e:
             unsent = type(e.__cause__).__name__ in _UNSENT
-            return Answer("unsent" if unsent else "lost", error=f"no reply within {self._timeout:g} s")
+            raise NotDoneError(Answer("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
         except openai.APIConnectionError as e:
             cause = e.__cause__ or e
             outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
-            return Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}"))
+            raise NotDoneError(Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}"))) from e
         finally:
             self._idle.append(client)
 
@@ -267,7 +296,7 @@ class Live:
         self._clients.append(client)
         return client
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
         """Return the body of a request, without what this server has refused."""
         body: dict[str, Any] = {
             "model": self.model,
@@ -283,15 +312,15 @@ class Live:
             body["max_completion_tokens"] = request.max_tokens
         return {name: value for name, value in body.items() if name not in self._refused}
 
-    def _read_status(self, told: Any, sent: Mapping[str, Any]) -> Answer:
-        """Say what an HTTP error means for the body that was sent."""
-        status, error = int(told.status_code), self._redaction.line(f"{told.status_code} {_message(told)}")
-        if status in _DENIED or told.code == "insufficient_quota":
+    def judge(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> Answer:
+        """Say what an HTTP error means for the body that was sent, or that may have had every parameter."""
+        error = self._redaction.line(f"{status} {message}")
+        if status in _DENIED or code == "insufficient_quota":
             return Answer("denied", error=error)
         if status in _UNKNOWN_FATE:
-            return Answer("lost", error=error, retry_after=_retry_after(told.response.headers))
+            return Answer("lost", error=error)
         if status in _REFUSED or status >= 500:
-            return Answer("refused", error=error, retry_after=_retry_after(told.response.headers))
+            return Answer("refused", error=error)
         if self._go_without(error.casefold(), sent):
             return Answer("refused", error=error, retry_after=0.0)
         return Answer("failed", error=error)
