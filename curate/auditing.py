@@ -257,11 +257,11 @@ def audit(
 
 def _lazily(encoder: str | Encoder, root: str) -> Callable[[list[str]], NDArray[np.float32]]:
     """Return texts → vectors through the cache; an encoder given by name is loaded at the first call."""
-    loaded: list[Encoder] = [] if isinstance(encoder, str) else [encoder]
+    loaded: list[Encoder] = []
 
     def vectors(texts: list[str]) -> NDArray[np.float32]:
         if not loaded:
-            loaded.append(embedding.load_encoder(str(encoder)))
+            loaded.append(embedding.load_encoder(encoder, root=root))
         return embedding.vectors(texts, encoder=loaded[0], root=root)
 
     return vectors

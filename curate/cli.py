@@ -14,6 +14,7 @@ from curate.options import (
     PLAN,
     TEACHER,
     Auditors,
+    Backend,
     Concurrency,
     Encoder,
     KeyEnv,
@@ -24,6 +25,7 @@ from curate.options import (
     Model,
     PerMinute,
     Precision,
+    Prefix,
     PromptFile,
     ReplyTokens,
     RowsPerCall,
@@ -109,7 +111,14 @@ def profile(
 
 @verb(app, "curate.embedding:embed", MAKE)
 def embed(
-    name: Name, *, encoder: Encoder = ENCODER, precision: Precision = "fp32", json: Json = False, root: Root = None
+    name: Name,
+    *,
+    encoder: Encoder = ENCODER,
+    precision: Precision = "fp32",
+    backend: Backend = "torch",
+    prefix: Prefix = None,
+    json: Json = False,
+    root: Root = None,
 ) -> None:
     """Compute the vectors of all prompts into the cache; commits nothing."""
 
@@ -120,6 +129,8 @@ def cluster(
     *,
     encoder: Encoder = ENCODER,
     precision: Precision = "fp32",
+    backend: Backend = "torch",
+    prefix: Prefix = None,
     n_clusters: Annotated[int | None, Option(help="Per domain; else the root of half its rows.")] = None,
     domains: Annotated[int | None, Option(help="Domains to make of rows without one.")] = None,
     seed: Seed = 0,
@@ -184,11 +195,11 @@ def select(
     n: Annotated[int, Option("--n", help="Selected rows per domain afterwards.", show_default=False)],
     domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="Which; else every domain.")] = None,
     selector: Selector = "representative",
-    compare: Annotated[
-        bool, Option("--compare", help="Measure every selector on one domain instead, beside random; write nothing.")
-    ] = False,
+    compare: Annotated[bool, Option("--compare", help="Measure every selector on one domain; write nothing.")] = False,
     encoder: Encoder = ENCODER,
     precision: Precision = "fp32",
+    backend: Backend = "torch",
+    prefix: Prefix = None,
     seed: Seed = 0,
     json: Json = False,
     root: Root = None,
@@ -215,14 +226,12 @@ def balance(
     model: Model = None,
     api_key_env: KeyEnv = None,
     rationales: Annotated[
-        str, Option(help="auto keeps and asks for what is missing; teacher, keep or none.", rich_help_panel=TEACHER)
+        str, Option(help="auto asks for missing ones; teacher, keep or none.", rich_help_panel=TEACHER)
     ] = "auto",
     wrong_rationale: Annotated[
         str, Option(help="Of a real row: drop (try again when short), hint or answer-only.", rich_help_panel=TEACHER)
     ] = "drop",
-    fill: Annotated[
-        str, Option(help="What completes a short domain: teacher, repeat or none.", rich_help_panel=PLAN)
-    ] = "teacher",
+    fill: Annotated[str, Option(help="Of a short domain: teacher, repeat or none.", rich_help_panel=PLAN)] = "teacher",
     max_attempts: Annotated[int, Option(help="Judged replies per missing place.", rich_help_panel=TEACHER)] = 5,
     max_calls: MaxCalls = None,
     max_tokens: MaxTokens = None,
@@ -278,9 +287,7 @@ def annotate(
 def synthesize(
     name: Name,
     *,
-    domains: Annotated[
-        list[str], Option("--domain", metavar="NAME", help="For which; give it several times.", show_default=False)
-    ],
+    domains: Annotated[list[str], Option("--domain", metavar="NAME", help="For which; may come again.", show_default=False)],
     n: Annotated[int, Option("--n", help="Accepted examples per domain.", show_default=False)],
     teacher: TeacherNeeded,
     model: Model = None,
@@ -374,9 +381,7 @@ def export(
 def ledger_export(
     destination: Annotated[str, Argument(metavar="FILE", help="To write, such as answers.jsonl.zst; .gz and .zst are packed.")],
     *,
-    names: Annotated[
-        list[str] | None, Option("--name", metavar="NAME", help="Answers bought or used for this manifest; else all.")
-    ] = None,
+    names: Annotated[list[str] | None, Option("--name", metavar="NAME", help="Of this manifest; else of all.")] = None,
     models: Annotated[list[str] | None, Option("--model", metavar="MODEL", help="Of this teacher; else of all.")] = None,
     json: Json = False,
     root: Root = None,

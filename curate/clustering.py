@@ -68,6 +68,8 @@ def cluster(
     *,
     encoder: str | Encoder = DEFAULT_ENCODER,
     precision: str = "fp32",
+    backend: str = "torch",
+    prefix: str | None = None,
     n_clusters: int | None = None,
     domains: int | None = None,
     seed: int = 0,
@@ -80,8 +82,8 @@ def cluster(
 
     Args:
         manifest: whose rows are clustered.
-        encoder: a model's name, or an `Encoder`.
-        precision: ``fp32``, ``bf16`` or ``auto``; only for an encoder given by name.
+        encoder: a model's name as `embedding.load_encoder` takes it, or an `Encoder`.
+        precision, backend, prefix: as for `embedding.load_encoder`; only for an encoder given by name.
         n_clusters: clusters per domain, at most its rows; by `default_clusters` unless given.
         domains: domains to make of the rows without one, by `default_domains` unless given.
         seed: of k-means.
@@ -93,11 +95,12 @@ def cluster(
     for option, value in (("n_clusters", n_clusters), ("domains", domains)):
         if value is not None and value < 1:
             raise InputError(f"{option} must be at least 1, got {value}")
-    chosen = load_encoder(encoder, precision=precision) if isinstance(encoder, str) else encoder
     rows = manifest.rows()
     work = _work(manifest, rows)
     needed = (pl.col("split") == "train") | (pl.col("domain") == AUTO)  # in one pass, so that lengths are sorted over all
-    fill(work.filter(needed)["prompt"].to_list(), encoder=chosen, root=manifest.root)
+    texts = work.filter(needed)["prompt"].to_list()
+    chosen = load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, texts=texts, root=manifest.root)
+    fill(texts, encoder=chosen, root=manifest.root)
     work, made = _make_domains(work, chosen, manifest.root, domains, seed)
     work, clusters = _cluster_domains(work, chosen, manifest.root, n_clusters, seed)
     changed = rows.drop(_COLUMNS).join(work.select("id", *_COLUMNS), on="id", how="left", maintain_order="left")
@@ -105,7 +108,8 @@ def cluster(
     if _same(rows, changed):
         progress.note("cluster", f"{manifest}: these clusters are there already, nothing was committed")
         return Clustered(manifest, clusters, done, made)
-    parameters: dict[str, Any] = {"encoder": chosen.name, "precision": precision, "n_clusters": n_clusters, "domains": domains}
+    how = {"encoder": chosen.name, "precision": precision, "backend": backend, "prefix": prefix}
+    parameters: dict[str, Any] = {**how, "n_clusters": n_clusters, "domains": domains}
     summary = {"rows": done, "clusters": clusters, "domains": made, "fingerprint": chosen.fingerprint}
     after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=seed, summary=summary)
     return Clustered(after, clusters, done, made)
@@ -130,10 +134,9 @@ def _make_domains(
         raise InputError(f"--domains {wanted}: every row has a domain of its own; ingest with --domain {AUTO} to have them made")
     if not mine.any() or (wanted is None and not (work["domain"] == AUTO).any()):
         return work, ()
-    part = work.filter(mine)
-    learns = _learners(part)
+    part, n = _learners_first(work.filter(mine))
     found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-    centres = neighbors.kmeans(found[learns.to_numpy()], wanted or default_domains(int(learns.sum())), seed=seed).centres
+    centres = neighbors.kmeans(found[:n], wanted or default_domains(n), seed=seed).centres
     labels = neighbors.nearest(centres, found, 1)[1][:, 0]
     width = max(2, len(str(len(centres) - 1)))
     names = [f"{AUTO}-{number:0{width}d}" for number in range(len(centres))]
@@ -149,10 +152,9 @@ def _cluster_domains(
     parts, clusters = [], {}
     with progress.step("cluster", total=len(train)) as counter:
         for (domain,), part in sorted(train.items()):
-            learns = _learners(part)
+            part, n = _learners_first(part)
             found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-            k = n_clusters or default_clusters(int(learns.sum()))
-            centres = neighbors.kmeans(found[learns.to_numpy()], k, seed=seed).centres
+            centres = neighbors.kmeans(found[:n], n_clusters or default_clusters(n), seed=seed).centres
             similarity, label = neighbors.nearest(centres, found, 1)
             columns = [pl.Series("cluster", label[:, 0], pl.Int32), pl.Series("centrality", similarity[:, 0], pl.Float32)]
             parts.append(part.select("id", *columns))
@@ -161,13 +163,14 @@ def _cluster_domains(
     return work.join(pl.concat(parts), on="id", how="left", maintain_order="left"), clusters
 
 
-def _learners(part: pl.DataFrame) -> pl.Series:
-    """Return which rows centres learn from: real train rows not rejected; where there are none, train rows, else all."""
+def _learners_first(part: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return the rows with those in front that centres learn from, and how many these are, so that their vectors are a view.
+
+    They are real train rows not rejected; where there are none, train rows, else all.
+    """
     train = part["split"] == "train"
-    for mask in (part["learns"], train):
-        if mask.any():
-            return mask
-    return train | True
+    mask = next((mask for mask in (part["learns"], train) if mask.any()), train | True)
+    return pl.concat([part.filter(mask), part.filter(~mask)]), int(mask.sum())
 
 
 def _same(before: pl.DataFrame, after: pl.DataFrame) -> bool:

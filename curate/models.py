@@ -15,7 +15,7 @@ import re
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -26,7 +26,18 @@ from curate import progress
 from curate.errors import ModelError
 from curate.manifest import cache_folder, find_root
 
-__all__ = ["DTYPES", "Weights", "find", "load_causal", "load_tokenizer", "pick_dtype", "quiet", "resolve_dtype"]
+__all__ = [
+    "DTYPES",
+    "Weights",
+    "find",
+    "has_cuda",
+    "load_causal",
+    "load_tokenizer",
+    "make_once",
+    "pick_dtype",
+    "quiet",
+    "resolve_dtype",
+]
 
 DTYPES = ("auto", "fp32", "bf16")
 
@@ -129,6 +140,35 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
     return model.eval(), _load_tokenizer(folder, weights.label)
 
 
+def make_once(place: Path, make: Callable[[Path], object]) -> None:
+    """Make a folder that is whole or not there; where another process is first, its folder is taken.
+
+    Args:
+        place: the folder; where it is there, nothing is done.
+        make: fills the folder that it is given.
+    """
+    if place.is_dir():
+        return
+    part = place.with_name(f"{place.name}.{os.getpid()}.part")
+    try:
+        _sweep(place)
+        part.mkdir(parents=True, exist_ok=True)
+        make(part)
+        part.rename(place)
+    except OSError:
+        if not place.is_dir():  # else another process was first, and made the same
+            raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def has_cuda() -> bool:
+    """Tell whether torch has a CUDA device to work on."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def pick_dtype(dtype: str = "auto") -> Any:
     """Return the torch dtype of a name, as `resolve_dtype` understands it.
 
@@ -153,9 +193,7 @@ def resolve_dtype(dtype: str = "auto") -> str:
         raise ModelError(f"dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if dtype != "auto":
         return dtype
-    import torch
-
-    return "bf16" if torch.cuda.is_available() or _has_bf16() else "fp32"
+    return "bf16" if has_cuda() or _has_bf16() else "fp32"
 
 
 def _has_bf16() -> bool:
@@ -244,17 +282,10 @@ def _dense(weights: Weights, root: str | Path | None) -> Path:
     if place.is_dir():
         return place
     progress.note("models", f"{weights.label}: making {weights.path.name} dense once, under cache/models (about 20 s per 0.1 GB)")
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
     try:
-        _sweep(place)
-        part.mkdir(parents=True, exist_ok=True)
-        _dequantise(weights, part)
-        part.rename(place)
+        make_once(place, lambda part: _dequantise(weights, part))
     except (OSError, SafetensorError) as e:
-        if not place.is_dir():  # else another process was first, and made the same
-            raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
     return place
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "PLAN",
     "TEACHER",
     "Auditors",
+    "Backend",
     "Concurrency",
     "Encoder",
     "KeyEnv",
@@ -21,6 +22,7 @@ __all__ = [
     "Model",
     "PerMinute",
     "Precision",
+    "Prefix",
     "PromptFile",
     "ReplyTokens",
     "RowsPerCall",
@@ -38,8 +40,10 @@ __all__ = [
 PLAN, TEACHER, CAPS = "What is chosen", "The teacher", "Hard caps, over everything ever charged to this manifest's name"
 
 Seed = Annotated[int, Option(help="Of every random choice.")]
-Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id or package:NAME.")]
-Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16 or auto.")]
+Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id, package:NAME or static:NAME.")]
+Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16, int8 or auto.")]
+Backend = Annotated[str, Option(help="What runs the encoder: torch, onnx, openvino or auto.")]
+Prefix = Annotated[str | None, Option(metavar="TEXT", help="Before every text, such as 'query: '; else the model's own.")]
 Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
 Thresholds = Annotated[
     list[str] | None,

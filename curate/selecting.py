@@ -84,6 +84,8 @@ def select(
     compare: bool = False,
     encoder: str | Encoder = DEFAULT_ENCODER,
     precision: str = "fp32",
+    backend: str = "torch",
+    prefix: str | None = None,
     seed: int = 0,
 ) -> Selected:
     """Select candidates until each domain has `n` selected rows, or compare how the selectors would.
@@ -97,7 +99,7 @@ def select(
         selector: a registered name or a callable, see `curate.selection`.
         compare: measure every registered selector instead; nothing is written.
         encoder: of the vectors that selectors and the comparison ask for.
-        precision: ``fp32``, ``bf16`` or ``auto``; only for an encoder given by name.
+        precision, backend, prefix: as for `embedding.load_encoder`; only for an encoder given by name.
         seed: of every random choice.
 
     Raises:
@@ -110,7 +112,7 @@ def select(
     rows = comparable_scores(manifest, manifest.rows())
     train = rows.filter(pl.col("split") == "train", pl.col("source") == "real", pl.col("status") != "rejected").sort("id")
     names = _checked(domains, train)
-    chosen = embedding.load_encoder(encoder, precision=precision) if isinstance(encoder, str) else encoder
+    chosen = embedding.load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, root=manifest.root)
     loader = _Loader(manifest, train, chosen)
     if compare:
         return _compare(manifest, train, names, n, selector, loader, seed)

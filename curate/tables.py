@@ -90,9 +90,15 @@ def _more(n: int, what: str) -> Iterable[str]:
 
 
 def _embedded(result: Any) -> Iterable[Any]:
+    how = f"{result.encoder} ({result.backend}, {result.precision})" if result.backend else result.encoder
     yield from grids.facts(
         f"{result.manifest}: {count(result.rows)} rows have vectors of {count(result.dim)} numbers",
-        [("encoder", result.encoder), ("texts encoded", count(result.new)), ("from the cache", count(result.cached))],
+        [
+            ("encoder", how),
+            ("texts encoded", count(result.new)),
+            ("cut at its limit", count(result.cut) if result.cut else None),
+            ("from the cache", count(result.cached)),
+        ],
     )
 
 

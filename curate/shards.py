@@ -1,0 +1,216 @@
+"""Owns the vector cache on disk: shards of vectors, found by a hash of their text. Encodes nothing, knows no manifest.
+
+A cache is a folder named for everything that shapes its vectors. A shard is a vector file ``NAME.npy`` (n, d) float32 and a
+key file ``NAME.keys.npy`` (n, 2) uint64, which is written last and marks the shard complete: what a crash cut short, or what
+does not fit together, is left out. Files are memory-mapped, so that a cache may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from curate.errors import ManifestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Cache", "Writer", "hash_texts"]
+
+_SHARD_ROWS = 16_384  # rows held in memory before a shard is written …
+_SHARD_S = 30.0  # … or seconds, so that a stop loses at most that much work
+_MANY_SHARDS = 64  # of fewer rows than the next line says; then they are merged into one
+_SMALL_SHARD_ROWS = 4_096
+_BLOCK = 65_536  # rows that are gathered at a time
+_OPEN_SHARDS = 256  # large ones that are mapped at once: a process may have few files open
+
+_KEYS = {"hi": pl.UInt64, "lo": pl.UInt64}
+
+
+def hash_texts(texts: Sequence[str]) -> pl.DataFrame:
+    """Return a 128-bit hash per text (XXH3) as two columns, ``hi`` and ``lo``."""
+    import numpy as np
+    import xxhash
+
+    digests = b"".join(xxhash.xxh3_128_digest(text.encode()) for text in texts)
+    pairs = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+    return pl.DataFrame({"hi": pairs[:, 0], "lo": pairs[:, 1]}, schema=_KEYS)
+
+
+class Cache:
+    """The vectors of one encoder on disk.
+
+    Args:
+        folder: of the shards; it need not exist.
+        ask_dim: returns the length of a vector; asked only where nothing is cached, since an encoder may have to be loaded.
+    """
+
+    def __init__(self, folder: Path, ask_dim: Callable[[], int]) -> None:
+        self.folder, self._ask_dim = folder, ask_dim
+        self._dim: int | None = None
+        self._paths: list[Path] = []
+        self._small: dict[int, NDArray[np.float32]] = {}  # kept open: another process may merge and remove their files
+        self._keys: list[pl.DataFrame] = []  # one frame per shard; concatenated when asked for
+        for mark in sorted(self.folder.glob("*.keys.npy")):
+            self._open(mark.with_name(mark.name.removesuffix(".keys.npy") + ".npy"))
+        self._merge()
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._ask_dim() if self._dim is None else self._dim
+
+    def locate(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Return shard and position of each key, null where it is not there, in the order of `keys`."""
+        return keys.join(self._index(), on=["hi", "lo"], how="left", maintain_order="left").select("shard", "position")
+
+    def gather(self, keys: pl.DataFrame, *, memory_bytes: float = float("inf")) -> NDArray[np.float32]:
+        """Return the vectors of keys that are all there, (n, d) float32.
+
+        Where they are more bytes than `memory_bytes`, they are memory-mapped from a file in the cache's folder that goes
+        away with the array.
+        """
+        import numpy as np
+
+        places = self.locate(keys)
+        shape = (keys.height, self.dim)
+        out = np.empty(shape, np.float32) if 4 * shape[0] * shape[1] <= memory_bytes else self._mapped(shape)
+        opened = functools.lru_cache(_OPEN_SHARDS)(self._shard)
+        for start in range(0, places.height, _BLOCK):
+            block = places.slice(start, _BLOCK).with_row_index("row", offset=start)
+            for (number,), group in block.group_by("shard"):
+                out[group["row"].to_numpy()] = opened(int(number))[group["position"].to_numpy()]
+        return out
+
+    def write(self, keys: pl.DataFrame, found: NDArray[np.float32]) -> None:
+        """Add one shard; its key file goes last and marks it complete.
+
+        Raises:
+            ManifestError: the cache cannot be written.
+        """
+        import numpy as np
+
+        path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.npy"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _save(path, found)
+            _save(path.with_suffix(".keys.npy"), np.stack([keys["hi"].to_numpy(), keys["lo"].to_numpy()], axis=1))
+        except OSError as e:
+            path.unlink(missing_ok=True)
+            raise _full(e) from e
+        self._open(path)
+
+    def _mapped(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        import numpy as np
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as f:  # the map outlives the file's name, and frees its place
+                if hasattr(os, "posix_fallocate"):  # or a full disk would end the process in the middle of a write
+                    os.posix_fallocate(f.fileno(), 0, 4 * shape[0] * shape[1])
+                return np.memmap(f, np.float32, "w+", shape=shape)
+        except OSError as e:
+            raise _full(e) from e
+
+    def _shard(self, number: int) -> NDArray[np.float32]:
+        import numpy as np
+
+        small = self._small.get(number)
+        return np.load(self._paths[number], mmap_mode="r", allow_pickle=False) if small is None else small
+
+    def _index(self) -> pl.DataFrame:
+        """Return hi, lo, shard, position, one row per key."""
+        if len(self._keys) != 1:
+            empty = pl.DataFrame(schema={**_KEYS, "shard": pl.Int32, "position": pl.Int64})
+            self._keys = [pl.concat([empty, *self._keys]).unique(["hi", "lo"], keep="first", maintain_order=True)]
+        return self._keys[0]
+
+    def _open(self, path: Path) -> None:
+        """Take in one shard; one that is cut short or damaged is left out, and its texts are encoded again."""
+        import numpy as np
+
+        try:
+            shard = np.load(path, mmap_mode="r", allow_pickle=False)
+            pairs = np.load(path.with_suffix(".keys.npy"), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return
+        if pairs.dtype != np.uint64 or shard.dtype != np.float32 or shard.ndim != 2 or pairs.shape != (len(shard), 2):
+            return
+        if self._dim not in (None, shard.shape[1]):
+            return
+        number = len(self._paths)
+        self._dim = int(shard.shape[1])
+        self._paths.append(path)
+        if len(shard) < _SMALL_SHARD_ROWS:
+            self._small[number] = shard
+        keys = pl.DataFrame({"hi": pairs[:, 0], "lo": pairs[:, 1]}).with_row_index("position")
+        places = [pl.lit(number, pl.Int32).alias("shard"), pl.col("position").cast(pl.Int64)]
+        self._keys.append(keys.select("hi", "lo", *places))
+
+    def _merge(self) -> None:
+        """Rewrite small shards as one where there are many; a reader that has the old ones open keeps them."""
+        small = list(self._small)
+        if len(small) <= _MANY_SHARDS:
+            return
+        keys = self._index().filter(pl.col("shard").is_in(small)).select("hi", "lo")
+        self.write(keys, self.gather(keys))
+        for path in (self._paths[number] for number in small):
+            for file in (path.with_suffix(".keys.npy"), path):
+                with contextlib.suppress(OSError):  # another process may have merged them too
+                    file.unlink()
+
+
+class Writer:
+    """Collects encoded chunks and writes them as few shards.
+
+    Args:
+        cache: that is written to.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._held: list[tuple[pl.DataFrame, NDArray[np.float32]]] = []
+        self._since = time.monotonic()
+
+    def add(self, keys: pl.DataFrame, found: NDArray[np.float32]) -> None:
+        """Hold one chunk; write a shard when enough is held, or when the last one was written long ago."""
+        self._held.append((keys, found))
+        if sum(k.height for k, _ in self._held) >= _SHARD_ROWS or time.monotonic() - self._since > _SHARD_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        import numpy as np
+
+        if self._held:
+            self._cache.write(pl.concat([k for k, _ in self._held]), np.concatenate([v for _, v in self._held]))
+        self._held, self._since = [], time.monotonic()
+
+
+def _save(path: Path, array: NDArray[Any]) -> None:
+    """Write an array so that it is whole or not there."""
+    import numpy as np
+
+    part = path.with_suffix(".part")
+    try:
+        with part.open("wb") as f:
+            np.save(f, array, allow_pickle=False)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _full(error: OSError) -> ManifestError:
+    return ManifestError(f"the vector cache cannot be written: {error.strerror or error}; free some space under cache/")
