@@ -9,10 +9,11 @@ answer to the old one; the version, a hash of the texts, goes into commits.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def _compiled(name: str, text: str) -> tuple[Any, set[str]]:
     from jinja2.sandbox import SandboxedEnvironment
 
     environment = SandboxedEnvironment(autoescape=False)
+    environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
     marked = _PART.sub(lambda part: f"\0[{part[1]}]\0", text)
     try:
         return environment.from_string(marked), find_undeclared_variables(environment.parse(marked))
