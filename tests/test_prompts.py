@@ -48,7 +48,14 @@ def test_the_synthesis_templates_show_seeds_and_say_what_to_stay_away_from(task:
     seeds = [{"prompt": "p1", "answer": "a1", "rationale": "r1"}, {"prompt": "p2", "answer": "a2"}]
     template = prompts.built_in("synthesis", task)
     user = prompts.render(template, domain="tea", seeds=seeds, wanted=[None], words=50)[-1]["content"]
-    for words in ('"tea"', 'Example 2: {"prompt": "p2", "answer": "a2"}', '"rationale": "r1"', "Name no year", "JSON", "50 words"):
+    for words in (
+        '"tea"',
+        'Example 2: {"prompt": "p2", "answer": "a2"}',
+        '"rationale": "r1"',
+        "Name no year",
+        "JSON",
+        "50 words",
+    ):
         assert words in user
     assert user.count('"rationale": ') == 1
     assert "written already" not in user

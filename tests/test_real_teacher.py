@@ -32,9 +32,13 @@ pytestmark = [
     pytest.mark.skipif(not URL, reason="CURATE_TEST_TEACHER names no server, such as http://127.0.0.1:8110/v1"),
 ]
 
-TIN = "The International Tin Council said tin prices rose 2 pct in London on lower stocks in Malaysia, Reuters reported on March 3."
+TIN = (
+    "The International Tin Council said tin prices rose 2 pct in London on lower stocks in Malaysia, Reuters reported on March 3."
+)
 ZINC = "Cominco said it cut its zinc price by one cent to 41 cents a pound, effective immediately, because of weak demand."
-ESSAY = "Write to the staff that the office is closed on Friday for repairs, that the work must be done at home, and whom to call."
+ESSAY = (
+    "Write to the staff that the office is closed on Friday for repairs, that the work must be done at home, and whom to call."
+)
 DONE = (
     "Dear all, on Friday the office is closed because the heating is repaired. Please work from home that day. "
     "If you need anything from the building, call Ms. Ward at the front desk before Thursday noon."
