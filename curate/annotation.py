@@ -9,21 +9,25 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curate import answers, auditing, prompts, teachers
+from curate import answers, auditing, prompts, reckoning, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Request, Teacher
 from curate.findings import Context
+from curate.forecasts import Probe, Task
 from curate.ledger import Caps
 from curate.manifest import Manifest
+from curate.reckoning import Reckoned
 from curate.settling import BATCH, Settled
 
 __all__ = ["RATIONALES", "Annotated", "annotate", "write_rationales"]
 
+_PROBED = 512  # rows whose prompts an estimate is made from
 AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
 
 RATIONALES = pl.Schema(
@@ -128,6 +132,7 @@ class Annotated:
         unanswered: rows that a recorded teacher had no answer for.
         complete: False where a cap or failed calls stopped the work.
         spent: what was charged.
+        reckoned: what it was estimated to cost, and what was billed.
     """
 
     manifest: Manifest
@@ -137,16 +142,18 @@ class Annotated:
     unanswered: int
     complete: bool
     spent: Spent
+    reckoned: Reckoned | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent")}
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned")}
         return {**told, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
-        return {"version": self.manifest.version, **self.figures}
+        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned}
 
 
 def annotate(
@@ -207,9 +214,9 @@ def annotate(
     )
     rows = manifest.rows()
     batch, context = _unannotated(manifest, rows), auditing.context(manifest, rows)
-    told = write_rationales(
-        batch.select("id", "prompt", "answer", "domain", sample="attempt"),
-        account,
+    asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
+    ask = partial(
+        write_rationales,
         context=context,
         show_answer=show_answer,
         prompt_file=prompt_file,
@@ -217,14 +224,18 @@ def annotate(
         temperature=temperature,
         reply_tokens=reply_tokens,
     )
-    settled, rejected = _settle(rows, batch, told, context)
-    result = _result(manifest, told, rejected, account.spend())
-    if not told["status"].eq("answered").any():
-        return result
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "show_answer": show_answer, "words": words},
         **{"temperature": temperature, "reply_tokens": reply_tokens, "prompt": prompts.load("rationale", prompt_file).version},
     }
+    ask(asked.head(_PROBED), probe := Probe(account.teacher))
+    task = Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
+    reckoning.foretell(account, [task], {**parameters, "version": manifest.version})
+    told = ask(asked, account)
+    settled, rejected = _settle(rows, batch, told, context)
+    result = _result(manifest, told, rejected, account)
+    if not told["status"].eq("answered").any():
+        return result
     manifest.append(settled.contents())
     after = manifest.commit(settled.rows(), verb="annotate", parameters=parameters, summary=result.figures)
     return replace(result, manifest=after)
@@ -257,7 +268,7 @@ def _settle(
     return settled, Counter(judgement.rejected.values())
 
 
-def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], spent: Spent) -> Annotated:
+def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: Account) -> Annotated:
     counts = Counter(told["status"].to_list())
     return Annotated(
         manifest=manifest,
@@ -266,5 +277,6 @@ def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], spen
         rejected=dict(sorted(rejected.items())),
         unanswered=counts["unanswered"],
         complete=not counts["capped"] + counts["failed"],
-        spent=spent,
+        spent=account.spend(),
+        reckoned=reckoning.reckon_of(account),
     )

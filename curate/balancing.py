@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import auditing, estimating, filesystems, needs, policies, progress, prompts, rounds, selection, teachers
+from curate import auditing, estimating, filesystems, needs, policies, progress, prompts, reckoning, rounds, selection, teachers
 from curate.accounts import Account, Spent, check_mode
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER
@@ -36,6 +36,7 @@ _NOT_SHAPING = {
 }
 # The parameters that are options of a policy; to another policy they say nothing.
 _OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
+_NOT_IN_COMMIT = {"stage", "version", "estimate", "reckoned", "reused"}
 
 
 def balance(
@@ -244,6 +245,9 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
     quotas = _plan(rows, job, stage)
     account = job.account(manifest, stage)
     terms = job.terms(stage)
+    if account is not None:
+        estimate = estimating.estimate(start, rows, quotas, given={}, teacher=account.teacher, parameters=job.parameters)
+        reckoning.keep(account, estimate, job.identity())
     context = auditing.context(start, rows, encoder=job["encoder"])
     filled = rounds.fill(start, rows, quotas, terms=terms, context=context, account=account)
     spend = account.spend() if account is not None else Spent(0, 0, 0.0, 0)
@@ -266,8 +270,9 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
+        reckoned=None if account is None else reckoning.reckon_of(account),
     )
-    summary = {k: v for k, v in asdict(result).items() if k not in ("stage", "version", "estimate", "reused")} | {"base": base}
+    summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.settled.contents())
     committed = manifest.commit(
         filled.settled.rows(), verb="balance", parameters={"stage": stage, **job.identity()}, seed=job["seed"], summary=summary
@@ -347,7 +352,7 @@ def _dry_run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:
         estimate = estimating.estimate(manifest, rows, quotas, given=given, teacher=job.teacher, parameters=job.parameters)
         given.update(quotas.planned)
         results.append(StageResult(stage, None, quotas.budget, quotas, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
-    return Balanced(manifest, job["budget"], tuple(results))
+    return Balanced(manifest, job["budget"], tuple(results), asks=job.teacher is not None)
 
 
 def _check_newest(manifest: Manifest) -> None:

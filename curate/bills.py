@@ -9,10 +9,10 @@ from curate import grids
 from curate.grids import ABSENT, count, grid, money
 from curate.prices import AS_OF
 
-__all__ = ["call", "exported", "imported", "receipts", "summary"]
+__all__ = ["call", "estimated", "exported", "imported", "receipts", "reckoned", "summary"]
 
 _SHOWN = 40  # calls of a long list
-_WORDS = 60  # characters of a reply in a list
+_LETTERS = 200  # of a reply in a list, at most
 _ENDS = {
     "length": "cut by the token limit",
     "content_filter": "stopped by the server's filter",
@@ -27,7 +27,9 @@ def summary(result: Any) -> Iterable[Any]:
         return
     parted = {side: parts for side, parts in result.by.items() if len(parts) > 1}
     yield from grids.facts(
-        f"{_calls(result.calls)}, {count(result.tokens)} tokens, {money(result.usd)}",
+        f"{_calls(result.calls)}, {count(result.tokens)} tokens, {money(result.usd)}"
+        if result.attempts
+        else "nothing was charged",
         [
             ("attempts", f"{count(result.attempts)}: {_fates(result)}" if result.attempts else None),
             ("tokens of prompts", _part(result.prompt_tokens, result.cached_tokens, "from the server's cache")),
@@ -39,11 +41,46 @@ def summary(result: Any) -> Iterable[Any]:
             ("replies ended with", _ends(result.finish_reasons)),
             ("all of it", _whole(result) or None),
             ("list prices", f"of {AS_OF} for {', '.join(result.listed)}" if result.listed else None),
+            *(("estimate", reckoned(told)) for told in result.estimates),
         ],
     )
     for side, parts in parted.items():
         yield ""
         yield _side(side, parts)
+
+
+def reckoned(result: Any) -> str:
+    """Return how far off an estimate was, in words, from a `curate.reckoning.Reckoned`."""
+    stage = result.verb if result.stage is None else f"stage {result.stage}"
+    at_hand = f"; {count(result.at_hand)} answers were at hand" if result.at_hand else ""
+    if result.off is None:
+        what = "usd" if result.estimate.usd else "tokens"
+        return f"{stage}: estimated {estimated(result.estimate, what)}, nothing was billed{at_hand}"
+    unit, billed = result.unit, getattr(result, result.unit)
+    low, high = getattr(result.estimate, f"{unit}_range") or (billed, billed)
+    told = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
+    off = round(abs(result.off) * 100)
+    how = "as estimated" if off == 0 else f"{off}% {'above' if result.off > 0 else 'below'}"
+    outside = "" if low <= billed <= high else ", outside the range"
+    return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}: {how}{outside}{at_hand}"
+
+
+def estimated(estimate: Any, unit: str) -> str:
+    """Return an estimate and its range, such as ``$1.20 ($0.90–$1.60)``.
+
+    Args:
+        estimate: a `curate.forecasts.Estimate`.
+        unit: ``"usd"``, ``"tokens"`` or ``"calls"``.
+    """
+    middle, ends = getattr(estimate, unit), getattr(estimate, f"{unit}_range")
+    if unit != "usd":
+        low, high = map(count, ends)
+        return f"{count(middle)} {unit} ({low}–{high})"
+    if ends is None or not ends[1]:
+        return money(middle)
+    shown = money(middle)
+    digits = len(shown.partition(".")[2])
+    return f"{shown} (${ends[0]:,.{digits}f}–${ends[1]:,.{digits}f})"
 
 
 def _calls(n: int) -> str:
@@ -87,11 +124,11 @@ def _whole(result: Any) -> str:
 def _side(side: str, parts: dict[str, Any]) -> Any:
     """Return a line per part; a column that would hold nothing but zeros is left out."""
     columns: list[tuple[str, Callable[[Any], Any], bool]] = [
-        ("calls", lambda f: count(f.calls), True),
+        ("calls", lambda f: count(f.calls), any(f.calls for f in parts.values())),
         ("attempts", lambda f: count(f.attempts), any(f.attempts != f.calls for f in parts.values())),
         ("failed", lambda f: count(f.failed), any(f.failed for f in parts.values())),
         ("lost", lambda f: count(f.lost), any(f.lost for f in parts.values())),
-        ("tokens", lambda f: count(f.tokens), True),
+        ("tokens", lambda f: count(f.tokens), any(f.tokens for f in parts.values())),
         ("of prompts", lambda f: count(f.prompt_tokens), any(f.prompt_tokens for f in parts.values())),
         ("of replies", lambda f: count(f.completion_tokens), any(f.completion_tokens for f in parts.values())),
         ("reasoning", lambda f: count(f.reasoning_tokens), any(f.reasoning_tokens for f in parts.values())),
@@ -150,9 +187,9 @@ def _end(receipt: Any) -> str:
     return receipt.finish_reason or "" if receipt.status == "answered" else receipt.status.replace("sent", "under way")
 
 
-def _came(receipt: Any) -> str:
-    text = " ".join((receipt.reply if receipt.status == "answered" else receipt.error or "").split())
-    return text if len(text) <= _WORDS else f"{text[: _WORDS - 1]}…"
+def _came(receipt: Any) -> Any:
+    text = receipt.reply if receipt.status == "answered" else receipt.error
+    return grids.line((text or "")[:_LETTERS])
 
 
 def call(result: Any) -> Iterable[Any]:

@@ -1,46 +1,30 @@
-"""Owns what a stage would cost before anything is bought: calls, tokens and money from its quotas. Sends nothing."""
+"""Owns what a stage would ask a teacher for: its tasks, from its places and from prompts that are really rendered. Sends nothing.
+
+The arithmetic is in `curate.forecasts`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from curate import answers, prices, prompts
-from curate.calls import Teacher
+from curate import annotation, auditing, experience, forecasts, prices, writing
+from curate.calls import Request, Teacher
+from curate.fakes import Fake
+from curate.forecasts import Estimate, Probe, Task
+from curate.ledger import Ledger, ledger_path
 from curate.manifest import Manifest
 from curate.policies import Quotas
+from curate.seeds import may_be_shown
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["estimate", "stage_tasks", "written_before"]
 
-CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies; good to about 30%, more in code and mathematics
-TOKENS_PER_WORD = 1.4
-_PROBE = 64  # real prompts whose rendered length is measured
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the teacher's work of one stage would come to if every reply were accepted.
-
-    Attributes:
-        rationales: calls for rationales of real rows.
-        examples: calls for new examples.
-        prompt_tokens, completion_tokens: in all.
-        usd: at list price, or the price of a batch; None where the model has no price.
-    """
-
-    rationales: int
-    examples: int
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float | None
-
-    @property
-    def calls(self) -> int:
-        """Calls in all."""
-        return self.rationales + self.examples
+_PROBE = 512  # rows that prompts are rendered for, in all
+_OF_DOMAIN = 16  # of one domain, at most
+_ORDERS = 4  # new examples of one domain
+_PROVIDER = "https://api.openai.com/v1"  # whose price and replies are meant where a model is named without a teacher
 
 
 def estimate(
@@ -62,54 +46,120 @@ def estimate(
         teacher: who would be asked; without one, what filling the deficits would cost with `model`.
         parameters: of `curate.balancing.balance`.
     """
-    candidates = rows.filter(split="train", status="candidate")
-    at_hand = dict(candidates.group_by("domain").len().iter_rows())
-    places = quotas.planned if teacher is not None else quotas.wanted
-    room = {d: max(0, at_hand.get(d, 0) - given.get(d, 0)) for d in places}
-    missing = [max(0, n - room[d]) for d, n in places.items()] if parameters["fill"] == "teacher" else []
-    examples = sum(-(-n // parameters["rows_per_call"]) for n in missing)  # calls, one domain each
-    real = sum(min(n, room[d]) for d, n in places.items())
-    probe = manifest.examples(candidates.sort("id").head(_PROBE))
-    rationales = round(real * _share_to_annotate(probe, parameters["rationales"])) if teacher is not None else 0
-    per_rationale, per_example = _prompt_tokens(probe, parameters)
-    words = {"rationale": 120, "example": 200}
-    prompt_tokens = round(rationales * per_rationale + examples * per_example)
-    completion_tokens = round(TOKENS_PER_WORD * (rationales * words["rationale"] + sum(missing) * words["example"]))
-    price = teacher.price if teacher is not None else _list_price(manifest, parameters["model"])
+    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, parameters=parameters)
+    endpoint, model = (_PROVIDER, parameters["model"]) if teacher is None else (teacher.endpoint, teacher.model)
+    price = teacher.price if teacher is not None else prices.find(model, endpoint, root=manifest.root) if model else None
     if price is not None and parameters["mode"] == "batch":
         price = price.batched()
-    usd = None if price is None else price.usd(prompt_tokens, completion_tokens)
-    return Estimate(rationales, examples, prompt_tokens, completion_tokens, usd)
+    past: Mapping[str, experience.Replies] = {}
+    if model and ledger_path(manifest.root).exists():
+        ledger = Ledger(ledger_path(manifest.root))
+        past = experience.read_replies(ledger, endpoint, model, manifest.name)
+        ledger.close()
+    return forecasts.foresee(tasks, past, price)
 
 
-def _list_price(manifest: Manifest, model: str | None) -> prices.Price | None:
-    """Return the price of a model that is named without a teacher, as the provider of the official client sells it."""
-    return prices.find(model, "https://api.openai.com/v1", root=manifest.root) if model else None
+def stage_tasks(
+    manifest: Manifest,
+    rows: pl.DataFrame,
+    quotas: Quotas,
+    *,
+    given: Mapping[str, int],
+    teacher: Teacher | None,
+    parameters: Mapping[str, Any],
+) -> list[Task]:
+    """Return what a stage would ask for; the parameters are those of `estimate`.
+
+    Real rows come first, then synthetic ones at hand, then new examples.
+    """
+    train = rows.filter(split="train")
+    places = quotas.planned if teacher is not None else quotas.wanted
+    candidates = train.filter(status="candidate")
+    real, examples = _split(candidates, places, given)
+    if parameters["fill"] != "teacher":
+        examples = {}
+    probe = manifest.examples(_sample(candidates.filter(source="real"), list(places)))
+    if teacher is None or parameters["rationales"] in ("keep", "none"):
+        real = {}
+    elif parameters["rationales"] == "auto":
+        lacking = dict(probe.group_by("domain").agg(pl.col("rationale").is_null().mean()).iter_rows())
+        real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
+    short = [domain for domain, n in examples.items() if n]
+    seeds = manifest.examples(_sample(may_be_shown(train, short), short))
+    asked = _render(probe, seeds, teacher or Fake(), real, examples, manifest, parameters)
+    judged = written_before(train, teacher.model) if teacher is not None else (0, 0)
+    attempts = parameters["max_attempts"]
+    return [
+        Task("rationale", real, asked["rationale"], *_answered_before(train), attempts),
+        Task("synthesis", examples, asked["synthesis"], *judged, attempts),
+    ]
 
 
-def _share_to_annotate(probe: pl.DataFrame, rationales: str) -> float:
-    """Return the share of the probed rows whose rationale would be asked for."""
-    if rationales in ("keep", "none") or probe.is_empty():
-        return 0.0
-    return 1.0 if rationales == "teacher" else probe["rationale"].is_null().mean() or 0.0  # type: ignore[return-value]
+def written_before(train: pl.DataFrame, model: str) -> tuple[int, int]:
+    """Return how many new examples of a model were accepted and rejected so far, by the rows of a manifest."""
+    written = train.filter(pl.col("origin").str.starts_with(f"teacher:{model}#"), source="synthetic")
+    rejected = written.filter(status="rejected").height
+    return written.height - rejected, rejected
 
 
-def _prompt_tokens(probe: pl.DataFrame, parameters: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the mean prompt length of one call of each kind, in tokens, from rendered prompts."""
-    if probe.is_empty():
-        return 0.0, 0.0
-    rationale = prompts.load("rationale", parameters["rationale_prompt"])
-    synthesis = prompts.load("synthesis", parameters["synthesis_prompt"])
-    tasks = answers.survey(probe).tasks
-    shown = probe.select("domain", "prompt", "answer", "rationale").to_dicts()
-    asked = [_length(prompts.render(rationale.by_task[tasks[r["domain"]]], prompt=r["prompt"], words=120)) for r in shown]
-    first = shown[0]["domain"]
-    n = parameters["rows_per_call"]
-    written = _length(
-        prompts.render(synthesis.by_task[tasks[first]], n=n, domain=first, seeds=shown[:4], wanted=[None] * n, words=120)
-    )
-    return sum(asked) / len(asked) / CHARS_PER_TOKEN, written / CHARS_PER_TOKEN
+def _answered_before(train: pl.DataFrame) -> tuple[int, int]:
+    """Return how many rationales of real rows were accepted and rejected so far."""
+    real = train.filter(source="real")
+    accepted = real.filter(pl.col("call_id").is_not_null(), status="selected").height
+    return accepted, int(real["findings"].str.count_matches('"attempt": *[0-9]').sum())
 
 
-def _length(messages: list[dict[str, str]]) -> int:
-    return sum(len(message["content"]) for message in messages)
+def _split(
+    candidates: pl.DataFrame, places: Mapping[str, int], given: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return per domain the places that real rows fill, and those that need new examples."""
+    at_hand = dict(candidates.group_by("domain").len().iter_rows())
+    genuine = dict(candidates.filter(source="real").group_by("domain").len().iter_rows())
+    real, examples = {}, {}
+    for domain, n in places.items():
+        before = given.get(domain, 0)
+        real[domain] = min(n, max(0, genuine.get(domain, 0) - before))
+        examples[domain] = max(0, n - max(0, at_hand.get(domain, 0) - before))
+    return real, examples
+
+
+def _sample(rows: pl.DataFrame, domains: list[str]) -> pl.DataFrame:
+    """Return some rows of each domain, by their ids, which are hashes and so in no order."""
+    each = max(1, min(_OF_DOMAIN, _PROBE // max(len(domains), 1)))
+    return rows.filter(pl.col("domain").is_in(domains)).sort("id").group_by("domain", maintain_order=True).head(each)
+
+
+def _render(
+    probe: pl.DataFrame,
+    seeds: pl.DataFrame,
+    teacher: Teacher,
+    real: Mapping[str, int],
+    examples: Mapping[str, int],
+    manifest: Manifest,
+    parameters: Mapping[str, Any],
+) -> dict[str, list[Request]]:
+    """Return some of what would be asked, by purpose."""
+    known = auditing.context(manifest, pl.concat([probe, seeds]).unique("id", maintain_order=True), encoder=parameters["encoder"])
+    asked = Probe(teacher)
+    shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
+    if not shown.is_empty():
+        annotation.write_rationales(
+            shown.select("id", "prompt", "answer", "domain"),
+            asked,
+            context=known,
+            show_answer=parameters["show_answer"],
+            prompt_file=parameters["rationale_prompt"],
+        )
+    each = max(_ORDERS, parameters["rows_per_call"])
+    orders = [(domain, index) for domain, n in examples.items() for index in range(min(n, each))]
+    if orders:
+        writing.write_examples(
+            pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row"),
+            asked,
+            seeds=seeds,
+            context=known,
+            prompt_file=parameters["synthesis_prompt"],
+            rows_per_call=parameters["rows_per_call"],
+            seed=parameters["seed"],
+        )
+    return {purpose: [r for r in asked.requests if r.purpose == purpose] for purpose in ("rationale", "synthesis")}

@@ -10,7 +10,21 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ABSENT", "Bar", "Verbatim", "accuracy", "count", "facts", "grid", "money", "number", "seconds", "share", "short_id"]
+__all__ = [
+    "ABSENT",
+    "Bar",
+    "Verbatim",
+    "accuracy",
+    "count",
+    "facts",
+    "grid",
+    "line",
+    "money",
+    "number",
+    "seconds",
+    "share",
+    "short_id",
+]
 
 ABSENT = "–"
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -84,6 +98,11 @@ def facts(title: str, pairs: Iterable[tuple[str, Any]]) -> list[Any]:
         if value is not None:
             table.add_row(name, _cell(value))
     return [Text(title, style="bold"), *([table] if table.row_count else [])]
+
+
+def line(text: str) -> Text:
+    """Return a text that stays on one line and is cut where there is no room."""
+    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
 
 
 def count(value: int | float | None) -> str:

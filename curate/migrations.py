@@ -83,4 +83,21 @@ _BATCHES = (
     "CREATE INDEX attempts_batch ON attempts (batch) WHERE batch IS NOT NULL",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES)
+_ESTIMATES = (
+    """CREATE TABLE estimates (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL,        -- of the manifest
+        verb TEXT NOT NULL,
+        stage INTEGER NOT NULL,    -- -1 for none
+        work TEXT NOT NULL,        -- hash of what shapes the work
+        made REAL NOT NULL,        -- seconds since 1970
+        told TEXT NOT NULL,        -- JSON of the estimate
+        had_calls INTEGER NOT NULL,  -- billed to this name, verb and stage before
+        had_tokens INTEGER NOT NULL,
+        had_nano_usd INTEGER NOT NULL,
+        had_hits INTEGER NOT NULL  -- answers given again before
+    )""",
+    "CREATE INDEX estimates_name ON estimates (name)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES, _ESTIMATES)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored", "Summary"]
+__all__ = ["Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored"]
 
 
 @dataclass(frozen=True)
@@ -125,25 +125,3 @@ class Figures:
     saved_calls: int = 0
     saved_tokens: int = 0
     saved: float | None = None
-
-
-@dataclass(frozen=True)
-class Summary(Figures):
-    """Everything charged to one manifest's name.
-
-    Attributes:
-        billed_usd: dollars that replies cost, or None where no model had a price: `usd` without what is lost or under way.
-        finish_reasons: replies by how they ended: ``"stop"``, ``"length"`` (cut by the token limit), ``"content_filter"``,
-            ``"refusal"``, or what the server says.
-        listed: models priced by the table of this package, of the day `prices.AS_OF`; their prices may have changed.
-        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
-    """
-
-    billed_usd: float | None = None
-    finish_reasons: dict[str, int] = field(default_factory=dict)
-    listed: list[str] = field(default_factory=list)
-    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures that ``--json`` promises."""
-        return asdict(self)

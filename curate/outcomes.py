@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curate.estimating import Estimate
+from curate.forecasts import Estimate
 from curate.manifest import Manifest
 from curate.policies import Quotas
+from curate.reckoning import Reckoned
 
 __all__ = ["Balanced", "StageResult"]
 
@@ -33,6 +34,7 @@ class StageResult:
         tokens_per_written, usd_per_written: what one of them cost, rejected replies included, whenever they were bought.
         reused: the stage was done before with the same parameters; nothing was changed.
         estimate: what it would cost; dry runs alone.
+        reckoned: what it was estimated to cost when it began, and what was billed since; None without a teacher.
     """
 
     stage: int
@@ -54,6 +56,7 @@ class StageResult:
     usd_per_written: float | None = None
     reused: bool = False
     estimate: Estimate | None = None
+    reckoned: Reckoned | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ class Balanced:
         budget: accepted rows over all stages.
         stages: one result per stage asked for, in order.
         undone: stages after a changed one that have to be done again.
+        asks: whether a teacher was named.
     """
 
     manifest: Manifest
     budget: int
     stages: tuple[StageResult, ...]
     undone: tuple[int, ...] = ()
+    asks: bool = True
 
     @property
     def complete(self) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from curate import grids
+from curate import bills, grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
 __all__ = ["balanced", "per_written", "profile", "quota_grid", "rejections", "selected"]
@@ -91,12 +91,20 @@ def _quantiles(lengths: Any) -> str | None:
 
 def balanced(result: Any) -> Iterable[Any]:
     """Return the layout of a `curate.outcomes.Balanced`."""
-    dry = all(stage.version is None for stage in result.stages)
+    dry = any(stage.version is None for stage in result.stages)
     stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
     yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
     yield quota_grid(result.stages, dry=dry)
-    yield ""
-    yield _stage_grid(result.stages, dry)
+    done, planned = [[s for s in result.stages if (s.version is None) is to_come] for to_come in (False, True)]
+    if done:
+        yield ""
+        yield _stage_grid(done, dry=False)
+    if planned and (result.asks or any(stage.estimate.examples for stage in planned)):
+        yield ""
+        if not result.asks:
+            yield "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:"
+        yield _stage_grid(planned, dry=True)
+    yield from _estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
     for stage in result.stages:
         yield from _stage_remarks(stage)
     if result.undone:
@@ -156,11 +164,11 @@ def rejections(by: Mapping[str, int] | None) -> str:
     return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
 
 
-def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
+def _stage_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     if dry:
-        columns = ["stage", "rows", "rationales to ask for", "examples to ask for", "prompt tokens", "completion tokens", "cost"]
+        columns = ["stage", "rows", "rationales", "new examples", "calls", "tokens", "cost"]
         rows = [
-            [s.stage, *map(count, (s.budget, e.rationales, e.examples, e.prompt_tokens, e.completion_tokens)), _price(e)]
+            [*map(count, (s.stage, s.budget, e.rationales, e.examples)), _range(e, "calls"), _range(e, "tokens"), _cost(e)]
             for s in stages
             if (e := s.estimate) is not None
         ]
@@ -180,6 +188,14 @@ def _stage_grid(stages: Iterable[Any], dry: bool) -> Any:
     return grid(columns, rows, left=(0, 8))
 
 
+def _range(estimate: Any, unit: str) -> str:
+    return bills.estimated(estimate, unit).replace(f" {unit}", "")
+
+
+def _cost(estimate: Any) -> str:
+    return ABSENT if not estimate.calls else bills.estimated(estimate, "usd")
+
+
 def _price(spend: Any) -> str:
     return ABSENT if not spend.calls else money(spend.usd)
 
@@ -197,9 +213,22 @@ def per_written(result: Any) -> str | None:
     return f"{count(round(result.tokens_per_written))} tokens, {money(result.usd_per_written)}, rejected replies included"
 
 
+def _estimate_remarks(estimates: list[Any]) -> Iterable[str]:
+    """Say what the ranges of a dry run are, and what they rest on."""
+    if not any(estimate.calls for estimate in estimates):
+        return
+    replies = max(estimate.replies for estimate in estimates)
+    basis = f"by {count(replies)} replies of this model" if replies else "wide, for no reply of this model is known yet"
+    yield f"9 of 10 cases lie within the brackets, {basis}; answers at hand cost nothing"
+    if day := next((estimate.priced_on for estimate in estimates if estimate.priced_on), ""):
+        yield f"by the list prices of {day}; prices.toml beside manifests/ overrides them"
+
+
 def _stage_remarks(stage: Any) -> Iterable[str]:
     if stage.written and not stage.reused:
         yield f"stage {stage.stage}: {count(stage.written)} new examples accepted, each at {per_written(stage)}"
+    if stage.reckoned is not None and stage.reckoned.estimate.calls:
+        yield bills.reckoned(stage.reckoned)
     if stage.unanswered:
         yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
     if stage.moved:

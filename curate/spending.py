@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from curate import prices
+from curate import prices, reckoning
 from curate.ledger import Ledger, ledger_path
 from curate.manifest import Manifest, find_root
-from curate.orders import Figures, Summary
+from curate.orders import Figures
+from curate.reckoning import Reckoned
 
-__all__ = ["summary"]
+__all__ = ["Summary", "summary"]
 
 _COUNTED = """COUNT(DISTINCT a.call), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
     COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
@@ -32,6 +34,30 @@ _SIDES = {
 }
 
 
+@dataclass(frozen=True)
+class Summary(Figures):
+    """Everything charged to one manifest's name.
+
+    Attributes:
+        billed_usd: dollars that replies cost, or None where no model had a price: `usd` without what is lost or under way.
+        finish_reasons: replies by how they ended: ``"stop"``, ``"length"`` (cut by the token limit), ``"content_filter"``,
+            ``"refusal"``, or what the server says.
+        listed: models priced by the table of this package, of the day `prices.AS_OF`; their prices may have changed.
+        estimates: made when work began, with what was billed since; the newest of each verb and stage.
+        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
+    """
+
+    billed_usd: float | None = None
+    finish_reasons: dict[str, int] = field(default_factory=dict)
+    listed: list[str] = field(default_factory=list)
+    estimates: list[Reckoned] = field(default_factory=list)
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises."""
+        return {**asdict(self), "estimates": [reckoned.to_dict() for reckoned in self.estimates]}
+
+
 def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summary:
     """Return what was charged to a manifest's name; nothing where no teacher was ever asked.
 
@@ -50,6 +76,7 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
             billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
             finish_reasons=_finish_reasons(ledger, name),
             listed=_listed(ledger, name, place),
+            estimates=reckoning.reckon(ledger, name),
             by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
         )
     finally:

@@ -13,18 +13,21 @@ from typing import Any
 
 import polars as pl
 
-from curate import auditing, progress, prompts, seeds, teachers
+from curate import auditing, estimating, progress, prompts, reckoning, seeds, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
 from curate.embedding import DEFAULT_ENCODER, Encoder
 from curate.errors import InputError, UnknownNameError
+from curate.forecasts import Probe, Task
 from curate.ledger import Caps
 from curate.manifest import Manifest
+from curate.reckoning import Reckoned
 from curate.settling import Settled
 from curate.writing import Cost, as_batch, cost, write_examples
 
 __all__ = ["Synthesized", "synthesize"]
 
+_PROBED = 8  # requests of each domain that an estimate is made from
 _INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
 
 
@@ -40,6 +43,7 @@ class Synthesized:
         complete: False where a cap or failed calls stopped the work.
         spent: what was charged.
         tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
+        reckoned: what it was estimated to cost, and what was billed.
     """
 
     manifest: Manifest
@@ -50,16 +54,18 @@ class Synthesized:
     spent: Spent
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
+    reckoned: Reckoned | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent")}
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned")}
         return {**told, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
-        return {"version": self.manifest.version, **self.figures}
+        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned}
 
 
 def synthesize(
@@ -138,12 +144,15 @@ def synthesize(
     options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
     options |= {"rows_per_call": rows_per_call, "seed": seed}
     known = _known(manifest, rows, encoder)
-    writer = _Writer(manifest, rows, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
-    tallies = writer.write_all({name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names})
+    writer = _Writer(manifest, rows, names, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+    tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
         **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
     }
+    task = writer.task(tallies, max_attempts)
+    reckoning.foretell(account, [task], {**parameters, "version": manifest.version})
+    writer.write_all(tallies)
     return writer.commit(tallies, parameters)
 
 
@@ -174,6 +183,7 @@ class _Writer:
 
     manifest: Manifest
     rows: pl.DataFrame
+    domains: list[str]
     account: Account
     known: auditing.Context
     auditors: tuple[str, ...]
@@ -182,16 +192,30 @@ class _Writer:
     judged: int = 0
     cost: Cost = field(default_factory=Cost)
 
-    def write_all(self, tallies: dict[str, _Tally]) -> dict[str, _Tally]:
+    def __post_init__(self) -> None:
         self.settled = Settled(self.rows, stage=None)
-        self.seeds = self.manifest.examples(seeds.may_be_shown(self.rows, list(tallies)))
+        self.seeds = self.manifest.examples(seeds.may_be_shown(self.rows, self.domains))
+
+    def task(self, tallies: dict[str, _Tally], max_attempts: int) -> Task:
+        """Return what is to be asked, with some of the requests as they will be."""
+        probe = Probe(self.account.teacher)
+        first = [(name, own.index + n) for name, own in tallies.items() for n in range(min(own.wanted, _PROBED))]
+        self._ask(first, probe)
+        judged = estimating.written_before(self.rows.filter(split="train"), self.account.teacher.model)
+        return Task("synthesis", {name: own.wanted for name, own in tallies.items()}, probe.requests, *judged, max_attempts)
+
+    def write_all(self, tallies: dict[str, _Tally]) -> None:
+        """Ask until every domain has its examples, or nothing is left to try."""
         with progress.step("synthesize", sum(own.wanted for own in tallies.values())) as counter:
             while not self.stopped:
                 orders = [(name, number) for name, own in tallies.items() for number in own.order()]
                 if not orders:
                     break
                 counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
-        return tallies
+
+    def _ask(self, orders: list[tuple[str, int]], account: Account, refills: Sequence[str] = ()) -> pl.DataFrame:
+        frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
+        return write_examples(frame, account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
 
     def commit(self, tallies: dict[str, _Tally], parameters: dict[str, Any]) -> Synthesized:
         """Return what was done, committed where anything was judged."""
@@ -205,6 +229,7 @@ class _Writer:
             spent=self.account.spend(),
             tokens_per_written=tokens,
             usd_per_written=usd,
+            reckoned=reckoning.reckon_of(self.account),
         )
         if not self.judged:
             return result
@@ -216,9 +241,7 @@ class _Writer:
 
     def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
         """Have examples written and judged; return how many were accepted."""
-        asked = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
-        refills = [name for name, own in tallies.items() if own.rejected]
-        replies = write_examples(asked, self.account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
+        replies = self._ask(orders, self.account, [name for name, own in tallies.items() if own.rejected])
         self.cost += cost(replies)
         self.stopped = replies["status"].is_in(["capped", "failed"]).any()
         for name in replies.filter(status="unanswered")["domain"].unique():

@@ -211,7 +211,9 @@ def _spent(result: Any) -> list[tuple[str, Any]]:
     stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, and the same command goes on"
     charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {_dollars(spent)}" if spent.calls else None
     at_hand = f"{count(spent.saved)} replies at hand" if spent.saved else None
-    return [("charged", charged), ("not bought again", at_hand), ("stopped", stopped)]
+    told = result.reckoned
+    estimate = None if told is None or not told.estimate.calls else bills.reckoned(told)
+    return [("charged", charged), ("estimate", estimate), ("not bought again", at_hand), ("stopped", stopped)]
 
 
 def _tags(result: Any) -> Iterable[Any]:

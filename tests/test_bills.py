@@ -5,9 +5,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from curate import tables
-from curate.orders import Figures, Summary
+from curate import bills, tables
+from curate.forecasts import Estimate
+from curate.orders import Figures
 from curate.receipts import Call, Receipt, Receipts
+from curate.reckoning import Reckoned
+from curate.spending import Summary
 from curate.transfers import LedgerExported, LedgerImported
 
 PART = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
@@ -60,6 +63,15 @@ def test_a_side_with_one_part_needs_no_table_and_no_column_is_all_zeros() -> Non
     assert not any(line.startswith("by stage") for line in lines)
 
 
+def test_where_everything_was_at_hand_nothing_is_counted_but_that() -> None:
+    free = Figures(saved_calls=4)
+    text = seen(Summary(saved_calls=4, saved_tokens=80, by={"stage": {"0": free, "1": free}, "cause": {}}))
+    assert [words(line) for line in text.splitlines()] == [
+        *("nothing was charged", "saved 4 calls, 80 tokens for answers at hand", ""),
+        *("by stage not bought again", "0 4", "1 4"),
+    ]
+
+
 def test_replies_that_ended_badly_are_told() -> None:
     assert "replies ended" not in seen(replace(WHOLE, finish_reasons={"stop": 3}))
     text = words(seen(replace(WHOLE, finish_reasons={"stop": 3, "length": 2, "refusal": 1}), width=160))
@@ -87,7 +99,7 @@ def test_calls_are_listed_with_what_came() -> None:
 def test_a_long_list_is_cut_and_says_so() -> None:
     text = seen(Receipts("math", (replace(RECEIPT, reply="x" * 200),) * 50))
     assert text.endswith("and 10 more; --json has them all")
-    assert "x" * 60 not in text
+    assert "x" * 110 not in text
 
 
 @pytest.mark.parametrize("width", [60, 110])
@@ -103,3 +115,32 @@ def test_what_was_moved_is_told() -> None:
     assert "2 calls, whose content is not that of their key" in seen(LedgerExported(Path("a.jsonl"), 1200, 2))
     text = words(seen(LedgerImported(Path("a.jsonl"), 3, 4, 1)))
     assert text == "a.jsonl: 3 new answers already here 4 not taken 1 call, with another answer here, which stays"
+
+
+ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 40)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "stage 1: estimated $0.500 ($0.400–$0.700), billed $0.450: 10% below"),
+        ({"usd": 0.5}, "stage 1: estimated $0.500 ($0.400–$0.700), billed $0.500: as estimated"),
+        ({"usd": 0.9}, "stage 1: estimated $0.500 ($0.400–$0.700), billed $0.900: 80% above, outside the range"),
+        ({"usd": None}, "stage 1: estimated 1,200 tokens (900–1,600), billed 1,500 tokens: 25% above"),
+        ({"usd": 0.0, "tokens": 0}, "stage 1: estimated 10 calls (8–15), billed 11 calls: 10% above"),
+        (
+            {"usd": 0.0, "tokens": 0, "calls": 0, "at_hand": 10},
+            "stage 1: estimated $0.500 ($0.400–$0.700), nothing was billed; 10 answers were at hand",
+        ),
+        ({"stage": None}, "balance: estimated $0.500 ($0.400–$0.700), billed $0.450: 10% below"),
+    ],
+)
+def test_how_far_off_an_estimate_was(changes: dict[str, Any], told: str) -> None:
+    made = replace(Reckoned("balance", 1, ESTIMATE, calls=11, tokens=1500, usd=0.45, at_hand=0), **changes)
+    assert bills.reckoned(made) == told
+    assert told in words(seen(replace(WHOLE, estimates=[made]), width=160))
+
+
+def test_an_estimate_without_a_price_or_for_nothing() -> None:
+    assert bills.estimated(replace(ESTIMATE, usd=None, usd_range=None), "usd") == "no price known"
+    assert bills.estimated(replace(ESTIMATE, usd=0.0, usd_range=(0.0, 0.0)), "usd") == "$0.00"

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +7,9 @@ import pytest
 from curate import spending
 from curate.calls import Usage
 from curate.ledger import Caps, Charge, Ledger, Order
+from curate.orders import Figures
 from curate.owners import this_process
+from curate.spending import Summary
 
 ME = this_process()
 
@@ -77,3 +80,44 @@ def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
 def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
     assert spending.summary("math", root=tmp_path).calls == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_keeps_its_promise_to_scripts() -> None:
+    told = Summary(calls=1, usd=0.25, by={"stage": {"0": Figures(calls=1)}}).to_dict()
+    assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(told)
+    assert json.loads(json.dumps(told)) == told
+    assert told["by"]["stage"]["0"]["calls"] == 1
+
+
+def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
+    buy(ledger, 0)
+    ledger.lose(ledger.reserve(order(1), charge(), Caps(), ME).attempt, "reset")
+    ledger.reserve(order(2), charge(), Caps(), ME)
+    told = spending.summary("math", root=ledger.path.parents[1])
+    assert (told.lost_tokens, told.under_way_tokens, told.tokens) == (100, 100, 215)
+    assert (told.billed_usd, told.lost_usd, told.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
+    assert told.finish_reasons == {"stop": 1}
+
+
+def test_what_was_saved_is_told_on_every_side_also_where_nothing_was_bought(ledger: Ledger) -> None:
+    buy(ledger, 0, domain="head")
+    call = ledger.find([order(0).key])[order(0).key].call_id
+    ledger.hit([call, call], "chats", "balance", 3)
+    told = spending.summary("chats", root=ledger.path.parents[1])
+    assert (told.attempts, told.saved_calls, told.by["cause"]) == (0, 2, {})
+    assert {side: {name: f.saved_calls for name, f in parts.items()} for side, parts in told.by.items() if parts} == {
+        "stage": {"3": 2},
+        "domain": {"head": 2},
+        "model": {"m": 2},
+        "verb": {"balance": 2},
+        "purpose": {"rationale": 2},
+    }
+
+
+def test_models_with_a_list_price_are_named(ledger: Ledger) -> None:
+    buy(ledger, 0, model="gpt-4o-mini", endpoint="https://api.openai.com/v1")
+    buy(ledger, 1, model="mine")
+    root = ledger.path.parents[1]
+    assert spending.summary("math", root=root).listed == ["gpt-4o-mini"]
+    (root / "prices.toml").write_text('["gpt-4o-mini"]\ninput = 9\noutput = 10\n')
+    assert spending.summary("math", root=root).listed == []

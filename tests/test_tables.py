@@ -25,8 +25,8 @@ from curate.annotation import Annotated
 from curate.auditing import FINDINGS, Audit
 from curate.clustering import Clustered
 from curate.embedding import Embedded
-from curate.estimating import Estimate
 from curate.exporting import Exported
+from curate.forecasts import Estimate
 from curate.history import diff, explain
 from curate.ingestion import Ingested
 from curate.listings import Tags, log
@@ -35,6 +35,7 @@ from curate.outcomes import Balanced, StageResult
 from curate.policies import Quotas
 from curate.profiling import profile
 from curate.prompts import Template, built_in
+from curate.reckoning import Reckoned
 from curate.sampling import Sampled
 from curate.synthesis import Synthesized
 
@@ -133,13 +134,35 @@ def test_balance_remarks_on_what_is_out_of_the_ordinary(change: dict[str, Any], 
     assert remark in special
 
 
+ESTIMATE = Estimate(
+    *(7, 3, 1000, 200, 1.5),
+    calls=12,
+    calls_range=(10, 19),
+    tokens_range=(900, 1600),
+    usd_range=(1.1, 2.0),
+    replies=40,
+    priced_on="2025-08-07",
+)
+
+
+def test_a_stage_says_how_far_off_its_estimate_was() -> None:
+    told = seen(Balanced(MATH, 10, (replace(STAGE, reckoned=Reckoned("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
+    assert "stage 0: estimated $1.50 ($1.10–$2.00), billed $1.64: 9% above; 4 answers were at hand" in told
+
+
 def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
     quotas = Quotas(wanted={"a": 6, "b": 4}, planned={"a": 8, "b": 2}, budget=10)
-    stage = StageResult(0, None, 10, quotas, {}, {}, {}, {}, estimate=Estimate(7, 3, 1000, 200, 1.5), usd=1.5)
+    stage = StageResult(0, None, 10, quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5)
     lines = [words(line) for line in seen(Balanced(MATH, 10, (stage,))).splitlines()]
     assert lines[0] == "math@7: plan for 10 rows, 1 stage"
     assert "b 4 2 2" in lines
-    assert "0 10 7 3 1,000 200 $1.50" in lines
+    assert "0 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
+    assert "9 of 10 cases lie within the brackets, by 40 replies of this model" in "\n".join(lines)
+    assert "by the list prices of 2025-08-07" in "\n".join(lines)
+    alone = seen(Balanced(MATH, 10, (replace(stage, estimate=replace(ESTIMATE, replies=0, priced_on="")),), asks=False))
+    assert "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:" in alone
+    assert "wide, for no reply of this model is known yet" in alone
+    assert "list prices" not in alone
 
 
 def test_stages_that_were_undone_are_named() -> None:
@@ -316,3 +339,19 @@ def test_layouts_are_of_results_that_exist(layouts: dict[str, Any]) -> None:
     elsewhere = "Call Diff Explanation LedgerExported LedgerImported Log Profile Receipts Selected Summary"  # in other tests
     known = {name for name, value in globals().items() if isinstance(value, type)} | set(elsewhere.split())
     assert set(layouts) <= known
+
+
+def test_a_dry_run_after_a_first_stage_shows_both() -> None:
+    later = StageResult(1, None, 10, STAGE.quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5)
+    lines = [words(line) for line in seen(Balanced(MATH, 20, (replace(STAGE, reused=True), later))).splitlines()]
+    assert lines[0] == "math@7: plan for 20 rows, 2 stages"
+    assert any(line.startswith("0 8 10 10") and line.endswith("was done before") for line in lines)
+    assert "1 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
+
+
+def test_without_a_teacher_and_with_nothing_short_there_is_nothing_to_price() -> None:
+    idle = Estimate(0, 0, 0, 0, None)
+    stage = StageResult(0, None, 10, STAGE.quotas, {}, {}, {}, {}, estimate=idle)
+    text = seen(Balanced(MATH, 10, (stage,), asks=False))
+    assert "rationales" not in text
+    assert "brackets" not in text
