@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -105,7 +106,8 @@ def _check(caps: Caps, teacher: Teacher) -> None:
     if caps.usd is not None and teacher.price is None:
         raise InputError(
             f"--max-usd {caps.usd:g}: model {teacher.model!r} at {teacher.endpoint!r} has no known price; "
-            f"write one into {PRICE_FILE} beside manifests/, or use --max-tokens"
+            f"write one into {PRICE_FILE} beside manifests/, in dollars per million tokens, as [{json.dumps(teacher.model)}] and "
+            "below it input = 0.10 and output = 0.40 on a line each; or use --max-tokens"
         )
 
 

@@ -88,12 +88,13 @@ def _exists(pid: int) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, so that a number used again is not taken for it; "" where the system does not tell."""
+    """Return when a process started, so that a number used again is not taken for it; "" if it ended or nobody can tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return f"{_view()}:{stat.rpartition(')')[2].split()[19]}"
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else f"{_view()}:{fields[18]}"
 
 
 @lru_cache

@@ -316,7 +316,7 @@ class Live:
         """Say what an HTTP error means for the body that was sent, or that may have had every parameter."""
         error = self._redaction.line(f"{status} {message}")
         if status in _DENIED or code == "insufficient_quota":
-            return Answer("denied", error=error)
+            return Answer("denied", error=error + self._advice(status))
         if status in _UNKNOWN_FATE:
             return Answer("lost", error=error)
         if status in _REFUSED or status >= 500:
@@ -324,6 +324,12 @@ class Live:
         if self._go_without(error.casefold(), sent):
             return Answer("refused", error=error, retry_after=0.0)
         return Answer("failed", error=error)
+
+    def _advice(self, status: int) -> str:
+        """Return what to look at first where a server refuses everybody; empty where nobody knows."""
+        if status in (401, 403) and not self._key:
+            return "; no key was sent: name the environment variable that holds it with --api-key-env"
+        return "; is the address whole (most end in /v1), and the model's name right?" if status in (404, 405) else ""
 
     def _go_without(self, complaint: str, sent: Mapping[str, Any]) -> bool:
         """Leave out, from now on, the first optional parameter that a server complains of; say whether there is one."""

@@ -74,7 +74,11 @@ class Server:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                length = int(self.headers["Content-Length"])
+                asked = self.rfile.read(length)
+                if len(asked) < length:
+                    return  # whoever sends was killed in the middle of it
+                body = json.loads(asked)
                 with lock:
                     outer.seen.append((body, {name.lower(): value for name, value in self.headers.items()}))
                     number = len(outer.seen) - 1

@@ -120,8 +120,12 @@ FAULTS = {
         CALL,
         "1 requests were rejected by the server and are passed over; the first: 400 too long",
     ),
-    "401, 402 or 403": fatal(refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key"),
-    "404": fatal(refusal(404, "no such model"), "404 no such model", "teacher 'local' refuses: 404 no such model"),
+    "401, 402 or 403": fatal(
+        refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"
+    ),
+    "404": fatal(
+        refusal(404, "no such model"), "404 no such model", "teacher 'local' refuses: 404 no such model; is the address"
+    ),
     "an error at every try": fatal(refusal(500, "oops"), "500 oops", "every one of 3 calls failed; the first: 500 oops", tries=3),
 }
 LEFT_OUT = {"nobody at the address", "the clock jumps", "killed while requests were under way"}  # with tests of their own

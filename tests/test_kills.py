@@ -187,7 +187,7 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
     assert received.total() - len(received) <= lost <= kills * CONCURRENCY
     told = spending.summary("sums", root=tmp_path)
     assert (told.lost, told.under_way, told.answered) == (lost, 0, len(fates))
-    assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) == lost
+    assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) <= lost  # a run may be killed before it says so
     owed = "SELECT SUM(calls), SUM(tokens), MIN(status != 'lost' OR tokens = reserved_tokens) FROM attempts"
     assert ledger.query(owed) == [(*ledger.query("SELECT calls, tokens FROM accounts")[0], 1)]
     ledger.close()

@@ -3,6 +3,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import pytest
 
 from curate import owners
 
@@ -16,6 +20,17 @@ def test_a_process_that_ended_is_dead_whatever_its_lease() -> None:
     code = "from curate import owners; print(owners.this_process())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert not owners.is_alive(ended, lease=10.0, now=0.0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_a_process_that_ended_and_was_not_waited_for_is_dead() -> None:
+    code = "from curate import owners; print(owners.this_process(), flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        name = child.stdout.readline().strip()
+        while Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert not owners.is_alive(name, lease=10.0, now=0.0)
 
 
 def test_a_number_used_again_is_another_process() -> None:
