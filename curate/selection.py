@@ -157,8 +157,9 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
     """Cover the domain: places shared over its clusters in proportion to their size, given what was taken before.
 
     After this stage each cluster should have its share of all rows taken so far; a cluster that has more already gets
-    nothing and the others share what is left. Inside a cluster the highest score comes first, and the most central row
-    where there is no score; then the smaller id. Rows without a cluster are one cluster.
+    nothing and the others share what is left. Inside a cluster the highest score comes first. Rows without a score are
+    ranked by centrality, then id, and taken at even steps of rank from the most central one on: systematic sampling, since
+    the most central rows alone are all alike (measured in docs/selection.md). Rows without a cluster are one cluster.
 
     Args:
         pool, n, taken: as in `select`.
@@ -170,16 +171,23 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
         pool.sort(["score", "centrality", "id"], descending=[True, True, False], nulls_last=True)
         .with_columns(rank=pl.int_range(1, pl.len() + 1).over("cluster"), size=pl.len().over("cluster"))
         .join(places, on="cluster", how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(kept=pl.col("rank") <= pl.col("places"))
+        .with_columns(kept=_evenly(scored=pl.col("score").count().over("cluster")))
+        .with_columns(last=pl.when("kept").then("id").forward_fill().over("cluster"))
     )
-    last = ranked.filter(pl.col("rank") == pl.col("places")).select("cluster", last="id")
-    ranked = ranked.join(last, on="cluster", how="left", nulls_equal=True, maintain_order="left")
     decided = ranked.with_columns(
         reason=_representative_reason(1 + max((c for c in {**_sizes(pool), **_sizes(taken)} if c is not None), default=0)),
         because_of=pl.when(~pl.col("kept")).then("last"),
         score=pl.coalesce("score", pl.col("centrality").cast(pl.Float64)),
     )
     return partition(decided)
+
+
+def _evenly(scored: pl.Expr) -> pl.Expr:
+    """Return which ranks of a cluster are kept: the first `scored` in order, and of the rest every (rest ÷ places)th."""
+    rest, left = pl.col("size") - scored, (pl.col("places") - scored).clip(lower_bound=0)
+    passed = pl.col("rank") - 1 - scored  # unscored rows before this one
+    step = (passed * left + rest - 1) // rest != ((passed + 1) * left + rest - 1) // rest
+    return pl.when(passed < 0).then(pl.col("rank") <= pl.col("places")).otherwise(step)
 
 
 def _by_score(
@@ -250,7 +258,8 @@ def _representative_reason(n_clusters: int) -> pl.Expr:
         .otherwise(pl.lit("no score and no centre"))
     )
     rank = pl.format("rank {} of {}", "rank", "size")
-    places = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places", "places"))
+    steps = pl.when(pl.col("score").is_null() & (pl.col("places") > 1)).then(pl.lit(" at even steps")).otherwise(pl.lit(""))
+    places = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places{}", "places", steps))
     return pl.format("representative: {}, {}, {}{}", cluster, figure, rank, places)
 
 

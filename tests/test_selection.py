@@ -49,15 +49,28 @@ def pools(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     return frame.filter(~gone), frame.filter(gone), draw(st.integers(0, len(rows)))
 
 
-def test_representative_shares_places_by_cluster_size_and_takes_the_most_central() -> None:
+def test_representative_shares_places_by_cluster_size_and_takes_even_steps_from_the_most_central_on() -> None:
     made = selection.select(POOL, n=3)
     assert made.kept.rows() == [
         ("b", "representative: cluster 0 of 2, cosine 0.9 to its centre, rank 1 of 4", pytest.approx(0.9)),
         ("e", "representative: cluster 1 of 2, cosine 0.81 to its centre, rank 1 of 2", pytest.approx(0.81)),
-        ("c", "representative: cluster 0 of 2, cosine 0.7 to its centre, rank 2 of 4", pytest.approx(0.7)),
+        ("d", "representative: cluster 0 of 2, cosine 0.6 to its centre, rank 3 of 4", pytest.approx(0.6)),
     ]
-    assert made.dropped.select("id", "because_of").rows() == [("d", "c"), ("a", "c"), ("f", "e")]
-    assert made.dropped["reason"][0] == "representative: cluster 0 of 2, cosine 0.6 to its centre, rank 3 of 4, 2 places"
+    assert made.dropped.select("id", "because_of").rows() == [("c", "b"), ("a", "d"), ("f", "e")]
+    assert made.dropped["reason"].to_list() == [
+        "representative: cluster 0 of 2, cosine 0.7 to its centre, rank 2 of 4, 2 places at even steps",
+        "representative: cluster 0 of 2, cosine 0.5 to its centre, rank 4 of 4, 2 places at even steps",
+        "representative: cluster 1 of 2, cosine 0.3 to its centre, rank 2 of 2, 1 places",
+    ]
+
+
+def test_representative_spreads_over_a_cluster_and_not_over_its_centre() -> None:
+    """As many places as one cluster has rows, halved: every other rank."""
+    pool = pl.DataFrame(
+        {"id": [f"{i:02}" for i in range(20)], "cluster": [0] * 20, "centrality": [1 - i / 20 for i in range(20)]}
+    )
+    assert selection.select(pool, n=10).kept["id"].to_list() == [f"{i:02}" for i in range(0, 20, 2)]
+    assert selection.select(pool, n=3).kept["id"].to_list() == ["00", "06", "13"]
 
 
 def test_representative_counts_what_earlier_stages_took() -> None:
@@ -86,7 +99,7 @@ def test_representative_takes_rows_without_a_cluster_as_one() -> None:
 
 @given(pools())
 def test_representative_equals_a_naive_version(request: tuple[pl.DataFrame, pl.DataFrame, int]) -> None:
-    """Hand out places one by one to the cluster that is furthest below its share; then take the best of each."""
+    """Hand out places one by one to the cluster that is furthest below its share; then take the best of each, or even steps."""
     pool, taken, n = request
     n = min(n, pool.height)
     kept = selection.select(pool, n=n, taken=taken).kept["id"].to_list()
@@ -105,7 +118,10 @@ def test_representative_equals_a_naive_version(request: tuple[pl.DataFrame, pl.D
         members.sort(
             key=lambda r: (r["score"] is None, -(r["score"] or 0), r["centrality"] is None, -(r["centrality"] or 0), r["id"])
         )
-        best += [row["id"] for row in members[: got[c]]]
+        scored = [row for row in members if row["score"] is not None][: got[c]]
+        others = [row for row in members if row["score"] is None]
+        left = got[c] - len(scored)
+        best += [row["id"] for row in scored] + [others[i * len(others) // left]["id"] for i in range(left)]
     assert sorted(kept) == sorted(best)
     assert len(kept) == n
 
