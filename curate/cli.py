@@ -27,12 +27,15 @@ from curate.options import (
     Precision,
     Prefix,
     PromptFile,
+    RationalePrompt,
     ReplyTokens,
     RowsPerCall,
     Sampling,
     Seed,
     Selector,
     ShowAnswer,
+    SynthesisPrompt,
+    Task,
     Teacher,
     TeacherNeeded,
     Thresholds,
@@ -239,12 +242,8 @@ def balance(
     auditors: Auditors = AUDITORS,
     encoder: Encoder = ENCODER,
     show_answer: ShowAnswer = False,
-    rationale_prompt: Annotated[
-        str | None, Option(metavar="FILE", help="Template of rationales, or folder of them.", rich_help_panel=TEACHER)
-    ] = None,
-    synthesis_prompt: Annotated[
-        str | None, Option(metavar="FILE", help="Template of new examples, or folder of them.", rich_help_panel=TEACHER)
-    ] = None,
+    rationale_prompt: RationalePrompt = None,
+    synthesis_prompt: SynthesisPrompt = None,
     rows_per_call: RowsPerCall = 1,
     concurrency: Concurrency = 16,
     requests_per_minute: PerMinute = None,
@@ -319,10 +318,7 @@ def synthesize(
 def prompt(
     purpose: Annotated[str, Argument(metavar="PURPOSE", help="rationale or synthesis.")],
     *,
-    kind: Annotated[
-        str,
-        Option(help="classification, multiple-choice, mathematics, open-question or instruction.", show_default=False),
-    ],
+    kind: Task,
     json: Json = False,
 ) -> Any:
     """Print a built-in prompt template, to be copied and changed."""

@@ -24,12 +24,15 @@ __all__ = [
     "Precision",
     "Prefix",
     "PromptFile",
+    "RationalePrompt",
     "ReplyTokens",
     "RowsPerCall",
     "Sampling",
     "Seed",
     "Selector",
     "ShowAnswer",
+    "SynthesisPrompt",
+    "Task",
     "Teacher",
     "TeacherNeeded",
     "Thresholds",
@@ -58,6 +61,15 @@ TeacherNeeded = Annotated[
 ]
 PromptFile = Annotated[
     str | None, Option(metavar="FILE", help="Template, or folder of them; else those built in.", rich_help_panel=TEACHER)
+]
+RationalePrompt = Annotated[
+    str | None, Option(metavar="FILE", help="Template of rationales, or folder of them.", rich_help_panel=TEACHER)
+]
+SynthesisPrompt = Annotated[
+    str | None, Option(metavar="FILE", help="Template of new examples, or folder of them.", rich_help_panel=TEACHER)
+]
+Task = Annotated[
+    str, Option(help="classification, multiple-choice, mathematics, open-question or instruction.", show_default=False)
 ]
 ShowAnswer = Annotated[
     bool, Option("--show-answer", help="Show it the right answer when it writes a rationale.", rich_help_panel=TEACHER)

@@ -49,7 +49,7 @@ class Cost:
 
     Attributes:
         tokens: of prompts and replies.
-        usd: dollars, or None where the model has no price.
+        usd: dollars, at the price of the mode in use; None where the model has no price.
     """
 
     tokens: int = 0
@@ -222,6 +222,8 @@ class _Asker:
         if reply.status != "answered":
             return [{**common, "index": index} for index in call.indices]
         price, usage, n = account.teacher.price, reply.usage, len(call.indices)
+        if price is not None and account.mode == "batch":
+            price = price.batched()
         usd = None if price is None else price.nano_usd(usage.prompt, usage.completion, usage.cached) / NANO
         found = replies.parse_examples(reply.text, n)
         lines: list[dict[str, Any]] = []
