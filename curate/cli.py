@@ -186,9 +186,9 @@ def ledger(
     from curate import manifest, receipts, spending
 
     handle = manifest.load(name, root=root)
-    if call is not None:
-        return receipts.read_call(handle, call)
-    return receipts.read_receipts(handle) if calls else spending.summary(handle)
+    if calls:
+        return receipts.read_receipts(handle)
+    return spending.summary(handle) if call is None else receipts.read_call(handle, call)
 
 
 @verb(app, "curate.selecting:select", BALANCE)
@@ -387,10 +387,7 @@ def ledger_export(
 
 @verb(app, "curate.transfers:ledger_import", KEEP, on_manifest=False)
 def ledger_import(
-    source: Annotated[str, Argument(metavar="FILE", help="That ledger-export wrote.")],
-    *,
-    json: Json = False,
-    root: Root = None,
+    source: Annotated[str, Argument(metavar="FILE", help="That ledger-export wrote.")], *, json: Json = False, root: Root = None
 ) -> None:
     """Take in the answers of another ledger, which then cost nothing here."""
 

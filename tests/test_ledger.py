@@ -1,5 +1,7 @@
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -378,3 +380,29 @@ def test_on_a_network_one_machine_works_at_a_time(tmp_path: Path, clock: Clock) 
     assert Ledger(path, clock=clock).sweep("math") == 0  # on a disk of its own a ledger may be shared
     clock.now += ledgers.LEASE + 1
     assert ours.sweep("math") == 1
+
+
+def test_many_processes_do_not_pass_a_cap_and_buy_a_call_once(tmp_path: Path) -> None:
+    path, shared = tmp_path / "ledger.sqlite", 20
+    code = (
+        "import sys\n"
+        "from curate.ledger import Caps, Charge, Ledger, Order\n"
+        "from curate.owners import this_process\n"
+        "ledger, own = Ledger(sys.argv[1]), int(sys.argv[2])\n"
+        f"for n in [*range({shared}), *range(own * 1000, own * 1000 + 30)]:\n"
+        "    order = Order(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
+        "    grant = ledger.reserve(order, Charge('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
+        "    if grant.status == 'granted':\n"
+        "        ledger.record(grant.attempt, 'raw')\n"
+        "    print(n, grant.status)\n"
+    )
+    Ledger(path).close()
+    command = [sys.executable, "-c", code, str(path)]
+    running = [subprocess.Popen([*command, str(own)], stdout=subprocess.PIPE, text=True) for own in (1, 2, 3)]
+    lines = [line.split() for process in running for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    granted = [int(n) for n, status in lines if status == "granted"]
+    assert len(granted) == len(set(granted)) == 60
+    assert set(range(shared)) <= set(granted)
+    assert {status for n, status in lines if int(n) < shared} <= {"granted", "answered", "busy"}
+    assert Ledger(path).charged("math").calls == 60
