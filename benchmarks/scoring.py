@@ -164,9 +164,8 @@ def report(found: dict[str, Any], arguments: argparse.Namespace) -> dict[str, An
         "largest_difference_fp32": error,
         "of_limit": statistics.median(a / b for a, b in zip(found["wall"]["limit"], found["wall"]["bf16"], strict=True)),
     }
-    print(
-        f"{result['machine']}; {result['threads']} threads; {result['device']}; {result['versions']}\n{result['rows']}; {arguments.student}\n"
-    )
+    print(f"{result['machine']}; {result['threads']} threads; {result['device']}; {result['versions']}")
+    print(f"{result['rows']}; {arguments.student}\n")
     print(f"{'':8} {'rows/s':>8} {'tok/s':>9}   of naive: median (low to high of {len(found['tokens'])} slices), processor time")
     for name, line in table.items():
         of = line["of_naive"]
