@@ -87,3 +87,13 @@ def test_a_classifying_teacher_is_read_in_the_tail() -> None:
         mine = rows.filter(label=name, kind="real")
         right = mine.filter(pl.Series([extract(r, "label", labels=labels) == name for r in mine["rationale"]], dtype=pl.Boolean))
         assert right["text"].n_unique() == mine["text"].n_unique(), name
+
+
+def test_the_task_follows_from_the_kind_and_texts_from_their_length() -> None:
+    assert [answers.task_of(kind) for kind in ("label", "choice", "number", "text")] == list(answers.TASKS[:4])
+    short, long = ["in the red house"] * 3, ["word " * 13] * 3
+    assert answers.task_of("text", [*short, *long[:2], ""]) == "open-question"
+    assert answers.task_of("text", [*short[:2], *long]) == "instruction"
+    told = [*map(str, range(8)), *(f"They went to town {n} {long[0]}" for n in range(8))]
+    rows = pl.DataFrame({"domain": [*"aaaaaaaabbbbbbbb"], "prompt": ["What?"] * 16, "answer": told})
+    assert answers.survey(rows).tasks == {"a": "mathematics", "b": "instruction"}

@@ -94,6 +94,16 @@ def test_rows_in_order_are_left_alone(row: dict[str, Any]) -> None:
     assert said(auditors.malformed, batch(row)) == {}
 
 
+def test_a_row_written_for_one_class_is_not_of_another() -> None:
+    rows = batch(
+        {"domain": "gold", "answer": "gas", "source": "synthetic"}, {"domain": "gold", "answer": "gas", "source": "real"}
+    )
+    found = said(auditors.malformed, rows, kinds={"gold": "label"}, labels=("gas", "gold"))
+    assert {id_: finding.message for id_, finding in found.items()} == {
+        "r0": "the answer 'gas' is another class than 'gold', for which it was written"
+    }
+
+
 def test_refusals_of_a_teacher_are_found_in_prompts_and_answers_too() -> None:
     rows = batch(
         {"source": "synthetic", "prompt": "I cannot write such a question."}, {"source": "synthetic", "answer": "Sorry, no."}

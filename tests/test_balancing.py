@@ -416,3 +416,38 @@ def _story(manifest: Manifest) -> list[dict[str, Any]]:
     ]
     rows = manifest.rows().drop("call_id").sort("id").to_dicts()
     return [{**row, "findings": strip(row["findings"])} for row in rows]
+
+
+class TestPrompts:
+    def test_several_examples_per_call_fill_the_same_places_and_cost_is_told_per_row(self, tmp_path: Path) -> None:
+        start = ingested(tmp_path, questions())
+        asked = teacher()
+        done = run(start, budget=36, teacher=asked, rows_per_call=4, selector="random")
+        assert achieved(done) == {"head": 12, "middle": 12, "tail": 12}
+        orders = [(request.domain, request.sample, len(request.wanted) or 1) for request in asked.sent if request.schema]
+        assert orders == [("middle", 0, 4), ("tail", 0, 4), ("tail", 4, 4), ("tail", 8, 1)]
+        told = done.to_dict()
+        assert told["written"] == 13
+        assert told["tokens_per_written"] == done.stages[0].tokens_per_written
+        assert 0 < told["tokens_per_written"] * 13 < told["tokens"]
+        assert told["usd_per_written"] == 0.0
+        again = run(done.manifest, budget=36, teacher=asked, rows_per_call=4, selector="random")
+        assert again.stages[0].reused
+        assert again.to_dict()["tokens_per_written"] == told["tokens_per_written"]
+        with pytest.raises(InputError, match="--rows-per-call must be at least 1, got 0"):
+            run(done.manifest, budget=36, teacher=asked, rows_per_call=0)
+
+    def test_the_same_rows_come_of_a_replay(self, tmp_path: Path) -> None:
+        common = {"budget": 36, "rows_per_call": 3, "selector": "random"}
+        one = run(ingested(tmp_path / "one", questions()), teacher=teacher(wrong=1, concurrency=1), **common)
+        two = run(ingested(tmp_path / "two", questions()), teacher=teacher(wrong=1, concurrency=8), **common)
+        assert one.manifest.rows().equals(two.manifest.rows())
+
+    def test_the_answer_is_shown_on_request(self, start: Manifest) -> None:
+        for show in (False, True):
+            asked = teacher()
+            run(start, budget=6, teacher=asked, show_answer=show, selector="random", dry_run=False)
+            turns = [request.messages[-1]["content"] for request in asked.sent if request.purpose == "rationale"]
+            assert turns
+            assert all(("The correct answer is" in turn) == show for turn in turns)
+            start = manifests.load(start.name, root=start.root)

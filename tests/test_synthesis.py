@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,32 @@ def test_what_is_wrong_is_said_before_anything_is_bought(
     with pytest.raises(error, match=words):
         run(ingested(tmp_path, EXAMPLES), **{"teacher": "fake", **options})
     assert not (tmp_path / "manifests" / "ledger.sqlite").exists()
+
+
+def test_several_examples_per_call_are_rows_of_their_own(tmp_path: Path) -> None:
+    def some(request: Request, n: int) -> Answer:
+        """Answer with examples of which every second one has no question."""
+        found = [
+            json.loads(content_of(new(replace(request, sample=request.sample + k), n))) for k in range(len(request.wanted) or 1)
+        ]
+        for example in found[1::2]:
+            example["prompt"] = ""
+        return Answer.of(json.dumps({"examples": found} if request.wanted else found[0]))
+
+    def content_of(answer: Answer) -> str:
+        return str(json.loads(answer.raw)["choices"][0]["message"]["content"])
+
+    teacher = Fake(script=some)
+    done = run(ingested(tmp_path, EXAMPLES), teacher, n=3, rows_per_call=3, max_attempts=4)
+    asked = [(request.sample, len(request.wanted) or 1, request.max_tokens) for request in teacher.sent]
+    assert asked[0] == (0, 3, 3 * 1024)
+    assert sum(n for _, n, _ in asked) <= 12
+    rows = synthetic(done.manifest).sort(pl.col("origin").str.extract(r"#(\d+)$").cast(pl.Int64))
+    assert rows["origin"].to_list() == [f"teacher:fake#{n}" for n in range(rows.height)]
+    assert rows.height == sum(n for _, n, _ in asked)
+    assert done.written["sums"] + sum(done.rejected["sums"].values()) == rows.height
+    assert done.written["sums"] == rows.filter(status="candidate").height == 3
+    assert done.rejected["sums"]["malformed"] == rows.filter(prompt="").height
+    assert done.tokens_per_written == done.spent.tokens / 3
+    assert done.usd_per_written == 0.0
+    assert {"tokens_per_written", "usd_per_written"} <= set(done.to_dict())
