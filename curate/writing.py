@@ -180,9 +180,8 @@ class _Asker:
         turns = answers_in_turn(own, kind, domain=domain, seed=self.seed)
         wanted = [order.get("label") or (turns[order["index"] % len(turns)] if turns else None) for order in orders]
         indices = [int(order["index"]) for order in orders]
-        shown = pick_seeds(
-            own, self.n_seeds, seed=f"{self.seed}/{domain}/{indices[0]}", label=wanted[0] if kind == "label" else None
-        )
+        alike = wanted[0] if len(set(wanted)) == 1 else None  # examples of the answer wanted teach it better than words
+        shown = pick_seeds(own, self.n_seeds, seed=f"{self.seed}/{domain}/{indices[0]}", label=alike)
         messages = prompts.render(
             self.templates.by_task[self.context.task(domain)],
             n=n,
