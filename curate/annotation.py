@@ -270,13 +270,14 @@ def _settle(
 
 def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: Account) -> Annotated:
     counts = Counter(told["status"].to_list())
+    complete = not counts["capped"] + counts["failed"]
     return Annotated(
         manifest=manifest,
         rows=told.height,
         written=counts["answered"] - rejected.total(),
         rejected=dict(sorted(rejected.items())),
         unanswered=counts["unanswered"],
-        complete=not counts["capped"] + counts["failed"],
+        complete=complete,
         spent=account.spend(),
-        reckoned=reckoning.reckon_of(account),
+        reckoned=reckoning.conclude(account, complete=complete),
     )

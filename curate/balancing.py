@@ -270,7 +270,7 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
-        reckoned=None if account is None else reckoning.reckon_of(account),
+        reckoned=None if account is None else reckoning.conclude(account, complete=filled.complete),
     )
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.settled.contents())

@@ -59,6 +59,8 @@ def reckoned(result: Any) -> str:
     unit, billed = result.unit, getattr(result, result.unit)
     low, high = getattr(result.estimate, f"{unit}_range") or (billed, billed)
     told = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
+    if not result.ended:
+        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told} so far{at_hand}"
     off = round(abs(result.off) * 100)
     how = "as estimated" if off == 0 else f"{off}% {'above' if result.off > 0 else 'below'}"
     outside = "" if low <= billed <= high else ", outside the range"

@@ -95,7 +95,8 @@ _ESTIMATES = (
         had_calls INTEGER NOT NULL,  -- billed to this name, verb and stage before
         had_tokens INTEGER NOT NULL,
         had_nano_usd INTEGER NOT NULL,
-        had_hits INTEGER NOT NULL  -- answers given again before
+        had_hits INTEGER NOT NULL,  -- answers given again before
+        ended REAL                 -- when the work was done; NULL while it is not
     )""",
     "CREATE INDEX estimates_name ON estimates (name)",
 )

@@ -58,6 +58,10 @@ class StageResult:
     estimate: Estimate | None = None
     reckoned: Reckoned | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {**asdict(self), "reckoned": None if self.reckoned is None else self.reckoned.to_dict()}
+
 
 @dataclass(frozen=True)
 class Balanced:
@@ -121,5 +125,5 @@ class Balanced:
             "tokens_per_written": self._per_written("tokens_per_written"),
             "usd_per_written": self._per_written("usd_per_written"),
             "complete": self.complete,
-            "stages": [asdict(stage) for stage in self.stages],
+            "stages": [stage.to_dict() for stage in self.stages],
         }

@@ -15,7 +15,7 @@ from curate.forecasts import Estimate, Task
 from curate.ledger import Ledger
 from curate.prices import NANO
 
-__all__ = ["Reckoned", "foretell", "keep", "reckon", "reckon_of"]
+__all__ = ["Reckoned", "conclude", "foretell", "keep", "reckon"]
 
 _BILLED = (
     "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
@@ -35,6 +35,7 @@ class Reckoned:
         calls, tokens: billed since; what was lost or is under way is not in them.
         usd: the same in dollars, or None without a price.
         at_hand: answers that were taken from the ledger instead of being bought.
+        ended: whether the work is done; until then the figures are those so far.
         off: what was billed by what was estimated, less 1: 0.09 is 9% above. Of money, else of tokens, else of calls; None
             where nothing was billed.
     """
@@ -46,6 +47,7 @@ class Reckoned:
     tokens: int
     usd: float | None
     at_hand: int
+    ended: bool = True
 
     @property
     def unit(self) -> str:
@@ -111,8 +113,19 @@ def _words(estimate: Estimate) -> str:
     return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; 9 of 10 cases lie within the brackets"
 
 
-def reckon_of(account: Account) -> Reckoned | None:
-    """Return the newest estimate of an account's work, with what was billed since."""
+def conclude(account: Account, *, complete: bool) -> Reckoned | None:
+    """Return the newest estimate of an account's work, with what was billed since; None where none was kept.
+
+    Args:
+        account: of the work.
+        complete: whether the work is done; it may also have been stopped, by a cap for instance.
+    """
+    if complete:
+        with account.ledger.transaction() as db:
+            db.execute(
+                "UPDATE estimates SET ended = ? WHERE ended IS NULL AND name = ? AND verb = ? AND stage = ?",
+                (time.time(), account.name, account.verb, -1 if account.stage is None else account.stage),
+            )
     found = reckon(account.ledger, account.name)
     return next((r for r in found if (r.verb, r.stage) == (account.verb, account.stage)), None)
 
@@ -125,15 +138,15 @@ def reckon(ledger: Ledger, name: str) -> list[Reckoned]:
         name: of the manifest.
     """
     rows = ledger.query(
-        "SELECT verb, stage, told, had_calls, had_tokens, had_nano_usd, had_hits FROM estimates WHERE id IN "
+        "SELECT verb, stage, told, ended, had_calls, had_tokens, had_nano_usd, had_hits FROM estimates WHERE id IN "
         "(SELECT MAX(id) FROM estimates WHERE name = ? GROUP BY verb, stage) ORDER BY verb, stage",
         (name,),
     )
     found = []
-    for verb, stage, told, *had, had_hits in rows:
+    for verb, stage, told, ended, *had, had_hits in rows:
         calls, tokens, nano = (now - then for now, then in zip(ledger.query(_BILLED, (name, verb, stage))[0], had, strict=True))
         hits = ledger.query(_HITS, (name, verb, stage))[0][0] - had_hits
         estimate = Estimate.from_dict(json.loads(told))
         usd = None if estimate.usd is None else nano / NANO
-        found.append(Reckoned(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits))
+        found.append(Reckoned(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits, ended is not None))
     return found

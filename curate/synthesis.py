@@ -229,7 +229,7 @@ class _Writer:
             spent=self.account.spend(),
             tokens_per_written=tokens,
             usd_per_written=usd,
-            reckoned=reckoning.reckon_of(self.account),
+            reckoned=reckoning.conclude(self.account, complete=not self.stopped),
         )
         if not self.judged:
             return result

@@ -132,6 +132,7 @@ ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 
             {"usd": 0.0, "tokens": 0, "calls": 0, "at_hand": 10},
             "stage 1: estimated $0.500 ($0.400–$0.700), nothing was billed; 10 answers were at hand",
         ),
+        ({"ended": False}, "stage 1: estimated $0.500 ($0.400–$0.700), billed $0.450 so far"),
         ({"stage": None}, "balance: estimated $0.500 ($0.400–$0.700), billed $0.450: 10% below"),
     ],
 )

@@ -10,7 +10,7 @@ from curate.forecasts import Estimate, Task
 from curate.ledger import Ledger
 from curate.prices import Price
 from curate.progress import Event, listen
-from curate.reckoning import foretell, keep, reckon, reckon_of
+from curate.reckoning import conclude, foretell, keep, reckon
 
 ESTIMATE = Estimate(4, 0, 400, 200, 0.0008, 4, (4, 5), (500, 700), (0.0007, 0.0009))
 
@@ -33,7 +33,7 @@ def test_what_was_billed_is_compared_with_what_was_estimated(ledger: Ledger) -> 
     mine = account(ledger)
     keep(mine, ESTIMATE, {"budget": 4})
     mine.ask(asked(0, 1, 2, 3))
-    told = reckon_of(mine)
+    told = conclude(mine, complete=True)
     assert told is not None
     assert (told.verb, told.stage, told.estimate, told.calls, told.tokens, told.at_hand) == ("balance", 0, ESTIMATE, 4, 640, 0)
     assert told.usd == pytest.approx(4 * 220e-6)
@@ -48,9 +48,18 @@ def test_a_run_that_goes_on_keeps_the_estimate_of_its_start(ledger: Ledger) -> N
     again = account(ledger)
     assert keep(again, Estimate(0, 0, 9, 9, 9.0), {"budget": 4}) == ESTIMATE
     again.ask(asked(0, 1, 2, 3))
-    told = reckon_of(again)
+    told = conclude(again, complete=True)
     assert told is not None
     assert (told.calls, told.at_hand) == (4, 2)
+
+
+def test_work_that_was_stopped_is_told_as_so_far(ledger: Ledger) -> None:
+    mine = account(ledger)
+    keep(mine, ESTIMATE, {})
+    stopped, done = conclude(mine, complete=False), conclude(mine, complete=True)
+    assert stopped is not None
+    assert done is not None
+    assert (stopped.ended, done.ended, [told.ended for told in reckon(ledger, "math")]) == (False, True, [True])
 
 
 def test_other_work_of_the_same_stage_is_reckoned_from_its_own_start(ledger: Ledger) -> None:
@@ -60,7 +69,7 @@ def test_other_work_of_the_same_stage_is_reckoned_from_its_own_start(ledger: Led
     other = Estimate(1, 0, 100, 60, 0.0002, 1, (1, 1), (150, 170), (0.0001, 0.0003))
     keep(mine, other, {"budget": 5})
     mine.ask(asked(1, 2))
-    told = reckon_of(mine)
+    told = conclude(mine, complete=True)
     assert told is not None
     assert (told.estimate, told.calls, told.tokens, told.at_hand) == (other, 1, 160, 1)
 
@@ -70,7 +79,7 @@ def test_each_stage_and_name_has_its_own(ledger: Ledger) -> None:
         keep(account(ledger, stage=stage, name=name), ESTIMATE, {})
     assert [told.stage for told in reckon(ledger, "math")] == [None, 0, 1]
     assert reckon(ledger, "nobody") == []
-    assert reckon_of(account(ledger, stage=7)) is None
+    assert conclude(account(ledger, stage=7), complete=True) is None
 
 
 def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
@@ -78,7 +87,7 @@ def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
     keep(mine, ESTIMATE, {})
     grant = ledger.reserve(mine.order(asked(9)[0]), mine.charge(asked(9)[0]), mine.caps, "[]")
     ledger.lose(grant.attempt, "reset")
-    told = reckon_of(mine)
+    told = conclude(mine, complete=True)
     assert told is not None
     assert (told.calls, told.tokens, told.off) == (0, 0, None)
 
