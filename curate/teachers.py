@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -67,6 +68,8 @@ _OPTIONAL = {
     "seed": ("seed",),
 }
 
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # what people call them
+
 Factory = Callable[..., Teacher]
 
 # (place, *, model, api_key_env, concurrency, root) -> Teacher; place is what follows the name and a colon
@@ -100,7 +103,10 @@ def load(
         return teacher
     if concurrency < 1:
         raise InputError(f"--concurrency is 1 or more, got {concurrency}")
-    name, _, place = ("url", "", teacher) if teacher.startswith(("http://", "https://")) else teacher.partition(":")
+    is_address = teacher.casefold().startswith(("http://", "https://"))
+    name, _, place = ("url", "", teacher) if is_address else teacher.partition(":")
+    if name not in teachers and ({"/", "@", "?"} & set(teacher)):  # an address may hold a password, so it is not said again
+        raise InputError("teacher: an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
     options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
     if not to_ask and name in ("openai", "url"):
         options["need_key"] = False
@@ -173,6 +179,10 @@ def _url(
     wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
     key = os.environ.get(wanted, "").strip() if wanted else ""
     if wanted and not key and need_key:
+        if not _VARIABLE.fullmatch(wanted):  # it may be the key itself, which must not be said again
+            raise InputError(
+                "--api-key-env takes the name of an environment variable that holds the key, not the key; it is not set"
+            )
         raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")

@@ -83,6 +83,21 @@ def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], w
         teachers.load(name, **options)
 
 
+@pytest.mark.parametrize(
+    "name", [f"127.0.0.1:1/v1?token={SECRET}", f"jo:{SECRET}@example.com", f"htps://jo:{SECRET}@example.com/v1"]
+)
+def test_an_address_without_its_beginning_is_not_said_again(name: str) -> None:
+    with pytest.raises(InputError, match="an address begins with http:// or https://") as caught:
+        teachers.load(name, model="m")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_key_in_the_place_of_its_variables_name_is_not_said_again() -> None:
+    with pytest.raises(InputError, match="takes the name of an environment variable that holds the key") as caught:
+        teachers.load("openai", model="m", api_key_env=SECRET)
+    assert SECRET not in str(caught.value)
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'recorded'"):
         teachers.load("recoded:x.jsonl")
