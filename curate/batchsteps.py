@@ -152,9 +152,7 @@ class Steps:
         if now < self._not_before or (self.at_once is not None and n_submitted >= self.at_once):
             return False
         file = batch.file or await self.wire.upload(batch.id, self._content(batch))
-        if not self.book.write(batch.id, file=file):
-            return False
-        if not self.book.write(batch.id, status="creating"):
+        if not self.book.write(batch.id, file=file, status="creating"):  # before it is asked for: it may be made from here on
             return False
         self.fresh.discard(batch.id)
         self._unsure.pop(batch.id, None)

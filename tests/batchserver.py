@@ -17,7 +17,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = Callable[[dict[str, Any]], dict[str, Any] | str | None]
+from curate.batches import Batching
+from curate.calls import Reply, Request
+from curate.ledger import Caps, Ledger
+from curate.prices import Price
+from curate.teachers import Account, Live
+
+Answerer = Callable[[dict[str, Any]], dict[str, Any] | str | None]
 
 
 def answer(text: str, *, prompt: int = 20, reply: int = 10, status: int = 200) -> dict[str, Any]:
@@ -61,7 +67,7 @@ class Provider:
         listed: whether batches show in the list.
     """
 
-    reply: Reply = echo
+    reply: Answerer = echo
     final: Callable[[int], str] = lambda number: "completed"
     looks: int = 1
     event: Callable[[str], None] = lambda name: None
@@ -186,6 +192,39 @@ def _kind(method: str, path: str) -> str:
     if path.startswith("/v1/batches/"):
         return "cancel" if path.endswith("/cancel") else "look"
     return "chat"
+
+
+QUICK = Batching(first=0.005, longest=0.01, grace=0.05)
+PRICE = Price(1.0, 2.0)
+BOUND = 50 + 10 + 16 + 128  # tokens that one of the requests below may take
+
+
+def asked(n: int = 0, **changes: Any) -> Request:
+    """Return a request; `echo` answers it with its own text."""
+    text = f"question {n}"
+    return Request("rationale", [{"role": "user", "content": text}], **{"prompt": text, "max_tokens": 50, **changes})
+
+
+def good(n: int) -> list[str]:
+    """Return the right answers to the first `n` requests."""
+    return [f"re: question {k}" for k in range(n)]
+
+
+def account(provider: Provider, ledger: Ledger, *, caps: Caps = Caps(), mode: str = "batch", **options: Any) -> Account:  # noqa: B008
+    """Return an account with the provider's model."""
+    batching = options.pop("batching", QUICK)
+    teacher = Live(provider.url, **{"model": "m", "price": PRICE, **options})
+    return Account(teacher, ledger, "math", caps, "balance", 0, mode=mode, batching=batching)
+
+
+def ask(provider: Provider, ledger: Ledger, n: int, **options: Any) -> list[Reply]:
+    """Ask the first `n` requests."""
+    return account(provider, ledger, **options).ask([asked(k) for k in range(n)])
+
+
+def statuses(ledger: Ledger) -> list[tuple[Any, ...]]:
+    """Return what the ledger says of each attempt: status, calls, tokens, nano-dollars, error."""
+    return ledger.query("SELECT status, calls, tokens, nano_usd, error FROM attempts ORDER BY id")
 
 
 @contextmanager
