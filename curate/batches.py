@@ -133,8 +133,8 @@ class _Buyer:
                 if not self.halted():
                     moved |= await self._advance(batch)
             self._find_open()
-            self.step.advance(0, **self._facts())
             if self.missing:
+                self.step.advance(0, **self._facts())
                 await self._sleep(moved)
 
     async def renew(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from batchserver import (
@@ -21,10 +23,15 @@ from batchserver import (
     providing,
     statuses,
 )
+from loopback import Page, serving
+from polars.testing import assert_frame_equal
 
 from curate import progress
+from curate.annotation import annotate
 from curate.calls import Reply
 from curate.ledger import Caps, Ledger, Spend
+from curate.manifest import Manifest
+from tests.samples import ingested
 
 
 @pytest.fixture
@@ -183,3 +190,27 @@ def test_a_clock_that_jumps_buys_nothing_twice(tmp_path: Path, jump: float) -> N
     assert [reply.text for reply in replies] == [reply.text for reply in others[0]] == good(4)
     assert (provider.sizes, provider.seen["create"]) == ([4], 1)
     assert ledger.charged("math") == Spend(4, 120, pytest.approx(4 * 20e-6))
+
+
+def start(root: Path) -> Manifest:
+    examples = [{"prompt": f"{n} plus {n}?", "answer": str(2 * n), "domain": "sums", "status": "selected"} for n in range(3, 9)]
+    return ingested(root, examples)
+
+
+def solve(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer a question of `start`, the fourth of them wrongly."""
+    number = int(str(request["body"]["messages"][-1]["content"]).split(" plus ")[0].split()[-1])
+    return answer(f"Twice {number}.\nThe answer is: {2 * number if number != 6 else 0}")
+
+
+def test_a_verb_gives_the_same_rows_in_either_mode(tmp_path: Path) -> None:
+    def live(body: dict[str, Any], _: int) -> Page:
+        return Page(body=json.dumps(solve({"body": body})["response"]["body"]))
+
+    with serving(live) as server:
+        one = annotate(start(tmp_path / "live"), teacher=server.url, model="m")
+    with providing(Provider(reply=solve, looks=0)) as provider:
+        other = annotate(start(tmp_path / "batch"), teacher=provider.url, model="m", mode="batch")
+    assert (one.written, provider.sizes) == (5, [6])
+    assert one.figures == other.figures
+    assert_frame_equal(one.manifest.rows(), other.manifest.rows())

@@ -60,3 +60,11 @@ def test_money_is_never_rounded_down(input_usd: float, output_usd: float, prompt
 
 def test_the_table_has_a_date() -> None:
     assert date.fromisoformat(prices.AS_OF) > date(2025, 1, 1)
+
+
+def test_a_batch_costs_half_or_what_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "prices.toml").write_text('["m"]\ninput = 4\noutput = 8\nbatch = 0.75\n')
+    assert Price(4.0, 8.0, 1.0).batched() == Price(2.0, 4.0, 0.5, batch=1.0)
+    own = prices.find("m", "local", root=tmp_path)
+    assert own is not None
+    assert own.batched().usd(1_000_000, 1_000_000) == pytest.approx(9.0)
