@@ -24,6 +24,7 @@ class Replies:
         domains: that they were for.
         prompt_chars: characters of the messages.
         prompt_tokens, cached_tokens, completion_tokens: as the server told.
+        limits: tokens that the reply might have had; several examples in one reply have a higher limit than one.
     """
 
     domains: tuple[str, ...]
@@ -31,6 +32,7 @@ class Replies:
     prompt_tokens: np.ndarray  # (n,) int64
     cached_tokens: np.ndarray  # (n,) int64
     completion_tokens: np.ndarray  # (n,) int64
+    limits: np.ndarray  # (n,) int64
 
     def __len__(self) -> int:
         return len(self.domains)
@@ -55,10 +57,13 @@ def read_replies(ledger: Ledger, endpoint: str, model: str, name: str) -> Mappin
         every = [row[1:] for row in rows if row[0] == purpose]
         own = [row for row in every if row[0] == name]
         kept = own if len(own) >= ENOUGH else every
-        lengths = np.array([(_chars(request), *tokens) for _, _, request, *tokens in kept], dtype=np.int64)
-        found[purpose] = Replies(tuple(row[1] for row in kept), *lengths.T)
+        shapes = [_shape(request) for _, _, request, *_ in kept]
+        lengths = [(chars, *tokens, limit) for (chars, limit), (_, _, _, *tokens) in zip(shapes, kept, strict=True)]
+        found[purpose] = Replies(tuple(row[1] for row in kept), *np.array(lengths, dtype=np.int64).T)
     return found
 
 
-def _chars(request: str) -> int:
-    return sum(len(str(turn.get("content") or "")) for turn in json.loads(request).get("messages", ()))
+def _shape(request: str) -> tuple[int, int]:
+    """Return the characters of a request's messages, and the limit of its reply."""
+    told = json.loads(request)
+    return sum(len(str(turn.get("content") or "")) for turn in told.get("messages", ())), int(told.get("max_tokens") or 0)

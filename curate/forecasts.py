@@ -8,9 +8,9 @@ predictive interval, Gelman et al. 2013, "Bayesian Data Analysis", section 1.3),
   binomial), up to `max_attempts` per place;
 - the mean length of the prompts, from the spread among really rendered ones, in characters; tokens per character, from the
   model's replies so far, else around 1/`CHARS_PER_TOKEN` within a factor of 1.3 (9 of 10);
-- the mean length of the replies, from the model's replies to the same purpose (of the same domain where there are
-  `ENOUGH_OF_DOMAIN`), by Student's t; else around `REPLY_TOKENS`, within a factor of 2.5 (9 of 10), never above the limit
-  of a reply. Means from replies are widened by `DRIFT`, since the next rows are no random sample of the past ones.
+- the mean length of the replies, from the model's replies to the same purpose under the same limit (of the same domain where
+  there are `ENOUGH_OF_DOMAIN`), by Student's t; else around `REPLY_TOKENS`, within a factor of 2.5 (9 of 10), never above that
+  limit. Means from replies are widened by `DRIFT`, since the next rows are no random sample of the past ones.
 
 The figure in the middle is the median. Answers that are at hand already are not taken off: an estimate is of the work.
 """
@@ -230,10 +230,11 @@ def _tokens_per_char(replies: Replies | None, drawn: np.ndarray) -> np.ndarray:
 def _completions(task: Task, calls: np.ndarray, replies: Replies | None, rng: np.random.Generator) -> np.ndarray:
     """Draw the tokens of all replies."""
     limit = max((request.max_tokens for request in task.requests), default=math.inf)
-    if replies is None or len(replies) < ENOUGH:
+    alike = replies.limits == limit if replies is not None else np.zeros(0, dtype=bool)
+    if replies is None or alike.sum() < ENOUGH:
         middle = REPLY_TOKENS.get(task.purpose, max(REPLY_TOKENS.values())) * task.rows_per_call
         return calls * np.minimum(middle * np.exp(rng.standard_normal(DRAWS) * math.log(2.5) / _WITHIN), limit)
-    lengths, domains = replies.completion_tokens.astype(float), np.array(replies.domains)
+    lengths, domains = replies.completion_tokens[alike].astype(float), np.array(replies.domains)[alike]
     shared = _mean(lengths, rng)
     total, variance = np.zeros(DRAWS), 0.0
     for domain, n in task.places.items():

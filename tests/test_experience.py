@@ -29,7 +29,7 @@ def test_lengths_are_told_by_purpose(ledger: Ledger) -> None:
     assert set(found) == {"rationale"}
     told = found["rationale"]
     assert (len(told), set(told.domains)) == (9, {"d0", "d1"})
-    assert set(told.prompt_chars) == {40}
+    assert (set(told.prompt_chars), set(told.limits)) == ({40}, {512})
     assert (set(told.prompt_tokens), set(told.cached_tokens), set(told.completion_tokens)) == ({10}, {4}, {20})
     assert set(read_replies(ledger, "fake", "another", "math")) == {"synthesis"}
     assert read_replies(ledger, "fake", "unheard-of", "math") == {}

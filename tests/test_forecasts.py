@@ -15,17 +15,19 @@ from curate.fakes import Fake
 from curate.forecasts import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Probe, Task, foresee
 from curate.prices import FREE, Price
 
+LIMIT = 2000
 PRICE = Price(1.0, 4.0, 0.5, as_of="2025-01-01")
 
 
-def asked(chars: int, domain: str = "a", purpose: str = "rationale", limit: int = 2000) -> Request:
+def asked(chars: int, domain: str = "a", purpose: str = "rationale", limit: int = LIMIT) -> Request:
     return Request(purpose, [{"role": "user", "content": "x" * chars}], domain=domain, max_tokens=limit)
 
 
 def replies(completion: Any, *, chars: int = 400, per_char: float = 0.3, cached: float = 0.0, domain: str = "a") -> Replies:
     lengths = np.array(completion)
     prompt = np.full(len(lengths), round(chars * per_char))
-    return Replies((domain,) * len(lengths), np.full(len(lengths), chars), prompt, np.int64(cached * prompt), lengths)
+    limits = np.full(len(lengths), LIMIT)
+    return Replies((domain,) * len(lengths), np.full(len(lengths), chars), prompt, np.int64(cached * prompt), lengths, limits)
 
 
 def task(n: int = 100, **changes: Any) -> Task:
@@ -65,7 +67,7 @@ def test_a_domain_with_replies_enough_goes_by_its_own() -> None:
 
 
 def _arrays(past: Replies) -> tuple[np.ndarray, ...]:
-    return past.prompt_chars, past.prompt_tokens, past.cached_tokens, past.completion_tokens
+    return past.prompt_chars, past.prompt_tokens, past.cached_tokens, past.completion_tokens, past.limits
 
 
 def test_rejected_replies_are_asked_for_again() -> None:
@@ -96,6 +98,13 @@ def test_what_the_server_had_cached_costs_less() -> None:
     assert dear.usd is not None
     assert cheap.usd is not None
     assert dear.usd - cheap.usd == pytest.approx(dear.prompt_tokens * 0.5e-6, rel=0.05)
+
+
+def test_replies_under_another_limit_tell_nothing_of_lengths() -> None:
+    past = {"rationale": replies([10] * 50)}
+    other = foresee([task(requests=[asked(400, limit=LIMIT + 1)])], past, None)
+    assert other.completion_tokens == pytest.approx(100 * REPLY_TOKENS["rationale"], rel=0.1)
+    assert other.prompt_tokens == foresee([task(requests=[asked(400)])], past, None).prompt_tokens
 
 
 def test_a_reply_is_never_longer_than_its_limit() -> None:
@@ -155,7 +164,8 @@ def _coverage(worlds: int, seen: int, seed: int) -> Mapping[str, float]:
         mean, passing, per_char = rng.uniform(60, 400), rng.beta(4, 1), rng.uniform(0.2, 0.35)
         chars = rng.lognormal(np.log(600), 0.4, max(seen, 1))
         prompt = np.int64(chars * per_char * rng.normal(1, 0.08, len(chars)))
-        past = Replies(("a",) * len(chars), np.int64(chars), prompt, prompt * 0, np.int64(rng.gamma(4, mean / 4, len(chars))))
+        lengths = np.int64(rng.gamma(4, mean / 4, len(chars)))
+        past = Replies(("a",) * len(chars), np.int64(chars), prompt, prompt * 0, lengths, np.full(len(chars), LIMIT))
         judged = int(rng.binomial(seen, passing))
         requests = [asked(int(size)) for size in rng.lognormal(np.log(600), 0.4, 32)]
         work = task(120, requests=requests, accepted=judged, rejected=seen - judged, max_attempts=50)
