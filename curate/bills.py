@@ -21,7 +21,7 @@ _ENDS = {
 
 
 def summary(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.orders.Summary`."""
+    """Return the layout of a `curate.spending.Summary`."""
     if not result.attempts and not result.saved_calls:
         yield "no teacher was asked for this manifest"
         return
@@ -34,7 +34,7 @@ def summary(result: Any) -> Iterable[Any]:
             ("attempts", f"{count(result.attempts)}: {_fates(result)}" if result.attempts else None),
             ("tokens of prompts", _part(result.prompt_tokens, result.cached_tokens, "from the server's cache")),
             ("tokens of replies", _part(result.completion_tokens, result.reasoning_tokens, "for reasoning")),
-            ("billed", money(result.billed_usd) if result.lost or result.under_way else None),
+            ("billed", money(result.billed_usd) if result.billed_usd and (result.lost or result.under_way) else None),
             ("lost in flight", _bound(result.lost, result.lost_tokens, result.lost_usd, "charged")),
             ("under way", _bound(result.under_way, result.under_way_tokens, result.under_way_usd, "reserved")),
             ("saved", _saved(result) if result.saved_calls else None),
