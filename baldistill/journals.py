@@ -65,12 +65,12 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            line = (b"\n" if self._torn else b"") + _pack(entries)
             try:
-                os.write(handle, (b"\n" if self._torn else b"") + _pack(entries))
+                self._torn = os.write(handle, line) < len(line)
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            self._torn = False
         except OSError as e:
             progress.note("score", f"cache/scores cannot be written ({e.strerror}): a stopped run would start from the beginning")
             self.path = None

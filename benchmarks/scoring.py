@@ -97,13 +97,11 @@ def spearman(a: list[float], b: list[float]) -> float:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Let the contestants take turns, slice by slice; return scores, seconds and tokens."""
-    import torch
-
+    if arguments.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the verb takes CUDA where there is one
     from baldistill import batching, scoring, students
 
     what, examples = rows(arguments.rows)
-    if arguments.device == "cpu":
-        torch.cuda.is_available = lambda: False  # the verb takes CUDA where there is one
     loaded = {dtype: students.load(arguments.student, dtype=dtype, root=arguments.root) for dtype in ("fp32", "bf16")}
     if loaded["bf16"].model.device.type != arguments.device:
         sys.exit(f"there is no {arguments.device} here")

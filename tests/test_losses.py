@@ -98,6 +98,8 @@ def test_what_is_shared_leaves_each_prompt_a_token_and_must_pay() -> None:
     assert shared(BEGINNING, [*BEGINNING, 2]) == len(BEGINNING) - 1, "the first of the completion is foretold from the last"
     assert shared(BEGINNING, BEGINNING) == len(BEGINNING) - 1
     assert shared([1, 2, 3, 4], [1, 2, 3, 5]) == 0, "three tokens do not pay"
+    assert shared([*BEGINNING, 1], [*BEGINNING, *[2] * 299]) == 0, "nor do 20 tokens of 160 and more"
+    assert shared([*BEGINNING, 1], [*BEGINNING, *[2] * 270]) == len(BEGINNING)
     assert shared(BEGINNING) == shared() == 0, "one text shares nothing"
 
 
