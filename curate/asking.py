@@ -201,7 +201,7 @@ class Asking:
                 if grant is None or grant.status == "answered":
                     self.pace.correct(leave, 0, sent=False)
                     return self._bought_elsewhere(order) if grant else None
-                answer = await self._send(request, grant)
+                answer = await self._send(request, grant, charge)
                 reply = await self._keep(order, grant, charge, answer, place)
             finally:
                 place.leave()
@@ -246,7 +246,7 @@ class Asking:
             grant = await self._granted(self.writer.post(partial(ledger.reserve, order, charge, caps, this_process())))
             if grant.status == "granted":
                 self.under_way += 1
-                self.tab.add(charge)
+                self.tab.begin(charge)
                 return grant
             if grant.status == "answered":
                 return grant
@@ -268,7 +268,7 @@ class Asking:
                 self.tab.ledger.fail(grant.attempt, "interrupted before it was sent", sent=False)
             raise
 
-    async def _send(self, request: Request, grant: Grant) -> Answer:
+    async def _send(self, request: Request, grant: Grant, charge: Charge) -> Answer:
         """Send once; whatever happens to us on the way, the attempt does not stay open."""
         answered = False
         try:
@@ -280,7 +280,7 @@ class Asking:
         finally:
             if not answered:
                 self.tab.ledger.lose(grant.attempt, "interrupted while it was under way")
-                self._end()
+                self._end(charge)
 
     async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer, place: _Place) -> Reply:
         """Write down what came of a sending; a failed reply may be sent again, unless the outcome is ``failed``."""
@@ -307,7 +307,7 @@ class Asking:
                 raise TeacherError(f"teacher {self.tab.teacher.endpoint!r} refuses: {answer.error}")
             return failed
         finally:
-            self._end()
+            self._end(charge)
 
     async def _read(self, grant: Grant, charge: Charge, answer: Answer) -> Reply:
         reading = calls.read(answer.raw)
@@ -327,7 +327,8 @@ class Asking:
             self.tab.count_hits([reply.call_id])
         return reply
 
-    def _end(self) -> None:
+    def _end(self, charge: Charge) -> None:
         self.under_way -= 1
+        self.tab.end(charge)
         self.settled.set()
         self.settled = asyncio.Event()

@@ -50,6 +50,7 @@ class Tab:
         self.verb, self.stage = verb, stage
         self.saved = 0
         self._calls = self._tokens = self._nano = 0
+        self._open_tokens = self._open_nano = 0  # bounds of what is under way
         self._before = ledger.charged(name)  # by others, and by earlier runs
 
     def key(self, request: Request) -> str:
@@ -74,8 +75,21 @@ class Tab:
         return Spent(self._calls, self._tokens, self._usd(), self.saved)
 
     def facts(self) -> dict[str, Any]:
-        """Return what progress tells of the tab: calls, tokens, usd, saved, and the cap that is nearest, in words."""
-        return {"calls": self._calls, "tokens": self._tokens, "usd": self._usd(), "saved": self.saved, "cap": self._cap()}
+        """Return what progress tells of the tab: calls; tokens and usd without what is under way; saved; the cap in words."""
+        usd = None if self.teacher.price is None else (self._nano - self._open_nano) / NANO
+        tokens = self._tokens - self._open_tokens
+        return {"calls": self._calls, "tokens": tokens, "usd": usd, "saved": self.saved, "cap": self._cap()}
+
+    def begin(self, charge: Charge) -> None:
+        """Put the upper bound of a sending on the tab."""
+        self.add(charge)
+        self._open_tokens += charge.tokens
+        self._open_nano += charge.nano_usd or 0
+
+    def end(self, charge: Charge) -> None:
+        """A sending is no longer under way; what it is charged by now stays."""
+        self._open_tokens -= charge.tokens
+        self._open_nano -= charge.nano_usd or 0
 
     def add(self, charge: Charge, sign: int = 1) -> None:
         """Put the upper bound of a sending on the tab; take it off again with a `sign` of -1."""

@@ -69,7 +69,7 @@ OWNERS = {
     "openvino": {"curate.backends"},
     "peft": {"baldistill.adapters", "baldistill.fitting"},
     "pyarrow": {"curate.readers", "curate.transfers"},
-    "rich": {"curate.console", "curate.grids"},
+    "rich": {"curate.console", "curate.grids", "curate.screens"},
     "safetensors": {"curate.encoders", "curate.models"},
     "sentence_transformers": {"curate.encoders"},
     "sklearn": {"baldistill.evaluation"},
@@ -90,7 +90,7 @@ OWNERS = {
 EVERYBODYS = {"numpy", "polars", "xxhash"}
 
 # What shows and reads the command line; in both packages.
-TERMINAL = {"__main__", "bills", "cli", "commands", "console", "demo", "grids", "panels", "tables"}
+TERMINAL = {"__main__", "bills", "cli", "commands", "console", "demo", "grids", "panels", "screens", "tables"}
 
 # Slow to import (most of a second and more), so never at the top of a module.
 HEAVY = {*OWNERS} - {"jinja2", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
