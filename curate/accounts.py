@@ -81,10 +81,13 @@ class Account(Tab):
 
         Raises:
             TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
-            KeyboardInterrupt: Ctrl-C; what was bought is kept.
+            KeyboardInterrupt: Ctrl-C; what was bought is kept, and the message says how much that is.
         """
         asking = Asking(self, requests, self.backoff, self.pace, self.mode, self.batching)
-        return _on_own_thread(asking.run, asking.halt) if requests else []
+        try:
+            return _on_own_thread(asking.run, asking.halt) if requests else []
+        except KeyboardInterrupt as e:
+            raise KeyboardInterrupt(self.kept()) from e
 
 
 def check_mode(mode: str, teacher: Teacher | None) -> None:
@@ -122,9 +125,11 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
     interrupts = 0
     with ThreadPoolExecutor(1, thread_name_prefix="curate-teacher") as pool:
         future = pool.submit(contextvars.copy_context().run, lambda: asyncio.run(main()))
-        while not future.done():
+        while True:
             try:
-                wait([future], timeout=_LOOK)
+                while not future.done():
+                    wait([future], timeout=_LOOK)
+                break
             except KeyboardInterrupt:
                 interrupts += 1
                 halt()

@@ -83,6 +83,11 @@ class Asking:
 
     def halt(self) -> None:
         """Send nothing more; what is under way comes to its end."""
+        if not self.halted:
+            waited = (
+                f"waiting for {self.under_way:,} in flight; Ctrl-C again does not wait" if self.under_way else "none in flight"
+            )
+            progress.note("teacher", f"no more calls are sent, {waited}")
         self.halted = True
 
     async def run(self) -> list[Reply]:
@@ -280,6 +285,7 @@ class Asking:
         finally:
             if not answered:
                 self.tab.ledger.lose(grant.attempt, "interrupted while it was under way")
+                self.tab.left += 1
                 self._end(charge)
 
     async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer, place: _Place) -> Reply:

@@ -167,7 +167,8 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as e:
         from curate import console
 
-        console.error("interrupted; manifests are as their last commit left them, and every reply that was bought is kept")
+        kept = str(e) or "every reply that was bought is kept, and the same command goes on from there"
+        console.error(f"interrupted; manifests are as their last commit left them; {kept}")
         raise SystemExit(INTERRUPTED) from e
 
 

@@ -49,6 +49,8 @@ class Tab:
         self.teacher, self.ledger, self.name, self.caps = teacher, ledger, name, caps
         self.verb, self.stage = verb, stage
         self.saved = 0
+        self.bought = 0  # replies
+        self.left = 0  # sendings whose replies were not waited for
         self._calls = self._tokens = self._nano = 0
         self._open_tokens = self._open_nano = 0  # bounds of what is under way
         self._before = ledger.charged(name)  # by others, and by earlier runs
@@ -104,9 +106,15 @@ class Tab:
 
     def correct(self, charge: Charge, reading: Reading, *, batched: bool = False) -> None:
         """Put what a reply says it used in the place of its bound."""
+        self.bought += 1
         if reading.usage is not None:
             self._tokens += reading.usage.total - charge.tokens
             self._nano += (self._cost(reading, batched) or 0) - (charge.nano_usd or 0)
+
+    def kept(self) -> str:
+        """Say what an interruption leaves, in words."""
+        left = f"{self.left:,} in flight stay charged at their upper bounds" if self.left else "none is in flight"
+        return f"calls bought and kept: {self.bought:,}, {left}; the same command goes on from there"
 
     def settle(self, attempt: int, reading: Reading, *, batched: bool = False) -> None:
         """Have the ledger charge what a reply says it used."""
