@@ -122,19 +122,24 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
         running.append((asyncio.get_running_loop(), asyncio.current_task()))
         return await work()
 
-    interrupts = 0
+    def heed(number: int) -> None:
+        if number == 1:
+            halt()
+        elif running and running[0][1]:
+            running[0][0].call_soon_threadsafe(running[0][1].cancel)
+
+    interrupts = heeded = 0
     with ThreadPoolExecutor(1, thread_name_prefix="curate-teacher") as pool:
         future = pool.submit(contextvars.copy_context().run, lambda: asyncio.run(main()))
         while True:
             try:
-                while not future.done():
-                    wait([future], timeout=_LOOK)
-                break
+                while heeded < interrupts:  # in here, so that one that comes meanwhile is counted and not lost
+                    heed(heeded + 1)
+                    heeded += 1
+                if wait([future], timeout=_LOOK).done:
+                    break
             except KeyboardInterrupt:
                 interrupts += 1
-                halt()
-                if interrupts > 1 and running and running[0][1]:
-                    running[0][0].call_soon_threadsafe(running[0][1].cancel)
     if interrupts:
         raise KeyboardInterrupt
     return future.result()

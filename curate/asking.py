@@ -83,12 +83,12 @@ class Asking:
 
     def halt(self) -> None:
         """Send nothing more; what is under way comes to its end."""
-        if not self.halted:
-            waited = (
-                f"waiting for {self.under_way:,} in flight; Ctrl-C again does not wait" if self.under_way else "none in flight"
-            )
-            progress.note("teacher", f"no more calls are sent, {waited}")
+        if self.halted:
+            return
         self.halted = True
+        n = self.under_way
+        waited = f"waiting for {n:,} in flight; Ctrl-C again does not wait" if n else "none in flight"
+        progress.note("teacher", f"no more calls are sent, {waited}")
 
     async def run(self) -> list[Reply]:
         keys = [self.tab.key(request) for request in self.requests]
