@@ -87,7 +87,7 @@ class Account(Tab):
         try:
             return _on_own_thread(asking.run, asking.halt) if requests else []
         except KeyboardInterrupt as e:
-            raise KeyboardInterrupt(self.kept()) from e
+            raise KeyboardInterrupt(self.kept(batched=self.mode == "batch")) from e
 
 
 def check_mode(mode: str, teacher: Teacher | None) -> None:

@@ -111,9 +111,10 @@ class Tab:
             self._tokens += reading.usage.total - charge.tokens
             self._nano += (self._cost(reading, batched) or 0) - (charge.nano_usd or 0)
 
-    def kept(self) -> str:
-        """Say what an interruption leaves, in words."""
+    def kept(self, *, batched: bool = False) -> str:
+        """Say what an interruption leaves, in words; `batched` where batches may be under way."""
         left = f"{self.left:,} in flight stay charged at their upper bounds" if self.left else "none is in flight"
+        left = "batches stay at the provider" if batched else left
         return f"calls bought and kept: {self.bought:,}, {left}; the same command goes on from there"
 
     def settle(self, attempt: int, reading: Reading, *, batched: bool = False) -> None:
