@@ -26,7 +26,7 @@ from curate.throttling import Backoff
 from tests.samples import ingested
 
 QUICK = Backoff(first=0.001, longest=0.002, tries=3)
-PATIENCE = 1.0  # seconds that a run waits for a reply
+PATIENCE = 1.5  # seconds that a run waits for a reply
 GOOD = "Added.\nThe answer is: 4"
 BOUND = (1, "bound", "money")  # calls, tokens, money
 CALL = (1, 0, 0)
@@ -93,8 +93,8 @@ FAULTS = {
     "500": passing(refusal(500, "oops"), "failed", "500 oops", CALL),
     "503": passing(refusal(503, "overloaded"), "failed", "503 overloaded", CALL),
     "502, 504": passing(refusal(504, "gateway"), "lost", "504 gateway", BOUND),
-    "no reply in time": passing(replace(completion("late"), delay=2.5), "lost", "no reply within 1 s", BOUND),
-    "a reply that drips in too slowly": passing(replace(completion("late"), drip=0.01), "lost", "no reply within 1 s", BOUND),
+    "no reply in time": passing(replace(completion("late"), delay=3.0), "lost", "no reply within 1.5 s", BOUND),
+    "a reply that drips in too slowly": passing(replace(completion("late"), drip=0.02), "lost", "no reply within 1.5 s", BOUND),
     "connection reset in the middle of a reply": passing(Page(body="x" * 999, cut=9, reset=True), "lost", "ReadError", BOUND),
     "connection closed in the middle of a reply": passing(replace(completion("x"), cut=30), "lost", "RemoteProtocol", BOUND),
     "JSON that ends too early": passing(Page(body=CUT), "failed", "the reply is not JSON", BOUND, "half a th"),
@@ -221,7 +221,7 @@ def test_nobody_at_the_address(start: Manifest, capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("jump", [-1e6, 1e6])
 def test_the_clock_jumps(start: Manifest, jump: float) -> None:
-    """A second asker whose clock is far off waits for the first all the same, and what is dead is swept all the same."""
+    """A second asker whose clock is far off waits for the first all the same."""
     path = ledger_path(start.root)
     request = Request("rationale", [{"role": "user", "content": "How much is 2 plus 2?"}], max_tokens=50)
     texts: list[str] = []

@@ -190,6 +190,7 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
     assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) <= lost  # a run may be killed before it says so
     owed = "SELECT SUM(calls), SUM(tokens), MIN(status != 'lost' OR tokens = reserved_tokens) FROM attempts"
     assert ledger.query(owed) == [(*ledger.query("SELECT calls, tokens FROM accounts")[0], 1)]
+    assert ledger.query("SELECT COUNT(*) FROM attempts WHERE status = 'answered' AND NOT billed") == [(0,)]
     ledger.close()
     again = received.total() - len(received)
     bench.sums.update(runs=1, kills=kills, sent=received.total(), answered=len(received))

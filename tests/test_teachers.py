@@ -217,11 +217,13 @@ def test_many_are_under_way_at_once_and_not_more_than_allowed(ledger: Ledger) ->
         (Page(503, "<html>busy</html>"), ("failed", 1, 0, "503 <html>busy</html>")),
         (replace(completion("cut"), cut=30), ("lost", 1, None, None)),
         (Page(body="x" * 100, cut=10, reset=True), ("lost", 1, None, None)),
+        (refusal(502, "gateway"), ("lost", 1, None, "502 gateway")),
+        (refusal(524, "gateway"), ("lost", 1, None, "524 gateway")),
         (refusal(504, "gateway"), ("lost", 1, None, "504 gateway")),
         (Page(body='{"choices": [{"mess'), ("failed", 1, None, "the reply is not JSON")),
         (Page(body='{"choices": [], "usage": {}}'), ("failed", 1, None, "the reply has no choices")),
     ],
-    ids=["429-after", "429-ms", "429", "500", "503", "html", "truncated", "reset", "504", "malformed", "no-choices"],
+    ids="429-after 429-ms 429 500 503 html truncated reset 502 524 504 malformed no-choices".split(),
 )
 def test_a_passing_fault_is_written_down_charged_as_it_must_be_and_tried_again(
     ledger: Ledger, page: Page, attempt: tuple[Any, ...]
@@ -252,7 +254,10 @@ def test_nobody_at_the_address_costs_nothing(ledger: Ledger) -> None:
     assert ledger.charged("math").calls == 0
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, None), (403, None), (404, "model_not_found"), (429, "insufficient_quota")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, None), (402, None), (403, None), (404, "model_not_found"), (405, None), (429, "insufficient_quota")],
+)
 def test_who_is_refused_for_good_hears_it_at_once(ledger: Ledger, status: int, code: str | None) -> None:
     words = f"teacher 'local' refuses: {status} no"
     with serving(lambda body, n: refusal(status, "no", code=code)) as server, pytest.raises(TeacherError, match=words):
@@ -260,10 +265,11 @@ def test_who_is_refused_for_good_hears_it_at_once(ledger: Ledger, status: int, c
     assert len(server.seen) <= 2
 
 
-def test_a_wrong_request_is_sent_once_and_its_error_told(ledger: Ledger) -> None:
-    with serving(lambda body, n: refusal(400, "the context is too long")) as server:
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_wrong_request_is_sent_once_and_its_error_told(ledger: Ledger, status: int) -> None:
+    with serving(lambda body, n: refusal(status, "the context is too long")) as server:
         (reply,) = ask(server, ledger, asked())
-    assert (reply.status, reply.error, len(server.seen)) == ("failed", "400 the context is too long", 1)
+    assert (reply.status, reply.error, len(server.seen)) == ("failed", f"{status} the context is too long", 1)
 
 
 @pytest.mark.parametrize(
