@@ -223,7 +223,7 @@ def test_many_are_under_way_at_once_and_not_more_than_allowed(ledger: Ledger) ->
         (Page(body='{"choices": [{"mess'), ("failed", 1, None, "the reply is not JSON")),
         (Page(body='{"choices": [], "usage": {}}'), ("failed", 1, None, "the reply has no choices")),
     ],
-    ids="429-after 429-ms 429 500 503 html truncated reset 502 524 504 malformed no-choices".split(),
+    ids=["429-after", "429-ms", "429", "500", "503", "html", "cut", "reset", "502", "524", "504", "malformed", "no-choices"],
 )
 def test_a_passing_fault_is_written_down_charged_as_it_must_be_and_tried_again(
     ledger: Ledger, page: Page, attempt: tuple[Any, ...]
