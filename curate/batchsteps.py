@@ -23,7 +23,7 @@ from curate.tabs import Tab
 __all__ = ["Batching", "Steps"]
 
 _CHUNK = 500  # lines written in one transaction
-_IN_VAIN = 10  # steps in a row that do not come about
+_VAIN_MAKINGS, _VAIN_LOOKS = 6, 30  # steps in a row that do not come about
 _FORGOTTEN = 48 * 3600.0  # seconds after which a batch that the provider does not know is given up; it has 24 hours for one
 _SHOWN = 3600.0  # seconds after which a batch that is not in the provider's list was never made
 _LATE_FILES = 20  # looks at a batch that is over and has answers, and whose file is not there yet
@@ -99,18 +99,16 @@ class Steps:
         """Look once at a batch in our hands that nobody waits for: drop what was never made, fetch what is over."""
         if batch.status == "planned":
             self.drop(batch, "a run that ended had planned it, and nobody asks for it any more")
-        elif batch.status == "submitted":
-            await self.advance(batch, 0)
         else:
-            await self._settle_doubt(batch)
+            try:
+                await (self.advance(batch, 0) if batch.status == "submitted" else self._settle_doubt(batch))
+            except TeacherError as e:  # which is no reason not to go on with other things
+                progress.note("batch", f"{batch.provider or batch.id!r}, which nobody waits for: {e}")
         self.close(batch.id)
         self.book.let_go(batch.id)
 
     async def _settle_doubt(self, batch: Batch) -> None:
-        try:
-            found = await self._seek(batch)
-        except NotDoneError:
-            return
+        found = await self._seek(batch)
         if found is not None:
             self._take_as_submitted(batch, found)
         elif batch.created + _SHOWN < self.tab.ledger.now():
@@ -305,14 +303,15 @@ class Steps:
             if not making and error.status == 404 and batch.created + _FORGOTTEN < self.tab.ledger.now():
                 self._lose(batch, "the provider no longer knows it")
                 return
-            if making:
+            if batch.status == "planned":  # one that an earlier run may have had made is not given up for this
                 self.drop(batch, answer.error)
             if making and error.status in (404, 405):
                 raise TeacherError(f"{self.where} has no batch interface ({answer.error}): use --mode live") from error
             raise TeacherError(f"{self.where} refuses: {answer.error}") from error
         self._in_vain += 1
         self.wait = answer.retry_after or 0.0
-        if self._in_vain >= _IN_VAIN:
+        progress.note("batch", f"{self.where}: {answer.error}; trying again")
+        if self._in_vain >= (_VAIN_MAKINGS if making else _VAIN_LOOKS):
             raise TeacherError(
                 f"{self.where} cannot be reached: {answer.error}; check the address and that the server is up"
             ) from error

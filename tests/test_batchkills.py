@@ -24,6 +24,7 @@ from batchserver import (
     unrun,
 )
 
+from curate.errors import TeacherError
 from curate.ledger import Ledger, Spend
 
 
@@ -171,3 +172,29 @@ def test_batches_that_nobody_asks_for_any_more_are_fetched_or_given_back(ledger:
         assert account(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
         assert ledger.charged("math") == Spend(4, 120, pytest.approx(4 * 20e-6))
         assert [row[0] for row in ledger.query("SELECT status FROM batches ORDER BY created")] == ["done", "done"]
+
+
+def test_a_wrong_key_gives_up_nothing_that_an_earlier_run_may_have_made(ledger: Ledger) -> None:
+    with providing(Provider()) as provider:
+        run = [start(provider, ledger, 2)]
+        provider.event = lambda name: run[0].kill() if name == "create" else None
+        run[0].communicate()
+        provider.event, provider.refuse = (lambda name: None), (lambda method, path: (401, "wrong key"))
+        with pytest.raises(TeacherError, match="refuses: 401 wrong key"):
+            ask(provider, ledger, 2)
+        assert ledger.charged("math").tokens == 2 * BOUND
+        provider.refuse = lambda method, path: None
+        assert [reply.text for reply in ask(provider, ledger, 2)] == good(2)
+    assert provider.sizes == [2]
+
+
+@pytest.mark.slow
+def test_a_batch_that_nobody_waits_for_stops_nobody(ledger: Ledger) -> None:
+    with providing(Provider(looks=10**6)) as provider:
+        run = [start(provider, ledger, 2)]
+        provider.event = lambda name: run[0].kill() if name == "look" else None
+        run[0].communicate()
+        provider.event, provider.looks = (lambda name: None), 1
+        provider.refuse = lambda method, path: (404, "unknown") if path.endswith("batch_0") else None
+        assert account(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
+    assert [row[0] for row in statuses(ledger)] == ["sent", "sent", "answered"]
