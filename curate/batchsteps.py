@@ -23,7 +23,7 @@ from curate.tabs import Tab
 __all__ = ["Batching", "Steps"]
 
 _CHUNK = 500  # lines written in one transaction
-_VAIN_MAKINGS, _VAIN_LOOKS = 6, 30  # steps in a row that do not come about
+_VAIN_LOOKS, _VAIN_MAKINGS, _NOBODY = 30, 10, 5  # steps in a row that do not come about; the last where nobody listens
 _FORGOTTEN = 48 * 3600.0  # seconds after which a batch that the provider does not know is given up; it has 24 hours for one
 _SHOWN = 3600.0  # seconds after which a batch that is not in the provider's list was never made
 _LATE_FILES = 20  # looks at a batch that is over and has answers, and whose file is not there yet
@@ -311,7 +311,8 @@ class Steps:
         self._in_vain += 1
         self.wait = answer.retry_after or 0.0
         progress.note("batch", f"{self.where}: {answer.error}; trying again")
-        if self._in_vain >= (_VAIN_MAKINGS if making else _VAIN_LOOKS):
+        patience = _VAIN_LOOKS if not making else _NOBODY if answer.outcome == "unsent" else _VAIN_MAKINGS
+        if self._in_vain >= patience:
             raise TeacherError(
                 f"{self.where} cannot be reached: {answer.error}; check the address and that the server is up"
             ) from error

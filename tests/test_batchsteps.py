@@ -255,6 +255,12 @@ def test_a_server_that_is_gone_is_an_error_after_some_tries_and_nothing_is_lost(
     assert provider.sizes == [2]
 
 
+def test_nobody_at_the_address_is_an_error_that_costs_nothing(ledger: Ledger) -> None:
+    with pytest.raises(TeacherError, match=r"teacher 'local' cannot be reached: ConnectError: .*; check the address"):
+        ask(Provider(url="http://127.0.0.1:9/v1"), ledger, 2)
+    assert ledger.charged("math") == Spend()
+
+
 def test_a_making_whose_fate_is_unknown_is_looked_up_before_it_is_repeated(ledger: Ledger) -> None:
     provider = Provider()
     answered: list[str] = []
