@@ -78,6 +78,7 @@ def test_the_class_and_the_letter_are_asked_for() -> None:
     asked = prompts.render(lettered, domain="d", seeds=[], label="B", wanted=["B"], letters=["A", "B", "C"], words=9)
     assert "Exactly 3 options, lettered A, B, C" in asked[-1]["content"]
     assert "stands at (B)" in asked[-1]["content"]
+    assert 'its last sentence is "The answer is: B"' in asked[-1]["content"]
 
 
 @pytest.mark.parametrize("task", TASKS)
