@@ -93,6 +93,7 @@ class Board:
         others = figures({name: value for name, value in event.facts.items() if name not in _OF_CALLS})
         parts += [others] if others else []
         if "calls" in event.facts:
+            parts += [f"{event.facts['in_flight']:,} in flight"] if event.facts.get("in_flight") else []
             parts += self._calls(event.facts)
             parts += self._money(event.facts, event.done or 0, event.total)
         left = _left(event.done or 0, event.total, took)
@@ -120,12 +121,11 @@ class Board:
         judged = [f"{outer.done:,} accepted", f"{outer.facts['rejected']:,} rejected"] if outer else []
         measure = outer if outer and outer.done else paid
         money = self._money(paid.facts, measure.done, measure.total)
-        calls = self._calls(paid.facts)
-        return [" · ".join(part) for part in ([*judged, *calls[:1]], calls[1:], money) if part]
+        under_way = [f"{paid.facts['in_flight']:,} in flight"] if paid.facts.get("in_flight") else []
+        return [" · ".join(part) for part in ([*judged, *under_way], self._calls(paid.facts), money) if part]
 
     def _calls(self, facts: Mapping[str, Any]) -> list[str]:
-        told = [f"{facts['in_flight']:,} in flight"] if facts.get("in_flight") else ["none in flight"]
-        told.append(f"{facts['calls']:,} calls, {facts.get('tokens', 0):,} tokens")
+        told = [f"{facts['calls']:,} calls, {facts.get('tokens', 0):,} tokens"]
         if rates := self._meter.per_minute():
             told.append(f"{rates[0]:,.0f} calls and {rates[1]:,.0f} tokens per minute")
         if facts.get("saved"):
@@ -158,6 +158,7 @@ def span(seconds: float) -> str:
 def _bars(steps: list[tuple[_Step, float]], *, figures_too: bool) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table.grid(padding=(0, 1))
     for step, took in steps:
@@ -165,7 +166,8 @@ def _bars(steps: list[tuple[_Step, float]], *, figures_too: bool) -> RenderableT
         counted = f"{step.done:,}" + ("" if step.total is None else f" of {step.total:,}")
         left = _left(step.done, step.total, took)
         facts = figures(step.facts) if figures_too else ""
-        grid.add_row(step.name, bar, counted, f"about {span(left)} left" if left else span(took), f"[dim]{facts}[/dim]")
+        time = f"about {span(left)} left" if left else span(took)
+        grid.add_row(Text(step.name), bar, Text(counted), Text(time), Text(facts, style="dim"))  # as they are, brackets too
     return grid
 
 

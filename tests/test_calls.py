@@ -94,6 +94,13 @@ def test_visible_reasoning_is_kept_apart() -> None:
     assert (found.text, found.reasoning, found.usage) == ("The answer is: 4", "hm", None)
     body["choices"][0]["message"] = {"content": "4", "reasoning_content": "two and two"}
     assert calls.read(json.dumps(body)).reasoning == "two and two"
+    body["choices"][0]["message"] = {"content": "two and two\n</think>\n4"}  # the template had opened the tag
+    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("4", "two and two")
+    parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "two"}]}, {"type": "text", "text": "4"}]
+    body["choices"][0]["message"] = {"content": parts}
+    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("4", "two")
+    body["choices"][0]["message"] = {"content": "I think so."}
+    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("I think so.", "")
     body["choices"][0]["message"] = {"content": "<think>cut off"}
     assert calls.read(json.dumps(body)).text == ""
 

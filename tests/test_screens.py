@@ -35,6 +35,8 @@ def test_a_step_without_calls_is_a_bar_with_its_figures() -> None:
     assert "embed" in drawn(board, 10.0)
     assert "500 of 2,000 about 30 s left cached 20" in drawn(board, 10.0)
     assert "paid calls" not in drawn(board, 10.0)
+    board.hear(Event("read", 1, 9, facts={"by": "[red]x[/red]"}), 11.0)
+    assert "by [red]x[/red]" in drawn(board, 11.0)
 
 
 def test_paid_calls_show_pace_money_projection_cap_and_time_left() -> None:
