@@ -134,13 +134,13 @@ def _make_domains(
         raise InputError(f"--domains {wanted}: every row has a domain of its own; ingest with --domain {AUTO} to have them made")
     if not mine.any() or (wanted is None and not (work["domain"] == AUTO).any()):
         return work, ()
-    part, n = _learners_first(work.filter(mine))
+    part = work.filter(mine)
+    learns = _learners(part)
     found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-    centres = neighbors.kmeans(found[:n], wanted or default_domains(n), seed=seed).centres
-    labels = neighbors.nearest(centres, found, 1)[1][:, 0]
-    width = max(2, len(str(len(centres) - 1)))
-    names = [f"{AUTO}-{number:0{width}d}" for number in range(len(centres))]
-    given = part.select("id", pl.Series("domain", [names[label] for label in labels], dtype=pl.String))
+    made = neighbors.kmeans(found, wanted or default_domains(int(learns.sum())), seed=seed, learns=learns.to_numpy())
+    width = max(2, len(str(len(made.centres) - 1)))
+    names = [f"{AUTO}-{number:0{width}d}" for number in range(len(made.centres))]
+    given = part.select("id", pl.Series("domain", [names[label] for label in made.labels], dtype=pl.String))
     return work.update(given, on="id", how="left", maintain_order="left"), tuple(names)
 
 
@@ -152,25 +152,21 @@ def _cluster_domains(
     parts, clusters = [], {}
     with progress.step("cluster", total=len(train)) as counter:
         for (domain,), part in sorted(train.items()):
-            part, n = _learners_first(part)
+            learns = _learners(part)
             found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-            centres = neighbors.kmeans(found[:n], n_clusters or default_clusters(n), seed=seed).centres
-            similarity, label = neighbors.nearest(centres, found, 1)
-            columns = [pl.Series("cluster", label[:, 0], pl.Int32), pl.Series("centrality", similarity[:, 0], pl.Float32)]
+            k = n_clusters or default_clusters(int(learns.sum()))
+            made = neighbors.kmeans(found, k, seed=seed, learns=learns.to_numpy())
+            columns = [pl.Series("cluster", made.labels, pl.Int32), pl.Series("centrality", made.similarity, pl.Float32)]
             parts.append(part.select("id", *columns))
-            clusters[str(domain)] = len(centres)
+            clusters[str(domain)] = len(made.centres)
             counter.advance()
     return work.join(pl.concat(parts), on="id", how="left", maintain_order="left"), clusters
 
 
-def _learners_first(part: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Return the rows with those in front that centres learn from, and how many these are, so that their vectors are a view.
-
-    They are real train rows not rejected; where there are none, train rows, else all.
-    """
+def _learners(part: pl.DataFrame) -> pl.Series:
+    """Return which rows centres learn from: real train rows not rejected; where there are none, train rows, else all."""
     train = part["split"] == "train"
-    mask = next((mask for mask in (part["learns"], train) if mask.any()), train | True)
-    return pl.concat([part.filter(mask), part.filter(~mask)]), int(mask.sum())
+    return next((mask for mask in (part["learns"], train) if mask.any()), train | True)
 
 
 def _same(before: pl.DataFrame, after: pl.DataFrame) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,6 +64,65 @@ def test_equal_neighbours_come_by_position() -> None:
     assert neighbors.pairs_within(corpus, corpus[:1], 0.9)[1].tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("scale", [0.02, 0.2], ids=["around few centres", "everywhere"])
+def test_many_pairs_are_found_by_a_bound_and_none_is_missed(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    points = np.eye(48, dtype=np.float32)[rng.integers(0, 40, 9_000)] + rng.normal(scale=scale, size=(9_000, 48)).astype(
+        np.float32
+    )
+    points[:90] = points[-90:] + rng.normal(scale=0.001, size=(90, 48)).astype(np.float32)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    threshold = 0.999 if scale < 0.1 else 0.95
+    expected = set(zip(*(x.tolist() for x in np.nonzero(points @ points.T >= threshold)), strict=True))
+    for queries in (points, points.copy()):  # with itself each pair is compared once, with others twice
+        query, position, similarity = neighbors.pairs_within(points, queries, threshold)
+        assert set(zip(query.tolist(), position.tolist(), strict=True)) == expected
+        assert len(query) == len(expected) > 9_000
+        assert np.all(np.diff(query) >= 0)
+        np.testing.assert_allclose(np.einsum("nd,nd->n", points[query], points[position]), similarity, atol=1e-6)
+
+
+def test_a_tie_for_the_last_place_goes_to_the_lower_positions() -> None:
+    corpus = np.array([[0.5, 0], [0.5, 0], [0.9, 0], [0.5, 0], [0.7, 0]], np.float32)
+    assert neighbors.nearest(corpus, np.eye(2, dtype=np.float32)[:1], 3)[1].tolist() == [[2, 4, 0]]
+    many = np.tile(corpus, (1_000, 16))
+    assert neighbors.nearest(many, many[:1], 1_005)[1][0, 1_000:].tolist() == [4, 9, 14, 19, 24]
+
+
+def test_on_the_grid_inner_products_are_exact() -> None:
+    points = neighbors.on_grid(unit(500, 384))
+    exact = points.astype(np.int64) @ points.astype(np.int64).T
+    assert np.array_equal(points @ points.T, exact.astype(np.float32))
+    assert np.array_equal(neighbors.nearest(points, points, 500)[0], -np.sort(-exact, axis=1))
+    np.testing.assert_allclose(exact / neighbors.GRID**2, unit(500, 384) @ unit(500, 384).T, atol=0.002)
+
+
+def test_centres_learn_from_those_that_may_and_everybody_gets_one() -> None:
+    points, axis = blobs([20, 50, 30])
+    learns = axis != 1
+    found = neighbors.kmeans(points, 3, learns=learns)
+    alone = neighbors.kmeans(points[learns], 3)
+    assert np.array_equal(found.centres, alone.centres)
+    assert np.array_equal(found.labels[learns], alone.labels)
+    assert np.array_equal(found.labels, neighbors.nearest(found.centres, points, 1)[1][:, 0])
+    with pytest.raises(InputError, match="at least one cluster and one vector, got k=3 and 0 vectors"):
+        neighbors.kmeans(points, 3, learns=np.zeros(100, bool))
+
+
+def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", unit(100_000, 32))
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    tracemalloc.start()
+    try:
+        found = neighbors.kmeans(mapped, 40, iterations=2)
+        neighbors.nearest(mapped, mapped[:50], 5)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < mapped.nbytes / 2
+    assert np.array_equal(found.labels, neighbors.kmeans(np.array(mapped), 40, iterations=2).labels)
+
+
 def test_kmeans_finds_the_groups_and_numbers_them_by_size() -> None:
     points, axis = blobs([20, 50, 30])
     found = neighbors.kmeans(points, 3, seed=1)
@@ -87,6 +148,7 @@ def test_kmeans_is_the_same_again_and_for_any_number_of_threads() -> None:
     import faiss
 
     points, before = unit(3000, 64), faiss.omp_get_max_threads()
+    neighbors.kmeans(points, 1)  # threads are set at the first call and never again
     runs = []
     try:
         for threads in (1, 1, 2):

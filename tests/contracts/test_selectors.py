@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import selection
+from curate.errors import InputError
 
 every_selector = pytest.mark.parametrize("selector", selection.selectors.names())
 
@@ -79,3 +80,50 @@ def test_nothing_and_everything_can_be_kept(selector: str) -> None:
     assert none.dropped["because_of"].null_count() == 2
     assert selection.select(pool, selector=selector, n=2, vectors=vectors).dropped.is_empty()
     assert selection.select(pool.clear(), selector=selector, n=0, vectors=vectors).kept.is_empty()
+
+
+@every_selector
+@pytest.mark.parametrize("wanted", [0, 1, 5], ids=["none", "one", "more than there are"])
+def test_one_row_is_kept_where_one_is_wanted(selector: str, wanted: int) -> None:
+    made = selection.select(pl.DataFrame({"id": ["a"]}), selector=selector, n=wanted, vectors=vectors)
+    assert made.kept["id"].to_list() == ["a"] * min(wanted, 1)
+
+
+@every_selector
+def test_equal_vectors_without_clusters_or_scores_are_told_apart_by_their_ids(selector: str) -> None:
+    pool = pl.DataFrame({"id": [f"{i:02}" for i in range(30)]})
+    made = selection.select(pool, selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1)))
+    again = selection.select(
+        pool.reverse(), selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1))
+    )
+    assert made.kept["id"].equals(again.kept["id"])
+    assert made.kept["id"].n_unique() == 7
+
+
+@every_selector
+def test_what_was_taken_is_never_chosen_again_and_may_be_more_than_is_left(selector: str) -> None:
+    rows = pl.DataFrame(
+        {"id": [f"{i:02}" for i in range(20)], "cluster": [i % 3 for i in range(20)], "score": [i % 5 / 5 for i in range(20)]}
+    )
+    made = selection.select(rows[:4], selector=selector, n=9, taken=rows[4:], vectors=vectors)
+    assert sorted(made.kept["id"]) == rows["id"][:4].to_list(), "a quota above the domain takes all of it"
+
+
+@every_selector
+def test_a_selector_that_looks_at_vectors_refuses_those_that_are_not_finite(selector: str) -> None:
+    pool = pl.DataFrame({"id": ["a", "b", "c"]})
+    asked: list[int] = []
+
+    def broken(ids: list[str]) -> np.ndarray:
+        return np.array([[1.0, 0.0]] * (len(ids) - 1) + [[np.nan, 0.0]], np.float32)
+
+    def counted(ids: list[str]) -> np.ndarray:
+        asked.append(len(ids))
+        return vectors(ids)
+
+    selection.select(pool, selector=selector, n=1, vectors=counted)
+    if asked:
+        with pytest.raises(InputError, match="row 2 of the vectors holds NaN or infinity"):
+            selection.select(pool, selector=selector, n=1, vectors=broken)
+    else:
+        selection.select(pool, selector=selector, n=1, vectors=broken)
