@@ -27,11 +27,11 @@ __all__ = ["facility_location", "graph_width", "quality_diversity"]
 _ONE = GRID * GRID  # a cosine of 1 in whole numbers
 _DENSE = 2_048  # rows up to which every pair is compared: 32 MB
 _WIDTHS = (64, 256)  # fewest and most neighbours of a row in larger pools
-_SHARE = 6  # a chosen row stands for N / n rows in the middle; a row must see several times as many
+_SHARE = 5  # a chosen row stands for N / n rows in the middle; a row must see several times as many
 
 
 def graph_width(rows: int, n: int) -> int:
-    """Return how many of its nearest rows can stand for a row: all in pools up to 2,048, else 6·N/n within 64 and 256.
+    """Return how many of its nearest rows can stand for a row: all in pools up to 2,048, else 5·N/n within 64 and 256.
 
     Args:
         rows: N, of the pool.
