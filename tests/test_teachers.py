@@ -1,10 +1,4 @@
-import os
-import random
-import signal
-import subprocess
-import sys
 import time
-from collections import Counter
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
@@ -13,7 +7,7 @@ from typing import Any
 import pytest
 from loopback import Page, Script, Server, completion, refusal, serving
 
-from curate import progress, spending, teachers
+from curate import progress, teachers
 from curate.calls import Reply, Request, Teacher
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.ledger import Caps, Ledger
@@ -336,51 +330,3 @@ def test_retries_count_against_the_caps_at_the_server(ledger: Ledger) -> None:
         replies = ask(server, ledger, *(asked(n) for n in range(9)), caps=Caps(calls=5), concurrency=3)
     assert len(server.seen) == 5
     assert {reply.status for reply in replies} <= {"failed", "capped"}
-
-
-# Kill
-
-RUN = """
-import sys
-from curate.calls import Request
-from curate.ledger import Ledger
-from curate.teachers import Account, Live
-
-ledger = Ledger(sys.argv[2])
-requests = [Request("rationale", [{"role": "user", "content": f"question {n}"}], max_tokens=50) for n in range(40)]
-replies = Account(Live(sys.argv[1], model="m", concurrency=4), ledger, "math").ask(requests)
-print("\\n".join(f"{reply.call_id} {reply.text}" for reply in replies))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
-def test_a_killed_run_goes_on_and_nothing_answered_is_sent_again(tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-
-    def script(body: dict[str, Any], n: int) -> Page:
-        time.sleep(0.05)
-        return completion(f"answer to {body['messages'][0]['content']}")
-
-    with serving(script) as server:
-        command = [sys.executable, "-c", RUN, server.url, str(tmp_path / "manifests" / "ledger.sqlite")]
-        for _ in range(3):
-            before = len(server.seen)
-            run = subprocess.Popen(command, stdout=subprocess.PIPE)
-            while len(server.seen) == before and run.poll() is None:
-                time.sleep(0.005)
-            time.sleep(rng.random() * 0.2)
-            run.send_signal(signal.SIGKILL)
-            run.communicate()
-        resumed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        undisturbed = [*command[:-1], str(tmp_path / "other" / "ledger.sqlite")]
-        sent = Counter(body["messages"][0]["content"] for body in server.bodies)
-        assert resumed == subprocess.run(undisturbed, capture_output=True, text=True, check=True).stdout
-    ledger = Ledger(tmp_path / "manifests" / "ledger.sqlite")
-    fates = Counter(status for status, *_ in attempts(ledger))
-    assert fates["answered"] == 40
-    assert fates["sent"] == fates["failed"] == 0
-    assert sum(sent.values()) <= 40 + fates["lost"]
-    assert fates["lost"] <= 3 * 4
-    assert spending.summary("math", root=tmp_path).lost == fates["lost"]
-    ledger.close()
