@@ -204,11 +204,12 @@ class _Buyer:
             yield group
 
     async def _tidy(self) -> None:
-        """Look once at batches of this manifest that nobody waits for."""
+        """Look once at batches of this manifest that nobody waits for, such as unmade ones where none shall be made."""
         for batch in self.book.open(self.tab.teacher.endpoint, self.tab.teacher.model):
-            idle = batch.id not in self.open and batch.name == self.tab.name
-            if idle and (claimed := self.book.claim(batch.id)):
+            wanted = batch.id in self.open and (self.make or batch.status != "planned")
+            if not wanted and batch.name == self.tab.name and (claimed := self.book.claim(batch.id)):
                 await self.steps.tidy(claimed)
+        self._find_open()
 
     async def _advance(self, name: str) -> bool:
         """Take one step with a batch, if it is ours to take; say whether it got any further."""

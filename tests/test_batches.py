@@ -28,6 +28,7 @@ from polars.testing import assert_frame_equal
 
 from curate import progress
 from curate.annotation import annotate
+from curate.batchbook import Book
 from curate.calls import Reply
 from curate.ledger import Caps, Ledger, Spend
 from curate.manifest import Manifest
@@ -169,6 +170,16 @@ def test_live_mode_waits_for_what_is_in_a_batch_and_sends_the_rest(ledger: Ledge
         replies = ask(provider, ledger, 3, mode="live")
     assert [reply.text for reply in replies] == [*good(2), ""]
     assert (replies[2].error, provider.sizes, provider.seen["chat"]) == ("400 sent live", [2], 1)
+
+
+def test_live_mode_takes_back_a_batch_that_was_planned_and_never_made(ledger: Ledger) -> None:
+    with providing(Provider(refuse=lambda method, path: (400, "sent live") if "chat" in path else None)) as provider:
+        planning, dead = account(provider, ledger), Book(ledger)
+        dead.plan([[(planning.order(asked(0)), planning.charge(asked(0), batched=True))]], Caps())
+        dead.let_go()
+        (reply,) = ask(provider, ledger, 1, mode="live")
+    assert (reply.error, provider.sizes) == ("400 sent live", [])
+    assert ledger.query("SELECT status FROM batches") == [("dropped",)]
 
 
 @pytest.mark.parametrize("jump", [-3 * 3600.0, 3 * 3600.0])
