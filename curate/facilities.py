@@ -25,13 +25,18 @@ from curate.neighbors import GRID
 __all__ = ["facility_location", "graph_width", "quality_diversity"]
 
 _ONE = GRID * GRID  # a cosine of 1 in whole numbers
+_BLOCK = 16_384  # candidates whose gains are worked out together
 _DENSE = 2_048  # rows up to which every pair is compared: 32 MB
 _WIDTHS = (64, 256)  # fewest and most neighbours of a row in larger pools
+_FEWEST = 16  # neighbours of a row, however many rows there are
+_EDGES = 2**26  # neighbours that are held at most: half a gigabyte, and three times that while the graph is turned round
 _SHARE = 5  # a chosen row stands for N / n rows in the middle; a row must see several times as many
 
 
 def graph_width(rows: int, n: int) -> int:
     """Return how many of its nearest rows can stand for a row: all in pools up to 2,048, else 5·N/n within 64 and 256.
+
+    Above 262,144 rows fewer than 256 are held, 67 at a million, so that the graph keeps its size in memory.
 
     Args:
         rows: N, of the pool.
@@ -39,7 +44,7 @@ def graph_width(rows: int, n: int) -> int:
     """
     if rows <= _DENSE:
         return rows
-    return min(max(_SHARE * rows // max(n, 1), _WIDTHS[0]), _WIDTHS[1])
+    return min(max(_SHARE * rows // max(n, 1), _WIDTHS[0]), _WIDTHS[1], max(_EDGES // rows, _FEWEST))
 
 
 def facility_location(
@@ -164,9 +169,14 @@ class _Cover:
 
     def all_gains(self) -> NDArray[np.int64]:
         """Return what every candidate would add now."""
-        adds = np.maximum(self.alike - self.covered[self.rows], 0)
-        sums = np.concatenate([[0], np.cumsum(adds, dtype=np.int64)])
-        return np.asarray(sums[self.starts[1:]] - sums[self.starts[:-1]], np.int64)
+        out = np.empty(len(self.covered), np.int64)
+        for start in range(0, len(out), _BLOCK):
+            at = self.starts[start : start + _BLOCK + 1]
+            part = slice(at[0], at[-1])
+            adds = np.maximum(self.alike[part] - self.covered[self.rows[part]], 0)
+            sums = np.concatenate([[0], np.cumsum(adds, dtype=np.int64)])
+            out[start : start + _BLOCK] = np.diff(sums[at - at[0]])
+        return out
 
     def gained(self) -> NDArray[np.float64]:
         """Return the gains as sums of cosines."""

@@ -21,6 +21,7 @@ TARGET = 0.95  # of the true neighbours are to be found above that
 
 _CELL, _MOST_CELLS = 1_000, 4_096  # rows of a cell in the middle, and cells at most
 _ITERATIONS, _PER_CELL = 10, 64  # of k-means for the cells, which need not be the best ones
+_TURNED = 2**20  # pairs that are turned round together
 _ASKED = 512  # rows whose true neighbours are found to measure recall
 
 
@@ -49,8 +50,13 @@ class Graph:
         target = self.position.ravel()
         order = np.argsort(target, kind="stable")
         starts = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=n))]).astype(np.int64)
-        alike = np.maximum(self.similarity.ravel()[order], 0).astype(np.int32)
-        return starts, (order // max(k, 1)).astype(np.int32), alike
+        alike, rows = np.empty(len(order), np.int32), np.empty(len(order), np.int32)
+        flat = self.similarity.ravel()
+        for start in range(0, len(order), _TURNED):  # in parts, for the sake of memory
+            some = order[start : start + _TURNED]
+            alike[start : start + _TURNED] = np.maximum(flat[some], 0)
+            rows[start : start + _TURNED] = some // max(k, 1)
+        return starts, rows, alike
 
 
 def nearest_graph(

@@ -117,7 +117,7 @@ def test_large_pools_see_several_times_their_share() -> None:
         2_048,
         100,
         256,
-        256,
+        67,
         64,
     ]
 
