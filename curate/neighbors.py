@@ -317,12 +317,11 @@ def _checked(vectors: NDArray[np.float32], what: str, offset: int = 0) -> NDArra
 
     if vectors.ndim != 2:
         raise InputError(f"{what} must be a matrix (n, d), got shape {vectors.shape}")
-    ones = np.ones(vectors.shape[1], np.float32)
     for start in range(0, len(vectors), _BLOCK):
         part = vectors[start : start + _BLOCK]
         with np.errstate(invalid="ignore", over="ignore"):
-            if np.isfinite(part @ ones).all():
-                continue  # a sum is finite only where all of its parts are
+            if np.isfinite(part.sum(axis=1)).all():
+                continue  # a sum is finite only where all of its parts are; no product, whose threads would get in faiss's way
         finite = np.isfinite(part).all(axis=1)
         if not finite.all():
             row = offset + start + int(np.argmin(finite))

@@ -8,7 +8,7 @@ Reads no manifest, loads no vector that no selector asked for, and draws only fr
 ``ifd``                the hardest rows for the student
 ``ifd_middle``         rows of middling difficulty
 ``ifd_below_1``        the hardest rows of those below 1
-``representative``     places shared over clusters, the hardest or most central rows of each
+``representative``     places shared over clusters, the highest scores of each, or even steps of centrality
 ``k_center``           no row is far from a chosen one (`curate.covering`)
 ``herding``            the mean of what is chosen is the mean of the domain (`curate.covering`)
 ``facility_location``  every row has a chosen one that is like it (`curate.facilities`)
