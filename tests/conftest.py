@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from curate.ledger import Ledger
 
 # No deadline: machines are shared. In continuous integration the same examples are tried every time.
 settings.register_profile(
@@ -26,3 +29,9 @@ def _nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the user's shell may have set."""
     for name in ("CURATE_ROOT", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Return a new ledger where a root under `tmp_path` has it."""
+    return Ledger(tmp_path / "manifests" / "ledger.sqlite")

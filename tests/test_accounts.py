@@ -30,11 +30,6 @@ def asked(n: int = 0, *, sample: int = 0, max_tokens: int = 50) -> Request:
     return Request("rationale", messages, sample=sample, domain="d", prompt=f"question {n}", max_tokens=max_tokens)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 def account(teacher: Fake, ledger: Ledger, caps: Caps = NO_CAPS, name: str = "math", backoff: Backoff = QUICK) -> Account:
     return Account(teacher, ledger, name, caps, "balance", 0, backoff=backoff)
 

@@ -20,11 +20,6 @@ ROWS = pl.DataFrame(
 RIGHT = {"2 + 2?": "4", "3 + 3?": "6"}
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None:
     teacher = Fake(RIGHT, script=lambda request, n: Answer("unanswered") if request.prompt == "2 + 2?" else None)
     told = write_rationales(ROWS, Account(teacher, ledger, "math"), context=corpus({"sums": "number"}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +18,6 @@ from curate.throttling import Backoff, Leave, Pace
 
 def asked(n: int) -> Request:
     return Request("rationale", [{"role": "user", "content": f"question {n}"}], prompt=f"question {n}", max_tokens=50)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
 
 
 def facts_of(account: Account, requests: Sequence[Request]) -> list[dict[str, Any]]:

@@ -35,11 +35,6 @@ from curate.manifest import Manifest
 from tests.samples import ingested
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger: Ledger) -> None:
     with providing(Provider(shuffle=True, looks=2)) as provider:
         asking = account(provider, ledger)

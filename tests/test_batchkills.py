@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,12 +25,6 @@ from batchserver import (
 
 from curate.errors import TeacherError
 from curate.ledger import Ledger, Spend
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
 
 CHILD = """
 import os, signal, sys

@@ -31,12 +31,6 @@ from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.ledger import Caps, Ledger, Spend
 from curate.teachers import Account, Fake
 
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 # Ends of batches that are not the usual one
 
 

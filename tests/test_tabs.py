@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -31,11 +30,6 @@ def script(request: Request, n: int) -> Answer | None:
     if fault == "silent":
         return Answer("answered", raw=json.dumps({"choices": [{"message": {"content": "x"}}]}))
     return Answer("answered", raw="{") if fault == "garbage" else Answer(fault, error=fault)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
 
 
 def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledger) -> None:

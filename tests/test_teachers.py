@@ -25,11 +25,6 @@ def asked(n: int = 0, **changes: Any) -> Request:
     return Request("rationale", messages, **{"prompt": f"question {n}", "max_tokens": 50, **changes})
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 def ask(server: Server, ledger: Ledger, *requests: Request, caps: Caps = Caps(), **options: Any) -> list[Reply]:  # noqa: B008
     teacher = Live(server.url, **{"model": "m", "price": FREE, **options})
     return Account(teacher, ledger, "math", caps, "balance", 0, backoff=QUICK).ask(requests)

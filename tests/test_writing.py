@@ -37,11 +37,6 @@ def orders(*pairs: tuple[str, int]) -> pl.DataFrame:
 TEA = corpus({"tea": "label"}, ("coffee", "tea"))
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(tmp_path / "manifests" / "ledger.sqlite")
-
-
 def write(ledger: Ledger, teacher: Any, *pairs: tuple[str, int], caps: Caps | None = None, **options: Any) -> pl.DataFrame:
     account = Account(teacher, ledger, "math", caps or Caps())
     return write_examples(orders(*pairs), account, **{"seeds": SEEDS, "context": corpus({}), **options})
