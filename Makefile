@@ -18,11 +18,12 @@ PY := "$(VENV)/bin/python"
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 STAMP := .made
 
-.PHONY: help demo test test-slow lint format setup clean
+.PHONY: help demo test test-slow bench lint format setup clean
 
 help:
 	@echo "make demo       balance, distil and export a bundled long tail, end to end"
 	@echo "make test       lint, types and tests (make test-slow: the slow tests)"
+	@echo "make bench      the benchmarks, one after the other, about an hour; PEERS=python of an environment that has the peers"
 	@echo "make lint       ruff and mypy           make format     put the code into shape"
 	@echo "make setup      the environment alone   make clean      remove it and what tools left behind"
 
@@ -34,6 +35,17 @@ test: lint
 
 test-slow: setup
 	$(PY) -m pytest -q -m "slow and not gpu and not network" $(ARGS)
+
+bench: setup
+	$(PY) benchmarks/startup.py
+	$(PY) benchmarks/ingest.py
+	$(PY) benchmarks/profiling.py
+	$(PY) benchmarks/calls.py
+	$(PY) benchmarks/calls.py --many 100000
+	$(PY) benchmarks/calls.py --cached 50000
+	$(PY) benchmarks/embedding.py
+	for task in representative facility-location million duplicates; do $(PY) benchmarks/choosing.py $$task $(if $(PEERS),--peers $(PEERS)); done
+	$(PY) benchmarks/scoring.py
 
 lint: setup
 	$(PY) -m ruff check .

@@ -16,7 +16,7 @@ import polars as pl
 
 from baldistill import evaluation, scoring, students
 from baldistill.plans import Plan
-from curate import balancing, clustering, exporting, history, ingestion, policies, progress, sampling
+from curate import balancing, clustering, exporting, ingestion, policies, progress, sampling
 from curate import manifest as manifests
 from curate.errors import InputError
 from curate.manifest import Manifest
@@ -117,7 +117,7 @@ def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
         current = ingestion.ingest(**plan.parameters("ingest"), to=plan.manifest, root=root).manifest
     else:
         current = manifests.load(plan.manifest, root=root)
-    done = {commit.verb for commit in history.lineage(current)}
+    done = {commit.verb for commit in current.lineage()}
     if "sample" in plan and "sample" not in done:
         current = sampling.sample(current, **plan.parameters("sample")).manifest
     if "cluster" in plan and not done & {"cluster", "balance"}:
@@ -178,7 +178,7 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
     inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
     path = folder / name / "score.json"
     done = _read(path)
-    live = {commit.version for commit in history.lineage(current)}
+    live = {commit.version for commit in current.lineage()}
     if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
         return current
     student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)

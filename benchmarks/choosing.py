@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--choose", type=int, help="another number of rows to choose")
     parser.add_argument("--turns", type=int)
     parser.add_argument("--only", nargs="+", help="these contestants alone")
-    parser.add_argument("--peers", default="/tmp/peers/bin/python", help="an interpreter that has apricot-select and semhash")
+    parser.add_argument("--peers", help="an interpreter that has apricot-select and semhash; without it they do not take part")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", help=argparse.SUPPRESS)
@@ -272,7 +272,7 @@ def main() -> None:
         run(given)
         return
     given.choose = given.choose or CHOOSE.get(given.task)
-    rows, names = given.rows or ROWS[given.task], given.only or list(RUNS[given.task])
+    rows, names = given.rows or ROWS[given.task], given.only or [n for n in RUNS[given.task] if given.peers or n not in PEERS]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "vectors.npy"
         make(file, rows, centres=2_000 if given.task != "facility-location" else 200)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from curate import answers, auditing, prompts, reckoning, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Request, Teacher
 from curate.findings import Context
-from curate.forecasts import Probe, Task
+from curate.forecasts import Estimate, Probe, Task
 from curate.ledger import Caps
 from curate.manifest import Manifest
 from curate.reckoning import Reckoned
@@ -133,27 +132,30 @@ class Annotated:
         complete: False where a cap or failed calls stopped the work.
         spent: what was charged.
         reckoned: what it was estimated to cost, and what was billed.
+        estimate: what it would cost; of a dry run alone.
     """
 
     manifest: Manifest
     rows: int
-    written: int
-    rejected: dict[str, int]
-    unanswered: int
-    complete: bool
-    spent: Spent
+    written: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    complete: bool = True
+    spent: Spent = field(default_factory=Spent)
     reckoned: Reckoned | None = None
+    estimate: Estimate | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned")}
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
         return {**told, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
         reckoned = None if self.reckoned is None else self.reckoned.to_dict()
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned}
+        estimate = None if self.estimate is None else self.estimate.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
 def annotate(
@@ -173,7 +175,9 @@ def annotate(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    timeout: float = teachers.TIMEOUT,
     mode: str = "live",
+    dry_run: bool = False,
 ) -> Annotated:
     """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
 
@@ -193,44 +197,48 @@ def annotate(
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        timeout: seconds for one reply.
         mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
+        dry_run: estimate what it would cost; ask nobody and change nothing.
 
     Raises:
         InputError: a parameter breaks a rule.
         TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
     """
+    rows = manifest.rows()
+    batch, context = _unannotated(manifest, rows), auditing.context(manifest, rows)
+    asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
+    options: dict[str, Any] = {"show_answer": show_answer, "words": words}
+    options |= {"temperature": temperature, "reply_tokens": reply_tokens}
+
+    def ask(some: pl.DataFrame, account: Account) -> pl.DataFrame:
+        return write_rationales(some, account, context=context, prompt_file=prompt_file, **options)
+
+    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+
+    def task(teacher: Teacher) -> Task:
+        ask(asked.head(_PROBED), probe := Probe(teacher))
+        return Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
+
+    if dry_run:
+        one = teachers.load(teacher, **whom, root=manifest.root, to_ask=False)
+        return Annotated(manifest, batch.height, estimate=reckoning.plan(manifest, [task(one)], one, mode))
     account = teachers.open_account(
         manifest,
         teacher,
         verb="annotate",
-        model=model,
-        api_key_env=api_key_env,
-        concurrency=concurrency,
+        **whom,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
         mode=mode,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
-    rows = manifest.rows()
-    batch, context = _unannotated(manifest, rows), auditing.context(manifest, rows)
-    asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
-    ask = partial(
-        write_rationales,
-        context=context,
-        show_answer=show_answer,
-        prompt_file=prompt_file,
-        words=words,
-        temperature=temperature,
-        reply_tokens=reply_tokens,
-    )
     parameters = {
-        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "show_answer": show_answer, "words": words},
-        **{"temperature": temperature, "reply_tokens": reply_tokens, "prompt": prompts.load("rationale", prompt_file).version},
+        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
+        "prompt": prompts.load("rationale", prompt_file).version,
     }
-    ask(asked.head(_PROBED), probe := Probe(account.teacher))
-    task = Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
-    reckoning.foretell(account, [task], {**parameters, "version": manifest.version})
+    reckoning.foretell(account, [task(account.teacher)], {**parameters, "version": manifest.version})
     told = ask(asked, account)
     settled, rejected = _settle(rows, batch, told, context)
     result = _result(manifest, told, rejected, account)

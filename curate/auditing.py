@@ -16,7 +16,7 @@ import polars as pl
 
 from curate import answers, embedding, progress
 from curate import auditors as builtin
-from curate.embedding import DEFAULT_ENCODER, Encoder
+from curate.embedding import Encoder
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.findings import PROMPTS, Context, Finding, with_numbers
 from curate.manifest import Manifest
@@ -117,13 +117,13 @@ class Audit:
         }
 
 
-def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder = DEFAULT_ENCODER) -> Context:
+def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder | None = None) -> Context:
     """Return what the auditors compare with: every real, held-out and accepted row of a manifest.
 
     Args:
         manifest: where content is read from, and whose cache keeps the vectors.
         rows: its rows, where they are at hand already; columns of `curate.manifest.SCHEMA`.
-        encoder: a model's name or an `Encoder`; loaded when an auditor first asks for a vector.
+        encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
     """
     rows = manifest.rows() if rows is None else rows
     contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
@@ -139,7 +139,7 @@ def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: st
         real=real.select(columns),
         heldout=full.filter(pl.col("split") != "train").select(columns),
         accepted=train.filter(source="synthetic", status="selected").select(columns),
-        vectors=_lazily(encoder, manifest.root),
+        vectors=_lazily(manifest, encoder),
         tasks=found.tasks,
     )
 
@@ -206,7 +206,7 @@ def audit(
     apply: bool = False,
     fail_on: str | None = None,
     thresholds: Mapping[str, float] | None = None,
-    encoder: str | Encoder = DEFAULT_ENCODER,
+    encoder: str | Encoder | None = None,
     status: str = "auto",
 ) -> Audit:
     """Audit the train rows of a manifest and write what is found into it.
@@ -219,7 +219,7 @@ def audit(
         apply: also reject the rows that were found wanting; without it findings alone are written.
         fail_on: ``SHARE`` or ``AUDITOR=SHARE[,AUDITOR=SHARE…]``, 0 to 1: more than that rejected is an error, after the commit.
         thresholds: per auditor the lowest score that rejects, 0 to 1.
-        encoder: a model's name or an `Encoder`, for duplicates and leakage.
+        encoder: a model's name or an `Encoder`, for duplicates and leakage; None for that of the clusters.
         status: of the rows to audit: ``selected``, ``candidate``, ``rejected``, ``all``, or ``auto``, which is selected rows, or
             candidates where nothing is selected yet.
 
@@ -246,7 +246,7 @@ def audit(
             "apply": apply,
             "fail_on": fail_on,
             "thresholds": dict(thresholds or {}),
-            "encoder": encoder if isinstance(encoder, str) else encoder.name,
+            "encoder": encoder if isinstance(encoder, str | None) else encoder.name,
             "status": status,
         }
         summary = {"rows": batch.height, "findings": findings.height, "rejected": result.shares}
@@ -255,14 +255,14 @@ def audit(
     return result
 
 
-def _lazily(encoder: str | Encoder, root: str) -> Callable[[list[str]], NDArray[np.float32]]:
-    """Return texts → vectors through the cache; an encoder given by name is loaded at the first call."""
+def _lazily(manifest: Manifest, encoder: str | Encoder | None) -> Callable[[list[str]], NDArray[np.float32]]:
+    """Return texts → vectors through the cache; the encoder is loaded at the first call."""
     loaded: list[Encoder] = []
 
     def vectors(texts: list[str]) -> NDArray[np.float32]:
         if not loaded:
-            loaded.append(embedding.load_encoder(encoder, root=root))
-        return embedding.vectors(texts, encoder=loaded[0], root=root)
+            loaded.append(embedding.encoder_of(manifest, encoder))
+        return embedding.vectors(texts, encoder=loaded[0], root=manifest.root)
 
     return vectors
 

@@ -16,9 +16,8 @@ import polars as pl
 from curate import auditing, estimating, filesystems, needs, policies, progress, prompts, reckoning, rounds, selection, teachers
 from curate.accounts import Account, Spent, check_mode
 from curate.calls import Teacher
-from curate.embedding import DEFAULT_ENCODER
 from curate.errors import ConflictError, InputError, UnknownNameError
-from curate.history import comparable_scores, lineage
+from curate.history import comparable_scores
 from curate.ledger import Caps, Ledger, ledger_path
 from curate.manifest import Commit, Manifest, load
 from curate.outcomes import Balanced, StageResult
@@ -32,7 +31,7 @@ WRONG_RATIONALES = ("drop", "hint", "answer-only")
 FILLS = ("teacher", "repeat", "none")
 _NOT_SHAPING = {
     *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute", "mode"),
-    *("api_key_env", "dry_run", "stage"),
+    *("api_key_env", "timeout", "dry_run", "stage"),
 }
 # The parameters that are options of a policy; to another policy they say nothing.
 _OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
@@ -62,7 +61,7 @@ def balance(
     max_tokens: int | None = None,
     max_usd: float | None = None,
     auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
-    encoder: str | Any = DEFAULT_ENCODER,
+    encoder: str | Any = None,
     show_answer: bool = False,
     rationale_prompt: str | None = None,
     synthesis_prompt: str | None = None,
@@ -70,6 +69,7 @@ def balance(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    timeout: float = teachers.TIMEOUT,
     mode: str = "live",
     dry_run: bool = False,
     seed: int = 0,
@@ -100,12 +100,13 @@ def balance(
         max_attempts: judged replies per missing place before a domain stops.
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         auditors: names that must find nothing.
-        encoder: for near-duplicates and leakage.
+        encoder: for near-duplicates and leakage; None for that of the clusters.
         show_answer: show the right answer to a teacher that writes a rationale; the paper hides it.
         rationale_prompt, synthesis_prompt: template files, or folders of them, in place of the built-in ones.
         rows_per_call: new examples asked for in one request.
         concurrency: calls in flight at once.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        timeout: seconds for one reply.
         mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
         dry_run: plan and estimate; spend and change nothing.
         seed: of every random choice.
@@ -125,7 +126,13 @@ def balance(
     asked = None
     if teacher is not None:
         asked = teachers.load(
-            teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root, to_ask=not dry_run
+            teacher,
+            model=model,
+            api_key_env=api_key_env,
+            concurrency=concurrency,
+            timeout=timeout,
+            root=manifest.root,
+            to_ask=not dry_run,
         )
     check_mode(mode, asked)
     caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
@@ -192,7 +199,7 @@ def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
 
 def _done(manifest: Manifest) -> dict[int, Commit]:
     """Return the stages that this version stands on, with the commit of each."""
-    return {int(c.parameters["stage"]): c for c in lineage(manifest) if c.verb == "balance"}
+    return {int(c.parameters["stage"]): c for c in manifest.lineage() if c.verb == "balance"}
 
 
 def _run(manifest: Manifest, job: _Job, wanted: Iterable[int]) -> Balanced:

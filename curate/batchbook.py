@@ -17,9 +17,9 @@ from curate.calls import Request
 from curate.ledger import LEASE, Caps, Charge, Ledger, Order
 from curate.owners import Watch, this_process
 
-__all__ = ["Batch", "Book", "Held", "Planned"]
+__all__ = ["OPEN", "Batch", "Book", "Held", "Planned"]
 
-_OPEN = "('planned', 'creating', 'submitted')"
+OPEN = "('planned', 'creating', 'submitted')"  # in SQL
 _COLUMNS = "id, name, n, status, file, provider, told, created"
 
 # planned     written down and reserved; nothing was sent, or an input file at most
@@ -124,7 +124,7 @@ class Book:
 
     def open(self, endpoint: str, model: str) -> list[Batch]:
         """Return the batches of a teacher whose results are not written down, oldest first."""
-        sql = f"SELECT {_COLUMNS} FROM batches WHERE endpoint = ? AND model = ? AND status IN {_OPEN} ORDER BY created, id"
+        sql = f"SELECT {_COLUMNS} FROM batches WHERE endpoint = ? AND model = ? AND status IN {OPEN} ORDER BY created, id"
         return [Batch(*row) for row in self.ledger.query(sql, (endpoint, model))]
 
     def held(self, batch: str) -> list[Held]:
@@ -145,7 +145,7 @@ class Book:
 
     def claim(self, batch: str) -> Batch | None:
         """Take an open batch into our hands, or keep it there; None where somebody else who is at work has it, or it is over."""
-        sql = f"SELECT {_COLUMNS}, owner, holder, lease FROM batches WHERE id = ? AND status IN {_OPEN}"
+        sql = f"SELECT {_COLUMNS}, owner, holder, lease FROM batches WHERE id = ? AND status IN {OPEN}"
         rows, now = self.ledger.query(sql, (batch,)), self.ledger.now()
         if not rows:
             return None
@@ -157,7 +157,7 @@ class Book:
         with self.ledger.transaction() as db:
             sql = (
                 "UPDATE batches SET owner = ?, holder = ?, lease = ? "
-                f"WHERE id = ? AND holder = ? AND lease = ? AND status IN {_OPEN} RETURNING {_COLUMNS}"
+                f"WHERE id = ? AND holder = ? AND lease = ? AND status IN {OPEN} RETURNING {_COLUMNS}"
             )
             values = (this_process(), self._holder, now + LEASE, batch, holder, lease)
             row = db.execute(sql, values).fetchone()
@@ -166,20 +166,20 @@ class Book:
     def renew(self) -> None:
         """Lengthen the leases of what is in our hands."""
         with self.ledger.transaction() as db:
-            sql = f"UPDATE batches SET lease = ? WHERE holder = ? AND status IN {_OPEN}"
+            sql = f"UPDATE batches SET lease = ? WHERE holder = ? AND status IN {OPEN}"
             db.execute(sql, (self.ledger.now() + LEASE, self._holder))
 
     def let_go(self, batch: str | None = None) -> None:
         """Let others take a batch that is in our hands, or all of them."""
         with self.ledger.transaction() as db:
-            sql = f"UPDATE batches SET holder = '' WHERE holder = ?1 AND id = coalesce(?2, id) AND status IN {_OPEN}"
+            sql = f"UPDATE batches SET holder = '' WHERE holder = ?1 AND id = coalesce(?2, id) AND status IN {OPEN}"
             db.execute(sql, (self._holder, batch))
 
     def write(self, batch: str, **columns: str | None) -> bool:
         """Write down a step of a batch; False, and nothing is written, where it is in our hands no longer."""
         steps = ", ".join(f"{name} = ?" for name in columns)
         with self.ledger.transaction() as db:
-            sql = f"UPDATE batches SET {steps} WHERE id = ? AND holder = ? AND status IN {_OPEN}"
+            sql = f"UPDATE batches SET {steps} WHERE id = ? AND holder = ? AND status IN {OPEN}"
             return db.execute(sql, (*columns.values(), batch, self._holder)).rowcount == 1
 
     def provider_of(self, batch: str) -> str | None:
@@ -232,7 +232,7 @@ class Book:
             return True
 
     def _is_ours(self, db: Any, batch: str) -> bool:
-        sql = f"SELECT 1 FROM batches WHERE id = ? AND holder = ? AND status IN {_OPEN}"
+        sql = f"SELECT 1 FROM batches WHERE id = ? AND holder = ? AND status IN {OPEN}"
         return db.execute(sql, (batch, self._holder)).fetchone() is not None
 
 

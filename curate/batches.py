@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from curate import progress
@@ -251,7 +251,7 @@ class _Buyer:
                 reply = self.tab.read_stored(stored)
                 if reply is not None:
                     hits.append(stored.call_id)
-                    self._reply(key, replace(reply, cached=cached))
+                    self._reply(key, reply._replace(cached=cached))
             if cached:
                 self.tab.count_hits(hits)
 

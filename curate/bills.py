@@ -7,7 +7,6 @@ from typing import Any
 
 from curate import grids
 from curate.grids import ABSENT, count, grid, money
-from curate.prices import AS_OF
 
 __all__ = ["call", "estimated", "exported", "imported", "receipts", "reckoned", "summary"]
 
@@ -37,10 +36,11 @@ def summary(result: Any) -> Iterable[Any]:
             ("billed", money(result.billed_usd) if result.billed_usd and (result.lost or result.under_way) else None),
             ("lost in flight", _bound(result.lost, result.lost_tokens, result.lost_usd, "charged")),
             ("under way", _bound(result.under_way, result.under_way_tokens, result.under_way_usd, "reserved")),
+            *(("batch", _batch(told)) for told in result.batches),
             ("saved", _saved(result) if result.saved_calls else None),
             ("replies ended with", _ends(result.finish_reasons)),
             ("all of it", _whole(result) or None),
-            ("list prices", f"of {AS_OF} for {', '.join(result.listed)}" if result.listed else None),
+            ("list prices", ", ".join(f"of {day} for {model}" for model, day in result.listed.items()) or None),
             *(("estimate", reckoned(told)) for told in result.estimates),
         ],
     )
@@ -104,6 +104,12 @@ def _bound(n: int, tokens: int, usd: float | None, what: str) -> str | None:
     if not n:
         return None
     return f"{_calls(n)}, {what} at the upper bound: {count(tokens)} tokens" + (f", {money(usd)}" if usd else "")
+
+
+def _batch(told: Any) -> str:
+    """Return an open batch in words, a `curate.spending.OpenBatch`."""
+    where = f"at the provider as {told.provider}" if told.provider else "not made yet"
+    return f"{_calls(told.calls)} of {told.model} since {told.created}, {where}"
 
 
 def _saved(result: Any) -> str:

@@ -11,8 +11,8 @@ import ipaddress
 import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
 from curate.prices import Price
@@ -82,8 +82,7 @@ class Request:
     wanted: Sequence[str | None] = ()
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one reply; `completion` includes `reasoning`, `prompt` includes `cached`."""
 
     prompt: int = 0
@@ -138,8 +137,7 @@ class Answer:
         return Answer("answered", raw=json.dumps(body, ensure_ascii=False))
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What a raw reply says.
 
     Attributes:
@@ -160,8 +158,7 @@ class Reading:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What an account hands back for one request.
 
     Attributes:
@@ -176,7 +173,7 @@ class Reply:
     """
 
     text: str = ""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     call_id: int | None = None
     status: Literal["answered", "unanswered", "failed", "capped"] = "answered"
     finish_reason: str = ""

@@ -108,7 +108,8 @@ def cluster(
     if _same(rows, changed):
         progress.note("cluster", f"{manifest}: these clusters are there already, nothing was committed")
         return Clustered(manifest, clusters, done, made)
-    how = {"encoder": chosen.name, "precision": precision, "backend": backend, "prefix": prefix}
+    how = {"encoder": chosen.name, "precision": getattr(chosen, "precision", precision)}
+    how |= {"backend": getattr(chosen, "backend", backend), "prefix": prefix}
     parameters: dict[str, Any] = {**how, "n_clusters": n_clusters, "domains": domains}
     summary = {"rows": done, "clusters": clusters, "domains": made, "fingerprint": chosen.fingerprint}
     after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=seed, summary=summary)

@@ -24,7 +24,18 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ENCODER", "Embedded", "Encoder", "Fake", "SentenceEncoder", "embed", "fill", "load_encoder", "vectors"]
+__all__ = [
+    "DEFAULT_ENCODER",
+    "Embedded",
+    "Encoder",
+    "Fake",
+    "SentenceEncoder",
+    "embed",
+    "encoder_of",
+    "fill",
+    "load_encoder",
+    "vectors",
+]
 
 _FORMAT = "v1"  # of the cache; another one gets another folder
 _CHUNK_CHARACTERS = 200_000  # given to an encoder at once, and counted as progress: a few seconds on two cores …
@@ -111,6 +122,41 @@ def load_encoder(
         precision = precision if precision in backends.BACKENDS[backend] else "fp32"
         progress.note("embed", f"auto: {backend} {precision}, by what the processor has")
     return make(backend, precision)
+
+
+def encoder_of(
+    manifest: Manifest,
+    encoder: str | Encoder | None = None,
+    *,
+    precision: str | None = None,
+    backend: str | None = None,
+    prefix: str | None = None,
+) -> Encoder:
+    """Find the encoder of a manifest's vectors: what is not named is as its clusters were made, whose vectors are cached.
+
+    Without clusters, or where their encoder was a path or an object and is not found by its name, it is `DEFAULT_ENCODER`.
+
+    Args:
+        manifest: the version whose clusters count.
+        encoder, precision, backend, prefix: as for `load_encoder`; None for that of the clusters.
+
+    Raises:
+        InputError: an unknown backend or precision, or one that the other or the encoder does not have.
+        ModelError: the weights cannot be found.
+    """
+    wanted = {"precision": precision, "backend": backend, "prefix": prefix}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    if encoder is not None:
+        return load_encoder(encoder, root=manifest.root, **given)
+    clusterings = (commit.parameters for commit in reversed(manifest.lineage()) if commit.verb == "cluster")
+    if made := next((parameters for parameters in clusterings if "encoder" in parameters), None):
+        options = {key: made[key] for key in wanted} | given
+        try:
+            return load_encoder(made["encoder"], root=manifest.root, **options)
+        except ModelError:
+            note = f"the encoder of the clusters, {made['encoder']!r}, is not found by that name; it is {DEFAULT_ENCODER} here"
+            progress.note("embed", f"{note}, or what --encoder names")
+    return load_encoder(root=manifest.root, **given)
 
 
 def embed(

@@ -103,12 +103,13 @@ class MissingPackageError(CurateError):
     """An optional package is not installed.
 
     Args:
-        package: the distribution to install.
+        package: the distribution to install, or several with spaces between them.
         needed_for: the option or feature that needs it.
     """
 
     def __init__(self, package: str, needed_for: str) -> None:
-        super().__init__(f"{needed_for} needs the package {package!r}: pip install {package}")
+        noun = "packages" if " " in package else "package"
+        super().__init__(f"{needed_for} needs the {noun} {package!r}: pip install {package}")
 
 
 class ModelError(CurateError):

@@ -6,17 +6,18 @@ The arithmetic is in `curate.forecasts`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from curate import annotation, auditing, experience, forecasts, prices, writing
+from curate import annotation, auditing, prices, reckoning, writing
 from curate.calls import Request, Teacher
 from curate.fakes import Fake
 from curate.forecasts import Estimate, Probe, Task
-from curate.ledger import Ledger, ledger_path
 from curate.manifest import Manifest
 from curate.policies import Quotas
+from curate.prices import Price
 from curate.seeds import may_be_shown
 
 __all__ = ["estimate", "stage_tasks", "written_before"]
@@ -25,6 +26,15 @@ _PROBE = 512  # rows that prompts are rendered for, in all
 _OF_DOMAIN = 16  # of one domain, at most
 _ORDERS = 4  # new examples of one domain
 _PROVIDER = "https://api.openai.com/v1"  # whose price and replies are meant where a model is named without a teacher
+
+
+@dataclass(frozen=True)
+class _Unnamed:
+    """Stands for the teacher that a model was named for, and no address."""
+
+    model: str
+    price: Price | None
+    endpoint: str = _PROVIDER
 
 
 def estimate(
@@ -47,16 +57,9 @@ def estimate(
         parameters: of `curate.balancing.balance`.
     """
     tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, parameters=parameters)
-    endpoint, model = (_PROVIDER, parameters["model"]) if teacher is None else (teacher.endpoint, teacher.model)
-    price = teacher.price if teacher is not None else prices.find(model, endpoint, root=manifest.root) if model else None
-    if price is not None and parameters["mode"] == "batch":
-        price = price.batched()
-    past: Mapping[str, experience.Replies] = {}
-    if model and ledger_path(manifest.root).exists():
-        ledger = Ledger(ledger_path(manifest.root))
-        past = experience.read_replies(ledger, endpoint, model, manifest.name)
-        ledger.close()
-    return forecasts.foresee(tasks, past, price)
+    model = parameters["model"] or ""
+    unnamed = _Unnamed(model, prices.find(model, _PROVIDER, root=manifest.root) if model else None)
+    return reckoning.plan(manifest, tasks, teacher or unnamed, parameters["mode"])
 
 
 def stage_tasks(

@@ -15,9 +15,9 @@ import polars as pl
 
 from curate import stories
 from curate.errors import InputError, ManifestNotFoundError
-from curate.manifest import SCHEMA, Commit, Manifest, load
+from curate.manifest import SCHEMA, Manifest, load
 
-__all__ = ["Diff", "DomainChanges", "Explanation", "Step", "comparable_scores", "diff", "explain", "lineage"]
+__all__ = ["Diff", "DomainChanges", "Explanation", "Step", "comparable_scores", "diff", "explain"]
 
 _PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _VERB, _TEXT = 12, 88  # columns of a printed story
@@ -101,16 +101,6 @@ class Explanation:
         return {"manifest": str(self.manifest), "id": self.id, "steps": [asdict(step) for step in self.steps]}
 
 
-def lineage(manifest: Manifest) -> list[Commit]:
-    """Return the commits that this version stands on, oldest first; a stage done again leaves out what it undid."""
-    commits = {commit.version: commit for commit in manifest.log()}
-    version, chain = manifest.version, []
-    while version >= 0:
-        chain.append(commits[version])
-        version = int(commits[version].summary.get("base", version - 1))
-    return chain[::-1]
-
-
 def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     """Return rows without the scores that are not of the newest scorer and its commonest kind: those cannot be compared.
 
@@ -118,7 +108,7 @@ def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
         manifest: the version that the rows are of.
         rows: columns ``score, score_kind, scored_by`` at least.
     """
-    newest = next((c for c in reversed(lineage(manifest)) if c.verb == "score"), None)
+    newest = next((c for c in reversed(manifest.lineage()) if c.verb == "score"), None)
     if newest is None:
         return rows
     kinds: dict[str, int] = newest.summary["kinds"]
@@ -166,7 +156,7 @@ def explain(manifest: Manifest, row: str) -> Explanation:
         InputError: no row, or more than one, has an id that begins like that.
     """
     row_id = _find(manifest, row)
-    commits = lineage(manifest)
+    commits = manifest.lineage()
     moments = []
     start, before = Manifest(manifest.name, -1, manifest.root), None
     for commit in commits:

@@ -32,6 +32,7 @@ __all__ = [
     "Order",
     "Spend",
     "Stored",
+    "existing_ledger",
     "ledger_path",
 ]
 
@@ -377,6 +378,12 @@ class Ledger:
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:
     return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+
+
+def existing_ledger(root: str) -> Ledger | None:
+    """Open a root's ledger; None where no teacher was ever asked, and none is made."""
+    path = ledger_path(root)
+    return Ledger(path) if path.exists() else None
 
 
 def ledger_path(root: str) -> Path:

@@ -229,6 +229,15 @@ class Manifest:
         commits = (_commit(entry) for entry in deltas.open_table(f"{self.place}/manifest", None).history())
         return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
 
+    def lineage(self) -> list[Commit]:
+        """Return the commits that this version stands on, oldest first; a stage done again leaves out what it undid."""
+        commits = {commit.version: commit for commit in self.log()}
+        version, chain = self.version, []
+        while version >= 0:
+            chain.append(commits[version])
+            version = int(commits[version].summary.get("base", version - 1))
+        return chain[::-1]
+
     def tags(self) -> dict[str, int]:
         """Return the version of each tag."""
         path = _tags_path(self)

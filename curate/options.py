@@ -13,6 +13,7 @@ __all__ = [
     "Auditors",
     "Backend",
     "Concurrency",
+    "DryRun",
     "Encoder",
     "KeyEnv",
     "MaxCalls",
@@ -27,6 +28,9 @@ __all__ = [
     "RationalePrompt",
     "ReplyTokens",
     "RowsPerCall",
+    "SameBackend",
+    "SameEncoder",
+    "SamePrecision",
     "Sampling",
     "Seed",
     "Selector",
@@ -36,6 +40,7 @@ __all__ = [
     "Teacher",
     "TeacherNeeded",
     "Thresholds",
+    "Timeout",
     "TokensPerMinute",
     "Words",
 ]
@@ -46,6 +51,9 @@ Seed = Annotated[int, Option(help="Of every random choice.")]
 Encoder = Annotated[str, Option(metavar="MODEL", help="Makes the vectors: a path, a Hub id, package:NAME or static:NAME.")]
 Precision = Annotated[str, Option(help="Of the encoder: fp32, bf16, int8 or auto.")]
 Backend = Annotated[str, Option(help="What runs the encoder: torch, onnx, openvino or auto.")]
+SameEncoder = Annotated[str | None, Option(metavar="MODEL", help="Makes the vectors; else the one of cluster.")]
+SamePrecision = Annotated[str | None, Option(help="fp32, bf16, int8 or auto; else that of cluster.")]
+SameBackend = Annotated[str | None, Option(help="torch, onnx, openvino or auto; else that of cluster.")]
 Prefix = Annotated[str | None, Option(metavar="TEXT", help="Before every text, such as 'query: '; else the model's own.")]
 Auditors = Annotated[list[str], Option("--auditor", metavar="NAME", help="Who judges; give it several times for several.")]
 Thresholds = Annotated[
@@ -85,7 +93,9 @@ PerMinute = Annotated[int | None, Option(metavar="N", help="Of requests, at most
 TokensPerMinute = Annotated[
     int | None, Option(metavar="N", help="Of tokens, prompts and replies together, at most.", rich_help_panel=TEACHER)
 ]
+Timeout = Annotated[float, Option(metavar="SECONDS", help="For one reply, from the first byte sent.", rich_help_panel=TEACHER)]
 Mode = Annotated[str, Option(help="live, or batch: the provider's batches, half price, within a day.", rich_help_panel=TEACHER)]
+DryRun = Annotated[bool, Option("--dry-run", help="Show the plan and its cost; spend and change nothing.")]
 MaxCalls = Annotated[int | None, Option(help="Calls.", rich_help_panel=CAPS)]
 MaxTokens = Annotated[int | None, Option(help="Tokens, prompts and replies together.", rich_help_panel=CAPS)]
 MaxUsd = Annotated[float | None, Option(help="US dollars.", rich_help_panel=CAPS)]

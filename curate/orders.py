@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored"]
 
@@ -69,8 +69,7 @@ class Grant:
     cap: str = ""
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
 
     call_id: int

@@ -10,7 +10,7 @@ from typing import Any
 from curate import bills, grids
 from curate.grids import ABSENT, count, grid, money, number, share
 
-__all__ = ["balanced", "per_written", "profile", "quota_grid", "rejections", "selected"]
+__all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
@@ -104,7 +104,7 @@ def balanced(result: Any) -> Iterable[Any]:
         if not result.asks:
             yield "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:"
         yield _stage_grid(planned, dry=True)
-    yield from _estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
+    yield from estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
     for stage in result.stages:
         yield from _stage_remarks(stage)
     if result.undone:
@@ -213,7 +213,7 @@ def per_written(result: Any) -> str | None:
     return f"{count(round(result.tokens_per_written))} tokens, {money(result.usd_per_written)}, rejected replies included"
 
 
-def _estimate_remarks(estimates: list[Any]) -> Iterable[str]:
+def estimate_remarks(estimates: list[Any]) -> Iterable[str]:
     """Say what the ranges of a dry run are, and what they rest on."""
     if not any(estimate.calls for estimate in estimates):
         return

@@ -23,7 +23,7 @@ from curate.errors import InputError
 
 __all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find"]
 
-AS_OF = "2025-08-07"  # the day on which the table was read from the providers' price pages
+AS_OF = "2025-08-07"  # the day of which the table is, where a price has no day of its own
 PRICE_FILE = "prices.toml"
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar, so that sums are exact
 
@@ -84,6 +84,9 @@ _TABLE: dict[str, dict[str, Price]] = {
         "gpt-5": Price(1.25, 10.00, 0.125),
         "gpt-5-mini": Price(0.25, 2.00, 0.025),
         "gpt-5-nano": Price(0.05, 0.40, 0.005),
+        "gpt-5.4": Price(2.50, 15.00, 0.25, as_of="2026-03-20"),
+        "gpt-5.4-mini": Price(0.75, 4.50, 0.075, as_of="2026-03-20"),
+        "gpt-5.4-nano": Price(0.20, 1.25, 0.02, as_of="2026-03-20"),
         "o3": Price(2.00, 8.00, 0.50),
         "o4-mini": Price(1.10, 4.40, 0.275),
     },
@@ -109,7 +112,7 @@ def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> P
             if found is not None:
                 return found
         if name in table:
-            return replace(table[name], as_of=AS_OF)
+            return replace(table[name], as_of=table[name].as_of or AS_OF)
     return None
 
 

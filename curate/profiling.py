@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import counting, history, policies, progress, reporting, tallies
+from curate import counting, policies, progress, reporting, tallies
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import Manifest
 from curate.tails import Lengths, Part, Profile, StageRows
@@ -98,7 +98,7 @@ def _measure(
 def _plot(found: Profile, path: str) -> None:
     """Draw a profile; selected rows beside the tail of the version before the first `balance` that they stand on."""
     panels = [found]
-    commits = history.lineage(found.manifest)
+    commits = found.manifest.lineage()
     first = next((i for i, commit in enumerate(commits) if commit.verb == "balance"), 0)
     if found.status == "selected" and first > 0:
         before = Manifest(found.manifest.name, commits[first - 1].version, found.manifest.root)

@@ -11,11 +11,11 @@ from typing import Any
 
 from curate import calls
 from curate.errors import InputError
-from curate.ledger import Ledger, ledger_path
+from curate.ledger import existing_ledger
 from curate.manifest import Manifest, find_root
 from curate.prices import NANO
 
-__all__ = ["Call", "Receipt", "Receipts", "read_call", "read_receipts"]
+__all__ = ["Call", "Receipt", "Receipts", "iso", "read_call", "read_receipts"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def read_receipts(manifest: Manifest | str, *, root: str | Path | None = None) -
         root: folder that holds ``manifests/``, for a name.
     """
     name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
-    if not ledger_path(place).exists():
+    ledger = existing_ledger(place)
+    if ledger is None:
         return Receipts(name, ())
-    ledger = Ledger(ledger_path(place))
     rows = ledger.query(f"{_RECEIPT} WHERE a.name = ? ORDER BY a.started, a.id", (name,))
     ledger.close()
     return Receipts(name, _receipts(rows))
@@ -124,9 +124,9 @@ def read_call(manifest: Manifest | str, call_id: int, *, root: str | Path | None
     """
     place = find_root(root) if isinstance(manifest, str) else manifest.root
     unknown = InputError(f"the ledger has no call {call_id}: curate ledger {manifest} --calls lists them")
-    if not ledger_path(place).exists():
+    ledger = existing_ledger(place)
+    if ledger is None:
         raise unknown
-    ledger = Ledger(ledger_path(place))
     sql = "SELECT c.endpoint, c.model, c.key, c.request, r.raw FROM calls c LEFT JOIN replies r ON r.attempt = c.answer"
     found = ledger.query(f"{sql} WHERE c.id = ?", (call_id,))
     sent = _receipts(ledger.query(f"{_RECEIPT} WHERE a.call = ? ORDER BY a.started, a.id", (call_id,)))
@@ -148,7 +148,7 @@ def _receipt(row: tuple[Any, ...]) -> Receipt:
     reply = reading.text if reading is not None and not reading.error else None
     return Receipt(
         call_id=call,
-        sent=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        sent=iso(started),
         verb=verb,
         stage=None if stage < 0 else stage,
         domain=domain,
@@ -163,6 +163,11 @@ def _receipt(row: tuple[Any, ...]) -> Receipt:
         error=error,
         reply=reply,
     )
+
+
+def iso(time: float) -> str:
+    """Return a time of the ledger, seconds since 1970, as UTC in ISO 8601."""
+    return datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
 
 
 def _body(raw: str | None) -> Any:

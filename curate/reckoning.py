@@ -7,21 +7,33 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from curate import experience, forecasts, progress
 from curate.accounts import Account
 from curate.forecasts import Estimate, Task
-from curate.ledger import Ledger
-from curate.prices import NANO
+from curate.ledger import Ledger, existing_ledger
+from curate.manifest import Manifest
+from curate.prices import NANO, Price
 
-__all__ = ["Reckoned", "conclude", "foretell", "keep", "reckon"]
+__all__ = ["Known", "Reckoned", "conclude", "foretell", "keep", "plan", "reckon"]
 
 _BILLED = (
     "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
     "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
 )
 _HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
+
+
+class Known(Protocol):
+    """What an estimate has to know of a teacher."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> Price | None: ...
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,30 @@ class Reckoned:
 
 def foretell(account: Account, tasks: Sequence[Task], parameters: Mapping[str, Any]) -> Estimate:
     """Estimate what an account's work will come to, and keep it; see `keep`."""
-    past = experience.read_replies(account.ledger, account.teacher.endpoint, account.teacher.model, account.name)
-    price = account.teacher.price
-    if price is not None and account.mode == "batch":
-        price = price.batched()
-    return keep(account, forecasts.foresee(tasks, past, price), parameters)
+    return keep(account, _foresee(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
+
+
+def plan(manifest: Manifest, tasks: Sequence[Task], teacher: Known, mode: str) -> Estimate:
+    """Estimate what work would come to; nothing is kept or made, not even a ledger.
+
+    Args:
+        manifest: whose name would pay.
+        tasks: at most one of each purpose.
+        teacher: who would be asked.
+        mode: ``"live"`` or ``"batch"``.
+    """
+    ledger = existing_ledger(manifest.root)
+    try:
+        return _foresee(tasks, teacher, ledger, manifest.name, mode)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _foresee(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
+    past = {} if ledger is None else experience.read_replies(ledger, teacher.endpoint, teacher.model, name)
+    price = teacher.price
+    return forecasts.foresee(tasks, past, price.batched() if price is not None and mode == "batch" else price)
 
 
 def keep(account: Account, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:

@@ -343,7 +343,7 @@ class _Filler:
             first = replies.filter(status="failed")["error"].to_list()[0]
             if failed == replies.height:
                 raise TeacherError(f"every one of {failed} calls failed; the first: {first}")
-            progress.note("balance", f"{failed} requests were rejected by the server and are passed over; the first: {first}")
+            progress.note("balance", f"rejected by the server and passed over: {failed}; the first: {first}")
 
     def repeat(self) -> None:
         """Fill what is still short with repeats of the domain's own accepted rows (``--fill repeat``)."""

@@ -17,6 +17,7 @@ from curate.settling import is_repeat
 
 __all__ = ["answers_in_turn", "may_be_shown", "openings", "pick_seeds"]
 
+LONG = 6_000  # characters of a question with its rationale, about 1,500 tokens
 _AVOIDED, _OPENING = 8, 12  # questions of a domain that are named as written already, and words of each
 
 
@@ -36,8 +37,10 @@ def may_be_shown(rows: pl.DataFrame, domains: Collection[str]) -> pl.DataFrame:
 def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: str | None = None) -> list[Mapping[str, Any]]:
     """Choose up to `n` rows, each from another cluster as long as there are clusters left; rows of the label come first.
 
+    A row of more than `LONG` characters comes after the others of its label: it would be paid for in every request.
+
     Args:
-        rows: with id, cluster and answer, in any order.
+        rows: with id, cluster, answer, prompt and rationale, in any order.
         n: how many.
         seed: of the choice.
         label: answer that is wanted of the new example, or None.
@@ -46,13 +49,14 @@ def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: s
     ordered = sorted(rows, key=lambda row: str(row["id"]))
     rng.shuffle(ordered)
     seen: dict[Any, int] = {}
-    ranked: list[tuple[bool, int, int]] = []
+    ranked: list[tuple[bool, bool, int, int]] = []
     for row in ordered:  # the second row of a cluster comes after the first of every other
+        long = len(row["prompt"] or "") + len(row["rationale"] or "") > LONG
         other = label is not None and row["answer"] != label
-        turn = seen.get((other, row["cluster"]), 0)
-        seen[other, row["cluster"]] = turn + 1
-        ranked.append((other, turn, len(ranked)))
-    return [ordered[position] for _, _, position in sorted(ranked)[:n]]
+        turn = seen.get((other, long, row["cluster"]), 0)
+        seen[other, long, row["cluster"]] = turn + 1
+        ranked.append((other, long, turn, len(ranked)))
+    return [ordered[position] for *_, position in sorted(ranked)[:n]]
 
 
 def answers_in_turn(rows: Sequence[Mapping[str, Any]], kind: str, *, domain: str, seed: int) -> tuple[str, ...]:

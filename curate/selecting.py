@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curate import coverage, embedding, progress, selection
-from curate.embedding import DEFAULT_ENCODER, Encoder
+from curate.embedding import Encoder
 from curate.errors import InputError, UnknownNameError
 from curate.history import comparable_scores
 from curate.manifest import Manifest, load
@@ -82,9 +82,9 @@ def select(
     domains: Sequence[str] | None = None,
     selector: str | Callable[..., Selection] = "representative",
     compare: bool = False,
-    encoder: str | Encoder = DEFAULT_ENCODER,
-    precision: str = "fp32",
-    backend: str = "torch",
+    encoder: str | Encoder | None = None,
+    precision: str | None = None,
+    backend: str | None = None,
     prefix: str | None = None,
     seed: int = 0,
 ) -> Selected:
@@ -98,8 +98,8 @@ def select(
         domains: which; every domain with train rows unless given. A comparison is of one.
         selector: a registered name or a callable, see `curate.selection`.
         compare: measure every registered selector instead; nothing is written.
-        encoder: of the vectors that selectors and the comparison ask for.
-        precision, backend, prefix: as for `embedding.load_encoder`; only for an encoder given by name.
+        encoder, precision, backend, prefix: of the vectors that selectors and the comparison ask for, as for
+            `embedding.load_encoder`; None for that of the clusters.
         seed: of every random choice.
 
     Raises:
@@ -112,7 +112,7 @@ def select(
     rows = comparable_scores(manifest, manifest.rows())
     train = rows.filter(pl.col("split") == "train", pl.col("source") == "real", pl.col("status") != "rejected").sort("id")
     names = _checked(domains, train)
-    chosen = embedding.load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, root=manifest.root)
+    chosen = embedding.encoder_of(manifest, encoder, precision=precision, backend=backend, prefix=prefix)
     loader = _Loader(manifest, train, chosen)
     if compare:
         return _compare(manifest, train, names, n, selector, loader, seed)

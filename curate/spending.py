@@ -1,19 +1,26 @@
-"""Owns what was spent, read from the ledger: sums per manifest name, in all and by stage, domain, model … Writes nothing."""
+"""Owns what was spent, read from the ledger: sums per manifest name, in all and by stage, domain, model …
+
+Writes one thing: that calls are lost which a process had under way that is no more.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from curate import prices, reckoning
-from curate.ledger import Ledger, ledger_path
+from curate.batchbook import OPEN
+from curate.errors import LedgerError
+from curate.ledger import Ledger, existing_ledger
 from curate.manifest import Manifest, find_root
 from curate.orders import Figures
+from curate.receipts import iso
 from curate.reckoning import Reckoned
 
-__all__ = ["Summary", "summary"]
+__all__ = ["OpenBatch", "Summary", "summary"]
 
 _COUNTED = """COUNT(DISTINCT a.call), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
     COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
@@ -35,6 +42,23 @@ _SIDES = {
 
 
 @dataclass(frozen=True)
+class OpenBatch:
+    """A batch whose results are not written down yet.
+
+    Attributes:
+        provider: the provider's name of it; None where it was not made yet.
+        model: that is asked.
+        calls: in it.
+        created: when, UTC, in ISO 8601.
+    """
+
+    provider: str | None
+    model: str
+    calls: int
+    created: str
+
+
+@dataclass(frozen=True)
 class Summary(Figures):
     """Everything charged to one manifest's name.
 
@@ -42,15 +66,17 @@ class Summary(Figures):
         billed_usd: dollars that replies cost, or None where no model had a price: `usd` without what is lost or under way.
         finish_reasons: replies by how they ended: ``"stop"``, ``"length"`` (cut by the token limit), ``"content_filter"``,
             ``"refusal"``, or what the server says.
-        listed: models priced by the table of this package, of the day `prices.AS_OF`; their prices may have changed.
+        listed: models priced by the table of this package, and the day of that price, which may have changed since.
         estimates: made when work began, with what was billed since; the newest of each verb and stage.
+        batches: under way at the provider; their calls are among those under way.
         by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
     """
 
     billed_usd: float | None = None
     finish_reasons: dict[str, int] = field(default_factory=dict)
-    listed: list[str] = field(default_factory=list)
+    listed: dict[str, str] = field(default_factory=dict)
     estimates: list[Reckoned] = field(default_factory=list)
+    batches: list[OpenBatch] = field(default_factory=list)
     by: dict[str, dict[str, Figures]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,10 +92,12 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
         root: folder that holds ``manifests/``, for a name.
     """
     name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
-    if not ledger_path(place).exists():
+    ledger = existing_ledger(place)
+    if ledger is None:
         return Summary()
-    ledger = Ledger(ledger_path(place))
     try:
+        with contextlib.suppress(LedgerError):  # another machine is at work in it; then nothing is known to be lost
+            ledger.sweep(name)
         total = _figures(ledger, name, "0", "0").get("0", Figures())
         return Summary(
             **asdict(total),
@@ -77,6 +105,7 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
             finish_reasons=_finish_reasons(ledger, name),
             listed=_listed(ledger, name, place),
             estimates=reckoning.reckon(ledger, name),
+            batches=_batches(ledger, name),
             by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
         )
     finally:
@@ -103,8 +132,13 @@ def _finish_reasons(ledger: Ledger, name: str) -> dict[str, int]:
     return dict(ledger.query(sql, (name,)))
 
 
-def _listed(ledger: Ledger, name: str, root: str) -> list[str]:
-    """Return the models whose price is the table's."""
+def _batches(ledger: Ledger, name: str) -> list[OpenBatch]:
+    sql = f"SELECT provider, model, n, created FROM batches WHERE name = ? AND status IN {OPEN} ORDER BY created, id"
+    return [OpenBatch(provider, model, n, iso(created)) for provider, model, n, created in ledger.query(sql, (name,))]
+
+
+def _listed(ledger: Ledger, name: str, root: str) -> dict[str, str]:
+    """Return the models whose price is the table's, each with the day of its price."""
     sql = "SELECT DISTINCT c.model, c.endpoint FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? AND a.nano_usd > 0"
     asked = [(model, prices.find(model, endpoint, root=root)) for model, endpoint in ledger.query(sql, (name,))]
-    return sorted({model for model, price in asked if price is not None and price.as_of})
+    return {model: price.as_of for model, price in sorted(asked, key=lambda pair: pair[0]) if price is not None and price.as_of}

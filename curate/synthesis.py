@@ -16,9 +16,9 @@ import polars as pl
 from curate import auditing, estimating, progress, prompts, reckoning, seeds, teachers
 from curate.accounts import Account, Spent
 from curate.calls import Teacher
-from curate.embedding import DEFAULT_ENCODER, Encoder
+from curate.embedding import Encoder
 from curate.errors import InputError, UnknownNameError
-from curate.forecasts import Probe, Task
+from curate.forecasts import Estimate, Probe, Task
 from curate.ledger import Caps
 from curate.manifest import Manifest
 from curate.reckoning import Reckoned
@@ -44,28 +44,31 @@ class Synthesized:
         spent: what was charged.
         tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
         reckoned: what it was estimated to cost, and what was billed.
+        estimate: what it would cost; of a dry run alone.
     """
 
     manifest: Manifest
     wanted: int
     written: dict[str, int]
     rejected: dict[str, dict[str, int]]
-    complete: bool
-    spent: Spent
+    complete: bool = True
+    spent: Spent = field(default_factory=Spent)
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
     reckoned: Reckoned | None = None
+    estimate: Estimate | None = None
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned")}
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
         return {**told, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
         reckoned = None if self.reckoned is None else self.reckoned.to_dict()
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned}
+        estimate = None if self.estimate is None else self.estimate.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
 def synthesize(
@@ -84,14 +87,16 @@ def synthesize(
     rows_per_call: int = 1,
     max_attempts: int = 5,
     auditors: Sequence[str] = auditing.DEFAULT_AUDITORS,
-    encoder: str | Encoder = DEFAULT_ENCODER,
+    encoder: str | Encoder | None = None,
     max_calls: int | None = None,
     max_tokens: int | None = None,
     max_usd: float | None = None,
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    timeout: float = teachers.TIMEOUT,
     mode: str = "live",
+    dry_run: bool = False,
     seed: int = 0,
 ) -> Synthesized:
     """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
@@ -114,11 +119,13 @@ def synthesize(
         rows_per_call: new examples asked for in one request.
         max_attempts: judged replies per example before a domain stops.
         auditors: names that must find nothing.
-        encoder: for near-duplicates and leakage.
+        encoder: for near-duplicates and leakage; None for that of the clusters.
         max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
         concurrency: requests under way at once, at most.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        timeout: seconds for one reply.
         mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
+        dry_run: estimate what it would cost; ask nobody and change nothing.
         seed: of the choice of seeds.
 
     Raises:
@@ -129,23 +136,30 @@ def synthesize(
     """
     rows = manifest.rows()
     names = _checked(rows, domains, n, auditors)
+    options: dict[str, Any] = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
+    options |= {"rows_per_call": rows_per_call, "seed": seed}
+    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+    tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
+    known = _known(manifest, rows, encoder)
+
+    def writer_of(account: Account) -> _Writer:
+        return _Writer(manifest, rows, names, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+
+    if dry_run:
+        one = teachers.load(teacher, **whom, root=manifest.root, to_ask=False)
+        task = writer_of(Probe(one)).task(tallies, max_attempts)
+        return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=reckoning.plan(manifest, [task], one, mode))
     account = teachers.open_account(
         manifest,
         teacher,
         verb="synthesize",
-        model=model,
-        api_key_env=api_key_env,
-        concurrency=concurrency,
+        **whom,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
         mode=mode,
         caps=Caps(max_calls, max_tokens, max_usd),
     )
-    options = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
-    options |= {"rows_per_call": rows_per_call, "seed": seed}
-    known = _known(manifest, rows, encoder)
-    writer = _Writer(manifest, rows, names, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
-    tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
+    writer = writer_of(account)
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
         **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
@@ -262,7 +276,7 @@ class _Writer:
         return batch.height - len(judgement.rejected)
 
 
-def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder) -> auditing.Context:
+def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> auditing.Context:
     """Return what new examples are compared with: all rows, and the synthetic ones that wait."""
     waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
     return auditing.remember(auditing.context(manifest, rows, encoder=encoder), waiting)

@@ -193,17 +193,31 @@ def _explanation(result: Any) -> Iterable[Any]:
 
 
 def _annotated(result: Any) -> Iterable[Any]:
+    if result.estimate is not None:
+        yield from _planned(f"{result.manifest}: plan for {count(result.rows)} rationales", result.estimate)
+        return
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
     rejected = panels.rejections(result.rejected) or None
     yield from grids.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
 
 
 def _synthesized(result: Any) -> Iterable[Any]:
+    if result.estimate is not None:
+        wanted = f"{count(result.wanted)} new examples of {', '.join(result.written)}"
+        yield from _planned(f"{result.manifest}: plan for {wanted}", result.estimate)
+        return
     title = f"{result.manifest}: {count(sum(result.written.values()))} new examples"
     yield from grids.facts(title, [*_spent(result), ("per example", panels.per_written(result))])
     yield ""
     lines = [(d, count(result.wanted), count(n), panels.rejections(result.rejected.get(d))) for d, n in result.written.items()]
     yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
+
+
+def _planned(title: str, estimate: Any) -> Iterable[Any]:
+    """Lay out a dry run."""
+    told = {unit: bills.estimated(estimate, unit) for unit in ("calls", "tokens", "usd")} if estimate.calls else {}
+    yield from grids.facts(title, [("to be asked", told.get("calls")), ("tokens", told.get("tokens")), ("cost", told.get("usd"))])
+    yield from panels.estimate_remarks([estimate])
 
 
 def _spent(result: Any) -> list[tuple[str, Any]]:

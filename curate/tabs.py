@@ -25,10 +25,10 @@ class Spent:
         saved: answers that were at hand and not bought again.
     """
 
-    calls: int
-    tokens: int
-    usd: float | None
-    saved: int
+    calls: int = 0
+    tokens: int = 0
+    usd: float | None = 0.0
+    saved: int = 0
 
 
 class Tab:

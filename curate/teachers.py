@@ -82,6 +82,7 @@ def load(
     model: str | None = None,
     api_key_env: str | None = None,
     concurrency: int = 16,
+    timeout: float = TIMEOUT,
     root: str | Path | None = None,
     to_ask: bool = True,
 ) -> Teacher:
@@ -92,6 +93,7 @@ def load(
         model: the server's name for the model.
         api_key_env: name of the environment variable that holds the key.
         concurrency: requests under way at once, at most.
+        timeout: seconds for one reply of a server.
         root: folder whose ``prices.toml`` is read.
         to_ask: whether it will be asked; a dry run needs a price and no key.
 
@@ -103,13 +105,15 @@ def load(
         return teacher
     if concurrency < 1:
         raise InputError(f"--concurrency is 1 or more, got {concurrency}")
+    if timeout <= 0:
+        raise InputError(f"--timeout is a number of seconds above 0, got {timeout:g}")
     is_address = teacher.casefold().startswith(("http://", "https://"))
     name, _, place = ("url", "", teacher) if is_address else teacher.partition(":")
     if name not in teachers and ({"/", "@", "?"} & set(teacher)):  # an address may hold a password, so it is not said again
         raise InputError("teacher: an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
     options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
-    if not to_ask and name in ("openai", "url"):
-        options["need_key"] = False
+    if name in ("openai", "url"):
+        options |= {"need_key": to_ask, "timeout": timeout}
     return teachers.get(name)(place, **options)
 
 
@@ -123,6 +127,7 @@ def open_account(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
+    timeout: float = TIMEOUT,
     mode: str = "live",
     caps: Caps = Caps(),  # noqa: B008 - frozen
 ) -> Account:
@@ -130,14 +135,14 @@ def open_account(
 
     Args:
         manifest: whose name pays.
-        teacher, model, api_key_env, concurrency: see `load`.
+        teacher, model, api_key_env, concurrency, timeout: see `load`.
         verb: that asks.
         requests_per_minute, tokens_per_minute: limits of the server; None for none.
         mode: ``"live"``, or ``"batch"`` for the provider's batches.
         caps: hard limits over everything ever charged to the manifest's name.
     """
     pace = Pace(requests_per_minute, tokens_per_minute)
-    asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, root=manifest.root)
+    asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, timeout=timeout, root=manifest.root)
     filesystems.warn(ledger_path(manifest.root))
     return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace, mode=mode)
 
@@ -167,6 +172,7 @@ def _url(
     api_key_env: str | None,
     concurrency: int,
     root: str | Path | None,
+    timeout: float = TIMEOUT,
     need_key: bool = True,
 ) -> Teacher:
     try:
@@ -186,7 +192,8 @@ def _url(
         raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
-    return Live(place, model=model, api_key=key, concurrency=concurrency, price=prices.find(model, endpoint, root=root))
+    price = prices.find(model, endpoint, root=root)
+    return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
 
 
 class Live:

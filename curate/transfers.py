@@ -165,7 +165,7 @@ def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] 
             if reading.error:  # it was never read; whoever reads it will reject it
                 continue
             asked = {"key": key, "endpoint": endpoint, "model": model, "purpose": purpose, "domain": domain, "sample": sample}
-            used = None if reading.usage is None else vars(reading.usage)
+            used = None if reading.usage is None else reading.usage._asdict()
             told = {"usage": used, "nano_usd": nano, "finish_reason": reading.finish_reason}
             yield {**asked, "request": json.loads(request), "raw": raw, **told}
         last = rows[-1][0]

@@ -11,7 +11,7 @@ from curate.answers import TASKS
 from curate.calls import Answer
 from curate.errors import ConflictError, InputError
 from curate.fakes import Fake
-from curate.ledger import Caps, Ledger
+from curate.ledger import Caps, Ledger, ledger_path
 from curate.teachers import Account, Recorded
 
 ROWS = pl.DataFrame(
@@ -137,3 +137,20 @@ def test_what_a_recording_does_not_have_changes_nothing(tmp_path: Path) -> None:
 def test_a_cap_commits_what_was_bought_and_says_so(tmp_path: Path) -> None:
     done = annotate(ingested(tmp_path, EXAMPLES), teacher=Fake(dict.fromkeys(ANSWERS, "4")), max_calls=1)
     assert (done.manifest.version, done.complete, done.spent.calls) == (1, False, 1)
+
+
+def test_a_dry_run_foresees_what_the_run_does_and_makes_nothing(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    without_key = annotate(start, teacher="openai", model="gpt-4o-mini", dry_run=True)
+    assert without_key.estimate is not None
+    assert (without_key.rows, without_key.estimate.rationales, (without_key.estimate.usd or 0) > 0) == (2, 2, True)
+    teacher = Fake(ANSWERS)
+    planned = annotate(start, teacher=teacher, dry_run=True)
+    assert (teacher.sent, planned.manifest, ledger_path(str(tmp_path)).exists()) == ([], start, False)
+    done = annotate(start, teacher=teacher)
+    assert done.estimate is None
+    assert done.reckoned is not None
+    assert done.reckoned.estimate == planned.estimate
+    again = annotate(done.manifest, teacher=teacher, dry_run=True)
+    assert again.estimate is not None
+    assert (again.estimate.rationales, again.estimate.replies) == (1, 2)

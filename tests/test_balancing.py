@@ -19,7 +19,6 @@ from curate.calls import Answer, Request
 from curate.embedding import Fake as FakeEncoder
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.fakes import Fake
-from curate.history import lineage
 from curate.manifest import Manifest
 from curate.outcomes import Balanced
 from tests.samples import ingested
@@ -76,7 +75,7 @@ class TestNeed:
         assert again.stages[0].quotas.wanted["head"] < other.stages[0].quotas.wanted["head"]
         assert again.stages[0].quotas.wanted["middle"] > other.stages[0].quotas.wanted["middle"]
         assert (same.stages[0].reused, same.manifest) == (True, other.manifest)
-        assert lineage(other.manifest)[-1].parameters["metrics"] == [["head", 10, 1], ["middle", 10, 9], ["tail", 10, 5]]
+        assert other.manifest.lineage()[-1].parameters["metrics"] == [["head", 10, 1], ["middle", 10, 9], ["tail", 10, 5]]
 
     def test_without_results_a_later_stage_says_that_it_is_adaptive(self, start: Manifest) -> None:
         heard: list[str] = []
@@ -291,7 +290,7 @@ class TestStages:
         once = run(start, budget=20, stages=2)
         again = run(once.manifest, budget=20, stages=2, stage=0, selector="random")
         assert again.undone == (1,)
-        assert [c.parameters["stage"] for c in lineage(again.manifest) if c.verb == "balance"] == [0]
+        assert [c.parameters["stage"] for c in again.manifest.lineage() if c.verb == "balance"] == [0]
         assert again.manifest.rows().filter(status="selected").height == 10
         assert again.manifest.version == once.manifest.version + 1
 

@@ -10,7 +10,7 @@ from curate.forecasts import Estimate
 from curate.orders import Figures
 from curate.receipts import Call, Receipt, Receipts
 from curate.reckoning import Reckoned
-from curate.spending import Summary
+from curate.spending import OpenBatch, Summary
 from curate.transfers import LedgerExported, LedgerImported
 
 PART = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
@@ -79,7 +79,7 @@ def test_replies_that_ended_badly_are_told() -> None:
 
 
 def test_a_list_price_has_its_day() -> None:
-    assert "of 20" in seen(replace(WHOLE, listed=["gpt-4o-mini"]))
+    assert "of 20" in seen(replace(WHOLE, listed={"gpt-4o-mini": "2025-08-07"}))
     assert "list prices" not in seen(WHOLE)
 
 
@@ -145,3 +145,10 @@ def test_how_far_off_an_estimate_was(changes: dict[str, Any], told: str) -> None
 def test_an_estimate_without_a_price_or_for_nothing() -> None:
     assert bills.estimated(replace(ESTIMATE, usd=None, usd_range=None), "usd") == "no price known"
     assert bills.estimated(replace(ESTIMATE, usd=0.0, usd_range=(0.0, 0.0)), "usd") == "$0.00"
+
+
+def test_batches_at_the_provider_are_listed() -> None:
+    batches = [OpenBatch("batch_7", "m", 400, "2026-01-02T03:04:05+00:00"), OpenBatch(None, "m", 1, "2026-01-02T03:05:05+00:00")]
+    text = words(seen(replace(WHOLE, batches=batches), width=160))
+    assert "400 calls of m since 2026-01-02T03:04:05+00:00, at the provider as batch_7" in text
+    assert "1 call of m since 2026-01-02T03:05:05+00:00, not made yet" in text

@@ -15,8 +15,9 @@ import tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from samples import ingested
 
-from curate import embedding, identity, manifest, models, neighbors, progress
+from curate import clustering, embedding, identity, manifest, models, neighbors, progress
 from curate import shards as cache
 from curate.errors import InputError, ManifestError, ModelError
 
@@ -263,3 +264,26 @@ def test_a_cache_of_another_version_is_not_looked_at(tmp_path: Path, monkeypatch
     embedding.fill(TEXTS, encoder=embedding.Fake(), root=tmp_path)
     monkeypatch.setattr(embedding, "_FORMAT", "v2")
     assert embedding.fill(TEXTS, encoder=embedding.Fake(), root=tmp_path) == 4
+
+
+def test_a_manifest_has_the_encoder_of_its_clusters(tmp_path: Path) -> None:
+    start = ingested(tmp_path, [{"prompt": text} for text in TEXTS])
+    assert embedding.encoder_of(start).fingerprint == embedding.load_encoder().fingerprint
+    made = {"encoder": embedding.DEFAULT_ENCODER, "precision": "bf16", "backend": "torch", "prefix": "query: "}
+    clustered = start.commit(start.rows(), verb="cluster", parameters=made)
+    own = embedding.load_encoder(precision="bf16", prefix="query: ")
+    assert embedding.encoder_of(clustered).fingerprint == own.fingerprint
+    assert embedding.encoder_of(start).fingerprint != own.fingerprint, "an older version has the encoder of its time"
+    at_once = embedding.encoder_of(clustered, prefix="")
+    assert at_once.fingerprint == embedding.load_encoder(precision="bf16", prefix="").fingerprint
+    named = embedding.encoder_of(clustered, embedding.DEFAULT_ENCODER)
+    assert named.fingerprint == embedding.load_encoder().fingerprint, "who names one has it as it is by itself"
+
+
+def test_an_encoder_of_clusters_that_has_no_name_to_find_it_by_is_told(tmp_path: Path) -> None:
+    start = ingested(tmp_path, [{"prompt": text} for text in TEXTS])
+    clustered = clustering.cluster(start, encoder=embedding.Fake()).manifest
+    said: list[str] = []
+    with progress.listen(lambda event: said.append(event.message)):
+        assert embedding.encoder_of(clustered).name == embedding.DEFAULT_ENCODER
+    assert any("the encoder of the clusters, 'fake', is not found by that name" in line for line in said)

@@ -118,7 +118,7 @@ FAULTS = {
         refusal(400, "too long"),
         (("failed", "400 too long"),),
         CALL,
-        "1 requests were rejected by the server and are passed over; the first: 400 too long",
+        "rejected by the server and passed over: 1; the first: 400 too long",
     ),
     "401, 402 or 403": fatal(
         refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"
@@ -149,7 +149,6 @@ def serve(fault: Fault) -> Any:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """Three questions, a price, and a run that does not wait long."""
-    monkeypatch.setitem(Live.__init__.__kwdefaults__, "timeout", PATIENCE)
     monkeypatch.setitem(Account.__init__.__kwdefaults__, "backoff", QUICK)
     (tmp_path / "prices.toml").write_text("[m]\ninput = 1\noutput = 2\n")
     return ingested(tmp_path, [{"prompt": f"Case {n}: how much is 2 plus 2?"} for n in range(3)], name="sums")
@@ -158,6 +157,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 def run(start: Manifest, url: str) -> int:
     """Be ``curate balance``; return its exit status."""
     shaped = ["--budget", "4", "--policy", "natural", "--selector", "random", "--auditor", "malformed", "--concurrency", "1"]
+    shaped += ["--timeout", str(PATIENCE)]
     with pytest.raises(SystemExit) as end:
         app(["balance", "sums", *shaped, "--teacher", url, "--model", "m", "--root", start.root])
     return int(end.value.code or 0)

@@ -113,8 +113,8 @@ def test_lineage_leaves_out_what_a_later_stage_undid(tmp_path: Path) -> None:
     undone = first.commit(first.rows(), verb="balance", summary={"base": 0})
     again = undone.commit(first.rows(), verb="balance", summary={"base": 0})
     after = again.commit(first.rows(), verb="score")
-    assert [commit.version for commit in history.lineage(after)] == [0, 2, 3]
-    assert [commit.version for commit in history.lineage(undone)] == [0, 1]
+    assert [commit.version for commit in after.lineage()] == [0, 2, 3]
+    assert [commit.version for commit in undone.lineage()] == [0, 1]
 
 
 def test_an_id_may_be_cut_short(two: Manifest) -> None:

@@ -10,7 +10,13 @@ from samples import ingested
 from curate.seeds import answers_in_turn, may_be_shown, openings, pick_seeds
 
 ROW = st.fixed_dictionaries(
-    {"id": st.uuids().map(str), "cluster": st.one_of(st.none(), st.integers(0, 3)), "answer": st.sampled_from("AB")}
+    {
+        "id": st.uuids().map(str),
+        "cluster": st.one_of(st.none(), st.integers(0, 3)),
+        "answer": st.sampled_from("AB"),
+        "prompt": st.just("p"),
+        "rationale": st.none(),
+    }
 )
 
 
@@ -30,8 +36,18 @@ def test_picking_spreads_over_clusters_and_does_not_depend_on_the_order(
 
 
 def test_requests_do_not_depend_on_the_process() -> None:
-    rows = [{"id": f"{n:02d}", "cluster": n // 3, "answer": str(n)} for n in range(9)]
+    rows = [row(n) for n in range(9)]
     assert [row["id"] for row in pick_seeds(rows, 4, seed="0/sums/0")] == ["06", "03", "00", "04"]
+
+
+def test_rows_that_would_make_every_request_dear_come_last_within_their_label() -> None:
+    rows = [row(n, rationale="so " * 3000 if n % 2 else None) for n in range(6)]
+    assert {row["id"] for row in pick_seeds(rows, 3, seed="0")} == {"00", "02", "04"}
+    assert "01" in {row["id"] for row in pick_seeds(rows, 2, seed="0", label="1")}
+
+
+def row(n: int, rationale: str | None = None) -> dict[str, Any]:
+    return {"id": f"{n:02d}", "cluster": n // 3, "answer": str(n), "prompt": "Which?", "rationale": rationale}
 
 
 def test_rows_that_were_taken_out_or_held_out_are_never_shown(tmp_path: Path) -> None:

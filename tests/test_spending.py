@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from curate import spending
+from curate import prices, spending
+from curate.batchbook import Book
 from curate.calls import Usage
 from curate.ledger import Caps, Charge, Ledger, Order
 from curate.orders import Figures
@@ -118,6 +119,32 @@ def test_models_with_a_list_price_are_named(ledger: Ledger) -> None:
     buy(ledger, 0, model="gpt-4o-mini", endpoint="https://api.openai.com/v1")
     buy(ledger, 1, model="mine")
     root = ledger.path.parents[1]
-    assert spending.summary("math", root=root).listed == ["gpt-4o-mini"]
+    assert spending.summary("math", root=root).listed == {"gpt-4o-mini": prices.AS_OF}
     (root / "prices.toml").write_text('["gpt-4o-mini"]\ninput = 9\noutput = 10\n')
-    assert spending.summary("math", root=root).listed == []
+    assert spending.summary("math", root=root).listed == {}
+
+
+def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Ledger) -> None:
+    gone = json.dumps(["elsewhere", 1, ""])  # of another machine, so that its lease alone says whether it is at work
+    ledger.reserve(order(0), charge(), Caps(), gone)
+    ledger.reserve(order(1), charge(), Caps(), ME)
+    with ledger.transaction() as db:
+        db.execute("UPDATE attempts SET lease = 1 WHERE owner = ?", (gone,))
+    found = spending.summary("math", root=ledger.path.parents[1])
+    assert (found.under_way, found.lost, found.lost_tokens) == (1, 1, 100)
+
+
+def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
+    book = Book(ledger)
+    (name,) = book.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
+    root = ledger.path.parents[1]
+    (batch,) = spending.summary("math", root=root).batches
+    assert (batch.provider, batch.model, batch.calls) == (None, "m", 2)
+    assert book.claim(name)
+    book.write(name, status="submitted", provider="batch_7")
+    found = spending.summary("math", root=root)
+    assert [batch.provider for batch in found.batches] == ["batch_7"]
+    assert found.to_dict()["batches"][0]["calls"] == 2
+    assert (found.under_way, found.lost) == (2, 0)
+    book.end(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
+    assert spending.summary("math", root=root).batches == []

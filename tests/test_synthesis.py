@@ -12,6 +12,7 @@ from curate.calls import Answer, Request
 from curate.embedding import Fake as FakeEncoder
 from curate.errors import ConflictError, InputError, TeacherError, UnknownNameError
 from curate.fakes import Fake
+from curate.ledger import ledger_path
 from curate.manifest import Manifest
 from curate.synthesis import Synthesized, synthesize
 
@@ -176,3 +177,16 @@ def test_several_examples_per_call_are_rows_of_their_own(tmp_path: Path) -> None
     assert done.tokens_per_written == done.spent.tokens / 3
     assert done.usd_per_written == 0.0
     assert {"tokens_per_written", "usd_per_written"} <= set(done.to_dict())
+
+
+def test_a_dry_run_foresees_what_the_run_does_and_makes_nothing(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    teacher = Fake(script=new)
+    planned = run(start, teacher, dry_run=True)
+    assert planned.estimate is not None
+    assert (planned.estimate.examples, planned.written) == (3, {"sums": 0})
+    assert (teacher.sent, planned.manifest, ledger_path(str(tmp_path)).exists()) == ([], start, False)
+    done = run(start, teacher)
+    assert done.reckoned is not None
+    assert done.reckoned.estimate == planned.estimate
+    assert planned.to_dict()["estimate"]["examples"] == 3
