@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
+
 from curate.prices import Price
 
 __all__ = [
@@ -232,7 +234,10 @@ def shape(request: Request) -> dict[str, Any]:
 
 def canonical(shaped: Mapping[str, Any]) -> str:
     """Return what shapes an answer as JSON that is the same for the same content."""
-    return _CANONICAL.encode(shaped)
+    try:
+        return orjson.dumps(shaped, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # halves of letters, integers of more than 64 bits
+        return _CANONICAL.encode(shaped)
 
 
 def key(endpoint: str, model: str, shaped: str) -> str:
@@ -257,7 +262,7 @@ def token_bound(request: Request) -> int:
 def read(raw: str) -> Reading:
     """Read a raw reply; what cannot be read says so in `error`, and nothing is raised."""
     try:
-        body = json.loads(raw)
+        body = _parse(raw)
         choice = body["choices"][0]
         message = choice["message"]
     except (ValueError, RecursionError):
@@ -294,6 +299,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _parse(raw: str) -> Any:
+    """Return JSON as Python has it; what orjson does not read (halves of letters, NaN, deep nesting) json may."""
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        return json.loads(raw)
 
 
 def _split(content: Any) -> tuple[str, str]:

@@ -159,3 +159,15 @@ def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
 def test_a_refill_is_the_same_call_as_any_other() -> None:
     asked = Request("rationale", [{"role": "user", "content": "1 + 1?"}])
     assert calls.shape(asked) == calls.shape(dataclasses.replace(asked, refill=True))
+
+
+@pytest.mark.parametrize("odd", ["half a letter \ud83d", 2**70, {"deep": [[[]]] * 2}], ids=["surrogate", "long integer", "nested"])
+def test_what_shapes_an_answer_is_told_in_one_way_whatever_it_is(odd: object) -> None:
+    told = calls.canonical({"b": 1, "a": odd})
+    assert json.loads(told) == {"a": odd, "b": 1}
+    assert told == calls.canonical({"a": odd, "b": 1})
+    assert told.startswith('{"a":')
+
+
+def test_a_reply_with_half_a_letter_is_read() -> None:
+    assert calls.read('{"choices": [{"message": {"content": "so \\ud83d"}}], "limit": NaN}').text == "so ?"
