@@ -1,4 +1,4 @@
-"""Owns the looking back: which commits a version stands on, what differs between two versions, and the story of one row.
+"""Owns the looking back: which scores can be compared, what differs between two versions, and the story of one row.
 
 Reads only. The sentences of a story are in `curate.stories`; time travel itself is `curate.manifest.load`.
 """

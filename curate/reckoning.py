@@ -1,4 +1,4 @@
-"""Owns estimates on record: kept when work starts, compared with what was billed when it has ended. Estimates nothing itself."""
+"""Owns estimates of planned work, and those on record: kept when work starts, compared with what was billed when it has ended."""
 
 from __future__ import annotations
 
