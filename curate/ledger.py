@@ -110,13 +110,9 @@ class Ledger:
                 return
             self._depth = 1
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
+                with self._db:  # commits, or rolls back
+                    self._db.execute("BEGIN IMMEDIATE")
                     yield self._db
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
-                self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
