@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from curate import answers, auditing, prompts, reckoning, teachers
-from curate.accounts import Account, Spent
+from curate.accounts import Account, Spent, check_mode
 from curate.calls import Request, Teacher
 from curate.findings import Context
 from curate.forecasts import Estimate, Probe, Task
@@ -223,6 +223,7 @@ def annotate(
 
     if dry_run:
         one = teachers.load(teacher, **whom, root=manifest.root, to_ask=False)
+        check_mode(mode, one)
         return Annotated(manifest, batch.height, estimate=reckoning.plan(manifest, [task(one)], one, mode))
     account = teachers.open_account(
         manifest,

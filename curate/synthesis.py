@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from curate import auditing, estimating, progress, prompts, reckoning, seeds, teachers
-from curate.accounts import Account, Spent
+from curate.accounts import Account, Spent, check_mode
 from curate.calls import Teacher
 from curate.embedding import Encoder
 from curate.errors import InputError, UnknownNameError
@@ -147,6 +147,7 @@ def synthesize(
 
     if dry_run:
         one = teachers.load(teacher, **whom, root=manifest.root, to_ask=False)
+        check_mode(mode, one)
         task = writer_of(Probe(one)).task(tallies, max_attempts)
         return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=reckoning.plan(manifest, [task], one, mode))
     account = teachers.open_account(

@@ -154,3 +154,11 @@ def test_a_dry_run_foresees_what_the_run_does_and_makes_nothing(tmp_path: Path) 
     again = annotate(done.manifest, teacher=teacher, dry_run=True)
     assert again.estimate is not None
     assert (again.estimate.rationales, again.estimate.replies) == (1, 2)
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    with pytest.raises(InputError, match="batch"):
+        annotate(start, teacher="fake", mode="batch", dry_run=True)
+    with pytest.raises(InputError, match="--timeout is a number of seconds above 0, got 0"):
+        annotate(start, teacher="openai", model="m", timeout=0, dry_run=True)

@@ -161,7 +161,9 @@ def test_a_refill_is_the_same_call_as_any_other() -> None:
     assert calls.shape(asked) == calls.shape(dataclasses.replace(asked, refill=True))
 
 
-@pytest.mark.parametrize("odd", ["half a letter \ud83d", 2**70, {"deep": [[[]]] * 2}], ids=["surrogate", "long integer", "nested"])
+@pytest.mark.parametrize(
+    "odd", ["half a letter \ud83d", 2**70, {"deep": [[[]]] * 2}], ids=["surrogate", "long integer", "nested"]
+)
 def test_what_shapes_an_answer_is_told_in_one_way_whatever_it_is(odd: object) -> None:
     told = calls.canonical({"b": 1, "a": odd})
     assert json.loads(told) == {"a": odd, "b": 1}
