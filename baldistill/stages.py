@@ -90,10 +90,15 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
     results: dict[str, Any] | None = None
     if plan.parameters("score").get("proxy") is not None:  # it needs no trained student, so the first stage has scores too
         current = _score(plan, folder, "base", Manifest(current.name, 0, current.root), current, None)
+    scored = False
     for index in range(n_stages):
         progress.note("run", f"stage {index + 1} of {n_stages}")
         outcome = balancing.balance(current, **plan.parameters("balance"), stage=index, metrics=results)
         result = outcome.stages[0]
+        if scored and result.reused:
+            progress.note(
+                "run", f"stage {index} was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+            )
         if not result.complete:
             raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
@@ -103,7 +108,9 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
             results = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter, split="validation")
         current = manifests.load(current.name, root=current.root)
         if index + 1 < n_stages:
+            before = current.version
             current = _score(plan, folder, f"stage-{index}", snapshot, current, adapter)
+            scored = current.version > before
         balanced.append(result)
         lines.append(_line(index, snapshot, result, adapter, metrics))
         _write(folder / "record.json", [asdict(line) for line in lines])

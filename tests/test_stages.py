@@ -15,6 +15,7 @@ import tiny_student
 
 from baldistill import evaluation, plans, scoring, stages, students
 from curate import manifest as manifests
+from curate import progress
 from curate.errors import InputError
 from curate.manifest import Manifest
 
@@ -152,6 +153,21 @@ def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, stud
     with pytest.raises(InputError, match=r"policy 'need' goes by .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
         stages.run(plan(student, policy="need"), root=start.root)
     assert counted == {"train": 0, "evaluate": 0, "score": 0}
+
+
+def test_changed_scores_do_not_undo_what_was_chosen_and_say_so(start: Manifest, student: str) -> None:
+    plain = plan(student)
+    first = stages.run(plain, root=start.root)
+    said: list[str] = []
+    with progress.listen(lambda event: said.append(event.message)):
+        again = stages.run(
+            dataclasses.replace(plain, tables={**plain.tables, "score": {"kind": "ifd_loss", "dtype": "fp32"}}), root=start.root
+        )
+    assert [result.reused for result in again.balanced] == [True, True]
+    assert again.balanced[1].achieved == first.balanced[1].achieved
+    assert [line for line in said if "chosen by earlier scores" in line] == [
+        "stage 1 was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+    ]
 
 
 def test_a_proxy_scores_once_before_the_first_stage(
