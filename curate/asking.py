@@ -136,6 +136,7 @@ class Asking:
         self.free = asyncio.Semaphore(concurrency)  # places for requests that begin
         self.settled = asyncio.Event()  # set, and replaced, whenever something under way has ended
         with Writer(self.tab.ledger) as self.writer, progress.step(missing[0][0].purpose, len(missing)) as self.step:
+            self.step.advance(0, **self._facts())  # what was spent before, of which nothing can be projected
             beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._tell())]
             try:
                 await self._buy_each(missing)
@@ -238,7 +239,8 @@ class Asking:
         self.in_vain += 1
         where = f"teacher {self.tab.teacher.endpoint!r}"
         if answer.outcome == "unsent" and not self.halted:
-            raise TeacherError(f"{where} cannot be reached: {reply.error}; check the address and that the server is up")
+            address = getattr(self.tab.teacher, "address", "")
+            raise TeacherError(f"{where} cannot be reached: {reply.error}; check the address {address} and that the server is up")
         if self.in_vain >= _GIVE_UP:
             raise TeacherError(f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; try again later")
         return reply

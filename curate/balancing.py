@@ -306,7 +306,7 @@ def _plan(rows: pl.DataFrame, job: _Job, stage: int, *, given: Mapping[str, int]
     train = rows.filter(split="train")
     selected = dict(train.filter(status="selected").group_by("domain").len().iter_rows())
     candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
-    counts |= {domain: 0 for domain in candidates if domain not in counts}
+    counts |= {domain: 0 for domain in {*candidates, *selected} if domain not in counts}
     written = train.filter(pl.col("origin").str.starts_with("teacher:"), source="synthetic")
     used = dict(written.group_by("domain").len().iter_rows())
     capacity = {d: _capacity(job, d, candidates.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}

@@ -61,10 +61,12 @@ def reckoned(result: Any) -> str:
     told = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
     if not result.ended:
         return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told} so far{at_hand}"
+    if result.at_hand:  # which the estimate does not take off, so that it says nothing of the estimate
+        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}{at_hand}"
     off = round(abs(result.off) * 100)
     how = "as estimated" if off == 0 else f"{off}% {'above' if result.off > 0 else 'below'}"
     outside = "" if low <= billed <= high else ", outside the range"
-    return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}: {how}{outside}{at_hand}"
+    return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}: {how}{outside}"
 
 
 def estimated(estimate: Any, unit: str) -> str:
@@ -77,7 +79,7 @@ def estimated(estimate: Any, unit: str) -> str:
     middle, ends = getattr(estimate, unit), getattr(estimate, f"{unit}_range")
     if unit != "usd":
         low, high = map(count, ends)
-        return f"{count(middle)} {unit} ({low}–{high})"
+        return f"{count(middle)} {unit}" + (f" ({low}–{high})" if low != high else "")
     if ends is None or not ends[1]:
         return money(middle)
     shown = money(middle)

@@ -4,7 +4,8 @@ A command is a declaration: a function whose parameters are the verb's, with hel
 loads the manifest, calls the verb with exactly those parameters and shows what comes back; `command` is for the few whose
 body is their own. Nothing is imported before a command runs, so help is quick.
 
-Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit that failed, 130 interrupted.
+Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit that failed, 4 stopped early (by a cap, say),
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
 
-__all__ = ["INTERRUPTED", "Json", "Name", "Root", "command", "guarded", "make_app", "strip_userinfo", "verb"]
+__all__ = ["INTERRUPTED", "STOPPED", "Json", "Name", "Root", "command", "guarded", "make_app", "strip_userinfo", "verb"]
 
-FAILED, AUDIT_FAILED, INTERRUPTED = 1, 3, 130
+FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
@@ -146,6 +147,8 @@ def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Ca
                 with console.watch(as_json=as_json):
                     result = function(**options)
                 console.show(result, as_json=as_json)
+            if not getattr(result, "complete", True):
+                raise SystemExit(STOPPED)
 
         app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
         return run

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from curate import cards, chats
+from curate import cards, chats, progress
 from curate.errors import InputError
 from curate.manifest import Manifest
 from curate.registry import Registry
@@ -82,6 +82,11 @@ def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: s
     folder = Path(destination) if destination else home / "exports" / f"{manifest.name}-v{manifest.version}-{label}"
     rows = {split: frame.height for split, frame in found.splits.items()}
     _check_folder(folder, found)
+    bare, train = found.splits["train"]["rationale"].null_count(), found.splits["train"].height
+    if 0 < bare < train:
+        progress.note(
+            "export", f"{bare:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths = tuple(write(found, folder))

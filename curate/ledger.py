@@ -254,10 +254,10 @@ class Ledger:
             return "new"
 
     def hit(self, calls: Iterable[int], name: str, verb: str, stage: int) -> None:
-        """Count answers that were given again instead of being bought."""
+        """Count answers that were given again instead of being bought, each once for a name, verb and stage."""
         with self.transaction() as db:
             db.executemany(
-                "INSERT INTO hits VALUES (?, ?, ?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+                "INSERT INTO hits VALUES (?, ?, ?, ?, 1) ON CONFLICT DO NOTHING",
                 ((call, name, verb, stage) for call in sorted(calls)),
             )
 

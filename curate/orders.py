@@ -93,15 +93,15 @@ class Figures:
     """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
 
     Attributes:
-        calls: different things asked.
-        attempts: sendings of them.
+        calls: sendings, retries included, as the caps count them.
+        attempts: all of them, those too that never left.
         answered, failed, lost, under_way: attempts by their fate; lost ones stay charged at their upper bound.
         tokens: charged.
         usd: dollars charged, or None where no model had a price.
         prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
         lost_tokens, lost_usd: of `tokens` and `usd`, what lost attempts stay charged.
         under_way_tokens, under_way_usd: what is reserved for attempts that are under way.
-        saved_calls, saved_tokens: what answers at hand would have cost again.
+        saved_calls, saved_tokens: what answers at hand would have cost again; each counts once for a verb and stage.
         saved: the same in dollars, or None where no model had a price.
     """
 

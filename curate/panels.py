@@ -93,7 +93,9 @@ def balanced(result: Any) -> Iterable[Any]:
     """Return the layout of a `curate.outcomes.Balanced`."""
     dry = any(stage.version is None for stage in result.stages)
     stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
-    yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{count(result.budget)} rows, {stages}", [])
+    rows = count(sum(stage.budget for stage in result.stages))
+    rows = rows if rows == count(result.budget) else f"{rows} of {count(result.budget)}"
+    yield from grids.facts(f"{result.manifest}: {'plan for ' if dry else ''}{rows} rows, {stages}", [])
     yield quota_grid(result.stages, dry=dry)
     done, planned = [[s for s in result.stages if (s.version is None) is to_come] for to_come in (False, True)]
     if done:
@@ -232,10 +234,21 @@ def _stage_remarks(stage: Any) -> Iterable[str]:
     if stage.unanswered:
         yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
     if stage.moved:
-        given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(stage.moved.items()))
-        yield f"stage {stage.stage}: places moved between domains, since some could not fill theirs: {given}"
+        yield f"stage {stage.stage}: {_moved(stage.moved)}"
+    if stage.saved and stage.calls and not stage.reused:
+        yield f"stage {stage.stage}: the calls are those of this command; curate ledger has all of them"
     if not stage.complete:
         yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
+
+
+def _moved(moved: Mapping[str, int]) -> str:
+    """Say which domains could not fill their places, and who got those."""
+    given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(moved.items()))
+    empty = -sum(moved.values())
+    if all(n < 0 for n in moved.values()):
+        return f"{count(empty)} places stay empty, since no domain could fill them: {given}"
+    left = f"; {count(empty)} stay empty" if empty else ""
+    return f"places moved between domains, since some could not fill theirs: {given}{left}"
 
 
 def selected(result: Any) -> Iterable[Any]:

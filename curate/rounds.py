@@ -8,7 +8,7 @@ so the same ledger gives the same rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from curate.settling import BATCH, Settled
 
 __all__ = ["Filled", "Terms", "fill"]
 
+_PILOT = 40  # replies that are judged before more are bought …
+_ENOUGH = 32  # … and so many of which none passes end the work
 _OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
 
 
@@ -104,16 +106,17 @@ def fill(
         account: the teacher behind its ledger, or None.
 
     Raises:
-        TeacherError: every call of a round failed; nothing was changed.
+        TeacherError: every call of a round failed, or none of the first replies passes; nothing was changed.
     """
     filler = _Filler(manifest, rows, quotas, terms, context, account)
     with progress.step(f"stage {terms.stage}", sum(quotas.planned.values())) as counter:
         while not filler.stopped:
             work = filler.plan_round()
             if work:
-                before = filler.n_accepted
-                filler.do_round(work)
-                counter.advance(filler.n_accepted - before, rejected=sum(d.rejected.total() for d in filler.domains.values()))
+                for part in filler.parts(work):
+                    before = filler.n_accepted
+                    filler.do_round(part)
+                    counter.advance(filler.n_accepted - before, rejected=sum(d.rejected.total() for d in filler.domains.values()))
             elif not filler.move_places():
                 break
     if terms.fill == "repeat":
@@ -138,6 +141,7 @@ class _Filler:
         self.tried = set(self.attempts)  # real rows with a rationale that was judged wrong
         self.unanswered = 0
         self.written, self.cost = 0, writing.Cost()
+        self.judged, self.passed = Counter[str](), Counter[str]()  # replies of the teacher: rationales, new examples
         self.stopped = False
         self.moved: Counter[str] = Counter()
 
@@ -220,15 +224,31 @@ class _Filler:
 
     # Doing it
 
+    def parts(self, work: _Work) -> Iterator[_Work]:
+        """Yield the round's work; of rationales, and of new examples, a few first: a teacher may be wrong all along."""
+        if self.account is not None and not self.judged["rationales"] and len(work.real) > _PILOT:
+            yield _Work(real=work.real[:_PILOT])
+            work = _Work(work.real[_PILOT:], work.written, work.orders)
+        if self.account is not None and not self.judged["new examples"] and len(work.orders) > _PILOT and not self.stopped:
+            yield _Work(work.real, work.written, work.orders[:_PILOT])
+            work = _Work(orders=[order for order in work.orders[_PILOT:] if not self.domains[order[0]].dry])
+        if work and not self.stopped:
+            yield work
+
     def do_round(self, work: _Work) -> None:
         """Have the round's rows annotated and written, judge them in order, and take or reject each."""
         batch = pl.concat([self._real_batch(work.real), self._at_hand(work.written), self._new_batch(work.orders)])
         if batch.is_empty():
             return
-        accepted = []
+        accepted, last = [], {}
         for row, auditor, findings in self._judge(batch):
             domain = self.domains[row["domain"]]
             domain.judged += row["call_id"] is not None
+            if row["call_id"] is not None:
+                replies = "new examples" if row["new"] else "rationales"
+                self.judged[replies] += 1
+                self.passed[replies] += auditor is None
+                last[replies] = (row, findings)
             if auditor is None:
                 self.settled.accept(row, findings)
                 domain.accepted += 1
@@ -238,7 +258,20 @@ class _Filler:
             else:
                 domain.rejected[auditor] += 1
                 self._reject(row, auditor, findings)
+        for replies, (row, findings) in last.items():
+            if self.judged[replies] >= _ENOUGH and not self.passed[replies]:
+                self._give_up(replies, row, findings)
         self.context = auditing.remember(self.context, batch.filter(pl.col("id").is_in(accepted)))
+
+    def _give_up(self, replies: str, row: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
+        """Buy no more of what has been wrong every time; without a single good rationale the stage itself ends."""
+        last = f"{findings[0]['message']} (curate ledger {self.manifest.name} --call {row['call_id']} shows it)"
+        told = f"none of the first {self.judged[replies]} {replies} passes the auditors; the last: {last}"
+        if replies == "rationales":
+            raise TeacherError(f"{told}; no more is bought and nothing is changed: look at --model, the prompt, the answers")
+        progress.note("balance", f"{told}; no more are bought in this stage")
+        for domain in self.domains.values():
+            domain.dry = True
 
     def _judge(self, batch: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None, list[dict[str, Any]]]]:
         """Yield each row in order, who rejects it, what was found; with ``answer-only`` a bad rationale is taken off first."""

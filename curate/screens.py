@@ -31,6 +31,7 @@ class _Step:
     total: int | None
     started: float
     done: int = 0
+    before: float | None = None  # dollars that were spent when it began, by other steps
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +81,8 @@ class Board:
                 del self._steps[later]  # whoever is outside goes on when those inside have ended, however they did
             step.done, step.total = event.done or 0, event.total
             step.facts = step.facts | event.facts
+            if step.before is None and "usd" in event.facts:
+                step.before = 0.0 if event.done else event.facts["usd"]
             if "calls" in event.facts:
                 self._meter.hear(event.facts["calls"], event.facts.get("tokens", 0), now)
             if event.done == event.total:
@@ -95,7 +98,9 @@ class Board:
         if "calls" in event.facts:
             parts += [f"{event.facts['in_flight']:,} in flight"] if event.facts.get("in_flight") else []
             parts += self._calls(event.facts)
-            parts += self._money(event.facts, event.done or 0, event.total)
+            with self._lock:
+                step = self._steps.get(event.step)
+            parts += self._money(event.facts, event.done or 0, event.total, (step and step.before) or 0.0)
         left = _left(event.done or 0, event.total, took)
         return ", ".join([*parts, *([f"about {span(left)} left"] if left else [])])
 
@@ -120,7 +125,7 @@ class Board:
         outer = next((step for step in steps if "rejected" in step.facts), None)
         judged = [f"{outer.done:,} accepted", f"{outer.facts['rejected']:,} rejected"] if outer else []
         measure = outer if outer and outer.done else paid
-        money = self._money(paid.facts, measure.done, measure.total)
+        money = self._money(paid.facts, measure.done, measure.total, measure.before or 0.0)
         under_way = [f"{paid.facts['in_flight']:,} in flight"] if paid.facts.get("in_flight") else []
         return [" · ".join(part) for part in ([*judged, *under_way], self._calls(paid.facts), money) if part]
 
@@ -133,11 +138,11 @@ class Board:
         return told
 
     @staticmethod
-    def _money(facts: Mapping[str, Any], done: int, total: int | None) -> list[str]:
+    def _money(facts: Mapping[str, Any], done: int, total: int | None, before: float) -> list[str]:
         usd, told = facts.get("usd"), []
         if usd is not None:
-            more = total is not None and 0 < done < total
-            told.append(f"{_dollars(usd)} spent" + (f", about {_dollars(usd * total / done)} in all" if more and total else ""))
+            whole = before + (usd - before) * total / done if usd and total is not None and 0 < done < total else None
+            told.append(f"{_dollars(usd)} spent" + ("" if whole is None else f", about {_dollars(whole)} in all"))
         return [*told, f"cap: {facts['cap']}"] if facts.get("cap") else told
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from curate import covering, facilities
+from curate import covering, facilities, progress
 from curate.choices import POOL, Selection, Vectors, partition
 from curate.errors import InputError
 from curate.policies import largest_remainder
@@ -164,6 +164,8 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
     Args:
         pool, n, taken: as in `select`.
     """
+    if pool["cluster"].is_null().all() and pool["score"].is_null().all() and pool.height > n:
+        progress.note("select", "there are no clusters, so representative draws like random; curate cluster NAME makes them")
     places = pl.DataFrame(
         list(_cluster_places(pool, taken, n).items()), schema={"cluster": pl.Int32, "places": pl.Int64}, orient="row"
     )

@@ -22,7 +22,7 @@ from curate.reckoning import Reckoned
 
 __all__ = ["OpenBatch", "Summary", "summary"]
 
-_COUNTED = """COUNT(DISTINCT a.call), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
+_COUNTED = """COALESCE(SUM(a.calls), 0), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
     COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
     COUNT(*) FILTER (WHERE a.status = 'sent'), COALESCE(SUM(a.tokens), 0), SUM(a.nano_usd) / 1e9,
     COALESCE(SUM(a.prompt_tokens), 0), COALESCE(SUM(a.cached_tokens), 0), COALESCE(SUM(a.completion_tokens), 0),

@@ -27,6 +27,7 @@ from curate.writing import Cost, as_batch, cost, write_examples
 
 __all__ = ["Synthesized", "synthesize"]
 
+_ENOUGH = 32  # judged replies of which none passes end the work
 _PROBED = 8  # requests of each domain that an estimate is made from
 _INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
 
@@ -205,6 +206,7 @@ class _Writer:
     options: dict[str, Any]
     stopped: bool = False
     judged: int = 0
+    passed: int = 0
     cost: Cost = field(default_factory=Cost)
 
     def __post_init__(self) -> None:
@@ -273,6 +275,14 @@ class _Writer:
                 self.settled.reject(line, auditor, found[line["id"]], keep_candidate=False)
                 own.rejected[auditor] += 1
         self.judged += batch.height
+        self.passed += batch.height - len(judgement.rejected)
+        if self.judged >= _ENOUGH and not self.passed:
+            self.stopped = True
+            message = judgement.findings["message"].to_list()[-1]
+            note = f"none of {self.judged} replies passes the auditors; the last: {message}; no more are bought"
+            progress.note(
+                "synthesize", f"{note}: look at the reply (curate ledger {self.manifest.name} --calls) and at the prompt"
+            )
         self.known = auditing.remember(self.known, batch.filter(~pl.col("id").is_in(list(judgement.rejected))))
         return batch.height - len(judgement.rejected)
 
@@ -287,7 +297,7 @@ def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Seque
     """Return the domains, sorted, each once."""
     for name in auditors:
         auditing.auditors.get(name)
-    known = set(rows["domain"])
+    known = set(rows.filter(pl.col("status") != "rejected", split="train")["domain"])
     for name in domains:
         if name not in known:
             raise UnknownNameError("domain", name, known)

@@ -197,7 +197,8 @@ def _annotated(result: Any) -> Iterable[Any]:
         yield from _planned(f"{result.manifest}: plan for {count(result.rows)} rationales", result.estimate)
         return
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
-    rejected = panels.rejections(result.rejected) or None
+    found = panels.rejections(result.rejected)
+    rejected = f"{found}; those rows have none yet, the same command asks for others" if found else None
     yield from grids.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
 
 

@@ -151,10 +151,11 @@ class Tab:
         """Return the cap of which the largest share is charged, such as ``$0.41 of $2.00 (--max-usd)``; empty without one."""
         before, caps = self._before, self.caps
         tokens, spent = before.tokens + self._tokens, before.usd + self._nano / NANO
+        digits = 2 if (caps.usd or 0) >= 1 else 4
         told = [
             (before.calls + self._calls, caps.calls, "{:,} of {:,} (--max-calls)"),
             (tokens, caps.tokens, "{:,} of {:,} (--max-tokens)"),
-            (spent, caps.usd, "${:,.2f} of ${:,.2f} (--max-usd)"),
+            (spent, caps.usd, f"${{:,.{digits}f}} of ${{:,.{digits}f}} (--max-usd)"),
         ]
         shares = [(charged / cap if cap else 1.0, words.format(charged, cap)) for charged, cap, words in told if cap is not None]
         return max(shares)[1] if shares else ""

@@ -221,6 +221,8 @@ class Live:
         self.endpoint, self.model = calls.endpoint_name(url), model
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
+        place = self._url.netloc.rpartition("@")[2]
+        self.address = self._url._replace(netloc=place, query="", fragment="").geturl()  # without secrets
         self._redaction = Redaction(self._url, api_key)
         self._clients: list[Any] = []  # one for each request under way: a pool looks at all of its connections for each request
         self._idle: list[Any] = []
@@ -285,7 +287,9 @@ class Live:
         except openai.APIConnectionError as e:
             cause = e.__cause__ or e
             outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
-            raise NotDoneError(Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}"))) from e
+            raise NotDoneError(
+                Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
+            ) from e
         finally:
             self._idle.append(client)
 
@@ -298,7 +302,7 @@ class Live:
         url, local = self._url, self.endpoint == "local"
         auth = (unquote(url.username), unquote(url.password or "")) if url.username else None
         client = AsyncOpenAI(
-            base_url=url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl(),
+            base_url=self.address,
             default_query=dict(parse_qsl(url.query)),
             api_key=self._key or "none",
             max_retries=0,  # every sending is reserved by the account

@@ -67,6 +67,7 @@ OWNERS = {
     "onnxruntime": {"curate.backends"},
     "openai": {"curate.teachers"},
     "openvino": {"curate.backends"},
+    "orjson": {"curate.calls"},
     "peft": {"baldistill.adapters", "baldistill.fitting"},
     "pyarrow": {"curate.readers", "curate.transfers"},
     "rich": {"curate.console", "curate.grids", "curate.screens"},
@@ -93,7 +94,7 @@ EVERYBODYS = {"numpy", "polars", "xxhash"}
 TERMINAL = {"__main__", "bills", "cli", "commands", "console", "demo", "grids", "panels", "screens", "tables"}
 
 # Slow to import (most of a second and more), so never at the top of a module.
-HEAVY = {*OWNERS} - {"jinja2", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
+HEAVY = {*OWNERS} - {"jinja2", "orjson", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
 
 
 @cache

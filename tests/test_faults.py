@@ -213,7 +213,7 @@ def test_nobody_at_the_address(start: Manifest, capsys: pytest.CaptureFixture[st
     assert run(start, server.url) == 1
     said = capsys.readouterr().err
     assert "error: teacher 'local' cannot be reached: ConnectError" in said
-    assert "check the address and that the server is up" in said
+    assert f"check the address {server.url} and that the server is up" in said
     ledger = Ledger(ledger_path(start.root))
     assert (ledger.charged("sums").calls, ledger.charged("sums").tokens) == (0, 0)
     ledger.close()

@@ -24,6 +24,7 @@ from warm import Warm, warm
 
 from curate import ledger as ledgers
 from curate import manifest, spending
+from curate.commands import STOPPED
 from curate.ledger import Ledger
 from tests.samples import ingested
 
@@ -209,7 +210,7 @@ def test_a_cap_holds_over_kills_and_what_was_lost_stays_charged(bench: Bench, tm
             time.sleep(rng.random() * 0.1)
             if left and at_work(pid):
                 os.kill(pid, signal.SIGKILL)
-            assert bench.warm.wait(pid) in (0, -signal.SIGKILL)
+            assert bench.warm.wait(pid) in (STOPPED, -signal.SIGKILL)
     ledger = Ledger(ledgers.ledger_path(str(tmp_path)))
     fates = Counter(status for (status,) in ledger.query("SELECT status FROM attempts"))
     assert len(server.bodies) <= fates.total() == cap
