@@ -74,7 +74,7 @@ class Ledger:
     def _set_journal(self) -> None:
         """Write ahead on a disk of this machine; on a network, where machines share no memory, with a rollback journal."""
         if self._network is None:
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead(time.monotonic() + _WAIT)
             return
         with self.path.open("rb") as file:
             ahead = file.read(20)[18:] == b"\2\2"  # the header of a file that was last written ahead
@@ -83,6 +83,17 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode = TRUNCATE")
         self._db.execute("PRAGMA locking_mode = NORMAL")
         self._db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # lets go of the file
+
+    def _write_ahead(self, until: float) -> None:
+        """Change the journal; while others open the new file too, SQLite refuses instead of waiting for its turn."""
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def __del__(self) -> None:
         if hasattr(self, "_db"):

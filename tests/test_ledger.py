@@ -3,6 +3,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -406,3 +407,18 @@ def test_many_processes_do_not_pass_a_cap_and_buy_a_call_once(tmp_path: Path) ->
     assert set(range(shared)) <= set(granted)
     assert {status for n, status in lines if int(n) < shared} <= {"granted", "answered", "busy"}
     assert Ledger(path).charged("math").calls == 60
+
+
+def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from curate.ledger import Ledger\n"
+        "for n in range(40):\n"
+        "    while time.time() < float(sys.argv[2]) + n / 50:\n"
+        "        pass\n"
+        "    Ledger(Path(sys.argv[1]) / str(n) / 'ledger.sqlite').close()\n"
+    )
+    start = time.time() + 0.5
+    opening = [subprocess.Popen([sys.executable, "-c", script, tmp_path, str(start)]) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in opening] == [0] * 4
