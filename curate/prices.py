@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from curate.errors import InputError
 
-__all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find"]
+__all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find", "nearest"]
 
 AS_OF = "2025-08-07"  # the day of which the table is, where a price has no day of its own
 PRICE_FILE = "prices.toml"
@@ -114,6 +115,12 @@ def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> P
         if name in table:
             return replace(table[name], as_of=table[name].as_of or AS_OF)
     return None
+
+
+def nearest(model: str, endpoint: str) -> str | None:
+    """Return the model of an endpoint's provider whose name is nearest, for one without a price; None where none is near."""
+    known = list(_TABLE.get(urlsplit(endpoint).hostname or endpoint, {}))
+    return next(iter(get_close_matches(model, known, 1, cutoff=0.8)), None)
 
 
 def _own(path: Path) -> dict[str, Price]:

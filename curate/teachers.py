@@ -193,6 +193,8 @@ def _url(
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
     price = prices.find(model, endpoint, root=root)
+    if price is None and (near := prices.nearest(model, endpoint)):
+        progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
     return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
 
 

@@ -68,3 +68,9 @@ def test_a_batch_costs_half_or_what_the_user_says(tmp_path: Path) -> None:
     own = prices.find("m", "local", root=tmp_path)
     assert own is not None
     assert own.batched().usd(1_000_000, 1_000_000) == pytest.approx(9.0)
+
+
+def test_a_misspelt_model_has_a_neighbour_at_its_own_provider_alone() -> None:
+    assert prices.nearest("gpt-4o-minni", "https://api.openai.com/v1") == "gpt-4o-mini"
+    assert prices.nearest("qwen", "https://api.openai.com/v1") is None
+    assert prices.nearest("gpt-4o-minni", "local") is None
