@@ -236,7 +236,7 @@ def audit(
         known = context(manifest, rows, encoder=encoder)
         known = replace(known, accepted=known.accepted.join(batch, on="id", how="anti", maintain_order="left"))
         judgement = judge(batch, known, auditors=auditors, thresholds=thresholds)
-        counter.advance(batch.height, rejected=len(judgement.rejected))
+        counter.advance(batch.height, **{"rejected" if apply else "would_be_rejected": len(judgement.rejected)})
     findings = judgement.findings.join(rows.select("id", "domain"), on="id", how="left", maintain_order="left")
     updated = _updated(rows, picked, judgement, apply=apply)
     result = Audit(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), apply)
