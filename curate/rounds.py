@@ -24,8 +24,7 @@ from curate.settling import BATCH, Settled
 
 __all__ = ["Filled", "Terms", "fill"]
 
-_PILOT = 40  # replies that are judged before more are bought …
-_ENOUGH = 32  # … and so many of which none passes end the work
+_PILOT, _ENOUGH = 40, 32  # replies judged before more are bought; so many of which none passes end the work
 _OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
 
 
