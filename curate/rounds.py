@@ -148,8 +148,6 @@ class _Filler:
     def n_accepted(self) -> int:
         return sum(d.accepted for d in self.domains.values())
 
-    # What to try next
-
     def plan_round(self) -> _Work:
         """Plan fresh real rows first, then synthetic rows at hand, then failed rows again, then new examples."""
         work = _Work()
@@ -221,16 +219,16 @@ class _Filler:
             domain.target = places[name]
         return any(d.short for d in self.domains.values())
 
-    # Doing it
-
     def parts(self, work: _Work) -> Iterator[_Work]:
         """Yield the round's work; of rationales, and of new examples, a few first: a teacher may be wrong all along."""
         if self.account is not None and not self.judged["rationales"] and len(work.real) > _PILOT:
-            yield _Work(real=work.real[:_PILOT])
-            work = _Work(work.real[_PILOT:], work.written, work.orders)
+            few = work.real[:: len(work.real) // _PILOT][:_PILOT]  # of all domains
+            yield _Work(real=few)
+            work = _Work([row for row in work.real if row not in few], work.written, work.orders)
         if self.account is not None and not self.judged["new examples"] and len(work.orders) > _PILOT and not self.stopped:
-            yield _Work(work.real, work.written, work.orders[:_PILOT])
-            work = _Work(orders=[order for order in work.orders[_PILOT:] if not self.domains[order[0]].dry])
+            first = work.orders[:: len(work.orders) // _PILOT][:_PILOT]
+            yield _Work(work.real, work.written, first)
+            work = _Work(orders=[o for o in work.orders if o not in first and not self.domains[o[0]].dry])
         if work and not self.stopped:
             yield work
 
