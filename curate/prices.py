@@ -85,6 +85,7 @@ _TABLE: dict[str, dict[str, Price]] = {
         "gpt-5": Price(1.25, 10.00, 0.125),
         "gpt-5-mini": Price(0.25, 2.00, 0.025),
         "gpt-5-nano": Price(0.05, 0.40, 0.005),
+        # second-hand: as articles of that day quote the provider's page
         "gpt-5.4": Price(2.50, 15.00, 0.25, as_of="2026-03-20"),
         "gpt-5.4-mini": Price(0.75, 4.50, 0.075, as_of="2026-03-20"),
         "gpt-5.4-nano": Price(0.20, 1.25, 0.02, as_of="2026-03-20"),
