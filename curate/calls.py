@@ -21,6 +21,7 @@ from curate.prices import Price
 
 __all__ = [
     "Answer",
+    "Known",
     "Outcome",
     "Reading",
     "Reply",
@@ -184,8 +185,19 @@ class Reply(NamedTuple):
     cached: bool = False
 
 
+class Known(Protocol):
+    """What can be known of a teacher without asking it; see `Teacher`."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> Price | None: ...
+
+
 @runtime_checkable
-class Teacher(Protocol):
+class Teacher(Known, Protocol):
     """Whoever answers requests. An account asks it; nobody else does, so that no teacher escapes a cap.
 
     Attributes:
@@ -196,13 +208,7 @@ class Teacher(Protocol):
     """
 
     @property
-    def endpoint(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
     def concurrency(self) -> int: ...
-    @property
-    def price(self) -> Price | None: ...
 
     def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
         """Send each request once and yield (its position, the answer) in any order. Retries are the account's."""

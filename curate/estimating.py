@@ -57,9 +57,11 @@ def estimate(
         parameters: of `curate.balancing.balance`.
     """
     tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, parameters=parameters)
-    model = parameters["model"] or ""
-    unnamed = _Unnamed(model, prices.find(model, _PROVIDER, root=manifest.root) if model else None)
-    return reckoning.plan(manifest, tasks, teacher or unnamed, parameters["mode"])
+    model = parameters["model"]
+    if teacher is None:
+        price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
+        return reckoning.plan(manifest, tasks, _Unnamed(model or "", price), parameters["mode"])
+    return reckoning.plan(manifest, tasks, teacher, parameters["mode"])
 
 
 def stage_tasks(

@@ -7,33 +7,23 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from curate import experience, forecasts, progress
 from curate.accounts import Account
+from curate.calls import Known
 from curate.forecasts import Estimate, Task
 from curate.ledger import Ledger, existing_ledger
 from curate.manifest import Manifest
-from curate.prices import NANO, Price
+from curate.prices import NANO
 
-__all__ = ["Known", "Reckoned", "conclude", "foretell", "keep", "plan", "reckon"]
+__all__ = ["Reckoned", "conclude", "foretell", "keep", "plan", "reckon"]
 
 _BILLED = (
     "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
     "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
 )
 _HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
-
-
-class Known(Protocol):
-    """What an estimate has to know of a teacher."""
-
-    @property
-    def endpoint(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def price(self) -> Price | None: ...
 
 
 @dataclass(frozen=True)
