@@ -1,6 +1,6 @@
 """Owns the commands of ``baldistill``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
 
-A declaration has no body: `curate.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
+A declaration has no body: `curate.terminal.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from curate.commands import Json, Name, Root, command, make_app, verb
+from curate.terminal.commands import Json, Name, Root, command, make_app, verb
 
 __all__ = ["app", "main"]
 
@@ -33,16 +33,17 @@ def run(
     root: Root = None,
 ) -> Any:
     """Run a plan: K stages of balance, train, score and evaluate; a stopped run goes on where it was."""
-    from baldistill import plans, stages
+    from baldistill import pipeline
+    from baldistill import plan as plans
     from curate import progress
 
     checked = plans.load(plan)
     for line in checked.describe():
         progress.note("plan", line)
-    return stages.run(checked, root=root)
+    return pipeline.run(checked, root=root)
 
 
-@verb(app, "baldistill.comparing:compare", RUN, on_manifest=False)
+@verb(app, "baldistill.compare:compare", RUN, on_manifest=False)
 def compare(
     runs: Annotated[list[str], Argument(metavar="RUN...", help="Names of runs; else all of them.", show_default=False)] = NOTHING,
     *,
@@ -75,7 +76,7 @@ def train(
     """Fine-tune a student by LoRA on the selected train rows."""
 
 
-@verb(app, "baldistill.scoring:score", STEPS)
+@verb(app, "baldistill.score:score", STEPS)
 def score(
     name: Name,
     *,
@@ -97,7 +98,7 @@ def score(
     """Score the candidates by how hard they are for a student."""
 
 
-@verb(app, "baldistill.evaluation:evaluate", STEPS)
+@verb(app, "baldistill.evaluate:evaluate", STEPS)
 def evaluate(
     name: Name,
     *,

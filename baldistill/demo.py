@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill import plans
-from curate import console
-from curate.commands import guarded
+from baldistill import plan as plans
 from curate.errors import InputError
+from curate.terminal import console
+from curate.terminal.commands import guarded
 
 __all__ = ["Demo", "demo", "files", "main"]
 
@@ -63,21 +63,23 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     Raises:
         CurateError: a step failed; what was done stands, and the same call goes on from there.
     """
-    from baldistill import stages
-    from curate import prices, profiling, reporting, spending
-    from curate.manifest import Manifest
+    from baldistill import pipeline
+    from curate.manifest.manifest import Manifest
+    from curate.report import costs, profile
+    from curate.report import plot as reporting
+    from curate.teachers import prices
 
     plan = plans.load(files() / "plan.toml")
     if teacher is not None:
         plan = dataclasses.replace(
             plan, tables=plan.tables | {"balance": plan.parameters("balance") | {"teacher": teacher, "model": model}}
         )
-    run = stages.run(plan, root=root)
+    run = pipeline.run(plan, root=root)
     ingested = Manifest(run.manifest.name, 0, run.manifest.root)
-    before = profiling.profile(ingested, budget=plan.parameters("balance")["budget"])
-    after = profiling.profile(run.manifest, status="selected")
+    before = profile.profile(ingested, budget=plan.parameters("balance")["budget"])
+    after = profile.profile(run.manifest, status="selected")
     plot = reporting.plot_tail([before, after], run.folder / "tail.png")
-    bought = spending.summary(run.manifest)
+    bought = costs.summary(run.manifest)
     price = prices.find(*PRICED_AS)
     usd = None if price is None else price.usd(bought.prompt_tokens, bought.completion_tokens)
     return Demo(run, before, after, Path(plot), bought.tokens, usd, PRICED_AS[0])

@@ -16,10 +16,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from baldistill import batching
-from baldistill.batching import Tokens
-from baldistill.journals import Journal, key_of
+from baldistill import tokens
+from baldistill.checkpoints import Journal, key_of
 from baldistill.students import Student
+from baldistill.tokens import Tokens
 from curate import progress
 
 __all__ = ["mean_losses", "shared_beginning"]
@@ -58,7 +58,7 @@ def mean_losses(
     reader: _Reader | None = None
     with progress.step(step, len(filled)) as counter:
         # The batches are those of all texts, whatever is known already, so that a resumed run reads as an undisturbed one.
-        for batch in batching.fill([len(texts[i]) - shared for i in filled], budget):
+        for batch in tokens.fill([len(texts[i]) - shared for i in filled], budget):
             missing = [filled[i] for i in batch if keys[filled[i]] not in journal]
             if missing:
                 reader = reader or _Reader(student, texts[missing[0]].prompt[:shared])

@@ -16,10 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import adapters, batching, fitting
+from baldistill import adapters, sft, tokens
 from curate import models, progress
 from curate.errors import InputError
-from curate.manifest import Manifest
+from curate.manifest.manifest import Manifest
 
 __all__ = ["DEFAULT_STUDENT", "Student", "Trained", "identify", "load", "train"]
 
@@ -257,12 +257,12 @@ def _train_into(
     weights = models.find(student)
     model, tokenizer = models.load_causal(student, dtype=parameters["dtype"], root=manifest.root)
     tokenizer = _with_template(tokenizer, weights.label)
-    lessons = fitting.prepare(tokenizer, manifest.examples(rows), parameters["max_tokens"])
+    lessons = sft.prepare(tokenizer, manifest.examples(rows), parameters["max_tokens"])
     if warm_start is not None:
         adapters.check(Path(warm_start), weights)
         model = adapters.attach(model, Path(warm_start), trainable=True)
     started = time.monotonic()
-    model, losses = fitting.fit(model, tokenizer, lessons, parameters, part)
+    model, losses = sft.fit(model, tokenizer, lessons, parameters, part)
     adapters.save(model, part, base=weights.label)
     return {
         "steps": len(losses),
@@ -292,5 +292,5 @@ def _with_template(tokenizer: Any, name: str) -> Any:
     """Give a base model, which has no chat template, the plain one."""
     if tokenizer.chat_template is None:
         progress.note("students", f"{name} has no chat template; its turns are written one after the other")
-        tokenizer.chat_template = batching.PLAIN_TEMPLATE
+        tokenizer.chat_template = tokens.PLAIN_TEMPLATE
     return tokenizer

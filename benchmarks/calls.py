@@ -129,16 +129,16 @@ def ask_bare(url: str, n: int, concurrency: int) -> dict[str, float]:
 
 def account_of(url: str, folder: str, concurrency: int) -> Any:
     """Return an account with caps on a ledger in `folder`."""
-    from curate.ledger import Caps, Ledger
-    from curate.prices import Price
-    from curate.teachers import Account, Live
+    from curate.ledger.ledger import Caps, Ledger
+    from curate.teachers.openai import Account, Live
+    from curate.teachers.prices import Price
 
     teacher = Live(url, model="m", concurrency=concurrency, price=Price(0.15, 0.60))
     return Account(teacher, Ledger(Path(folder) / "ledger.sqlite"), "math", Caps(10**9, 10**12, 10**6), "balance", 0)
 
 
 def requests_of(numbers: range) -> list[Any]:
-    from curate.calls import Request
+    from curate.teachers.base import Request
 
     return [Request("rationale", [{"role": "user", "content": PROMPT.format(n)}], domain="d", max_tokens=512) for n in numbers]
 
@@ -202,8 +202,8 @@ def ask_many(url: str, n: int, concurrency: int) -> dict[str, Any]:
 
 def read_back(url: str, n: int, concurrency: int) -> dict[str, float]:
     """All of `n` answers, at hand in the ledger; written there straight, and read by a new account."""
-    from curate.calls import Answer, Usage
-    from curate.ledger import Caps
+    from curate.ledger.ledger import Caps
+    from curate.teachers.base import Answer, Usage
 
     with tempfile.TemporaryDirectory() as folder:
         account, requests = account_of(url, folder, concurrency), requests_of(range(n))

@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
 
-from curate import clustering, embedding, neighbors, selection
+from curate.selection import selectors
+from curate.vectors import cluster, embed, neighbors
 
 SETS = {
     "clinc150 (imbalanced), 10 domains, 150 labels": ("clinc150/clinc150_imbalanced.jsonl.gz", (30, 75, 150)),
@@ -40,11 +41,11 @@ def main() -> None:
     options.add_argument("--draws", type=int, default=5, help="of the selectors that draw")
     options.add_argument("--precision", default="fp32")
     args = options.parse_args()
-    encoder = embedding.load_encoder(precision=args.precision)
+    encoder = embed.load_encoder(precision=args.precision)
     for title, (file, sizes) in SETS.items():
         rows = read(args.data / file)
         rows = rows.with_columns(place=pl.int_range(pl.len()))
-        vectors = embedding.vectors(rows["text"].to_list(), encoder=encoder, root=args.root)
+        vectors = embed.vectors(rows["text"].to_list(), encoder=encoder, root=args.root)
         print(f"\n{title}: {rows.filter(split='train').height:,} train rows, macro accuracy (accuracy) on test rows, %\n")
         print("| selector | " + " | ".join(f"{n} per domain" for n in sizes) + " |\n| --- |" + " --- |" * len(sizes))
         for name, cells in lines(rows, vectors, sizes, args.draws):
@@ -63,7 +64,7 @@ def lines(rows: pl.DataFrame, vectors: np.ndarray, sizes: tuple[int, ...], draws
     """Yield each selector's name and its cells."""
     train = rows.filter(split="train")
     pools = {str(key[0]): pooled(part, vectors) for key, part in train.partition_by("domain", as_dict=True).items()}
-    for name in sorted(set(selection.selectors) - set(NEED_SCORES), key=lambda n: (n != "random", n)):
+    for name in sorted(set(selectors.selectors) - set(NEED_SCORES), key=lambda n: (n != "random", n)):
         times = draws if name == "random" else 1
         cells = []
         for n in sizes:
@@ -76,7 +77,7 @@ def lines(rows: pl.DataFrame, vectors: np.ndarray, sizes: tuple[int, ...], draws
 def pooled(part: pl.DataFrame, vectors: np.ndarray) -> pl.DataFrame:
     """Give a domain's rows their clusters."""
     mine = vectors[part["place"].to_numpy()]
-    found = neighbors.kmeans(mine, clustering.default_clusters(part.height))
+    found = neighbors.kmeans(mine, cluster.default_clusters(part.height))
     return part.select("id", "place", cluster=pl.Series(found.labels), centrality=pl.Series(found.similarity))
 
 
@@ -86,7 +87,7 @@ def choose(pools: dict[str, pl.DataFrame], vectors: np.ndarray, name: str, n: in
     for domain, pool in pools.items():
         at = dict(pool.select("id", "place").iter_rows())
         load = lambda ids, at=at: vectors[[at[i] for i in ids]]  # noqa: E731
-        made = selection.select(pool.drop("place"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
+        made = selectors.select(pool.drop("place"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
         places += [at[i] for i in made.kept["id"]]
     return np.array(places)
 

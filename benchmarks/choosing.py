@@ -65,15 +65,16 @@ def representative_curate(vectors: Any, given: argparse.Namespace) -> dict[str, 
     """Ours: k-means in each domain, then the selector."""
     import polars as pl
 
-    from curate import clustering, neighbors, selection
+    from curate.selection import selectors
+    from curate.vectors import cluster, neighbors
 
     digest, kept, cosines = hashlib.blake2b(digest_size=8), 0, 0.0
     for number, part in enumerate(domains(len(vectors))):
         found = vectors[part]
-        made = neighbors.kmeans(found, clustering.default_clusters(len(found)))
+        made = neighbors.kmeans(found, cluster.default_clusters(len(found)))
         ids = pl.format("{}", pl.int_range(part.start, part.stop)).str.pad_start(8, "0")
         pool = pl.select(ids.alias("id")).with_columns(cluster=pl.Series(made.labels), centrality=pl.Series(made.similarity))
-        chosen = selection.select(pool, selector="representative", n=len(found) // 10, domain=str(number)).kept
+        chosen = selectors.select(pool, selector="representative", n=len(found) // 10, domain=str(number)).kept
         digest.update("".join(chosen["id"]).encode())
         kept, cosines = kept + chosen.height, cosines + float(made.similarity.sum(dtype=np.float64))
     return {"kept": kept, "rows": digest.hexdigest(), "mean cosine to the centre": cosines / len(vectors)}
@@ -83,13 +84,13 @@ def representative_faiss(vectors: Any, given: argparse.Namespace) -> dict[str, A
     """FAISS alone: the same k-means, then the nearest centre of every row."""
     import faiss
 
-    from curate import clustering
+    from curate.vectors import cluster
 
     cosines = 0.0
     for part in domains(len(vectors)):
         found = np.ascontiguousarray(vectors[part])
         options = {"niter": 20, "seed": 0, "spherical": True, "min_points_per_centroid": 1}
-        search = faiss.Kmeans(SIZE, clustering.default_clusters(len(found)), **options)
+        search = faiss.Kmeans(SIZE, cluster.default_clusters(len(found)), **options)
         search.train(found)
         cosines += float(search.index.search(found, 1)[0].sum(dtype=np.float64))
     return {"mean cosine to the centre": cosines / len(vectors)}
@@ -99,12 +100,12 @@ def representative_sklearn(vectors: Any, given: argparse.Namespace) -> dict[str,
     """scikit-learn: MiniBatchKMeans with its defaults, then the nearest centre of every row."""
     from sklearn.cluster import MiniBatchKMeans
 
-    from curate import clustering
+    from curate.vectors import cluster
 
     cosines = 0.0
     for part in domains(len(vectors)):
         found = np.asarray(vectors[part])
-        made = MiniBatchKMeans(clustering.default_clusters(len(found)), random_state=0, n_init=1).fit(found)
+        made = MiniBatchKMeans(cluster.default_clusters(len(found)), random_state=0, n_init=1).fit(found)
         centres = made.cluster_centers_ / np.linalg.norm(made.cluster_centers_, axis=1, keepdims=True)
         labels = made.predict(found)
         for start in range(0, len(found), BLOCK):
@@ -117,12 +118,13 @@ def facility_curate(vectors: Any, given: argparse.Namespace) -> dict[str, Any]:
     """Ours: lazy greedy on the graph of nearest rows."""
     import polars as pl
 
-    from curate import progress, selection
+    from curate import progress
+    from curate.selection import selectors
 
     notes: list[str] = []
     pool = pl.DataFrame({"id": [f"{row:07}" for row in range(len(vectors))]})
     with progress.listen(lambda event: notes.append(event.message) if event.message else None):
-        made = selection.select(pool, selector="facility_location", n=given.choose, vectors=lambda ids: vectors)
+        made = selectors.select(pool, selector="facility_location", n=given.choose, vectors=lambda ids: vectors)
     return {"chosen": made.kept["id"].cast(pl.Int64).to_list(), "notes": notes}
 
 
@@ -142,7 +144,7 @@ def facility_random(vectors: Any, given: argparse.Namespace) -> dict[str, Any]:
 
 def duplicates_curate(vectors: Any, given: argparse.Namespace) -> dict[str, Any]:
     """Ours."""
-    from curate import neighbors
+    from curate.vectors import neighbors
 
     query, position, _ = neighbors.pairs_within(vectors, vectors, THRESHOLD)
     return pairs(query, position, given)
@@ -197,7 +199,7 @@ def run(given: argparse.Namespace) -> None:
     import faiss  # noqa: F401 - before the clock starts
     import polars  # noqa: F401
 
-    import curate.selection  # noqa: F401
+    import curate.selection.selectors  # noqa: F401
 
     if given.run == "scikit-learn":
         import sklearn.cluster  # noqa: F401
@@ -308,12 +310,12 @@ def report(given: argparse.Namespace, rows: int, turns: list[dict[str, dict[str,
 def limit(task: str, rows: int, speed: float) -> str:
     """Say how long the multiplications alone take that nobody can leave out."""
     if task == "representative":
-        from curate import clustering
+        from curate.vectors import cluster
 
         work = 0.0
         for part in domains(rows):
             n = part.stop - part.start
-            k = clustering.default_clusters(n)
+            k = cluster.default_clusters(n)
             work += 2.0 * SIZE * k * (20 * min(n, 256 * k) + n)
         return f"20 iterations and one assignment are {work / 1e12:.2f} · 10¹², {work / speed / 1e9:.1f} s"
     work = 2.0 * SIZE * rows * rows

@@ -73,10 +73,10 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
     """Take turns on slices; then fill a cache with our vectors and read them back."""
     import numpy as np
 
-    from curate import embedding, probes
+    from curate.vectors import autotune, embed
 
     data, source = texts(given.data, given.texts)
-    ours = embedding.load_encoder(given.encoder, precision=given.precision, backend=given.backend, root=given.root)
+    ours = embed.load_encoder(given.encoder, precision=given.precision, backend=given.backend, root=given.root)
     runs: dict[str, Encode] = {"plain": plain(given.encoder), "curate": ours.encode}
     for encode in runs.values():
         encode(data[:16])  # loading and exporting is not measured
@@ -96,7 +96,7 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
         ratios = sorted(theirs[position] / mine[position] for theirs, mine in pairs)
         report[f"{clock} ratio"] = [statistics.median(ratios), ratios[0], ratios[-1]]
     report |= {"cosine": float(cosine.mean()), "least cosine": float(cosine.min())}
-    report["top-10 overlap"] = probes.top_overlap(reference, found)
+    report["top-10 overlap"] = autotune.top_overlap(reference, found)
     report["cached"] = cached(data, ours, found)
     report["cached ratio"] = report["wall_s"]["plain"] / statistics.median(report["cached"])
     return report
@@ -104,7 +104,7 @@ def speed(given: argparse.Namespace) -> dict[str, Any]:
 
 def cached(data: list[str], encoder: Any, found: Any) -> list[float]:
     """Return the seconds of reading the vectors of all texts from a cache, nine times; the files were just written."""
-    from curate import embedding
+    from curate.vectors import embed
 
     by_text = dict(zip(data, found, strict=True))
 
@@ -117,15 +117,16 @@ def cached(data: list[str], encoder: Any, found: Any) -> list[float]:
             return np.stack([by_text[text] for text in part])
 
     with tempfile.TemporaryDirectory() as root:
-        embedding.fill(data, encoder=Known(), root=root)
-        return [timed(lambda part: embedding.vectors(part, encoder=encoder, root=root), data)[1] for _ in range(9)]
+        embed.fill(data, encoder=Known(), root=root)
+        return [timed(lambda part: embed.vectors(part, encoder=encoder, root=root), data)[1] for _ in range(9)]
 
 
 def fidelity(given: argparse.Namespace) -> dict[str, Any]:
     """Encode the same texts in every way that can run here; fp32 under torch is what the others are held against."""
     import numpy as np
 
-    from curate import backends, embedding, models, probes
+    from curate import models
+    from curate.vectors import autotune, backends, embed
 
     data, source = texts(given.data, min(given.texts, FIDELITY_TEXTS))
     ways: list[tuple[str, dict[str, str]]] = [
@@ -133,17 +134,17 @@ def fidelity(given: argparse.Namespace) -> dict[str, Any]:
     ]
     rows, reference = [], None
     for name, options in ways:
-        encoder = embedding.load_encoder(given.encoder, root=given.root, **options)  # type: ignore[arg-type]
+        encoder = embed.load_encoder(given.encoder, root=given.root, **options)  # type: ignore[arg-type]
         encoder.encode(data[:16])
         found, wall, processor = timed(encoder.encode, data)
         reference = found if reference is None else reference
         cosine = float(np.einsum("nd,nd->n", reference, found).mean())
-        rows.append([name, len(data) / wall, len(data) / processor, cosine, probes.top_overlap(reference, found)])
+        rows.append([name, len(data) / wall, len(data) / processor, cosine, autotune.top_overlap(reference, found)])
     if find_spec("model2vec") and find_spec("skeletoken"):
-        encoder = embedding.load_encoder(f"static:{given.encoder}", root=given.root)
+        encoder = embed.load_encoder(f"static:{given.encoder}", root=given.root)
         encoder.encode(data[:16])
         found, wall, processor = timed(encoder.encode, data)
-        rows.append(["static (distilled)", len(data) / wall, len(data) / processor, None, probes.top_overlap(reference, found)])
+        rows.append(["static (distilled)", len(data) / wall, len(data) / processor, None, autotune.top_overlap(reference, found)])
     return {"texts": len(data), "source": source, "cuda": models.has_cuda(), "ways": rows}
 
 

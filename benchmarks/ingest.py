@@ -46,7 +46,7 @@ def run_polars(path: Path, out: Path) -> None:
 
 def run_curate(path: Path, out: Path) -> None:
     """Ours."""
-    from curate.ingestion import ingest
+    from curate.sources.ingest import ingest
 
     ingest([str(path)], to="benchmark", prompt="text", answer="label", domain="domain", root=out)
 
@@ -69,7 +69,7 @@ def run(name: str, path: Path, out: Path) -> None:
     import deltalake  # noqa: F401 - imported before the clock starts
     import polars  # noqa: F401
 
-    import curate.ingestion  # noqa: F401
+    import curate.sources.ingest  # noqa: F401
 
     wall, processor = time.perf_counter(), time.process_time()
     RUNS[name](path, out)

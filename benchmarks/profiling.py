@@ -29,7 +29,7 @@ def make(root: str, n: int) -> None:
     import numpy as np
     import polars as pl
 
-    from curate import manifest
+    from curate.manifest import manifest
 
     rng = np.random.default_rng(SEED)
     chances = 1 / np.arange(1, DOMAINS + 1) ** 1.3
@@ -73,9 +73,10 @@ def make(root: str, n: int) -> None:
 
 def run_curate(root: str) -> dict[str, Any]:
     """Ours."""
-    from curate import manifest, profiling
+    from curate.manifest import manifest
+    from curate.report import profile
 
-    found = profiling.profile(manifest.load("tail", root=root), max_tokens=LIMIT).to_dict()
+    found = profile.profile(manifest.load("tail", root=root), max_tokens=LIMIT).to_dict()
     parts = {
         part["domain"]: [part[name] for name in ("rows", "real", "synthetic", "selected")]
         + [*part["chars"].values(), *part["tokens"].values()]
@@ -180,7 +181,7 @@ def run(name: str, root: str) -> None:
         import deltalake  # noqa: F401
         import polars  # noqa: F401
 
-        import curate.profiling  # noqa: F401
+        import curate.report.profile  # noqa: F401
     wall, processor = time.perf_counter(), time.process_time()
     figures = RUNS[name](root)
     seconds = {"wall_s": time.perf_counter() - wall, "processor_s": time.process_time() - processor}

@@ -77,11 +77,11 @@ def limit(student: Any, asked: list[Any], alone: list[Any]) -> list[float]:
     """Read the same tokens without a head, in batches filled as ours are."""
     import torch
 
-    from baldistill import batching, losses
+    from baldistill import losses, tokens
 
     device = student.model.device
     for texts in (asked, alone):
-        for batch in batching.fill(list(map(len, texts)), losses._TOKENS[device.type]):
+        for batch in tokens.fill(list(map(len, texts)), losses._TOKENS[device.type]):
             width = max(len(texts[i]) for i in batch)
             ids = [(texts[i].prompt + texts[i].completion) + [0] * (width - len(texts[i])) for i in batch]
             with torch.inference_mode():
@@ -99,17 +99,20 @@ def spearman(a: list[float], b: list[float]) -> float:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Let the contestants take turns, slice by slice; return scores, seconds and tokens."""
+    from baldistill import tokens
+
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the verb takes CUDA where there is one
-    from baldistill import batching, scoring, students
+    from baldistill import score as scoring
+    from baldistill import students
 
     what, examples = rows(arguments.rows)
     loaded = {dtype: students.load(arguments.student, dtype=dtype, root=arguments.root) for dtype in ("fp32", "bf16")}
     if loaded["bf16"].model.device.type != arguments.device:
         sys.exit(f"there is no {arguments.device} here")
-    tokenizer, header = loaded["fp32"].tokenizer, batching.header(loaded["fp32"].tokenizer)
-    asked = [scoring._cut(text, min(MAX_TOKENS, loaded["fp32"].window)) for text in batching.encode(tokenizer, examples)]
-    alone = [batching.Tokens(header, text.completion) for text in asked]
+    tokenizer, header = loaded["fp32"].tokenizer, tokens.header(loaded["fp32"].tokenizer)
+    asked = [scoring._cut(text, min(MAX_TOKENS, loaded["fp32"].window)) for text in tokens.encode(tokenizer, examples)]
+    alone = [tokens.Tokens(header, text.completion) for text in asked]
     contestants: dict[str, Callable[..., list[float]]] = {
         "naive": lambda a, b: naive(loaded["fp32"], a, b),
         "fp32": lambda a, b: ours(loaded["fp32"], a, b),

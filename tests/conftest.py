@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from curate.ledger import Ledger
+from curate.ledger.ledger import Ledger
 
 # No deadline: machines are shared. In continuous integration the same examples are tried every time.
 settings.register_profile(

@@ -16,14 +16,14 @@ import pytest
 import typer
 
 import baldistill.cli
-import curate.cli
-from baldistill import plans
-from curate.manifest import CONTENT_SCHEMA, SCHEMA
+import curate.terminal.cli
+from baldistill import plan
+from curate.manifest.manifest import CONTENT_SCHEMA, SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 GROUPS: dict[str, Any] = {
-    "curate": typer.main.get_command(curate.cli.app),
+    "curate": typer.main.get_command(curate.terminal.cli.app),
     "baldistill": typer.main.get_command(baldistill.cli.app),
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -127,13 +127,13 @@ def test_plans_in_the_documents_are_good(page: str, text: str, tmp_path: Path, m
     teacher = data.get("balance", {}).get("teacher", "")
     if teacher.startswith("recorded:"):
         Path(teacher.removeprefix("recorded:")).touch()
-    assert plans.parse(data).manifest == data["manifest"]
+    assert plan.parse(data).manifest == data["manifest"]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.toml")), ids=lambda path: path.name)
 def test_plans_in_examples_are_good(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    assert "balance" in plans.load(path)
+    assert "balance" in plan.load(path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -145,5 +145,5 @@ def test_links_to_our_files_lead_somewhere(page: Path) -> None:
 def test_the_architecture_names_every_module() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(\w+)`", page))
-    files = [*ROOT.glob("curate/*.py"), *ROOT.glob("baldistill/*.py")]
+    files = [*ROOT.glob("curate/**/*.py"), *ROOT.glob("baldistill/**/*.py")]
     assert {path.stem for path in files if not path.stem.startswith("_")} - named == set()

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for path in sorted([*ROOT.glob("curate/*.py"), *ROOT.glob("baldistill/*.py")])
+    for path in sorted([*ROOT.glob("curate/**/*.py"), *ROOT.glob("baldistill/**/*.py")])
     if path.stem != "__main__"
 ]
 

@@ -39,7 +39,7 @@ def test_every_library_that_is_imported_is_a_direct_dependency() -> None:
     needed = {canonicalize_name(Requirement(line).name) for line in [*PROJECT["dependencies"], *optional]}
     providers = packages_distributions()
     imported = set()
-    for path in [*ROOT.glob("curate/*.py"), *ROOT.glob("baldistill/*.py")]:
+    for path in [*ROOT.glob("curate/**/*.py"), *ROOT.glob("baldistill/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []

@@ -19,7 +19,8 @@ from typing import Any
 import polars as pl
 from openai import AsyncOpenAI
 
-from curate import answers, prompts, replies
+from curate.audit import answers
+from curate.generation import parsing, prompts
 
 TAIL_AT_MOST = 30  # train rows; a domain with fewer gets new questions
 WORDS = 50
@@ -78,7 +79,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
     """Ask for every job that is not in the file yet, four at a time."""
     client = AsyncOpenAI(base_url=args.url, api_key=args.api_key, timeout=600)
     gate = asyncio.Semaphore(4)
-    schema = {"type": "json_schema", "json_schema": {"name": "example", "schema": replies.schema()}}
+    schema = {"type": "json_schema", "json_schema": {"name": "example", "schema": parsing.schema()}}
 
     async def one(job: dict[str, Any]) -> None:
         async with gate:
@@ -94,7 +95,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
         text = reply.choices[0].message.content or ""
         entry = {k: job[k] for k in ("kind", "domain", "prompt", "label", "index", "parents") if k in job}
         if new:
-            example = replies.parse_example(text)
+            example = parsing.parse_example(text)
             entry |= vars(example) if example else {"prompt": "", "rationale": text, "answer": ""}
         else:
             entry["rationale"] = text.strip()

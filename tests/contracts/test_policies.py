@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate import policies
-from curate.needs import Judged
+from curate.selection import policies
+from curate.selection.feedback import Judged
 
 counts_by_domain = st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 3000), min_size=1, max_size=12)
 results = st.integers(0, 40).flatmap(lambda n: st.builds(Judged, st.just(n), st.integers(0, n)))

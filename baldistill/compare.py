@@ -1,0 +1,99 @@
+"""Owns several runs side by side: reads the records that `baldistill.pipeline` leaves. Runs and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.errors import InputError, UnknownNameError
+from curate.manifest.manifest import find_root
+
+__all__ = ["Compared", "Line", "compare"]
+
+RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One student of one run.
+
+    Attributes:
+        run: the run's name.
+        stage: the last stage that it learned from; -1 for the base student.
+        snapshot: ``name@version`` that it learned from.
+        rows: in that snapshot; 0 for the base student.
+        calls: charged up to this stage.
+        tokens: charged up to this stage.
+        usd: charged up to this stage, or None where a model had no price.
+        metrics: what `evaluation.evaluate` found.
+    """
+
+    run: str
+    stage: int
+    snapshot: str
+    rows: int
+    calls: int
+    tokens: int
+    usd: float | None
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Several runs side by side.
+
+    Attributes:
+        lines: every student of every run, in the order of the runs, then of the stages.
+        differing: what the evaluations were made on, where that is not the same for all; such figures do not compare.
+    """
+
+    lines: tuple[Line, ...]
+    differing: tuple[str, ...]
+
+
+def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> Compared:
+    """Put the students of several runs side by side.
+
+    Args:
+        runs: names of runs; all that are there unless given.
+        root: the folder that holds ``manifests/``.
+
+    Raises:
+        UnknownNameError: no run of that name.
+        InputError: there is no run at all, or a record cannot be read.
+    """
+    folder = Path(find_root(root)) / "manifests" / "runs"
+    known = sorted(path.parent.name for path in folder.glob(f"*/{RECORD}"))
+    if not known:
+        raise InputError(f"no run has a record under {str(folder)!r}; make one with: baldistill run PLAN")
+    for name in runs:
+        if name not in known:
+            raise UnknownNameError("run", name, known)
+    lines = [line for name in dict.fromkeys(runs or known) for line in _lines(name, folder / name / RECORD)]
+    measured = {f"{line.metrics.get('rows')} {line.metrics.get('split')} rows of {_name(line)}" for line in lines}
+    return Compared(tuple(lines), tuple(sorted(measured)) if len(measured) > 1 else ())
+
+
+def _name(line: Line) -> str:
+    return line.snapshot.partition("@")[0]
+
+
+def _lines(run: str, path: Path) -> list[Line]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"the record of run {run!r} cannot be read ({e}); run its plan again") from e
+    lines: list[Line] = []
+    rows, calls, tokens, usd = 0, 0, 0, 0.0
+    priced = True
+    for stage in record:
+        spend = stage["spend"]
+        rows += sum(stage["achieved"].values())
+        calls, tokens = calls + spend.get("calls", 0), tokens + spend.get("tokens", 0)
+        priced = priced and (spend.get("usd") is not None or not spend.get("calls"))
+        usd += spend.get("usd") or 0.0
+        lines.append(Line(run, stage["index"], stage["snapshot"], rows, calls, tokens, usd if priced else None, stage["metrics"]))
+    return lines

@@ -1,0 +1,299 @@
+"""Owns what a student can do: its greedy answers to held-out rows, judged, per domain and over all. Steers nothing.
+
+Which split is read is the caller's choice: validation rows may steer later stages, test rows must not. Answers are found
+and compared by `curate.audit.answers`, as the audit does it. `metrics` is the plug-in point: ``(predictions, answers, domains) ->
+dict`` of figures by name.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import NormalDist, fmean
+from typing import Any
+
+import polars as pl
+
+from baldistill import generate, students
+from baldistill import tokens as batching
+from baldistill.students import DEFAULT_STUDENT
+from curate import progress
+from curate.audit import answers
+from curate.balance import balance
+from curate.errors import InputError
+from curate.manifest.manifest import Manifest
+from curate.registry import Registry
+from curate.selection import policies
+
+__all__ = ["Evaluation", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
+
+Metric = Callable[[Sequence[str], Sequence[str], Sequence[str]], Mapping[str, float]]
+metrics: Registry[Metric] = Registry("metric", "baldistill.metrics")
+
+_Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share with its 95% interval.
+
+    Attributes:
+        value: 0 to 1.
+        low: lower end.
+        high: upper end.
+        n: rows that it stands on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        manifest: the version that was read; nothing is committed.
+        student: its name, fingerprint and precision.
+        split: that the rows are of.
+        rows: evaluated.
+        domains: one of ``{domain, n, correct, accuracy, low, high, head}`` per domain, the largest in training first.
+        macro: accuracy where every domain counts once.
+        micro: accuracy where every row of the split counts once, also when `limit` took as many of each domain.
+        head: macro over head domains; None where there are none.
+        tail: macro over tail domains; None where there are none.
+        metrics: figures of the further metrics that were asked for, by metric.
+        truncated: prompts cut from the left to fit the student.
+        unended: answers cut off by the token limit.
+        seconds: the evaluation took.
+        predictions: ``id, domain, prompt, answer, prediction, correct, output, n_tokens, ended``, one row each;
+            `prediction` is the final answer read from `output`, null where none is clear.
+    """
+
+    manifest: Manifest
+    student: str
+    split: str
+    rows: int
+    domains: list[dict[str, Any]]
+    macro: Rate
+    micro: Rate
+    head: Rate | None
+    tail: Rate | None
+    metrics: dict[str, dict[str, float]]
+    truncated: int
+    unended: int
+    seconds: float
+    predictions: pl.DataFrame = field(compare=False, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values, without the predictions."""
+        plain = {key: value for key, value in vars(self).items() if key not in ("manifest", "predictions")}
+        rates = {key: asdict(value) for key, value in plain.items() if isinstance(value, Rate)}
+        return {"version": str(self.manifest), **plain, **rates}
+
+
+def evaluate(
+    manifest: Manifest,
+    *,
+    student: str = DEFAULT_STUDENT,
+    adapter: str | Path | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    max_new_tokens: int = 96,
+    batch_size: int = 16,
+    budget: int | None = None,
+    dtype: str = "auto",
+    metrics: Sequence[str | Metric] = (),
+) -> Evaluation:
+    """Let a student answer the rows of a split greedily, and count what is right.
+
+    Args:
+        manifest: the version whose rows are asked.
+        student: the base model.
+        adapter: folder of a trained adapter; the base student unless given.
+        split: ``test``, ``validation`` or ``train``.
+        limit: rows in all, as many of each domain as it has; all unless given.
+        seed: of the choice under `limit`.
+        max_new_tokens: of one answer.
+        batch_size: prompts answered side by side.
+        budget: accepted rows over all stages, which says what a head is: n_d ≥ B/M; N/M without it.
+        dtype: of the weights, ``auto``, ``bf16`` or ``fp32``.
+        metrics: further figures, by registered name (``class_f1``, ``token_f1``) or callables.
+
+    Raises:
+        InputError: the split has no rows, or a number is out of range.
+        UnknownNameError: there is no such metric.
+        ModelError: the student cannot be loaded.
+    """
+    extra = {str(getattr(m, "__name__", m)): _metric(m) for m in metrics}
+    if max_new_tokens < 1 or batch_size < 1:
+        raise InputError(f"max_new_tokens {max_new_tokens} and batch_size {batch_size}: use at least 1")
+    started = time.monotonic()
+    held = _held_out(manifest, split)
+    examples = manifest.examples(batching.stratify(held, limit, seed=seed).select("id", "domain", "content"))
+    loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
+    said, truncated = _ask(loaded, examples, max_new_tokens, batch_size)
+    predictions = _judge(manifest, examples, said)
+    counts, population = balance.domain_counts(manifest.rows()), _counts(held)
+    domains = _per_domain(predictions, counts or population, policies.heads(counts or population, budget))
+    groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
+    return Evaluation(
+        manifest=manifest,
+        student=loaded.label,
+        split=split,
+        rows=predictions.height,
+        domains=domains,
+        macro=combine(domains),
+        micro=combine(domains, weights=[population[line["domain"]] for line in domains]),
+        head=combine(groups[True]) if groups[True] else None,
+        tail=combine(groups[False]) if groups[False] else None,
+        metrics={name: _figures(metric, predictions) for name, metric in extra.items()},
+        truncated=truncated,
+        unended=int((~predictions["ended"]).sum()),
+        seconds=round(time.monotonic() - started, 3),
+        predictions=predictions,
+    )
+
+
+def wilson(correct: int, n: int) -> Rate:
+    """Return a share with its 95% score interval (Wilson 1927), which holds for few rows and for shares of 0 and 1.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    if n < 1:
+        raise InputError(f"a share of {n} rows is not defined")
+    share, spread = correct / n, _Z * _Z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    # At 0 and at n the formula gives the share itself, but for rounding.
+    return Rate(share, 0.0 if correct == 0 else max(0.0, centre - half), 1.0 if correct == n else min(1.0, centre + half), n)
+
+
+def combine(domains: Sequence[Mapping[str, Any]], *, weights: Sequence[float] | None = None) -> Rate:
+    """Return the weighted mean of the domains' accuracies with a 95% interval.
+
+    The interval is made of the domains' Wilson limits (Zou, Huang & Zhang 2009, "confidence interval estimation for a
+    linear function of binomial proportions"). A bootstrap within the domains collapses to a point where every
+    domain is at 0 or 1, and covers less where rows are few: in a simulation of six designs of 4 to 100 rows in 3 to 12
+    domains, 46% at worst, against 87%.
+
+    Args:
+        domains: each with ``n, accuracy, low, high``.
+        weights: of the domains, above 0; equal unless given.
+    """
+    given = [1.0] * len(domains) if weights is None else list(weights)
+    shares = [weight / math.fsum(given) for weight in given]
+    value = math.fsum(w * line["accuracy"] for w, line in zip(shares, domains, strict=True))
+    below = math.sqrt(math.fsum((w * (line["accuracy"] - line["low"])) ** 2 for w, line in zip(shares, domains, strict=True)))
+    above = math.sqrt(math.fsum((w * (line["high"] - line["accuracy"])) ** 2 for w, line in zip(shares, domains, strict=True)))
+    return Rate(value, max(0.0, value - below), min(1.0, value + above), sum(line["n"] for line in domains))
+
+
+@metrics.register("token_f1")
+def token_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Sequence[str]) -> dict[str, float]:
+    """Return the mean word overlap of predictions with answers: macro over the domains, and micro over the rows."""
+    scores = pl.DataFrame({"domain": domains, "f1": [answers.f1(a, b) for a, b in zip(predictions, answers_, strict=True)]})
+    per_domain = scores.group_by("domain").agg(pl.col("f1").mean())["f1"]
+    return {"macro": fmean(per_domain), "micro": fmean(scores["f1"])}
+
+
+@metrics.register("class_f1")
+def class_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Sequence[str]) -> dict[str, float]:
+    """Return F1 over the classes that occur as answers: macro (every class once) and micro, for classification."""
+    from sklearn.metrics import f1_score
+
+    classes = sorted(set(answers_))
+    return {
+        kind: float(f1_score(list(answers_), list(predictions), labels=classes, average=kind, zero_division=0.0))
+        for kind in ("macro", "micro")
+    }
+
+
+def _metric(name: str | Metric) -> Metric:
+    return metrics.get(name)
+
+
+def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
+    rows = manifest.scan().filter(pl.col("status") != "rejected").select("id", "domain", "content", "split").collect()
+    held = rows.filter(pl.col("split") == split)
+    if held.is_empty():
+        there = ", ".join(f"{name} ({n})" for name, n in sorted(rows["split"].value_counts().rows())) or "none"
+        raise InputError(f"{manifest} has no rows of split {split!r}; there are: {there}. Choose one with --split")
+    return held
+
+
+def _counts(rows: pl.DataFrame) -> dict[str, int]:
+    return {str(domain): int(n) for domain, n in rows["domain"].value_counts().rows()}
+
+
+def _ask(
+    student: students.Student, examples: pl.DataFrame, max_new_tokens: int, batch_size: int
+) -> tuple[list[generate.Answer], int]:
+    """Return the answers in the order of the examples, and how many prompts were cut."""
+    room = student.window - max_new_tokens
+    if room < 1:
+        raise InputError(
+            f"max_new_tokens {max_new_tokens} leaves no room for a prompt: {student.name} reads {student.window} tokens"
+        )
+    prompts = [tokens.prompt for tokens in batching.encode(student.tokenizer, examples)]
+    truncated = sum(len(prompt) > room for prompt in prompts)
+    if truncated:
+        progress.note("evaluate", f"{truncated} prompts are longer than {room} tokens and were cut from the left")
+    said = generate.generate(
+        student, [prompt[-room:] for prompt in prompts], max_new_tokens=max_new_tokens, batch_size=batch_size, step="evaluate"
+    )
+    return said, truncated
+
+
+def _judge(manifest: Manifest, examples: pl.DataFrame, said: Sequence[generate.Answer]) -> pl.DataFrame:
+    """Read the final answer of each output and compare it with the row's own."""
+    kinds, labels = _kinds(manifest, examples)
+    read, right = [], []
+    for row, answer in zip(examples.iter_rows(named=True), said, strict=True):
+        kind = kinds[row["domain"]]
+        found = answers.extract(answer.text, kind, labels=labels[row["domain"]], prompt=row["prompt"])
+        read.append(found)
+        right.append(answers.equal(found, row["answer"], kind))
+    return examples.select("id", "domain", "prompt", "answer").with_columns(
+        prediction=pl.Series(read, dtype=pl.String),
+        correct=pl.Series(right, dtype=pl.Boolean),
+        output=pl.Series([answer.text for answer in said], dtype=pl.String),
+        n_tokens=pl.Series([answer.n_tokens for answer in said], dtype=pl.Int32),
+        ended=pl.Series([answer.ended for answer in said], dtype=pl.Boolean),
+    )
+
+
+def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Tell each domain's kind of answer and its class names, from the train rows; from its own rows where it has none."""
+    real = (pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") != "rejected")
+    train = manifest.scan().filter(real).select("domain", "content").collect()
+    known = answers.survey(manifest.examples(train).select("domain", "prompt", "answer"))
+    own = answers.survey(examples.filter(~pl.col("domain").is_in(list(known.kinds))).select("domain", "prompt", "answer"))
+    kinds = {**own.kinds, **known.kinds}
+    return kinds, {domain: {**own.labels, **known.labels}.get(domain, ()) for domain in kinds}
+
+
+def _per_domain(predictions: pl.DataFrame, counts: Mapping[str, int], heads: frozenset[str]) -> list[dict[str, Any]]:
+    lines = []
+    grouped = predictions.group_by("domain").agg(n=pl.len(), correct=pl.col("correct").sum())
+    for domain, n, correct in sorted(grouped.rows(), key=lambda row: (-counts.get(row[0], 0), row[0])):
+        rate = wilson(correct, n)
+        line = {"domain": domain, "n": n, "correct": correct, "accuracy": rate.value, "low": rate.low, "high": rate.high}
+        lines.append({**line, "head": domain in heads})
+    return lines
+
+
+def _figures(metric: Metric, predictions: pl.DataFrame) -> dict[str, float]:
+    """Apply a metric; a prediction that equals the answer is handed over in the answer's spelling, none as an empty text."""
+    read = predictions.select(
+        "answer", "domain", read=pl.when("correct").then("answer").otherwise(pl.col("prediction").fill_null(""))
+    )
+    figures = metric(read["read"].to_list(), read["answer"].fill_null("").to_list(), read["domain"].to_list())
+    return {str(name): float(value) for name, value in figures.items()}

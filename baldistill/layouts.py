@@ -1,0 +1,177 @@
+"""Owns how the results of baldistill's verbs look on a screen. Prints nothing: it returns what rich can print."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from curate.terminal import widgets
+from curate.terminal.layouts_balance import quota_grid, rejections
+from curate.terminal.widgets import accuracy, count, grid, money, number, seconds
+
+__all__ = ["LAYOUTS"]
+
+_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
+
+
+def _trained(result: Any) -> Iterable[Any]:
+    losses = result.losses
+    yield from widgets.facts(
+        f"trained on {count(result.rows)} rows of {result.manifest}",
+        [
+            ("adapter", result.adapter),
+            ("steps", f"{count(result.steps)} in {seconds(result.seconds)}"),
+            ("loss", f"{number(losses[0])} first, {number(losses[-1])} last" if losses else None),
+            ("cut at the token limit", count(result.truncated) if result.truncated else None),
+            ("left out, prompt too long", count(len(result.skipped)) if result.skipped else None),
+        ],
+    )
+
+
+def _scored(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(
+        f"{result.manifest}: {count(result.rows)} candidates scored",
+        [
+            ("kind", ", ".join(f"{kind} {count(n)}" for kind, n in result.kinds.items()) or None),
+            ("by", result.scored_by),
+            ("had their score", count(result.already) if result.already else None),
+            ("cut at the token limit", count(result.truncated) if result.truncated else None),
+            ("without a score", count(len(result.unscored)) if result.unscored else None),
+        ],
+    )
+
+
+def _evaluation(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(
+        f"{result.student} on {count(result.rows)} {result.split} rows of {result.manifest}",
+        [
+            *((name, _rate(getattr(result, name))) for name in ("macro", "micro", "head", "tail")),
+            *((name, ", ".join(f"{k} {number(v)}" for k, v in found.items())) for name, found in result.metrics.items()),
+            (
+                "cut",
+                f"{count(result.truncated)} prompts, {count(result.unended)} answers"
+                if result.truncated + result.unended
+                else None,
+            ),
+            ("took", seconds(result.seconds)),
+        ],
+    )
+    yield ""
+    yield grid(
+        ["domain", "", "rows", "right", "accuracy", ""],
+        [
+            [
+                line["domain"],
+                "head" if line["head"] else "tail",
+                count(line["n"]),
+                count(line["correct"]),
+                accuracy(line["accuracy"], line["low"], line["high"]),
+                widgets.Bar([(line["accuracy"], _HEAD if line["head"] else _TAIL)], 1.0, width=20),
+            ]
+            for line in result.domains
+        ],
+        left=(0, 1, 5),
+    )
+
+
+def _rate(rate: Any) -> str | None:
+    """Return a rate as text; it is an object in a fresh result and a mapping in a record."""
+    if rate is None:
+        return None
+    read: Callable[[str], float] = rate.__getitem__ if isinstance(rate, Mapping) else lambda key: getattr(rate, key)
+    return accuracy(read("value"), read("low"), read("high"))
+
+
+def _run(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(
+        f"{result.manifest}: {len(result.balanced)} stages of balance, training and evaluation",
+        [("record", result.folder), ("exported", ", ".join(str(path) for path in result.exported) or None)],
+    )
+    yield ""
+    yield quota_grid(result.balanced, dry=False)
+    yield ""
+    yield _accuracies(result.stages)
+
+
+def _accuracies(stages: Iterable[Any]) -> Any:
+    """Return a row per stage: what the student learned from, what it can do, what the stage cost."""
+    columns = ["student", "snapshot", "macro", "micro", "head", "tail", "calls", "cost", "replies from the ledger"]
+    rows = []
+    for stage in stages:
+        rates = [_rate(stage.metrics.get(name)) for name in ("macro", "micro", "head", "tail")]
+        spend = stage.spend
+        cost = (
+            [count(spend["calls"]), money(spend["usd"]) if spend["calls"] else None, count(spend["saved"])]
+            if spend
+            else [None] * 3
+        )
+        rows.append([_student(stage.index), stage.snapshot if stage.index >= 0 else None, *rates, *cost])
+    return grid(columns, rows, left=(0, 1))
+
+
+def _demo(result: Any) -> Iterable[Any]:
+    run = result.run
+    sizes = f"{count(result.before.rows)} rows, {number(result.before.imbalance_ratio)} : 1 before; "
+    sizes += f"{count(result.after.rows)} rows, {number(result.after.imbalance_ratio)} : 1 after"
+    yield from widgets.facts(f"{run.manifest}: {sizes}", [])
+    yield _before_after(result)
+    yield ""
+    yield _accuracies(run.stages)
+    yield ""
+    cost = f"{count(result.tokens)} tokens, {money(result.usd)} at the list price of {result.priced_as}"
+    figures = [
+        ("the teacher would have cost", cost),
+        ("snapshot", run.stages[-1].snapshot),
+        ("students and records", run.folder),
+        ("export", ", ".join(str(path) for path in run.exported) or None),
+        ("picture of the tail", result.plot),
+    ]
+    yield from widgets.facts("Where it is", figures)
+
+
+def _before_after(result: Any) -> Any:
+    """Return a row per domain: before, after by source, and what was rejected by which auditor."""
+    after = {part.domain: part for part in result.after.domains}
+    rejected: dict[str, Counter[str]] = {}
+    for stage in result.run.balanced:
+        for domain, by in stage.rejected.items():
+            rejected.setdefault(domain, Counter()).update(by)
+    largest = max(part.rows for part in result.before.domains)
+    most = max(part.rows for part in result.after.domains)
+    rows = []
+    for part in result.before.domains:
+        style = _HEAD if part.head else _TAIL
+        now = after.get(part.domain)
+        real, synthetic = (now.real, now.synthetic) if now else (0, 0)
+        cells = [count(part.rows), widgets.Bar([(part.rows, style)], largest, width=16), count(real + synthetic), count(real)]
+        cells += [count(synthetic), widgets.Bar([(real, style), (synthetic, _SYNTHETIC)], most, width=16)]
+        rows.append([part.domain, "head" if part.head else "tail", *cells, rejections(rejected.get(part.domain))])
+    columns = ["domain", "", "before", "", "after", "real", "synthetic", "", "rejected"]
+    return grid(columns, rows, left=(0, 1, 3, 7, 8))
+
+
+def _compared(result: Any) -> Iterable[Any]:
+    columns = ["run", "student", "snapshot", "rows", "macro", "micro", "head", "tail", "calls", "cost"]
+    lines = []
+    for line in result.lines:
+        rates = [_rate(line.metrics.get(name)) for name in ("macro", "micro", "head", "tail")]
+        cost = [count(line.calls), money(line.usd) if line.calls else None]
+        lines.append([line.run, _student(line.stage), line.snapshot, count(line.rows), *rates, *cost])
+    yield grid(columns, lines, left=(0, 1, 2))
+    if result.differing:
+        yield f"these figures do not compare, since they stand on other rows: {'; '.join(result.differing)}"
+
+
+def _student(stage: int) -> str:
+    return "base" if stage < 0 else f"after stage {stage}"
+
+
+LAYOUTS: dict[str, Callable[[Any], Iterable[Any]]] = {
+    "Compared": _compared,
+    "Demo": _demo,
+    "Evaluation": _evaluation,
+    "Run": _run,
+    "Scored": _scored,
+    "Trained": _trained,
+}

@@ -1,0 +1,246 @@
+"""Owns the K-stage loop: balance → snapshot → train → score → evaluate, one visible loop that goes on where it stopped.
+
+Each step leaves a mark that is written last: a commit in the manifest, or a JSON file in the run's folder that holds what
+went in. A step whose inputs are the same is not done again. Nothing that steers the next stage reads test rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from baldistill import evaluate, score, students
+from baldistill.plan import Plan
+from curate import progress
+from curate.balance import balance
+from curate.balance.results import StageResult
+from curate.errors import InputError
+from curate.export import export
+from curate.manifest import manifest as manifests
+from curate.manifest.manifest import Manifest
+from curate.selection import policies, sample
+from curate.sources import ingest
+from curate.vectors import cluster
+
+__all__ = ["Run", "Stage", "run"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One line of a run's record.
+
+    Attributes:
+        index: from 0; -1 is the base student, before any stage.
+        snapshot: ``name@version`` that the student learned from.
+        quotas: wanted and planned places per domain.
+        achieved: rows accepted per domain.
+        spend: calls, tokens and usd charged, and answers saved.
+        adapter: where the trained adapter is, relative to the root.
+        metrics: what `evaluation.evaluate` found.
+    """
+
+    index: int
+    snapshot: str
+    quotas: dict[str, Any]
+    achieved: dict[str, int]
+    spend: dict[str, Any]
+    adapter: str
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run came to.
+
+    Attributes:
+        manifest: the newest version.
+        folder: where the record, adapters and metrics are.
+        stages: the base student, then one line per stage.
+        balanced: the result of each stage's `balance`, in order.
+        exported: paths that were exported.
+    """
+
+    manifest: Manifest
+    folder: Path
+    stages: tuple[Stage, ...]
+    balanced: tuple[StageResult, ...]
+    exported: tuple[Path, ...]
+
+
+def run(plan: Plan, *, root: str | Path | None = None) -> Run:
+    """Run a plan: prepare the manifest, then K stages, then the export.
+
+    Args:
+        plan: one table per verb, see `baldistill.plan`.
+        root: the folder that holds ``manifests/`` and ``cache/``.
+
+    Raises:
+        CurateError: a step failed; what was done stands, and the same call goes on from there.
+
+    The loop is Algorithm 1 of Zhou et al. 2024 (arXiv 2406.13114): every stage trains a fresh student from the base model on
+    all rows chosen so far.
+    """
+    current = _prepare(plan, root)
+    folder = Path(current.root) / "manifests" / "runs" / plan.name
+    folder.mkdir(parents=True, exist_ok=True)
+    n_stages = int(plan.parameters("balance").get("stages", 1))
+    steered = _steered(plan, current)
+    base = _evaluate(plan, folder, "base", current, adapter=None)
+    lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
+    results: dict[str, Any] | None = None
+    if plan.parameters("score").get("proxy") is not None:  # it needs no trained student, so the first stage has scores too
+        current = _score(plan, folder, "base", Manifest(current.name, 0, current.root), current, None)
+    scored = False
+    for index in range(n_stages):
+        progress.note("run", f"stage {index + 1} of {n_stages}")
+        outcome = balance.balance(current, **plan.parameters("balance"), stage=index, metrics=results)
+        result = outcome.stages[0]
+        if scored and result.reused:
+            progress.note(
+                "run", f"stage {index} was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+            )
+        if not result.complete:
+            raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
+        snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
+        adapter = _train(plan, folder, f"stage-{index}", snapshot)
+        metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
+        if steered and index + 1 < n_stages:
+            results = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter, split="validation")
+        current = manifests.load(current.name, root=current.root)
+        if index + 1 < n_stages:
+            before = current.version
+            current = _score(plan, folder, f"stage-{index}", snapshot, current, adapter)
+            scored = current.version > before
+        balanced.append(result)
+        lines.append(_line(index, snapshot, result, adapter, metrics))
+        _write(folder / "record.json", [asdict(line) for line in lines])
+    exported = export.export(current, **plan.parameters("export")).paths if "export" in plan else ()
+    return Run(current, folder, tuple(lines), tuple(balanced), tuple(exported))
+
+
+def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
+    """Ingest, sample and cluster where the plan says so; each is a no-op when it is done."""
+    if "ingest" in plan:
+        current = ingest.ingest(**plan.parameters("ingest"), to=plan.manifest, root=root).manifest
+    else:
+        current = manifests.load(plan.manifest, root=root)
+    done = {commit.verb for commit in current.lineage()}
+    if "sample" in plan and "sample" not in done:
+        current = sample.sample(current, **plan.parameters("sample")).manifest
+    if "cluster" in plan and not done & {"cluster", "balance"}:
+        current = cluster.cluster(current, **plan.parameters("cluster")).manifest
+    return current
+
+
+def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
+    """Train on a snapshot, or hand back the adapter that was trained on it with the same parameters."""
+    adapter = folder / name / "adapter"
+    table = plan.parameters("train")
+
+    def work() -> dict[str, Any]:
+        trained = students.train(snapshot, **table, output=adapter)
+        return {"steps": trained.steps, "losses": trained.losses, "rows": trained.rows, "seconds": trained.seconds}
+
+    _once(folder / name / "train.json", {"snapshot": _identity(snapshot), "parameters": table}, work)
+    return adapter
+
+
+def _steered(plan: Plan, current: Manifest) -> bool:
+    """Return whether the policy goes by the students' results on validation rows.
+
+    Raises:
+        InputError: it does, and there are none.
+    """
+    policy = plan.parameters("balance").get("policy", "adaptive")
+    if not policies.steered(policy):
+        return False
+    if current.rows("split", "status").filter(pl.col("status") != "rejected", split="validation").is_empty():
+        raise InputError(
+            f"policy {policy!r} goes by the student's results on validation rows, and {current} has none; ingest some, or carve "
+            "them out of the train rows: [ingest] holdout = 0.05"
+        )
+    return True
+
+
+def _evaluate(
+    plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None, split: str | None = None
+) -> dict[str, Any]:
+    """Evaluate a student on held-out rows, of the plan's split or of another; the base student is measured once per plan."""
+    table = {"budget": plan.parameters("balance").get("budget"), **plan.parameters("evaluate")}
+    asked = split is not None and split != table.get("split", "test")
+    table |= {"split": split} if asked else {}
+    learned = _identity(snapshot) if adapter is not None else None
+    inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
+
+    def work() -> dict[str, Any]:
+        student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+        return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
+
+    return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), inputs, work)
+
+
+def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path | None) -> Manifest:
+    """Score what is left in the pool under the stage's student, unless this version stands on that scoring already."""
+    table = plan.parameters("score")
+    inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
+    path = folder / name / "score.json"
+    done = _read(path)
+    live = {commit.version for commit in current.lineage()}
+    if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
+        return current
+    student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+    scored = score.score(current, **{"student": student, **table}, adapter=adapter)
+    _write(path, {"inputs": inputs, "result": {"version": scored.manifest.version, "rows": scored.rows}})
+    return scored.manifest
+
+
+def _line(index: int, snapshot: Manifest, result: StageResult, adapter: Path, metrics: dict[str, Any]) -> Stage:
+    spend = {"calls": result.calls, "tokens": result.tokens, "usd": result.usd, "saved": result.saved}
+    return Stage(
+        index,
+        str(snapshot),
+        asdict(result.quotas),
+        result.achieved,
+        spend,
+        adapter.relative_to(snapshot.root).as_posix(),
+        metrics,
+    )
+
+
+def _identity(snapshot: Manifest) -> str:
+    """Name a version together with its time, since a manifest that was made anew counts its versions from 0 again."""
+    return f"{snapshot} of {snapshot.log()[-1].time.isoformat()}"
+
+
+def _once(path: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the result in `path` where its inputs are the same; else do the work and write both, last."""
+    done = _read(path)
+    if done is not None and done["inputs"] == _jsonable(inputs):
+        result: dict[str, Any] = done["result"]
+        return result
+    result = work()
+    _write(path, {"inputs": inputs, "result": result})
+    return result
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _write(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
+    part.replace(path)
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,202 @@
+"""Owns the training itself: TRL's trainer, set up for LoRA on completions, on CUDA and on a processor. The only importer of trl.
+
+Knows no manifest and no folder but the one it is given; `baldistill.students` keeps the record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from baldistill import adapters
+from baldistill import tokens as batching
+from curate import progress
+from curate.errors import InputError, ModelError
+
+__all__ = ["Lessons", "completion_loss", "fit", "prepare"]
+
+_MAX_GRAD_NORM = 0.3  # Zhou et al. 2024 (arXiv 2406.13114), released code; its learning rate is constant in effect, too
+_IGNORED = -100  # label of a token that is not learnt
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Examples as token ids.
+
+    Attributes:
+        input_ids: prompt and completion of each row.
+        labels: the same with the prompt's ids replaced by -100.
+        truncated: rows whose completion was cut at the token limit.
+        skipped: ids of rows that were left out, since their prompt alone fills the limit.
+    """
+
+    input_ids: list[list[int]]
+    labels: list[list[int]]
+    truncated: int
+    skipped: list[str]
+
+
+def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> Lessons:
+    """Tokenise examples for training on their completions alone.
+
+    Args:
+        tokenizer: of transformers, with a chat template.
+        examples: ``id`` and the columns of `curate.export.export.chat`.
+        max_tokens: of prompt and completion; what is beyond it is cut off, or left out where it would be the whole
+            completion. Both are told.
+
+    Raises:
+        InputError: no row is left.
+    """
+    input_ids, labels, truncated, skipped = [], [], 0, []
+    for row, tokens in zip(examples["id"], batching.training_tokens(tokenizer, examples), strict=True):
+        if len(tokens.prompt) >= max_tokens:
+            skipped.append(row)
+            continue
+        truncated += len(tokens) > max_tokens
+        input_ids.append((tokens.prompt + tokens.completion)[:max_tokens])
+        labels.append(([_IGNORED] * len(tokens.prompt) + tokens.completion)[:max_tokens])
+    if not input_ids:
+        raise InputError(f"every prompt fills the limit of {max_tokens} tokens, nothing is left to learn; raise --max-tokens")
+    if truncated or skipped:
+        progress.note("train", f"{truncated} rows were cut at {max_tokens} tokens, {len(skipped)} left out: the prompt fills it")
+    return Lessons(input_ids, labels, truncated, skipped)
+
+
+def fit(model: Any, tokenizer: Any, lessons: Lessons, parameters: Mapping[str, Any], scratch: Path) -> tuple[Any, list[float]]:
+    """Fine-tune a model, and return it as a model of peft, with the mean loss per completion token of each step.
+
+    Args:
+        model: of transformers, which gets a new adapter; or of peft, whose adapter is trained on.
+        tokenizer: that belongs to it.
+        lessons: what is learnt.
+        parameters: as `baldistill.students.train` names them.
+        scratch: a folder that the trainer may use; nothing stays in it.
+
+    Raises:
+        ModelError: the loss is no longer a number.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig, PeftModel
+    from transformers import PrinterCallback
+
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules="all-linear",
+        r=parameters["rank"],
+        lora_alpha=parameters["alpha"],
+        lora_dropout=parameters["dropout"],
+    )
+    with adapters.quiet():
+        trainer = _trainer_class()(
+            model=model,
+            args=_config(parameters, scratch),
+            train_dataset=Dataset.from_dict({"input_ids": lessons.input_ids, "labels": lessons.labels}),
+            processing_class=tokenizer,
+            peft_config=None if isinstance(model, PeftModel) else lora,
+        )
+        trainer.remove_callback(PrinterCallback)
+        losses = _run(trainer)
+    return trainer.model, losses
+
+
+def completion_loss(model: Any, inputs: Mapping[str, Any], n_tokens: Any = None) -> Any:
+    """Return the mean loss per completion token of a batch, with the head applied to the completions' columns alone.
+
+    On a processor the head of a small model is a third of the work, and TRL's applies it to the prompts as well. Under
+    autocast the adapters compute in bf16 like the weights around them; peft would cast every input to fp32 and back.
+
+    Args:
+        model: of peft.
+        inputs: ``input_ids``, ``attention_mask`` and ``labels`` (rows, tokens), padded on the right.
+        n_tokens: to divide by; those of the batch unless given.
+    """
+    import torch
+    from peft.helpers import disable_input_dtype_casting
+
+    labels = inputs["labels"]
+    learnt = labels != _IGNORED
+    first = int(learnt.int().argmax(dim=1).min()) - 1  # the column before the first is what predicts it
+    # As an index, since the slice that an int asks for makes the head copy its weights once per row.
+    keep = torch.arange(first, labels.shape[1], device=labels.device)
+    bf16 = model.dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16), disable_input_dtype_casting(model, active=bf16):
+        found = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep, use_cache=False
+        )
+    learnt = learnt[:, first + 1 :]
+    read, wanted = found.logits[:, :-1][learnt], labels[:, first + 1 :][learnt]
+    loss = torch.nn.functional.cross_entropy(read.float(), wanted, reduction="sum")
+    return loss / (len(wanted) if n_tokens is None else n_tokens)
+
+
+def _config(parameters: Mapping[str, Any], scratch: Path) -> Any:
+    import torch
+    from trl import SFTConfig
+
+    cuda = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(scratch),
+        num_train_epochs=parameters["epochs"],
+        per_device_train_batch_size=parameters["batch_size"],
+        gradient_accumulation_steps=parameters["gradient_accumulation"],
+        learning_rate=parameters["learning_rate"],
+        lr_scheduler_type="constant",
+        max_grad_norm=_MAX_GRAD_NORM,
+        train_sampling_strategy="group_by_length",
+        seed=parameters["seed"],
+        max_length=None,  # cut in `prepare`, where it is counted
+        bf16=False,  # the base weights are bf16 themselves
+        activation_checkpointing=cuda,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        logging_steps=1,
+        logging_nan_inf_filter=False,  # it would show the last good loss instead
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _trainer_class() -> Any:
+    """Return TRL's trainer on CUDA, and one with `completion_loss` on a processor."""
+    import torch
+    from trl import SFTTrainer
+
+    class OnProcessor(SFTTrainer):  # type: ignore[misc]
+        """TRL's trainer with a loss that spares a processor what it need not do."""
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+            return completion_loss(model, inputs, num_items_in_batch)
+
+    return SFTTrainer if torch.cuda.is_available() else OnProcessor
+
+
+def _run(trainer: Any) -> list[float]:
+    """Run the trainer, tell progress, and return the loss of each step."""
+    from transformers import TrainerCallback
+
+    losses: list[float] = []
+
+    class Watch(TrainerCallback):  # type: ignore[misc]
+        """Tells progress of every step, and stops where the loss is no longer a number."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs is None or "loss" not in logs:
+                return
+            losses.append(logs["loss"])
+            if not math.isfinite(logs["loss"]):
+                raise ModelError(f"the loss is {logs['loss']} at step {len(losses)}: lower --learning-rate, or use --dtype fp32")
+            counter.advance(loss=logs["loss"])
+
+    batches = len(trainer.get_train_dataloader())
+    steps = math.ceil(batches / trainer.args.gradient_accumulation_steps) * int(trainer.args.num_train_epochs)
+    with progress.step("train", steps) as counter:
+        trainer.add_callback(Watch())
+        trainer.train()
+    return losses

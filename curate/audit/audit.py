@@ -1,0 +1,371 @@
+"""Owns the auditors' contract and their verdict: what rejects a row, and `audit`, which writes it into the manifest.
+
+An auditor is ``(batch, context) -> iterable of Finding``. A batch is judged by each auditor in turn; a row that one has
+rejected is not shown to the next, so every rejected row has one first cause, and a bad row never makes a good one its
+duplicate. Statuses change only with ``apply``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from curate import progress
+from curate.audit import answers
+from curate.audit import auditors as builtin
+from curate.audit.base import PROMPTS, Context, Finding, with_numbers
+from curate.errors import AuditFailedError, InputError, UnknownNameError
+from curate.manifest.manifest import Manifest
+from curate.registry import Registry
+from curate.vectors import embed
+from curate.vectors.embed import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "BATCH",
+    "DEFAULT_AUDITORS",
+    "FINDINGS",
+    "THRESHOLDS",
+    "Audit",
+    "Auditor",
+    "Context",
+    "Finding",
+    "Judgement",
+    "audit",
+    "auditors",
+    "context",
+    "judge",
+    "remember",
+]
+
+Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]
+
+auditors: Registry[Auditor] = Registry("auditor", "curate.auditors")
+auditors.register("malformed")(builtin.malformed)
+auditors.register("answer_mismatch")(builtin.answer_mismatch)
+auditors.register("leakage")(builtin.leakage)
+auditors.register("near_duplicate")(builtin.near_duplicate)
+
+DEFAULT_AUDITORS = ("malformed", "answer_mismatch", "leakage", "near_duplicate")
+THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
+_THRESHOLD = 0.5  # of an auditor that is not named above
+
+# What an auditor is given, one row per example; a frame may have further columns.
+BATCH = pl.Schema(
+    {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
+)
+FINDINGS = pl.Schema(
+    {
+        "id": pl.String(),
+        "auditor": pl.String(),
+        "score": pl.Float64(),
+        "decision": pl.String(),  # reject | note
+        "because_of": pl.String(),
+        "message": pl.String(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one batch.
+
+    Attributes:
+        findings: columns of `FINDINGS`, in the order of auditors, then of the batch.
+        rejected: id → the auditor that rejected it; the first and only one.
+    """
+
+    findings: pl.DataFrame
+    rejected: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `audit` found.
+
+    Attributes:
+        manifest: the next version, or the same where there was nothing to write.
+        rows: that were audited.
+        findings: columns of `FINDINGS`, and ``domain`` after ``id``.
+        applied: whether statuses were changed.
+    """
+
+    manifest: Manifest
+    rows: int
+    findings: pl.DataFrame
+    applied: bool = False
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Per auditor, the share of the rows that it rejects, 0 to 1."""
+        rejected = self.findings.filter(decision="reject").group_by("auditor").len().sort("auditor")
+        return {auditor: count / self.rows for auditor, count in rejected.iter_rows()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises."""
+        return {
+            "version": self.manifest.version,
+            "rows": self.rows,
+            "rejected": self.shares,
+            "applied": self.applied,
+            "findings": self.findings.to_dicts(),
+        }
+
+
+def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder | None = None) -> Context:
+    """Return what the auditors compare with: every real, held-out and accepted row of a manifest.
+
+    Args:
+        manifest: where content is read from, and whose cache keeps the vectors.
+        rows: its rows, where they are at hand already; columns of `curate.manifest.manifest.SCHEMA`.
+        encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
+    """
+    rows = manifest.rows() if rows is None else rows
+    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
+    full = rows.select("id", "content", "domain", "split", "source", "status", "prompt_key")
+    full = with_numbers(full.join(contents, on="content", how="left", maintain_order="left"))
+    train = full.filter(split="train")
+    real = train.filter(source="real")
+    found = answers.survey(real if real.height else train)
+    columns = [*PROMPTS.names(), "numbers"]
+    return Context(
+        kinds=found.kinds,
+        labels=found.labels,
+        real=real.select(columns),
+        heldout=full.filter(pl.col("split") != "train").select(columns),
+        accepted=train.filter(source="synthetic", status="selected").select(columns),
+        vectors=_lazily(manifest, encoder),
+        tasks=found.tasks,
+    )
+
+
+def remember(known: Context, accepted: pl.DataFrame) -> Context:
+    """Return a context that knows newly accepted rows; the real ones among them it knows already.
+
+    Args:
+        known: the context so far.
+        accepted: columns ``id, domain, source, prompt`` at least.
+    """
+    from curate.manifest import ids
+
+    new = accepted.filter(pl.col("source") == "synthetic")
+    if new.is_empty():
+        return known
+    new = new.select("id", "domain", "prompt", split=pl.lit("train"), prompt_key=ids.prompt_keys(new["prompt"].fill_null("")))
+    columns = [*PROMPTS.names(), "numbers"]
+    return replace(known, accepted=pl.concat([with_numbers(known.accepted).select(columns), with_numbers(new).select(columns)]))
+
+
+def judge(
+    batch: pl.DataFrame,
+    context: Context,
+    *,
+    auditors: Sequence[str | Auditor] = DEFAULT_AUDITORS,
+    thresholds: Mapping[str, float] | None = None,
+) -> Judgement:
+    """Judge a batch by each auditor in turn; changes nothing.
+
+    Args:
+        batch: columns of `BATCH`; its order matters, the first of two near-duplicates is kept.
+        context: what the auditors compare with.
+        auditors: names, or callables; in the order in which they judge.
+        thresholds: per auditor the lowest score that rejects, 0 to 1, where it is not that of `THRESHOLDS`.
+
+    Raises:
+        UnknownNameError: an auditor or a threshold's name is not registered.
+        InputError: an auditor broke its contract.
+    """
+    chosen = _chosen(auditors)
+    limits = {**{name: THRESHOLDS.get(name, _THRESHOLD) for name in chosen}, **_limits(thresholds, chosen)}
+    context = replace(context, thresholds=limits)
+    found: list[dict[str, Any]] = []
+    rejected: dict[str, str] = {}
+    for name, auditor in chosen.items():
+        left = batch.filter(~pl.col("id").is_in(list(rejected))) if rejected else batch
+        if left.is_empty():
+            break
+        for finding in _checked(name, auditor(left, context), left):
+            decision = "reject" if finding.score >= limits[name] else "note"
+            found.append({**vars(finding), "auditor": name, "decision": decision})
+            if decision == "reject":
+                rejected.setdefault(finding.id, name)
+    return Judgement(pl.DataFrame(found, schema=FINDINGS), rejected)
+
+
+def audit(
+    manifest: Manifest,
+    *,
+    auditors: Sequence[str | Auditor] = DEFAULT_AUDITORS,
+    apply: bool = False,
+    fail_on: str | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    encoder: str | Encoder | None = None,
+    status: str = "auto",
+) -> Audit:
+    """Audit the train rows of a manifest and write what is found into it.
+
+    Rows are judged in the order of stage, real before synthetic, then id. The same audit again writes nothing.
+
+    Args:
+        manifest: to audit.
+        auditors: names, or callables; in the order in which they judge.
+        apply: also reject the rows that were found wanting; without it findings alone are written.
+        fail_on: ``SHARE`` or ``AUDITOR=SHARE[,AUDITOR=SHARE…]``, 0 to 1: more than that rejected is an error, after the commit.
+        thresholds: per auditor the lowest score that rejects, 0 to 1.
+        encoder: a model's name or an `Encoder`, for duplicates and leakage; None for that of the clusters.
+        status: of the rows to audit: ``selected``, ``candidate``, ``rejected``, ``all``, or ``auto``, which is selected rows, or
+            candidates where nothing is selected yet.
+
+    Raises:
+        UnknownNameError: an auditor, or a name in `fail_on` or `thresholds`, is not known.
+        InputError: the status or `fail_on` cannot be understood, or no row has that status.
+        AuditFailedError: more was rejected than `fail_on` allows; the findings were written.
+    """
+    limits = _parse_fail_on(fail_on, list(_chosen(auditors)))
+    rows = manifest.rows()
+    picked = _pick(manifest, rows, status)
+    batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(BATCH.names())
+    with progress.step("audit", batch.height) as counter:
+        known = context(manifest, rows, encoder=encoder)
+        known = replace(known, accepted=known.accepted.join(batch, on="id", how="anti", maintain_order="left"))
+        judgement = judge(batch, known, auditors=auditors, thresholds=thresholds)
+        counter.advance(batch.height, **{"rejected" if apply else "would_be_rejected": len(judgement.rejected)})
+    findings = judgement.findings.join(rows.select("id", "domain"), on="id", how="left", maintain_order="left")
+    updated = _updated(rows, picked, judgement, apply=apply)
+    result = Audit(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), apply)
+    if not updated.equals(rows):
+        parameters = {
+            "auditors": list(_chosen(auditors)),
+            "apply": apply,
+            "fail_on": fail_on,
+            "thresholds": dict(thresholds or {}),
+            "encoder": encoder if isinstance(encoder, str | None) else encoder.name,
+            "status": status,
+        }
+        summary = {"rows": batch.height, "findings": findings.height, "rejected": result.shares}
+        result = replace(result, manifest=manifest.commit(updated, verb="audit", parameters=parameters, summary=summary))
+    _enforce(result, limits)
+    return result
+
+
+def _lazily(manifest: Manifest, encoder: str | Encoder | None) -> Callable[[list[str]], NDArray[np.float32]]:
+    """Return texts → vectors through the cache; the encoder is loaded at the first call."""
+    loaded: list[Encoder] = []
+
+    def vectors(texts: list[str]) -> NDArray[np.float32]:
+        if not loaded:
+            loaded.append(embed.encoder_of(manifest, encoder))
+        return embed.vectors(texts, encoder=loaded[0], root=manifest.root)
+
+    return vectors
+
+
+def _chosen(wanted: Sequence[str | Auditor]) -> dict[str, Auditor]:
+    if not wanted:
+        raise InputError(f"auditors: none was named; known are {', '.join(auditors.names())}")
+    return {entry if isinstance(entry, str) else getattr(entry, "__name__", "auditor"): auditors.get(entry) for entry in wanted}
+
+
+def _limits(thresholds: Mapping[str, float] | None, chosen: Mapping[str, Auditor]) -> dict[str, float]:
+    for name, value in (thresholds or {}).items():
+        if name not in chosen:
+            raise UnknownNameError("auditor (of this audit)", name, chosen)
+        if not 0 <= value <= 1:
+            raise InputError(f"threshold of auditor {name!r}: a score from 0 to 1, got {value!r}")
+    return dict(thresholds or {})
+
+
+def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> list[Finding]:
+    """Return an auditor's findings in the order of the batch.
+
+    Raises:
+        InputError: an id that is not in the batch, or a score outside 0 to 1.
+    """
+    order = {id_: position for position, id_ in enumerate(batch["id"])}
+    found = list(findings)
+    for finding in found:
+        if finding.id not in order:
+            raise InputError(f"auditor {name!r} found something about {finding.id!r}, which is no row of its batch")
+        if not 0 <= finding.score <= 1:
+            raise InputError(
+                f"auditor {name!r} gave row {finding.id!r} the score {finding.score!r}; scores are 0 to 1, 1 is worst"
+            )
+    return sorted(found, key=lambda finding: order[finding.id])
+
+
+def _pick(manifest: Manifest, rows: pl.DataFrame, status: str) -> pl.DataFrame:
+    known = ("auto", "selected", "candidate", "rejected", "all")
+    if status not in known:
+        raise UnknownNameError("status", status, known)
+    train = rows.filter(split="train")
+    if status == "auto":
+        status = "selected" if train["status"].eq("selected").any() else "candidate"
+    picked = train if status == "all" else train.filter(status=status)
+    if picked.is_empty():
+        raise InputError(f"manifest {manifest}: no train row is {status}; name another with --status")
+    return picked.sort("stage", "source", "id", nulls_last=True)
+
+
+def _updated(rows: pl.DataFrame, picked: pl.DataFrame, judgement: Judgement, *, apply: bool) -> pl.DataFrame:
+    """Return the rows with the findings, and with `apply` the statuses, of a judgement."""
+    by_id: dict[str, list[dict[str, Any]]] = {}
+    for finding in judgement.findings.iter_rows(named=True):
+        by_id.setdefault(finding["id"], []).append(finding)
+    changed = []
+    for row in picked.select("id", "findings", "status", "reason").iter_rows(named=True):
+        mine = by_id.get(row["id"], [])
+        row["findings"] = _merged(row["findings"], mine)
+        causes = [f for f in mine if f["decision"] == "reject"]
+        if apply and causes:
+            row["status"], row["reason"] = "rejected", f"{causes[0]['auditor']}: {causes[0]['message']}"
+        changed.append(row)
+    schema = {name: rows.schema[name] for name in ("id", "findings", "status", "reason")}
+    return rows.update(pl.DataFrame(changed, schema=schema), on="id", how="left", maintain_order="left", include_nulls=True)
+
+
+def _merged(written: str | None, found: list[dict[str, Any]]) -> str | None:
+    """Return a row's findings with those of a new audit in the place of those of the last; what stages wrote stays."""
+    kept = [f for f in json.loads(written or "[]") if f.get("stage") is not None or f.get("attempt") is not None]
+    said = {(f["auditor"], f["because_of"], f["message"]) for f in kept}
+    new = [
+        {**{key: f[key] for key in ("auditor", "score", "decision", "because_of", "message")}, "stage": None, "attempt": None}
+        for f in found
+        if (f["auditor"], f["because_of"], f["message"]) not in said
+    ]
+    return json.dumps([*kept, *({**f, "call_id": None} for f in new)], ensure_ascii=False) if kept or new else None
+
+
+def _parse_fail_on(fail_on: str | None, names: list[str]) -> dict[str, float]:
+    """Read ``0.05`` or ``malformed=0.01,leakage=0``; the empty name stands for all auditors together."""
+    limits: dict[str, float] = {}
+    for part in filter(None, (fail_on or "").replace(" ", "").split(",")):
+        name, _, share = part.rpartition("=")
+        if name and name not in names:
+            raise UnknownNameError("auditor (of this audit)", name, names)
+        try:
+            limits[name] = float(share)
+        except ValueError as e:
+            raise InputError(
+                f"fail_on {fail_on!r}: {share!r} is no share; write SHARE or AUDITOR=SHARE, such as malformed=0.01"
+            ) from e
+        if not 0 <= limits[name] <= 1:
+            raise InputError(f"fail_on {fail_on!r}: a share is from 0 to 1, got {share}")
+    return limits
+
+
+def _enforce(result: Audit, limits: Mapping[str, float]) -> None:
+    shares = {**result.shares, "": sum(result.shares.values())}
+    broken = [
+        f"{name or 'all auditors together'} rejected {shares.get(name, 0.0):.2%}, at most {limit:.2%} is allowed"
+        for name, limit in limits.items()
+        if shares.get(name, 0.0) > limit
+    ]
+    if broken:
+        raise AuditFailedError(f"audit of {result.manifest}, {result.rows} rows: {'; '.join(broken)}; see curate explain", result)

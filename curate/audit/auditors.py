@@ -1,0 +1,239 @@
+"""Owns the built-in auditors: ``(batch, context) -> iterable of Finding``. Decides nothing; `curate.audit.audit` does.
+
+``malformed``        no prompt, answer or rationale; a refusal; a reply that was cut off or repeats the question; an answer
+                     that the question does not offer or that is no class name
+``answer_mismatch``  the rationale's final answer is another one than the row's, or cannot be read
+``leakage``          the question is one of the validation or test rows
+``near_duplicate``   a synthetic question is one of the real rows, of the accepted ones, or of the earlier ones of the batch
+
+Two questions are the same when their normalised texts are (`prompt_key`), or when the cosine of their vectors reaches the
+threshold (0.95) *and* they hold the same numbers in the same order: "What is 3 + 4?" and "What is 5 + 9?" are neighbours
+for an encoder, and two examples for a student. Vectors are asked for only where the numbers agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import polars as pl
+
+from curate.audit import answers, extraction
+from curate.audit.base import Context, Finding, with_numbers
+from curate.manifest import ids
+from curate.vectors import neighbors
+
+__all__ = ["UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
+
+UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
+UNSTATED = 0.4  # score where the answer is not put as an answer; below the usual threshold, so a note
+_SIMILAR = 0.95  # cosine, where the context names no threshold
+
+_REFUSAL = re.compile(
+    r"^\W*(?:i(?:['’]m|\s+am)\s+(?:sorry|unable|not\s+able)|i\s+apologi[sz]e|i\s+(?:can(?:not|['’]t|\s+not)|won['’]t|must\s+decline)"
+    r"|(?:i['’]m\s+)?sorry\b|as\s+an\s+(?:ai|artificial|language\s+model)|unfortunately,?\s+i\s+can)"
+    r"|\bas\s+an\s+ai\s+(?:language\s+)?model\b",
+    re.IGNORECASE,
+)
+_CUT = {  # by the finish reason of a reply that is no whole one
+    "length": "the reply was cut off by its token limit",
+    "content_filter": "the reply was held back by the server's content filter",
+    "refusal": "the teacher declined to answer",
+}
+_SHORT_ANSWER = 8  # words; a rationale that never mentions so short an answer does not reach it
+_FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
+
+
+def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
+    """Find rows that are not examples at all.
+
+    A null rationale means that none was asked for; an empty one, that one was asked for and nothing came.
+    """
+    for row in batch.iter_rows(named=True):
+        message = _malformation(row, context)
+        if message:
+            yield Finding("malformed", row["id"], 1.0, None, message)
+
+
+def _malformation(row: Mapping[str, Any], context: Context) -> str | None:
+    prompt, answer, rationale = ((row[column] or "").strip() for column in ("prompt", "answer", "rationale"))
+    if row["finish_reason"] in _CUT:
+        return _CUT[row["finish_reason"]]
+    if not prompt or not answer:
+        return "the prompt is empty" if not prompt else "the answer is empty"
+    if row["rationale"] is not None and not rationale:
+        return "the rationale is empty"
+    for column, text in (("rationale", rationale), ("answer", answer), ("prompt", prompt)):
+        if row["source"] == "real" and column != "rationale":
+            continue  # what people wrote may well begin with "I'm sorry"
+        if _REFUSAL.search(text):
+            return f"the {column} is a refusal: {_short(text)!r}"
+    if _echoes(rationale, prompt) or (row["source"] != "real" and _echoes(answer, prompt)):
+        return "the reply repeats the question"
+    return _not_offered(row, context, answer)
+
+
+def _echoes(text: str, prompt: str) -> bool:
+    said, asked = _fold(text), _fold(prompt)
+    if len(said.split()) < _FEW_WORDS:
+        return False
+    return said in asked or (asked in said and len(said.replace(asked, "").split()) < _FEW_WORDS and "answer" not in said)
+
+
+def _fold(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str | None:
+    kind, domain = context.kind(row["domain"]), row["domain"]
+    if kind == "choice":
+        offered = answers.choices(row["prompt"])
+        if not offered:
+            return "the prompt offers no lettered choices"
+        if not any(answers.equal(answer, letter, "choice") for letter in offered):
+            return f"the answer {_short(answer)!r} is none of the choices {', '.join(offered)}"
+    labels = context.labels_of(domain) if kind == "label" else ()
+    if labels and not any(answers.equal(answer, label, "label") for label in labels):
+        return f"the answer {_short(answer)!r} is none of the {len(labels)} class names of {domain!r}"
+    if row["source"] == "synthetic" and domain in labels and not answers.equal(answer, domain, "label"):
+        return f"the answer {_short(answer)!r} is another class than {domain!r}, for which it was written"
+    return None
+
+
+def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
+    """Find rationales that end in another answer than the row's, or in none that can be read.
+
+    Another answer scores 1, none `UNREADABLE`, with two exceptions. A synthetic rationale was written together with its
+    answer and need not say "The answer is": it passes where it mentions the answer, and scores `UNSTATED` where the answer is
+    a class name, or a number that its last sentence mentions before another. In free text, short answers must be mentioned
+    and long ones are not judged; what is stated scores by what it lacks of the row's answer (1 − F1 of the words).
+    """
+    for row in batch.iter_rows(named=True):
+        if not (row["rationale"] or "").strip():
+            continue
+        kind, gold = context.kind(row["domain"]), (row["answer"] or "").strip()
+        labels = context.labels_of(row["domain"])
+        found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
+        if found is None:
+            score, message = _unreadable(row, kind, gold), "no final answer can be read in the rationale"
+        else:
+            score = 0.0 if answers.equal(found, gold, kind) else _distance(row, kind, found, gold)
+            message = f"the rationale ends in {_short(found)!r}, the answer is {_short(gold)!r}"
+        if score > 0:
+            yield Finding("answer_mismatch", row["id"], score, None, message)
+
+
+def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
+    said, short = answers.words(gold), len(answers.words(gold)) <= _SHORT_ANSWER
+    if kind == "text" or row["source"] == "synthetic":
+        if _contains(answers.words(row["rationale"]), said) or (kind == "text" and not short):
+            return 0.0
+        return UNSTATED if kind == "label" else UNREADABLE
+    return UNREADABLE
+
+
+def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> float:
+    """Return how far a final answer is from the row's, 0 to 1: a list must agree in order, a text may hold the answer."""
+    said, wanted = answers.words(found), answers.words(gold)
+    if kind == "number" and row["source"] == "synthetic" and not extraction.is_stated(row["rationale"]):
+        return UNSTATED if _contains(answers.words(extraction.last_sentence(row["rationale"])), wanted) else 1.0
+    if kind != "text" or sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
+        return 1.0
+    if len(wanted) > _SHORT_ANSWER:
+        return 1.0 - answers.f1(found, gold) if extraction.is_stated(row["rationale"]) else 0.0
+    return min(1.0 - answers.f1(found, gold), UNSTATED if _contains(said, wanted) else 1.0)
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    return bool(part) and f" {' '.join(part)} " in f" {' '.join(words)} "
+
+
+def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
+    """Find questions, real or synthetic, that are among the validation or test rows."""
+    if batch.is_empty() or context.heldout.is_empty():
+        return []
+    rows, heldout = _keyed(batch), with_numbers(context.heldout)
+    findings = []
+    for row, other, score in _matches(rows, heldout, context, context.thresholds.get("leakage", _SIMILAR)):
+        how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
+        message = f"the prompt {how} that of {heldout['split'][other]} row {heldout['id'][other][:8]}"
+        findings.append(Finding("leakage", rows["id"][row], score, heldout["id"][other], message))
+    return findings
+
+
+def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
+    """Find synthetic questions that are there already.
+
+    The batch is read in its order: the first of two alike is kept, and what is found does not count against later ones.
+    """
+    rows = _keyed(batch.filter(pl.col("source") == "synthetic"))
+    if rows.is_empty():
+        return []
+    columns = ["id", "prompt", "prompt_key", "numbers"]
+    known = [with_numbers(frame).select(columns) for frame in (context.real, context.accepted)]
+    corpus = pl.concat([*known, rows.select(columns)]).with_columns(pl.col("prompt_key").cast(pl.Int64))
+    n_known, n_real = corpus.height - rows.height, context.real.height
+    threshold = context.thresholds.get("near_duplicate", _SIMILAR)
+    findings: dict[int, Finding] = {}
+    for row, other, score in _matches(rows, corpus, context, threshold, best=False):
+        if row in findings or (other >= n_known and (other - n_known >= row or other - n_known in findings)):
+            continue
+        what = "real row" if other < n_real else "synthetic row"
+        how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
+        message = f"the prompt {how} that of {what} {corpus['id'][other][:8]}"
+        findings[row] = Finding("near_duplicate", rows["id"][row], score, corpus["id"][other], message)
+    return list(findings.values())
+
+
+def _keyed(batch: pl.DataFrame) -> pl.DataFrame:
+    prompts = batch["prompt"].fill_null("")
+    return with_numbers(batch.with_columns(prompt_key=ids.prompt_keys(prompts)))
+
+
+def _matches(
+    rows: pl.DataFrame, corpus: pl.DataFrame, context: Context, threshold: float, *, best: bool = True
+) -> list[tuple[int, int, float]]:
+    """Return (position in rows, position in corpus, score) of the same questions, by row, then the most alike first.
+
+    Args:
+        rows, corpus: columns ``id, prompt, prompt_key, numbers``; a row is not compared with its own id.
+        best: only the first match of each row.
+    """
+    left = rows.select("id", "prompt", "prompt_key", "numbers").with_row_index("row")
+    right = corpus.select("id", "prompt", "prompt_key", "numbers").with_row_index("other")
+    equal = left.join(right, on="prompt_key", suffix="_other").filter(pl.col("id") != pl.col("id_other"))
+    equal = equal.select("row", "other", score=pl.lit(1.0))
+    left = left.filter(pl.col("prompt").fill_null("").str.strip_chars() != "")
+    near = _neighbors(left.join(right, on="numbers", how="semi"), right.join(left, on="numbers", how="semi"), context, threshold)
+    found = pl.concat([equal, near]).group_by("row", "other").agg(pl.col("score").max())
+    found = found.sort("row", "score", "other", descending=[False, True, False])
+    found = found.unique("row", keep="first", maintain_order=True) if best else found
+    return [(int(row), int(other), float(score)) for row, other, score in found.iter_rows()]
+
+
+def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, threshold: float) -> pl.DataFrame:
+    """Return row, other and cosine (0 to 1) of the pairs with equal numbers whose cosine reaches the threshold.
+
+    Each group of equal numbers is searched alone: templates such as "What is _ + _?" are all neighbours of each other.
+    """
+    schema = pl.Schema({"row": pl.UInt32(), "other": pl.UInt32(), "score": pl.Float64()})
+    if left.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
+        return pl.DataFrame(schema=schema)
+    texts = pl.concat([left["prompt"], right["prompt"]]).fill_null("").to_list()
+    vectors = context.vectors(texts)  # (n, d) float32
+    corpora = right.with_row_index("at", offset=left.height).partition_by("numbers", as_dict=True)
+    found = [pl.DataFrame(schema=schema)]
+    for numbers, rows in left.with_row_index("at").partition_by("numbers", as_dict=True, maintain_order=True).items():
+        corpus = corpora[numbers]
+        query, position, cosine = neighbors.pairs_within(vectors[corpus["at"]], vectors[rows["at"]], threshold)
+        pairs = [rows[query].select("row", "id"), corpus[position].select("other", id_other="id")]
+        score = pl.Series("score", cosine, dtype=pl.Float64).clip(0.0, 0.9999)  # 1 is kept for equal texts
+        near = pl.concat(pairs, how="horizontal").with_columns(score).filter(pl.col("id") != pl.col("id_other"))
+        found.append(near.select(schema.names()).cast(schema))
+    return pl.concat(found)
+
+
+def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"

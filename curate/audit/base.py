@@ -1,0 +1,89 @@
+"""Owns what auditors are given and what they hand back: `Context`, `Finding`.
+
+Judges nothing; `curate.audit.audit` hands both on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from curate.audit import answers
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["NUMBERS", "PROMPTS", "Context", "Finding", "with_numbers"]
+
+# Rows that a batch is compared with; a frame may have further columns.
+PROMPTS = pl.Schema(
+    {"id": pl.String(), "domain": pl.String(), "split": pl.String(), "prompt": pl.String(), "prompt_key": pl.Int64()}
+)
+NUMBERS = r"\d+(?:[.,]\d+)*"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one auditor says about one row.
+
+    Attributes:
+        auditor: who says it.
+        id: of the row, from the batch.
+        score: 0 to 1; 1 is worst, always.
+        because_of: id of the row that is the cause, where there is one.
+        message: one sentence, with the values.
+    """
+
+    auditor: str
+    id: str
+    score: float
+    because_of: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What auditors may compare a batch with.
+
+    Attributes:
+        kinds: kind of answer per domain, see `curate.audit.answers`; ``text`` where a domain is not named.
+        labels: class names of the domains of kind ``label``, per domain or for all.
+        real: real train rows; columns of `PROMPTS`, as in the next two.
+        heldout: validation and test rows.
+        accepted: synthetic rows that were accepted before.
+        vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
+        thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`.
+        tasks: what is asked for per domain, one of `curate.audit.answers.TASKS`; chooses the teacher's prompt.
+    """
+
+    kinds: Mapping[str, str]
+    labels: Sequence[str] | Mapping[str, Sequence[str]]
+    real: pl.DataFrame
+    heldout: pl.DataFrame
+    accepted: pl.DataFrame
+    vectors: Callable[[list[str]], NDArray[np.float32]]
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    def kind(self, domain: str) -> str:
+        """Return the kind of answer of a domain."""
+        return self.kinds.get(domain, "text")
+
+    def task(self, domain: str) -> str:
+        """Return what is asked for in a domain; by its kind of answer where no survey told."""
+        return self.tasks.get(domain) or answers.task_of(self.kind(domain))
+
+    def labels_of(self, domain: str) -> tuple[str, ...]:
+        """Return the class names of a domain; empty where none are known."""
+        return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)
+
+
+def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add the column ``numbers``, the numbers of each prompt in their order; a frame that has it comes back as it is."""
+    if "numbers" in frame.columns:
+        return frame
+    return frame.with_columns(numbers=pl.col("prompt").fill_null("").str.extract_all(NUMBERS).list.join(" "))

@@ -1,0 +1,293 @@
+"""Owns rationales for questions that exist: what is asked of a teacher, and what came of it. Judges nothing it wrote.
+
+`write_rationales` asks and hands frames back; `annotate` is the verb that has them audited and writes them into a manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate.audit import answers, audit
+from curate.audit.base import Context
+from curate.balance.decisions import BATCH, Settled
+from curate.calls import estimates
+from curate.calls.client import Account, Spent, check_mode
+from curate.calls.estimates import Reckoned
+from curate.calls.forecast import Estimate, Probe, Task
+from curate.generation import prompts
+from curate.ledger.ledger import Caps
+from curate.manifest.manifest import Manifest
+from curate.teachers import openai
+from curate.teachers.base import Request, Teacher
+
+__all__ = ["RATIONALES", "Annotated", "annotate", "write_rationales"]
+
+_PROBED = 512  # rows whose prompts an estimate is made from
+AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
+
+RATIONALES = pl.Schema(
+    {
+        "id": pl.String(),
+        "sample": pl.Int64(),
+        "rationale": pl.String(),  # null unless answered
+        "status": pl.String(),  # answered | unanswered | failed | capped
+        "finish_reason": pl.String(),
+        "call_id": pl.Int64(),
+        "error": pl.String(),
+    }
+)
+
+
+def write_rationales(
+    rows: pl.DataFrame,
+    account: Account,
+    *,
+    context: Context,
+    show_answer: bool = False,
+    prompt_file: str | Path | None = None,
+    words: int = 120,
+    temperature: float = 0.2,
+    reply_tokens: int = 512,
+    refills: Collection[str] = (),
+) -> pl.DataFrame:
+    """Ask for one rationale for each row; return one line for each, in the order of the rows.
+
+    Args:
+        rows: columns id, prompt, answer, domain, and sample (number of the answer wanted, from 0; 0 where it is absent).
+        account: the teacher behind its ledger.
+        context: of the corpus: each domain's kind of answer, classes and task.
+        show_answer: show the right answer to the teacher; the paper hides it.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
+        words: length asked for.
+        temperature: of sampling.
+        reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
+        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
+
+    Returns:
+        A frame with the columns of `RATIONALES`.
+
+    Raises:
+        TeacherError: nobody answers, or the teacher refuses the key or the model.
+    """
+    templates = prompts.load("rationale", prompt_file)
+    if "sample" not in rows.columns:
+        rows = rows.with_columns(sample=pl.lit(0, pl.Int64))
+    requests = [
+        Request(
+            purpose="rationale",
+            messages=_messages(templates, row, context, words, show_answer),
+            sample=row["sample"],
+            domain=row["domain"],
+            prompt=row["prompt"] or "",
+            temperature=temperature,
+            max_tokens=reply_tokens,
+            refill=row["sample"] > 0 or row["domain"] in refills,
+        )
+        for row in rows.select("prompt", "answer", "domain", "sample").iter_rows(named=True)
+    ]
+    lines = [
+        {
+            "rationale": reply.text if reply.status == "answered" else None,
+            "status": reply.status,
+            "finish_reason": reply.finish_reason or None,
+            "call_id": reply.call_id,
+            "error": reply.error or None,
+        }
+        for reply in account.ask(requests)
+    ]
+    told = pl.DataFrame(lines, schema={name: RATIONALES[name] for name in RATIONALES.names()[2:]})
+    return rows.select("id", pl.col("sample").cast(pl.Int64)).hstack(told)
+
+
+def _messages(
+    templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
+) -> list[dict[str, str]]:
+    domain, prompt = row["domain"] or "", row["prompt"] or ""
+    kind = context.kind(domain)
+    return prompts.render(
+        templates.by_task[context.task(domain)],
+        prompt=prompt,
+        answer=row["answer"] if show_answer else None,
+        domain=domain,
+        labels=context.labels_of(domain) if kind == "label" else None,
+        letters=list(answers.choices(prompt)) if kind == "choice" else None,
+        words=words,
+    )
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What `annotate` did.
+
+    Attributes:
+        manifest: the next version, or the same where nothing came.
+        rows: selected real rows without a rationale, before.
+        written: rationales that were accepted.
+        rejected: per auditor, how many it rejected; those rows can be asked for again.
+        unanswered: rows that a recorded teacher had no answer for.
+        complete: False where a cap or failed calls stopped the work.
+        spent: what was charged.
+        reckoned: what it was estimated to cost, and what was billed.
+        estimate: what it would cost; of a dry run alone.
+    """
+
+    manifest: Manifest
+    rows: int
+    written: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    unanswered: int = 0
+    complete: bool = True
+    spent: Spent = field(default_factory=Spent)
+    reckoned: Reckoned | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was done, in figures."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
+        return {**told, **asdict(self.spent)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
+        estimate = None if self.estimate is None else self.estimate.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
+
+
+def annotate(
+    manifest: Manifest,
+    *,
+    teacher: str | Teacher,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    show_answer: bool = False,
+    prompt_file: str | None = None,
+    words: int = 120,
+    temperature: float = 0.2,
+    reply_tokens: int = 512,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    timeout: float = openai.TIMEOUT,
+    mode: str = "live",
+    dry_run: bool = False,
+) -> Annotated:
+    """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
+
+    A rationale that an auditor rejects leaves its row selected and without one, with a finding; the same command again asks
+    for another sample.
+
+    Args:
+        manifest: the newest version.
+        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
+        model: the server's name for the model.
+        api_key_env: the environment variable that holds its key.
+        show_answer: show the right answer to the teacher; the paper hides it.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
+        words: length asked for.
+        temperature: of sampling.
+        reply_tokens: length of a reply, at most.
+        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
+        concurrency: requests under way at once, at most.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        timeout: seconds for one reply.
+        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
+        dry_run: estimate what it would cost; ask nobody and change nothing.
+
+    Raises:
+        InputError: a parameter breaks a rule.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
+    """
+    rows = manifest.rows()
+    batch, context = _unannotated(manifest, rows), audit.context(manifest, rows)
+    asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
+    options: dict[str, Any] = {"show_answer": show_answer, "words": words}
+    options |= {"temperature": temperature, "reply_tokens": reply_tokens}
+
+    def ask(some: pl.DataFrame, account: Account) -> pl.DataFrame:
+        return write_rationales(some, account, context=context, prompt_file=prompt_file, **options)
+
+    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+
+    def task(teacher: Teacher) -> Task:
+        ask(asked.head(_PROBED), probe := Probe(teacher))
+        return Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
+
+    if dry_run:
+        one = openai.load(teacher, **whom, root=manifest.root, to_ask=False)
+        check_mode(mode, one)
+        return Annotated(manifest, batch.height, estimate=estimates.plan(manifest, [task(one)], one, mode))
+    account = openai.open_account(
+        manifest,
+        teacher,
+        verb="annotate",
+        **whom,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        mode=mode,
+        caps=Caps(max_calls, max_tokens, max_usd),
+    )
+    parameters = {
+        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
+        "prompt": prompts.load("rationale", prompt_file).version,
+    }
+    estimates.foretell(account, [task(account.teacher)], {**parameters, "version": manifest.version})
+    told = ask(asked, account)
+    settled, rejected = _settle(rows, batch, told, context)
+    result = _result(manifest, told, rejected, account)
+    if not told["status"].eq("answered").any():
+        return result
+    manifest.append(settled.contents())
+    after = manifest.commit(settled.rows(), verb="annotate", parameters=parameters, summary=result.figures)
+    return replace(result, manifest=after)
+
+
+def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the selected real train rows without a rationale as a batch; `attempt` is the next sample to ask for."""
+    selected = rows.filter(status="selected", split="train", source="real").sort("id")
+    examples = manifest.examples(selected).filter(pl.col("rationale").is_null()).drop("call_id")
+    attempts = [sum(f.get("attempt") is not None for f in json.loads(told or "[]")) for told in examples["findings"]]
+    examples = examples.with_columns(pl.Series("attempt", attempts, dtype=pl.Int64), new=pl.lit(False))
+    return examples.select(
+        pl.col(name) if name in examples.columns else pl.lit(None, dtype).alias(name) for name, dtype in BATCH.items()
+    )
+
+
+def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: audit.Context) -> tuple[Settled, Counter[str]]:
+    """Take the rationales that pass; a row whose rationale does not stays as it was, with the finding."""
+    answered = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
+    judged = batch.drop("rationale", "finish_reason", "call_id").join(answered, on="id", maintain_order="left")
+    judged = judged.select(BATCH.names())
+    judgement = audit.judge(judged, context, auditors=AUDITORS)
+    found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+    settled = Settled(rows, stage=None)
+    for line in judged.iter_rows(named=True):
+        kept = line if line["id"] not in judgement.rejected else {**line, "rationale": None}
+        settled.accept(kept, found.get(line["id"], []))
+    return settled, Counter(judgement.rejected.values())
+
+
+def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: Account) -> Annotated:
+    counts = Counter(told["status"].to_list())
+    complete = not counts["capped"] + counts["failed"]
+    return Annotated(
+        manifest=manifest,
+        rows=told.height,
+        written=counts["answered"] - rejected.total(),
+        rejected=dict(sorted(rejected.items())),
+        unanswered=counts["unanswered"],
+        complete=complete,
+        spent=account.spend(),
+        reckoned=estimates.conclude(account, complete=complete),
+    )

@@ -1,0 +1,174 @@
+"""Owns what a stage would ask a teacher for: its tasks, from its places and from prompts that are really rendered. Sends nothing.
+
+The arithmetic is in `curate.calls.forecast`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curate.audit import audit
+from curate.balance import annotate
+from curate.calls import estimates
+from curate.calls.forecast import Estimate, Probe, Task
+from curate.generation import examples as writing
+from curate.generation.seeds import may_be_shown
+from curate.manifest.manifest import Manifest
+from curate.selection.policies import Quotas
+from curate.teachers import prices
+from curate.teachers.base import Request, Teacher
+from curate.teachers.fake import Fake
+from curate.teachers.prices import Price
+
+__all__ = ["estimate", "stage_tasks", "written_before"]
+
+_PROBE = 512  # rows that prompts are rendered for, in all
+_OF_DOMAIN = 16  # of one domain, at most
+_ORDERS = 4  # new examples of one domain
+_PROVIDER = "https://api.openai.com/v1"  # whose price and replies are meant where a model is named without a teacher
+
+
+@dataclass(frozen=True)
+class _Unnamed:
+    """Stands for the teacher that a model was named for, and no address."""
+
+    model: str
+    price: Price | None
+    endpoint: str = _PROVIDER
+
+
+def estimate(
+    manifest: Manifest,
+    rows: pl.DataFrame,
+    quotas: Quotas,
+    *,
+    given: Mapping[str, int],
+    teacher: Teacher | None,
+    parameters: Mapping[str, Any],
+) -> Estimate:
+    """Estimate one stage's calls, tokens and money.
+
+    Args:
+        manifest: where the prompts are read from.
+        rows: the rows that the stage starts from.
+        quotas: its places.
+        given: places per domain that earlier stages of a dry run planned.
+        teacher: who would be asked; without one, what filling the deficits would cost with `model`.
+        parameters: of `curate.balance.balance.balance`.
+    """
+    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, parameters=parameters)
+    model = parameters["model"]
+    if teacher is None:
+        price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
+        return estimates.plan(manifest, tasks, _Unnamed(model or "", price), parameters["mode"])
+    return estimates.plan(manifest, tasks, teacher, parameters["mode"])
+
+
+def stage_tasks(
+    manifest: Manifest,
+    rows: pl.DataFrame,
+    quotas: Quotas,
+    *,
+    given: Mapping[str, int],
+    teacher: Teacher | None,
+    parameters: Mapping[str, Any],
+) -> list[Task]:
+    """Return what a stage would ask for; the parameters are those of `estimate`.
+
+    Real rows come first, then synthetic ones at hand, then new examples.
+    """
+    train = rows.filter(split="train")
+    places = quotas.planned if teacher is not None else quotas.wanted
+    candidates = train.filter(status="candidate")
+    real, examples = _split(candidates, places, given)
+    if parameters["fill"] != "teacher":
+        examples = {}
+    probe = manifest.examples(_sample(candidates.filter(source="real"), list(places)))
+    if teacher is None or parameters["rationales"] in ("keep", "none"):
+        real = {}
+    elif parameters["rationales"] == "auto":
+        lacking = dict(probe.group_by("domain").agg(pl.col("rationale").is_null().mean()).iter_rows())
+        real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
+    short = [domain for domain, n in examples.items() if n]
+    seeds = manifest.examples(_sample(may_be_shown(train, short), short))
+    asked = _render(probe, seeds, teacher or Fake(), real, examples, manifest, parameters)
+    judged = written_before(train, teacher.model) if teacher is not None else (0, 0)
+    attempts = parameters["max_attempts"]
+    return [
+        Task("rationale", real, asked["rationale"], *_answered_before(train), attempts),
+        Task("synthesis", examples, asked["synthesis"], *judged, attempts),
+    ]
+
+
+def written_before(train: pl.DataFrame, model: str) -> tuple[int, int]:
+    """Return how many new examples of a model were accepted and rejected so far, by the rows of a manifest."""
+    written = train.filter(pl.col("origin").str.starts_with(f"teacher:{model}#"), source="synthetic")
+    rejected = written.filter(status="rejected").height
+    return written.height - rejected, rejected
+
+
+def _answered_before(train: pl.DataFrame) -> tuple[int, int]:
+    """Return how many rationales of real rows were accepted and rejected so far."""
+    real = train.filter(source="real")
+    accepted = real.filter(pl.col("call_id").is_not_null(), status="selected").height
+    return accepted, int(real["findings"].str.count_matches('"attempt": *[0-9]').sum())
+
+
+def _split(
+    candidates: pl.DataFrame, places: Mapping[str, int], given: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return per domain the places that real rows fill, and those that need new examples."""
+    at_hand = dict(candidates.group_by("domain").len().iter_rows())
+    genuine = dict(candidates.filter(source="real").group_by("domain").len().iter_rows())
+    real, examples = {}, {}
+    for domain, n in places.items():
+        before = given.get(domain, 0)
+        real[domain] = min(n, max(0, genuine.get(domain, 0) - before))
+        examples[domain] = max(0, n - max(0, at_hand.get(domain, 0) - before))
+    return real, examples
+
+
+def _sample(rows: pl.DataFrame, domains: list[str]) -> pl.DataFrame:
+    """Return some rows of each domain, by their ids, which are hashes and so in no order."""
+    each = max(1, min(_OF_DOMAIN, _PROBE // max(len(domains), 1)))
+    return rows.filter(pl.col("domain").is_in(domains)).sort("id").group_by("domain", maintain_order=True).head(each)
+
+
+def _render(
+    probe: pl.DataFrame,
+    seeds: pl.DataFrame,
+    teacher: Teacher,
+    real: Mapping[str, int],
+    examples: Mapping[str, int],
+    manifest: Manifest,
+    parameters: Mapping[str, Any],
+) -> dict[str, list[Request]]:
+    """Return some of what would be asked, by purpose."""
+    known = audit.context(manifest, pl.concat([probe, seeds]).unique("id", maintain_order=True), encoder=parameters["encoder"])
+    asked = Probe(teacher)
+    shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
+    if not shown.is_empty():
+        annotate.write_rationales(
+            shown.select("id", "prompt", "answer", "domain"),
+            asked,
+            context=known,
+            show_answer=parameters["show_answer"],
+            prompt_file=parameters["rationale_prompt"],
+        )
+    each = max(_ORDERS, parameters["rows_per_call"])
+    orders = [(domain, index) for domain, n in examples.items() for index in range(min(n, each))]
+    if orders:
+        writing.write_examples(
+            pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row"),
+            asked,
+            seeds=seeds,
+            context=known,
+            prompt_file=parameters["synthesis_prompt"],
+            rows_per_call=parameters["rows_per_call"],
+            seed=parameters["seed"],
+        )
+    return {purpose: [r for r in asked.requests if r.purpose == purpose] for purpose in ("rationale", "synthesis")}

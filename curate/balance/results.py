@@ -1,0 +1,129 @@
+"""Owns what a stage, and a whole balance, came to: quotas, rows, rejections, spend. Works nothing out but sums."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate.calls.estimates import Reckoned
+from curate.calls.forecast import Estimate
+from curate.manifest.manifest import Manifest
+from curate.selection.policies import Quotas
+
+__all__ = ["Balanced", "StageResult"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage, as planned and as it came out.
+
+    Attributes:
+        stage: from 0.
+        version: of the manifest after it; None in a dry run.
+        budget: accepted rows of this stage.
+        quotas: wanted and planned places per domain.
+        achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
+        rejected: per domain, how often each auditor rejected.
+        moved: places per domain gained or given up because some domains could not fill theirs.
+        unanswered: requests that a recorded teacher had no answer for.
+        complete: False where a cap stopped the work; the same command goes on.
+        calls, tokens, usd: charged in this stage; usd is None without a price.
+        saved: answers taken from the ledger without a call.
+        written: new examples that the teacher wrote and that were accepted.
+        tokens_per_written, usd_per_written: what one of them cost, rejected replies included, whenever they were bought.
+        reused: the stage was done before with the same parameters; nothing was changed.
+        estimate: what it would cost; dry runs alone.
+        reckoned: what it was estimated to cost when it began, and what was billed since; None without a teacher.
+    """
+
+    stage: int
+    version: int | None
+    budget: int
+    quotas: Quotas
+    achieved: dict[str, int]
+    synthetic: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    moved: dict[str, int]
+    unanswered: int = 0
+    complete: bool = True
+    calls: int = 0
+    tokens: int = 0
+    usd: float | None = None
+    saved: int = 0
+    written: int = 0
+    tokens_per_written: float | None = None
+    usd_per_written: float | None = None
+    reused: bool = False
+    estimate: Estimate | None = None
+    reckoned: Reckoned | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {**asdict(self), "reckoned": None if self.reckoned is None else self.reckoned.to_dict()}
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """What `balance` did.
+
+    Attributes:
+        manifest: the next version.
+        budget: accepted rows over all stages.
+        stages: one result per stage asked for, in order.
+        undone: stages after a changed one that have to be done again.
+        asks: whether a teacher was named.
+    """
+
+    manifest: Manifest
+    budget: int
+    stages: tuple[StageResult, ...]
+    undone: tuple[int, ...] = ()
+    asks: bool = True
+
+    @property
+    def complete(self) -> bool:
+        """Whether no stage was stopped by a cap."""
+        return all(stage.complete for stage in self.stages)
+
+    def _per_written(self, name: str) -> float | None:
+        """Return a stage's figure as the mean over the new examples of all stages; None where a stage has none."""
+        figures = [(stage.written, getattr(stage, name)) for stage in self.stages if stage.written]
+        if not figures or any(figure is None for _, figure in figures):
+            return None
+        return float(sum(n * figure for n, figure in figures) / sum(n for n, _ in figures))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises, summed over the stages."""
+        total: dict[str, Counter[str]] = {key: Counter() for key in ("wanted", "planned", "achieved", "synthetic", "rejected")}
+        for stage in self.stages:
+            total["wanted"].update(stage.quotas.wanted)
+            total["planned"].update(stage.quotas.planned)
+            total["achieved"].update(stage.achieved)
+            total["synthetic"].update(stage.synthetic)
+            total["rejected"].update({domain: sum(by.values()) for domain, by in stage.rejected.items()})
+        usd = [stage.usd for stage in self.stages]
+        return {
+            "version": self.manifest.version,
+            "budget": self.budget,
+            "domains": [
+                {
+                    "domain": domain,
+                    "wanted": total["wanted"][domain],
+                    "planned": total["planned"][domain],
+                    "achieved": total["achieved"][domain],
+                    "real": total["achieved"][domain] - total["synthetic"][domain],
+                    "synthetic": total["synthetic"][domain],
+                    "rejected": total["rejected"][domain],
+                }
+                for domain in sorted(total["wanted"])
+            ],
+            "calls": sum(stage.calls for stage in self.stages),
+            "tokens": sum(stage.tokens for stage in self.stages),
+            "usd": None if None in usd else sum(u for u in usd if u is not None),
+            "written": sum(stage.written for stage in self.stages),
+            "tokens_per_written": self._per_written("tokens_per_written"),
+            "usd_per_written": self._per_written("usd_per_written"),
+            "complete": self.complete,
+            "stages": [stage.to_dict() for stage in self.stages],
+        }

@@ -1,0 +1,320 @@
+"""Owns new examples for domains that have too few: written by a teacher in rounds, judged, and replaced where rejected.
+
+What is asked, and how a reply is read, is in `curate.generation.examples`; `curate.balance.balance` fills its own places with
+the same steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import polars as pl
+
+from curate import progress
+from curate.audit import audit
+from curate.balance import cost as estimating
+from curate.balance.decisions import Settled
+from curate.calls import estimates
+from curate.calls.client import Account, Spent, check_mode
+from curate.calls.estimates import Reckoned
+from curate.calls.forecast import Estimate, Probe, Task
+from curate.errors import InputError, UnknownNameError
+from curate.generation import prompts, seeds
+from curate.generation.examples import Cost, as_batch, cost, write_examples
+from curate.ledger.ledger import Caps
+from curate.manifest.manifest import Manifest
+from curate.teachers import openai
+from curate.teachers.base import Teacher
+from curate.vectors.embed import Encoder
+
+__all__ = ["Synthesized", "synthesize"]
+
+_ENOUGH = 32  # judged replies of which none passes end the work
+_PROBED = 8  # requests of each domain that an estimate is made from
+_INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
+
+
+@dataclass(frozen=True)
+class Synthesized:
+    """What `synthesize` did.
+
+    Attributes:
+        manifest: the next version, or the same where nothing came.
+        wanted: new examples per domain.
+        written: accepted ones per domain; candidates, which `balance` uses before it calls anybody.
+        rejected: per domain, how many each auditor rejected.
+        complete: False where a cap or failed calls stopped the work.
+        spent: what was charged.
+        tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
+        reckoned: what it was estimated to cost, and what was billed.
+        estimate: what it would cost; of a dry run alone.
+    """
+
+    manifest: Manifest
+    wanted: int
+    written: dict[str, int]
+    rejected: dict[str, dict[str, int]]
+    complete: bool = True
+    spent: Spent = field(default_factory=Spent)
+    tokens_per_written: float | None = None
+    usd_per_written: float | None = None
+    reckoned: Reckoned | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was done, in figures."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
+        return {**told, **asdict(self.spent)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
+        estimate = None if self.estimate is None else self.estimate.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
+
+
+def synthesize(
+    manifest: Manifest,
+    *,
+    domains: Sequence[str],
+    n: int,
+    teacher: str | Teacher,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    prompt_file: str | None = None,
+    words: int = 120,
+    temperature: float = 0.8,
+    reply_tokens: int = 1024,
+    n_seeds: int = 4,
+    rows_per_call: int = 1,
+    max_attempts: int = 5,
+    auditors: Sequence[str] = audit.DEFAULT_AUDITORS,
+    encoder: str | Encoder | None = None,
+    max_calls: int | None = None,
+    max_tokens: int | None = None,
+    max_usd: float | None = None,
+    concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    timeout: float = openai.TIMEOUT,
+    mode: str = "live",
+    dry_run: bool = False,
+    seed: int = 0,
+) -> Synthesized:
+    """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
+
+    What an auditor rejects is kept as a rejected row and replaced, until a domain has its examples, the teacher has no more,
+    or `max_attempts` replies per example were judged.
+
+    Args:
+        manifest: the newest version.
+        domains: names of domains.
+        n: accepted examples per domain.
+        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
+        model: the server's name for the model.
+        api_key_env: the environment variable that holds its key.
+        prompt_file: template, or folder of templates, in place of the built-in ones.
+        words: length of the rationale asked for.
+        temperature: of sampling.
+        reply_tokens: length of a reply per example, at most.
+        n_seeds: examples shown in each request, at most.
+        rows_per_call: new examples asked for in one request.
+        max_attempts: judged replies per example before a domain stops.
+        auditors: names that must find nothing.
+        encoder: for near-duplicates and leakage; None for that of the clusters.
+        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
+        concurrency: requests under way at once, at most.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        timeout: seconds for one reply.
+        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
+        dry_run: estimate what it would cost; ask nobody and change nothing.
+        seed: of the choice of seeds.
+
+    Raises:
+        UnknownNameError: no such domain or auditor.
+        InputError: a parameter breaks a rule.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
+    """
+    rows = manifest.rows()
+    names = _checked(rows, domains, n, auditors)
+    options: dict[str, Any] = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
+    options |= {"rows_per_call": rows_per_call, "seed": seed}
+    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+    tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
+    known = _known(manifest, rows, encoder)
+
+    def writer_of(account: Account) -> _Writer:
+        return _Writer(manifest, rows, names, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+
+    if dry_run:
+        one = openai.load(teacher, **whom, root=manifest.root, to_ask=False)
+        check_mode(mode, one)
+        task = writer_of(Probe(one)).task(tallies, max_attempts)
+        return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimates.plan(manifest, [task], one, mode))
+    account = openai.open_account(
+        manifest,
+        teacher,
+        verb="synthesize",
+        **whom,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        mode=mode,
+        caps=Caps(max_calls, max_tokens, max_usd),
+    )
+    writer = writer_of(account)
+    parameters = {
+        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
+        **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
+    }
+    task = writer.task(tallies, max_attempts)
+    estimates.foretell(account, [task], {**parameters, "version": manifest.version})
+    writer.write_all(tallies)
+    return writer.commit(tallies, parameters)
+
+
+@dataclass
+class _Tally:
+    """What one domain still lacks."""
+
+    wanted: int
+    limit: int  # replies that may be judged
+    index: int  # of the next request
+    written: int = 0
+    asked: int = 0
+    dry: bool = False  # the teacher has no further example
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def order(self) -> list[int]:
+        """Return the numbers of the next requests."""
+        n = 0 if self.dry else min(self.wanted - self.written, self.limit - self.asked)
+        numbers = list(range(self.index, self.index + n))
+        self.index += n
+        self.asked += n
+        return numbers
+
+
+@dataclass
+class _Writer:
+    """Writes and judges in rounds; replies are judged in the order of the requests, never in that of arrival."""
+
+    manifest: Manifest
+    rows: pl.DataFrame
+    domains: list[str]
+    account: Account
+    known: audit.Context
+    auditors: tuple[str, ...]
+    options: dict[str, Any]
+    stopped: bool = False
+    judged: int = 0
+    passed: int = 0
+    cost: Cost = field(default_factory=Cost)
+
+    def __post_init__(self) -> None:
+        self.settled = Settled(self.rows, stage=None)
+        self.seeds = self.manifest.examples(seeds.may_be_shown(self.rows, self.domains))
+
+    def task(self, tallies: dict[str, _Tally], max_attempts: int) -> Task:
+        """Return what is to be asked, with some of the requests as they will be."""
+        probe = Probe(self.account.teacher)
+        first = [(name, own.index + n) for name, own in tallies.items() for n in range(min(own.wanted, _PROBED))]
+        self._ask(first, probe)
+        judged = estimating.written_before(self.rows.filter(split="train"), self.account.teacher.model)
+        return Task("synthesis", {name: own.wanted for name, own in tallies.items()}, probe.requests, *judged, max_attempts)
+
+    def write_all(self, tallies: dict[str, _Tally]) -> None:
+        """Ask until every domain has its examples, or nothing is left to try."""
+        with progress.step("synthesize", sum(own.wanted for own in tallies.values())) as counter:
+            while not self.stopped:
+                orders = [(name, number) for name, own in tallies.items() for number in own.order()]
+                if not orders:
+                    break
+                counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
+
+    def _ask(self, orders: list[tuple[str, int]], account: Account, refills: Sequence[str] = ()) -> pl.DataFrame:
+        frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
+        return write_examples(frame, account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
+
+    def commit(self, tallies: dict[str, _Tally], parameters: dict[str, Any]) -> Synthesized:
+        """Return what was done, committed where anything was judged."""
+        tokens, usd = self.cost.per_row(sum(own.written for own in tallies.values()))
+        result = Synthesized(
+            manifest=self.manifest,
+            wanted=parameters["n"],
+            written={name: own.written for name, own in tallies.items()},
+            rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
+            complete=not self.stopped,
+            spent=self.account.spend(),
+            tokens_per_written=tokens,
+            usd_per_written=usd,
+            reckoned=estimates.conclude(self.account, complete=not self.stopped),
+        )
+        if not self.judged:
+            return result
+        self.manifest.append(self.settled.contents())
+        after = self.manifest.commit(
+            self.settled.rows(), verb="synthesize", parameters=parameters, seed=parameters["seed"], summary=result.figures
+        )
+        return replace(result, manifest=after)
+
+    def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
+        """Have examples written and judged; return how many were accepted."""
+        replies = self._ask(orders, self.account, [name for name, own in tallies.items() if own.rejected])
+        self.cost += cost(replies)
+        self.stopped = replies["status"].is_in(["capped", "failed"]).any()
+        for name in replies.filter(status="unanswered")["domain"].unique():
+            tallies[name].dry = True
+        batch = as_batch(replies, self.account.teacher.model)
+        judgement = audit.judge(batch, self.known, auditors=self.auditors)
+        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
+        for line in batch.iter_rows(named=True):
+            auditor, own = judgement.rejected.get(line["id"]), tallies[line["domain"]]
+            if auditor is None:
+                self.settled.offer(line, found.get(line["id"], []))
+                own.written += 1
+            else:
+                self.settled.reject(line, auditor, found[line["id"]], keep_candidate=False)
+                own.rejected[auditor] += 1
+        self.judged += batch.height
+        self.passed += batch.height - len(judgement.rejected)
+        if self.judged >= _ENOUGH and not self.passed:
+            self.stopped = True
+            message = judgement.findings["message"].to_list()[-1]
+            note = f"none of {self.judged} replies passes the auditors; the last: {message}; no more are bought"
+            progress.note(
+                "synthesize", f"{note}: look at the reply (curate ledger {self.manifest.name} --calls) and at the prompt"
+            )
+        self.known = audit.remember(self.known, batch.filter(~pl.col("id").is_in(list(judgement.rejected))))
+        return batch.height - len(judgement.rejected)
+
+
+def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> audit.Context:
+    """Return what new examples are compared with: all rows, and the synthetic ones that wait."""
+    waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
+    return audit.remember(audit.context(manifest, rows, encoder=encoder), waiting)
+
+
+def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Sequence[str]) -> list[str]:
+    """Return the domains, sorted, each once."""
+    for name in auditors:
+        audit.auditors.get(name)
+    known = set(rows.filter(pl.col("status") != "rejected", split="train")["domain"])
+    for name in domains:
+        if name not in known:
+            raise UnknownNameError("domain", name, known)
+    if not domains:
+        raise InputError("name at least one domain to write for: --domain NAME")
+    if n < 1:
+        raise InputError(f"the number of new examples is 1 or more, got {n}")
+    return sorted(set(domains))
+
+
+def _next_index(rows: pl.DataFrame, domain: str) -> int:
+    """Return the number after the last request whose example is in the manifest already."""
+    origins = rows.filter(domain=domain, source="synthetic")["origin"].drop_nulls()
+    return 1 + max((int(found[1]) for found in map(_INDEX.search, origins) if found), default=-1)

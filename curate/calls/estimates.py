@@ -1,0 +1,174 @@
+"""Owns estimates of planned work, and those on record: kept when work starts, compared with what was billed when it has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate import progress
+from curate.calls import experience, forecast
+from curate.calls.client import Account
+from curate.calls.forecast import Estimate, Task
+from curate.ledger.ledger import Ledger, existing_ledger
+from curate.manifest.manifest import Manifest
+from curate.teachers.base import Known
+from curate.teachers.prices import NANO
+
+__all__ = ["Reckoned", "conclude", "foretell", "keep", "plan", "reckon"]
+
+_BILLED = (
+    "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
+    "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
+)
+_HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
+
+
+@dataclass(frozen=True)
+class Reckoned:
+    """An estimate, and what was billed since it was made.
+
+    Attributes:
+        verb: that asked.
+        stage: from 0, or None.
+        estimate: made when the work started; a run that goes on with the same work keeps it.
+        calls, tokens: billed since; what was lost or is under way is not in them.
+        usd: the same in dollars, or None without a price.
+        at_hand: answers that were taken from the ledger instead of being bought.
+        ended: whether the work is done; until then the figures are those so far.
+        off: what was billed by what was estimated, less 1: 0.09 is 9% above. Of money, else of tokens, else of calls; None
+            where nothing was billed.
+    """
+
+    verb: str
+    stage: int | None
+    estimate: Estimate
+    calls: int
+    tokens: int
+    usd: float | None
+    at_hand: int
+    ended: bool = True
+
+    @property
+    def unit(self) -> str:
+        """What is compared: ``"usd"``, ``"tokens"`` or ``"calls"``."""
+        if self.estimate.usd and self.usd:
+            return "usd"
+        return "tokens" if self.estimate.tokens and self.tokens else "calls"
+
+    @property
+    def off(self) -> float | None:
+        wanted, billed = getattr(self.estimate, self.unit), getattr(self, self.unit)
+        return billed / wanted - 1 if wanted and billed else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        return {**asdict(self), "off": self.off}
+
+
+def foretell(account: Account, tasks: Sequence[Task], parameters: Mapping[str, Any]) -> Estimate:
+    """Estimate what an account's work will come to, and keep it; see `keep`."""
+    return keep(account, _foresee(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
+
+
+def plan(manifest: Manifest, tasks: Sequence[Task], teacher: Known, mode: str) -> Estimate:
+    """Estimate what work would come to; nothing is kept or made, not even a ledger.
+
+    Args:
+        manifest: whose name would pay.
+        tasks: at most one of each purpose.
+        teacher: who would be asked.
+        mode: ``"live"`` or ``"batch"``.
+    """
+    ledger = existing_ledger(manifest.root)
+    try:
+        return _foresee(tasks, teacher, ledger, manifest.name, mode)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+def _foresee(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
+    past = {} if ledger is None else experience.read_replies(ledger, teacher.endpoint, teacher.model, name)
+    price = teacher.price
+    return forecast.foresee(tasks, past, price.batched() if price is not None and mode == "batch" else price)
+
+
+def keep(account: Account, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:
+    """Write an estimate down, and return it; where the same work was begun before, return the estimate of then.
+
+    Args:
+        account: of the work; its manifest's name, verb and stage.
+        estimate: of the whole of it.
+        parameters: what shapes the work; the same parameters are the same work.
+    """
+    told = json.dumps(parameters, sort_keys=True, default=str)
+    work = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    whose = (account.name, account.verb, -1 if account.stage is None else account.stage)
+    with account.ledger.transaction() as db:
+        sql = "SELECT work, told FROM estimates WHERE name = ? AND verb = ? AND stage = ? ORDER BY id DESC LIMIT 1"
+        last = db.execute(sql, whose).fetchone()
+        if last and last[0] == work:
+            return Estimate.from_dict(json.loads(last[1]))
+        billed, (hits,) = db.execute(_BILLED, whose).fetchone(), db.execute(_HITS, whose).fetchone()
+        db.execute(
+            "INSERT INTO estimates (name, verb, stage, work, made, told, had_calls, had_tokens, had_nano_usd, had_hits) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*whose, work, time.time(), json.dumps(estimate.to_dict()), *billed, hits),
+        )
+    if estimate.calls and estimate.usd != 0:  # what is free needs no warning
+        progress.note(account.verb, f"{'' if account.stage is None else f'stage {account.stage}: '}about {_words(estimate)}")
+    return estimate
+
+
+def _words(estimate: Estimate) -> str:
+    low, high = estimate.calls_range
+    if estimate.usd is None or estimate.usd_range is None:
+        least, most = estimate.tokens_range
+        price = f"{estimate.tokens:,} tokens ({least:,}–{most:,}), no price known"
+    else:
+        digits = 2 if estimate.usd >= 1 else 4
+        price = "${:,.{d}f} (${:,.{d}f}–${:,.{d}f})".format(estimate.usd, *estimate.usd_range, d=digits)
+    return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; 9 of 10 cases lie within the brackets"
+
+
+def conclude(account: Account, *, complete: bool) -> Reckoned | None:
+    """Return the newest estimate of an account's work, with what was billed since; None where none was kept.
+
+    Args:
+        account: of the work.
+        complete: whether the work is done; it may also have been stopped, by a cap for instance.
+    """
+    if complete:
+        with account.ledger.transaction() as db:
+            db.execute(
+                "UPDATE estimates SET ended = ? WHERE ended IS NULL AND name = ? AND verb = ? AND stage = ?",
+                (time.time(), account.name, account.verb, -1 if account.stage is None else account.stage),
+            )
+    found = reckon(account.ledger, account.name)
+    return next((r for r in found if (r.verb, r.stage) == (account.verb, account.stage)), None)
+
+
+def reckon(ledger: Ledger, name: str) -> list[Reckoned]:
+    """Return the newest estimate of each verb and stage of a manifest, with what was billed since.
+
+    Args:
+        ledger: where they are.
+        name: of the manifest.
+    """
+    rows = ledger.query(
+        "SELECT verb, stage, told, ended, had_calls, had_tokens, had_nano_usd, had_hits FROM estimates WHERE id IN "
+        "(SELECT MAX(id) FROM estimates WHERE name = ? GROUP BY verb, stage) ORDER BY verb, stage",
+        (name,),
+    )
+    found = []
+    for verb, stage, told, ended, *had, had_hits in rows:
+        calls, tokens, nano = (now - then for now, then in zip(ledger.query(_BILLED, (name, verb, stage))[0], had, strict=True))
+        hits = ledger.query(_HITS, (name, verb, stage))[0][0] - had_hits
+        estimate = Estimate.from_dict(json.loads(told))
+        usd = None if estimate.usd is None else nano / NANO
+        found.append(Reckoned(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits, ended is not None))
+    return found

@@ -1,0 +1,249 @@
+"""Owns what the ledger knows of batches: planned, made, looked after, over. Sends nothing.
+
+A batch is written down, with its calls reserved, before anything is sent; its own name goes to the provider, so that it is
+found again whatever happens. One asking at a time looks after a batch: it holds it by a lease, and whoever has lost the
+lease can write nothing more about it. The attempts of a batch are not lost when a process dies: they are at the provider.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from curate.ledger.leases import Watch, this_process
+from curate.ledger.ledger import LEASE, Caps, Charge, Ledger, Order
+from curate.teachers.base import Request
+
+__all__ = ["OPEN", "Batch", "Book", "Held", "Planned"]
+
+OPEN = "('planned', 'creating', 'submitted')"  # in SQL
+_COLUMNS = "id, name, n, status, file, provider, told, created"
+
+# planned     written down and reserved; nothing was sent, or an input file at most
+# creating    the provider was asked to make it, and may have done so
+# submitted   the provider has it, under the name in `provider`
+# done        its results are written down
+# dropped     it was never made, or failed as a whole: nothing was billed
+Status = Literal["planned", "creating", "submitted", "done", "dropped"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch as the ledger has it; see the table in `curate.ledger.schema`."""
+
+    id: str
+    name: str
+    n: int
+    status: Status
+    file: str | None
+    provider: str | None
+    told: str | None
+    created: float
+
+
+@dataclass(frozen=True)
+class Held:
+    """One call that is under way in a batch: its attempt, what was asked, and the bound that it is charged."""
+
+    key: str
+    attempt: int
+    request: Request
+    charge: Charge
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What could be planned: names of batches, calls in them, and the cap that stopped it, in words."""
+
+    batches: tuple[str, ...] = ()
+    n: int = 0
+    cap: str = ""
+
+
+class _TooFewError(Exception):
+    """Raised inside a transaction to take it back."""
+
+
+class Book:
+    """The batches of a ledger, as one asking sees and holds them.
+
+    Args:
+        ledger: that they are written in.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger, self._holder = ledger, uuid.uuid4().hex
+        self._watch = Watch(LEASE / 2)
+
+    def plan(self, groups: Iterable[Sequence[tuple[Order, Charge]]], caps: Caps, *, least: int = 0) -> Planned:
+        """Reserve calls and write down a batch for each group, all or nothing; calls that others have under way are left out.
+
+        Args:
+            groups: calls with their bounds.
+            caps: hard limits; from the first call that would pass one, nothing is taken.
+            least: where a cap leaves fewer calls than this, nothing is planned.
+        """
+        made, n, cap = [], 0, ""
+        try:
+            with self.ledger.transaction():
+                for group in groups:
+                    name, count, cap = self._plan_one(group, caps)
+                    made += [name] if count else []
+                    n += count
+                    if cap:
+                        break
+                if cap and n < least:
+                    raise _TooFewError
+        except _TooFewError:
+            return Planned(cap=cap)
+        return Planned(tuple(made), n, cap)
+
+    def _plan_one(self, group: Sequence[tuple[Order, Charge]], caps: Caps) -> tuple[str, int, str]:
+        ledger, name, taken, cap = self.ledger, uuid.uuid4().hex, [], ""
+        for order, charge in group:
+            grant = ledger.reserve(order, charge, caps, this_process())
+            cap = grant.cap
+            if cap:
+                break
+            if grant.status == "granted":
+                taken.append((name, grant.attempt))
+        if taken:
+            order, charge = group[0]
+            now = ledger.now()
+            with ledger.transaction() as db:
+                db.executemany("UPDATE attempts SET batch = ? WHERE id = ?", taken)
+                db.execute(
+                    "INSERT INTO batches (id, name, endpoint, model, n, status, owner, holder, lease, created) "
+                    "VALUES (?, ?, ?, ?, ?, 'planned', ?, ?, ?, ?)",
+                    (name, charge.name, order.endpoint, order.model, len(taken), this_process(), self._holder, now + LEASE, now),
+                )
+        return name, len(taken), cap
+
+    def open(self, endpoint: str, model: str) -> list[Batch]:
+        """Return the batches of a teacher whose results are not written down, oldest first."""
+        sql = f"SELECT {_COLUMNS} FROM batches WHERE endpoint = ? AND model = ? AND status IN {OPEN} ORDER BY created, id"
+        return [Batch(*row) for row in self.ledger.query(sql, (endpoint, model))]
+
+    def held(self, batch: str) -> list[Held]:
+        """Return the calls of a batch that have no reply yet, in the order in which they were reserved."""
+        sql = (
+            "SELECT c.key, c.purpose, c.domain, c.request, a.id, a.name, a.verb, a.stage, a.reserved_tokens, a.reserved_nano_usd "
+            "FROM attempts a JOIN calls c ON c.id = a.call WHERE a.batch = ? AND a.status = 'sent' ORDER BY a.id"
+        )
+        return [
+            Held(key, attempt, _request(purpose, domain, json.loads(told)), Charge(*who))
+            for key, purpose, domain, told, attempt, *who in self.ledger.query(sql, (batch,))
+        ]
+
+    def keys(self, batch: str) -> set[str]:
+        """Return the keys of a batch's calls."""
+        sql = "SELECT c.key FROM attempts a JOIN calls c ON c.id = a.call WHERE a.batch = ?"
+        return {key for (key,) in self.ledger.query(sql, (batch,))}
+
+    def claim(self, batch: str) -> Batch | None:
+        """Take an open batch into our hands, or keep it there; None where somebody else who is at work has it, or it is over."""
+        sql = f"SELECT {_COLUMNS}, owner, holder, lease FROM batches WHERE id = ? AND status IN {OPEN}"
+        rows, now = self.ledger.query(sql, (batch,)), self.ledger.now()
+        if not rows:
+            return None
+        *told, owner, holder, lease = rows[0]
+        if holder == self._holder and now + LEASE / 2 < lease <= now + LEASE:  # which needs no writing
+            return Batch(*told)
+        if holder not in ("", self._holder) and not self._watch.is_gone(int(batch[:12], 16), owner, lease, now):
+            return None
+        with self.ledger.transaction() as db:
+            sql = (
+                "UPDATE batches SET owner = ?, holder = ?, lease = ? "
+                f"WHERE id = ? AND holder = ? AND lease = ? AND status IN {OPEN} RETURNING {_COLUMNS}"
+            )
+            values = (this_process(), self._holder, now + LEASE, batch, holder, lease)
+            row = db.execute(sql, values).fetchone()
+        return Batch(*row) if row else None
+
+    def renew(self) -> None:
+        """Lengthen the leases of what is in our hands."""
+        with self.ledger.transaction() as db:
+            sql = f"UPDATE batches SET lease = ? WHERE holder = ? AND status IN {OPEN}"
+            db.execute(sql, (self.ledger.now() + LEASE, self._holder))
+
+    def let_go(self, batch: str | None = None) -> None:
+        """Let others take a batch that is in our hands, or all of them."""
+        with self.ledger.transaction() as db:
+            sql = f"UPDATE batches SET holder = '' WHERE holder = ?1 AND id = coalesce(?2, id) AND status IN {OPEN}"
+            db.execute(sql, (self._holder, batch))
+
+    def write(self, batch: str, **columns: str | None) -> bool:
+        """Write down a step of a batch; False, and nothing is written, where it is in our hands no longer."""
+        steps = ", ".join(f"{name} = ?" for name in columns)
+        with self.ledger.transaction() as db:
+            sql = f"UPDATE batches SET {steps} WHERE id = ? AND holder = ? AND status IN {OPEN}"
+            return db.execute(sql, (*columns.values(), batch, self._holder)).rowcount == 1
+
+    def provider_of(self, batch: str) -> str | None:
+        """Return the provider's name of a batch, whoever wrote it down."""
+        rows = self.ledger.query("SELECT provider FROM batches WHERE id = ?", (batch,))
+        return str(rows[0][0]) if rows and rows[0][0] else None
+
+    def record(self, batch: str, replies: Iterable[tuple[str, str]]) -> int:
+        """Keep raw replies, by the keys of their calls; the first for a call counts. Return how many were new."""
+        new = 0
+        with self.ledger.transaction() as db:
+            if not self._is_ours(db, batch):
+                return 0
+            sql = (
+                "SELECT a.id FROM calls c JOIN attempts a ON a.call = c.id WHERE c.key = ? AND a.batch = ? AND a.status = 'sent'"
+            )
+            for key, raw in replies:
+                if row := db.execute(sql, (key, batch)).fetchone():
+                    self.ledger.record(row[0], raw)
+                    new += 1
+        return new
+
+    def unread(self, batch: str, n: int) -> list[tuple[int, str, str]]:
+        """Return up to `n` recorded replies that nobody has read: attempt, key, raw reply."""
+        sql = (
+            "SELECT a.id, c.key, r.raw FROM attempts a JOIN calls c ON c.id = a.call JOIN replies r ON r.attempt = a.id "
+            "WHERE a.batch = ? AND a.status = 'answered' AND a.billed = 0 ORDER BY a.id LIMIT ?"
+        )
+        return self.ledger.query(sql, (batch, n))
+
+    def end(self, batch: str, fates: Iterable[tuple[int, str, str]], *, status: Status = "done", told: str = "") -> bool:
+        """Write down what became of the calls without a reply, and that the batch is over; False where it is not ours.
+
+        Args:
+            batch: its name.
+            fates: attempt, ``"failed"`` (refused: a call without tokens), ``"unrun"`` (free) or ``"lost"`` (charged), why.
+            status: ``"done"`` or ``"dropped"``.
+            told: the provider's last word.
+        """
+        ledger = self.ledger
+        with ledger.transaction() as db:
+            if not self._is_ours(db, batch):
+                return False
+            for attempt, fate, why in fates:
+                if fate == "lost":
+                    ledger.lose(attempt, why)
+                else:
+                    ledger.fail(attempt, why, sent=fate == "failed")
+            db.execute("UPDATE batches SET status = ?, told = ?, ended = ? WHERE id = ?", (status, told, ledger.now(), batch))
+            return True
+
+    def _is_ours(self, db: Any, batch: str) -> bool:
+        sql = f"SELECT 1 FROM batches WHERE id = ? AND holder = ? AND status IN {OPEN}"
+        return db.execute(sql, (batch, self._holder)).fetchone() is not None
+
+
+def _request(purpose: str, domain: str, told: dict[str, Any]) -> Request:
+    """Return the request of a call, as far as it shapes what is sent."""
+    return Request(
+        purpose,
+        told["messages"],
+        sample=told["sample"],
+        domain=domain,
+        temperature=told["temperature"],
+        max_tokens=told["max_tokens"],
+        schema=told["schema"],
+    )

@@ -1,0 +1,265 @@
+"""Owns the moving of answers between ledgers: one file out of a ledger, and into another. Buys nothing.
+
+The file is JSON Lines, packed where its name ends in ``.gz`` or ``.zst``: a first line that says what it is, one line for
+each answered call, and a last line that counts them, so that a file that was cut short is known. Every line carries a digest
+of itself, and its key must be that of its content; so no line can stand for a question that it does not answer. It holds
+what was asked and answered: no key, no header, no name of a machine, no path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from curate import progress
+from curate.errors import InputError, MistakesError
+from curate.ledger.ledger import Ledger, Order, ledger_path
+from curate.manifest.manifest import find_root
+from curate.teachers import base as calls
+from curate.teachers.base import canonical
+
+__all__ = ["LedgerExported", "LedgerImported", "ledger_export", "ledger_import"]
+
+FORMAT = "curate ledger"
+VERSION = 1
+_PACKED = {".gz": "gzip", ".zst": "zstd"}
+_TEXTS = ("key", "endpoint", "model", "purpose", "domain", "raw", "finish_reason", "digest")
+_MISTAKES = 20  # told at most
+_STEP = 1000  # lines between two events
+
+
+@dataclass(frozen=True)
+class LedgerExported:
+    """What `ledger_export` did.
+
+    Attributes:
+        path: of the file.
+        calls: answered calls in it.
+        left_out: calls whose content is not that of their key; the ledger was changed by another hand.
+    """
+
+    path: Path
+    calls: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class LedgerImported:
+    """What `ledger_import` did.
+
+    Attributes:
+        path: of the file.
+        new: answers that can be used here from now on, at no cost.
+        already: answers that were here.
+        conflicting: calls that have another answer here, which stays.
+    """
+
+    path: Path
+    new: int
+    already: int
+    conflicting: int
+
+
+def ledger_export(
+    destination: str | Path,
+    *,
+    names: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    root: str | Path | None = None,
+) -> LedgerExported:
+    """Write the ledger's answers into one file, which `ledger_import` reads on another machine.
+
+    Args:
+        destination: file to write; ``.gz`` or ``.zst`` at its end packs it.
+        names: of manifests, for answers that were bought or used for one of them; else all.
+        models: of teachers; else all.
+        root: folder that holds ``manifests/``.
+
+    Raises:
+        InputError: there is no ledger, or the file cannot be written.
+    """
+    path, place = Path(destination), ledger_path(find_root(root))
+    if not place.exists():
+        raise InputError(f"there is no ledger under {str(root or '.')!r}: no teacher was asked yet; --root names another folder")
+    ledger = Ledger(place)
+    counts: Counter[bool] = Counter()
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with _written(part, path.suffix) as file, progress.step("ledger-export", None) as step:
+            file.write(_line({"format": FORMAT, "version": VERSION}))
+            for line in _answers(ledger, names, models):
+                sound = calls.key(line["endpoint"], line["model"], canonical(line["request"])) == line["key"]
+                counts[sound] += 1
+                if sound:
+                    file.write(_line({**line, "digest": _digest(line)}))
+                if counts.total() % _STEP == 0:
+                    step.advance(_STEP)
+            file.write(_line({"calls": counts[True]}))
+        part.replace(path)
+    except OSError as e:
+        raise InputError(f"{str(path)!r} cannot be written: {e.strerror or e}") from e
+    finally:
+        part.unlink(missing_ok=True)
+        ledger.close()
+    return LedgerExported(path, counts[True], counts[False])
+
+
+def ledger_import(source: str | Path, *, root: str | Path | None = None) -> LedgerImported:
+    """Take another ledger's answers in, from a file that `ledger_export` wrote: all of them, or none where a line is wrong.
+
+    They answer the same calls here from now on, and no manifest is charged for them. A call that has an answer here keeps it.
+
+    Args:
+        source: the file.
+        root: folder that holds ``manifests/``; the ledger is made where it is missing.
+
+    Raises:
+        MistakesError: lines that are broken, by number; nothing was taken in.
+        InputError: the file cannot be read, is another kind of file, or was cut short; nothing was taken in.
+    """
+    path = Path(source)
+    mistakes: list[str] = []
+    counts: Counter[str] = Counter()
+    with _read(path) as lines:
+        numbered = enumerate(lines, 1)
+        _check_head(path, next(numbered, (0, b""))[1])
+        ledger = Ledger(ledger_path(find_root(root)))
+        try:
+            with ledger.transaction(), progress.step("ledger-import", None) as step:
+                for line in _checked(path, numbered, mistakes):
+                    counts[ledger.adopt(*_answer(line))] += 1
+                    if counts.total() % _STEP == 0:
+                        step.advance(_STEP)
+                if mistakes:
+                    raise MistakesError(f"{path.name!r}, of which nothing was taken in,", mistakes)
+        finally:
+            ledger.close()
+    return LedgerImported(path, counts["new"], counts["already"], counts["conflicting"])
+
+
+def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield the answered calls in the order of their keys, so that the same answers make the same file."""
+    sql = (
+        "SELECT c.key, c.endpoint, c.model, c.purpose, c.domain, c.sample, c.request, r.raw, a.nano_usd FROM calls c "
+        "JOIN attempts a ON a.id = c.answer JOIN replies r ON r.attempt = c.answer WHERE c.key > ?"
+    )
+    chosen: list[Any] = []
+    if models:
+        sql += f" AND c.model IN ({','.join('?' * len(models))})"
+        chosen += models
+    if names:
+        marks = ",".join("?" * len(names))
+        sql += f" AND (c.id IN (SELECT call FROM attempts WHERE name IN ({marks}))"
+        sql += f" OR c.id IN (SELECT call FROM hits WHERE name IN ({marks})))"
+        chosen += [*names, *names]
+    last = ""
+    while rows := ledger.query(f"{sql} ORDER BY c.key LIMIT {_STEP}", (last, *chosen)):
+        for key, endpoint, model, purpose, domain, sample, request, raw, nano in rows:
+            reading = calls.read(raw)
+            if reading.error:  # it was never read; whoever reads it will reject it
+                continue
+            asked = {"key": key, "endpoint": endpoint, "model": model, "purpose": purpose, "domain": domain, "sample": sample}
+            used = None if reading.usage is None else reading.usage._asdict()
+            told = {"usage": used, "nano_usd": nano, "finish_reason": reading.finish_reason}
+            yield {**asked, "request": json.loads(request), "raw": raw, **told}
+        last = rows[-1][0]
+
+
+def _answer(line: Mapping[str, Any]) -> tuple[Order, str, calls.Usage | None, int | None, str]:
+    """Return a line as `Ledger.adopt` takes it."""
+    told = ("key", "endpoint", "model", "purpose", "domain", "sample")
+    order = Order(**{name: line[name] for name in told}, request=canonical(line["request"]))
+    reading = calls.read(line["raw"])
+    return order, line["raw"], reading.usage, line["nano_usd"], reading.finish_reason
+
+
+def _checked(path: Path, numbered: Iterable[tuple[int, bytes]], mistakes: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the lines that are sound, and note the others; a file without its last line was cut short."""
+    n, ended = 0, False
+    for number, text in numbered:
+        line = _parsed(text)
+        if line is not None and set(line) == {"calls"} and not ended:
+            ended = True
+            if line["calls"] != n + len(mistakes):
+                mistakes.append(f"line {number}: it ends after {line['calls']} calls, and {n + len(mistakes)} are here")
+            continue
+        wrong = "it comes after the end" if ended else "it is not a JSON object" if line is None else _wrong(line)
+        if wrong:
+            mistakes.append(f"line {number}: {wrong}")
+            if len(mistakes) == _MISTAKES:
+                return
+        elif line is not None:
+            n += 1
+            yield line
+    if not ended:
+        raise InputError(f"{path.name!r} ends before its last line: it was cut short, nothing was taken in; copy it again")
+
+
+def _wrong(line: dict[str, Any]) -> str:
+    """Say what is wrong with a line; nothing where it is sound."""
+    if not all(isinstance(line.get(name), str) for name in _TEXTS):
+        return f"it needs {', '.join(_TEXTS)} as texts"
+    rest = {name: value for name, value in line.items() if name != "digest"}
+    if _digest(rest) != line["digest"]:
+        return "its content is not what was exported"
+    nano = line.get("nano_usd")
+    if not isinstance(line.get("request"), dict) or not _whole(line.get("sample")) or not (nano is None or _whole(nano)):
+        return "its request, sample or nano_usd is not what a ledger holds"
+    if calls.key(line["endpoint"], line["model"], canonical(line["request"])) != line["key"]:
+        return f"its key {line['key'][:8]!r}… is not the key of its request"
+    return calls.read(line["raw"]).error
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _check_head(path: Path, text: bytes) -> None:
+    head = _parsed(text) or {}
+    if head.get("format") != FORMAT:
+        raise InputError(f"{path.name!r} is not a ledger's export: its first line has no format {FORMAT!r}")
+    if head.get("version") != VERSION:
+        raise InputError(f"{path.name!r} has version {head.get('version')!r}, not {VERSION}: pip install --upgrade baldistill")
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content).encode("ascii") + b"\n"
+
+
+def _digest(line: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(canonical(line).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@contextmanager
+def _written(path: Path, suffix: str) -> Iterator[BinaryIO]:
+    import pyarrow
+
+    with pyarrow.output_stream(str(path), compression=_PACKED.get(suffix)) as file:
+        yield file
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[Iterator[bytes]]:
+    """Yield the lines of a file, which may be packed."""
+    import pyarrow
+
+    try:
+        with io.BufferedReader(pyarrow.input_stream(str(path), compression=_PACKED.get(path.suffix))) as file:
+            yield iter(file)
+    except OSError as e:
+        raise InputError(f"{str(path)!r} cannot be read: {e.strerror or e}") from e

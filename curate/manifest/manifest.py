@@ -1,0 +1,388 @@
+"""Owns the manifest: two Delta Lake tables, their schema, commits and tags.
+
+``manifests/<name>/examples`` holds what was written (append-only, content-addressed); ``manifests/<name>/manifest`` holds
+one narrow row per example and is rewritten by each verb. Every other module reads frames from here and hands frames
+back; the columns and their types are spelt in `SCHEMA` and `CONTENT_SCHEMA` alone (docs/manifest.md is their data
+dictionary). Content goes first, the manifest commit second, so that a crash leaves nothing that points nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate import __version__
+from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
+from curate.manifest import delta
+
+__all__ = [
+    "CONTENT_SCHEMA",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "Commit",
+    "Manifest",
+    "cache_folder",
+    "find_root",
+    "load",
+    "names",
+    "new",
+    "split_reference",
+]
+
+SCHEMA_VERSION = 1
+
+# One narrow row per example. Delta takes no Enum, Categorical or unsigned column, so each has an explicit plain type.
+SCHEMA = pl.Schema(
+    {
+        "id": pl.String(),  # 32 hex digits; never changes
+        "content": pl.String(),  # key into examples/
+        "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
+        "domain": pl.String(),
+        "split": pl.String(),  # train | validation | test
+        "source": pl.String(),  # real | synthetic
+        "origin": pl.String(),  # file and row, or teacher and request
+        "parents": pl.List(pl.String()),  # ids that it was written from
+        "cluster": pl.Int32(),  # within its domain
+        "centrality": pl.Float32(),  # cosine to the cluster's centre, -1 to 1
+        "n_chars": pl.Int32(),  # of prompt, rationale and answer together
+        "n_tokens": pl.Int32(),
+        "score": pl.Float64(),
+        "score_kind": pl.String(),
+        "scored_by": pl.String(),
+        "stage": pl.Int32(),  # that selected or rejected it, from 0
+        "status": pl.String(),  # candidate | selected | rejected
+        "reason": pl.String(),
+        "call_id": pl.Int64(),  # of the teacher ledger
+        "findings": pl.String(),  # JSON list of what auditors and attempts found
+    }
+)
+
+# What was written; `content` is the hash of the other five.
+CONTENT_SCHEMA = pl.Schema(
+    {
+        "content": pl.String(),  # 32 hex digits
+        "prompt": pl.String(),
+        "answer": pl.String(),
+        "rationale": pl.String(),
+        "messages": pl.String(),  # JSON; system turn and history of chat data
+        "extra": pl.String(),  # JSON; the source's other columns
+    }
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+# What deltalake 1.6 cannot address in a local path: it takes %41 for A and some characters for parts of a URL, and finds no
+# history behind # and ?.
+_NO_PLACE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|#?\\\x00-\x1f]")
+_TAKEN = {"runs", "ledger"}
+_PREFIX = "curate."  # of our keys in Delta's commit metadata
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One line of a manifest's log.
+
+    Attributes:
+        version: of the manifest after the commit, from 0.
+        time: when it was written, UTC.
+        verb: the command that wrote it.
+        parameters: that command's parameters.
+        seed: that command's seed, or None.
+        summary: what it did, in figures.
+        package: version of this package that wrote it.
+    """
+
+    version: int
+    time: datetime
+    verb: str
+    parameters: dict[str, Any]
+    seed: int | None
+    summary: dict[str, Any]
+    package: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A handle on one version of a manifest; nothing changes in place.
+
+    Attributes:
+        name: of the manifest.
+        version: from 0; -1 for one that has no commit yet.
+        root: the folder (or URL) that holds ``manifests/``.
+    """
+
+    name: str
+    version: int
+    root: str = field(default=".", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def place(self) -> str:
+        """Folder or URL of this manifest."""
+        return f"{self.root.rstrip('/') or '/'}/manifests/{self.name}"
+
+    def scan(self) -> pl.LazyFrame:
+        """Return the rows of this version, one per example, with the columns of `SCHEMA`."""
+        if self.version < 0:
+            return pl.LazyFrame(schema=SCHEMA)
+        return delta.scan(f"{self.place}/manifest", self.version, SCHEMA)
+
+    def rows(self, *columns: str) -> pl.DataFrame:
+        """Return the rows of this version as a frame; all columns unless some are named."""
+        scan = self.scan()
+        return (scan.select(columns) if columns else scan).collect()
+
+    def scan_contents(self) -> pl.LazyFrame:
+        """Return everything that was ever written to this manifest, with the columns of `CONTENT_SCHEMA`."""
+        place = f"{self.place}/examples"
+        return delta.scan(place, None, CONTENT_SCHEMA) if delta.latest(place) >= 0 else pl.LazyFrame(schema=CONTENT_SCHEMA)
+
+    def contents(self, keys: pl.Series | Iterable[str] | None = None, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
+        """Return content rows (columns of `CONTENT_SCHEMA`), all of them or those with the given `content` keys."""
+        scan = self.scan_contents()
+        if keys is not None:
+            wanted = pl.LazyFrame({"content": pl.Series(keys, dtype=pl.String)}).unique()
+            scan = scan.join(wanted, on="content", how="semi")
+        return (scan.select(columns) if columns else scan).collect()
+
+    def examples(self, rows: pl.DataFrame | None = None) -> pl.DataFrame:
+        """Return `rows` (all, unless given) with prompt, answer, rationale, messages and extra joined on, in the same order."""
+        rows = self.rows() if rows is None else rows
+        return rows.join(self.contents(rows["content"]), on="content", how="left", maintain_order="left")
+
+    def append(self, contents: pl.DataFrame) -> int:
+        """Write the content rows that are not there yet; return how many were written.
+
+        Args:
+            contents: a frame with the columns of `CONTENT_SCHEMA`.
+        """
+        fresh = _conform(contents, CONTENT_SCHEMA)
+        if fresh["content"].n_unique() < fresh.height:
+            fresh = fresh.unique("content", keep="first", maintain_order=True)
+        place = f"{self.place}/examples"
+        for _ in range(20):  # another writer may append between our look and our write; then look again
+            version = delta.latest(place)
+            known = self.contents(columns=["content"]) if version >= 0 else pl.DataFrame(schema={"content": pl.String})
+            missing = fresh.join(known, on="content", how="anti")
+            if missing.is_empty():
+                return 0
+            try:
+                delta.write(place, missing, version, mode="append", metadata={})
+            except ConflictError:
+                continue
+            return missing.height
+        raise ConflictError(f"manifest {self.name!r}: other writers kept appending; run the command again")
+
+    def commit(
+        self,
+        rows: pl.DataFrame,
+        *,
+        verb: str,
+        parameters: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        summary: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Write `rows` as the next version and return its handle.
+
+        Args:
+            rows: every row of the new version, with the columns of `SCHEMA`.
+            verb: the command that made it.
+            parameters: that command's parameters, JSON-able, without secrets or local paths.
+            seed: that command's seed.
+            summary: what it did, in figures, JSON-able.
+
+        Raises:
+            ConflictError: this handle is not the newest version; nothing was written.
+            ManifestError: the disk is full or the place cannot be written; nothing was changed.
+        """
+        if rows.is_empty():
+            raise InputError(f"manifest {self.name!r}: a version needs at least one row, got none")
+        newest = delta.latest(f"{self.place}/manifest")
+        if newest != self.version:
+            raise ConflictError(_stale(self, newest))
+        metadata = {
+            "verb": verb,
+            "parameters": json.dumps(dict(parameters or {}), ensure_ascii=False, default=str),
+            "seed": json.dumps(seed),
+            "summary": json.dumps(dict(summary or {}), ensure_ascii=False, default=str),
+            "package": __version__,
+            "schema": str(SCHEMA_VERSION),
+        }
+        metadata = {f"{_PREFIX}{key}": value for key, value in metadata.items()}
+        try:
+            delta.write(f"{self.place}/manifest", _conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+        except ConflictError as e:
+            raise ConflictError(_stale(self, delta.latest(f"{self.place}/manifest"))) from e
+        return Manifest(self.name, self.version + 1, self.root)
+
+    def log(self) -> list[Commit]:
+        """Return the commits up to this version, oldest first."""
+        # Asked of an older version, `history` counts from the wrong end; so the newest is asked, and cut.
+        commits = (_commit(entry) for entry in delta.open_table(f"{self.place}/manifest", None).history())
+        return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
+
+    def lineage(self) -> list[Commit]:
+        """Return the commits that this version stands on, oldest first; a stage done again leaves out what it undid."""
+        commits = {commit.version: commit for commit in self.log()}
+        version, chain = self.version, []
+        while version >= 0:
+            chain.append(commits[version])
+            version = int(commits[version].summary.get("base", version - 1))
+        return chain[::-1]
+
+    def tags(self) -> dict[str, int]:
+        """Return the version of each tag."""
+        path = _tags_path(self)
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def tag(self, tag: str, *, force: bool = False) -> None:
+        """Name this version; an existing tag is moved only with `force`.
+
+        Raises:
+            InputError: the tag is taken or breaks the rule for names.
+        """
+        if not _NAME.fullmatch(tag) or tag.isdigit() or tag == "latest":
+            raise InputError(f"tag {tag!r}: use [a-z0-9][a-z0-9._-]*, not a number and not 'latest'")
+        tags = self.tags()
+        if tags.get(tag, self.version) != self.version and not force:
+            raise InputError(f"tag {tag!r} names {self.name}@{tags[tag]} already; move it with --force")
+        path = _tags_path(self)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True), encoding="utf-8")
+        part.replace(path)
+
+
+def find_root(root: str | Path | None = None) -> str:
+    """Return the folder or URL that holds ``manifests/`` and ``cache/``: `root`, CURATE_ROOT, or the working directory."""
+    return str(root or os.environ.get("CURATE_ROOT") or ".")
+
+
+def cache_folder(root: str) -> Path:
+    """Return the folder of what can be made again; beside a root that is a URL it is in the working directory."""
+    return Path("cache") if "://" in root else Path(root) / "cache"
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split ``math@7`` into name and version or tag; the latter is ``latest`` where none is given.
+
+    Raises:
+        InputError: the name breaks the rule for names.
+    """
+    name, _, version = reference.partition("@")
+    if not _NAME.fullmatch(name) or name in _TAKEN:
+        raise InputError(f"manifest name {name!r}: use [a-z0-9][a-z0-9._-]*, and neither {' nor '.join(sorted(_TAKEN))}")
+    return name, version or "latest"
+
+
+def new(name: str, *, root: str | Path | None = None) -> Manifest:
+    """Return the newest version of a manifest, or a handle at version -1 where there is none yet."""
+    name, _ = split_reference(name)
+    handle = Manifest(name, -1, _home(root))
+    version = delta.latest(f"{handle.place}/manifest")
+    return load(name, root=root) if version >= 0 else handle
+
+
+def load(reference: str, *, root: str | Path | None = None) -> Manifest:
+    """Return a handle on ``NAME``, ``NAME@VERSION``, ``NAME@TAG`` or ``NAME@latest``.
+
+    Raises:
+        ManifestNotFoundError: there is no such manifest, version or tag.
+        NewerSchemaError: it was written by a newer version of this package.
+    """
+    name, wanted = split_reference(reference)
+    handle = Manifest(name, -1, _home(root))
+    newest = delta.latest(f"{handle.place}/manifest")
+    if newest < 0:
+        known = names(root=root)
+        if Path(handle.place).is_dir():
+            raise ManifestNotFoundError(f"{handle.place!r} is a folder without a manifest; known: {', '.join(known) or 'none'}")
+        hint = str(UnknownNameError("manifest", name, known)) if known else f"no manifest {name!r}: there is none here yet"
+        raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
+    if wanted == "latest":
+        version = newest
+    elif wanted.isdigit():
+        version = int(wanted)
+    elif wanted in handle.tags():
+        version = handle.tags()[wanted]
+    else:
+        raise ManifestNotFoundError(str(UnknownNameError(f"tag of {name}", wanted, handle.tags())))
+    if version > newest:
+        raise ManifestNotFoundError(f"{name}@{version} does not exist; the newest version is {name}@{newest}")
+    found = Manifest(name, version, handle.root)
+    _check_schema(found)
+    return found
+
+
+def names(*, root: str | Path | None = None) -> list[str]:
+    """Return the names of the manifests under a local root, sorted."""
+    folder = Path(find_root(root)) / "manifests"
+    return sorted(p.parent.parent.name for p in folder.glob("*/manifest/_delta_log")) if folder.is_dir() else []
+
+
+def _home(root: str | Path | None) -> str:
+    """Return the root, after a look at whether Delta tables can be there."""
+    home = find_root(root)
+    held = None if "://" in home else _NO_PLACE.search(Path(home).absolute().as_posix())
+    if held:
+        raise InputError(
+            f"root {home!r}: its path holds {held.group()!r}, which Delta cannot address; use a folder of another name"
+        )
+    return home
+
+
+def _check_schema(handle: Manifest) -> None:
+    # The newest commit's, whichever version is asked for: asked of an older one, `history` counts from the wrong end.
+    metadata = delta.open_table(f"{handle.place}/manifest", None).history(1)[0]
+    written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
+    if written > SCHEMA_VERSION:
+        package = metadata.get(f"{_PREFIX}package")
+        raise NewerSchemaError(
+            f"manifest {handle.name!r} has schema {written}, written by version {package}; this is {__version__}, "
+            f"which reads up to schema {SCHEMA_VERSION}: pip install --upgrade baldistill"
+        )
+
+
+def _commit(entry: Mapping[str, Any]) -> Commit:
+    ours = {k.removeprefix(_PREFIX): v for k, v in entry.items() if k.startswith(_PREFIX)}
+    return Commit(
+        version=int(entry["version"]),
+        time=datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+        verb=ours.get("verb", str(entry.get("operation", "")).lower()),
+        parameters=json.loads(ours.get("parameters", "{}")),
+        seed=json.loads(ours.get("seed", "null")),
+        summary=json.loads(ours.get("summary", "{}")),
+        package=ours.get("package", ""),
+    )
+
+
+def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Bring a frame to the schema's columns, order and types; columns it lacks become null."""
+    unknown = set(frame.columns) - set(schema)
+    if unknown:
+        raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
+    return frame.select(
+        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
+        for name, dtype in schema.items()
+    )
+
+
+def _stale(handle: Manifest, newest: int) -> str:
+    return (
+        f"manifest {handle.name!r}: another command committed {handle.name}@{newest}, and this one worked on {handle}; "
+        f"nothing was written, run the command again on {handle.name}"
+    )
+
+
+def _tags_path(handle: Manifest) -> Path:
+    if "://" in handle.root:
+        raise ManifestError(f"tags need a local root, got {handle.root!r}")
+    return Path(handle.place) / "tags.json"

@@ -1,0 +1,145 @@
+"""Owns what was spent, read from the ledger: sums per manifest name, in all and by stage, domain, model …
+
+Writes one thing: that calls are lost which a process had under way that is no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from curate.calls import estimates as reckoning
+from curate.calls.estimates import Reckoned
+from curate.errors import LedgerError
+from curate.ledger.batches import OPEN
+from curate.ledger.ledger import Ledger, existing_ledger
+from curate.ledger.records import Figures
+from curate.manifest.manifest import Manifest, find_root
+from curate.report.receipts import iso
+from curate.teachers import prices
+
+__all__ = ["OpenBatch", "Summary", "summary"]
+
+_COUNTED = """COALESCE(SUM(a.calls), 0), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
+    COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
+    COUNT(*) FILTER (WHERE a.status = 'sent'), COALESCE(SUM(a.tokens), 0), SUM(a.nano_usd) / 1e9,
+    COALESCE(SUM(a.prompt_tokens), 0), COALESCE(SUM(a.cached_tokens), 0), COALESCE(SUM(a.completion_tokens), 0),
+    COALESCE(SUM(a.reasoning_tokens), 0),
+    COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'lost'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'lost') / 1e9,
+    COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'sent'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'sent') / 1e9"""
+_SAVED = "SUM(h.n), COALESCE(SUM(h.n * a.tokens), 0), SUM(h.n * a.nano_usd) / 1e9"
+# what the figures are told apart by: of an attempt, and of an answer that was given again
+_SIDES = {
+    "stage": ("a.stage", "h.stage"),
+    "domain": ("c.domain", "c.domain"),
+    "model": ("c.model", "c.model"),
+    "verb": ("a.verb", "h.verb"),
+    "purpose": ("c.purpose", "c.purpose"),
+    "cause": ("a.cause", ""),
+}
+
+
+@dataclass(frozen=True)
+class OpenBatch:
+    """A batch whose results are not written down yet.
+
+    Attributes:
+        provider: the provider's name of it; None where it was not made yet.
+        model: that is asked.
+        calls: in it.
+        created: when, UTC, in ISO 8601.
+    """
+
+    provider: str | None
+    model: str
+    calls: int
+    created: str
+
+
+@dataclass(frozen=True)
+class Summary(Figures):
+    """Everything charged to one manifest's name.
+
+    Attributes:
+        billed_usd: dollars that replies cost, or None where no model had a price: `usd` without what is lost or under way.
+        finish_reasons: replies by how they ended: ``"stop"``, ``"length"`` (cut by the token limit), ``"content_filter"``,
+            ``"refusal"``, or what the server says.
+        listed: models priced by the table of this package, and the day of that price, which may have changed since.
+        estimates: made when work began, with what was billed since; the newest of each verb and stage.
+        batches: under way at the provider; their calls are among those under way.
+        by: the figures by stage ("-1" for none), domain, model, verb, purpose and cause ("new", "retry", "refill").
+    """
+
+    billed_usd: float | None = None
+    finish_reasons: dict[str, int] = field(default_factory=dict)
+    listed: dict[str, str] = field(default_factory=dict)
+    estimates: list[Reckoned] = field(default_factory=list)
+    batches: list[OpenBatch] = field(default_factory=list)
+    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures that ``--json`` promises."""
+        return {**asdict(self), "estimates": [reckoned.to_dict() for reckoned in self.estimates]}
+
+
+def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summary:
+    """Return what was charged to a manifest's name; nothing where no teacher was ever asked.
+
+    Args:
+        manifest: a handle, or a name.
+        root: folder that holds ``manifests/``, for a name.
+    """
+    name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
+    ledger = existing_ledger(place)
+    if ledger is None:
+        return Summary()
+    try:
+        with contextlib.suppress(LedgerError):  # another machine is at work in it; then nothing is known to be lost
+            ledger.sweep(name)
+        total = _figures(ledger, name, "0", "0").get("0", Figures())
+        return Summary(
+            **asdict(total),
+            billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
+            finish_reasons=_finish_reasons(ledger, name),
+            listed=_listed(ledger, name, place),
+            estimates=reckoning.reckon(ledger, name),
+            batches=_batches(ledger, name),
+            by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
+        )
+    finally:
+        ledger.close()
+
+
+def _figures(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, Figures]:
+    """Return the figures by one side, in its order."""
+    sql = f"SELECT {attempts_by}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1"
+    found = {part: Figures(*told) for part, *told in ledger.query(sql, (name,))}
+    for part, calls, tokens, usd in _hits(ledger, name, hits_by) if hits_by else ():
+        had = found.get(part, Figures())
+        found[part] = replace(had, saved_calls=calls, saved_tokens=tokens, saved=usd)
+    return {str(part): found[part] for part in sorted(found)}
+
+
+def _hits(ledger: Ledger, name: str, by: str) -> Iterable[tuple[str | int, int, int, float | None]]:
+    sql = f"SELECT {by}, {_SAVED} FROM hits h JOIN calls c ON c.id = h.call JOIN attempts a ON a.id = c.answer"
+    return ledger.query(f"{sql} WHERE h.name = ? GROUP BY 1", (name,))
+
+
+def _finish_reasons(ledger: Ledger, name: str) -> dict[str, int]:
+    sql = "SELECT finish_reason, COUNT(*) FROM attempts WHERE name = ? AND finish_reason > '' GROUP BY 1 ORDER BY 2 DESC, 1"
+    return dict(ledger.query(sql, (name,)))
+
+
+def _batches(ledger: Ledger, name: str) -> list[OpenBatch]:
+    sql = f"SELECT provider, model, n, created FROM batches WHERE name = ? AND status IN {OPEN} ORDER BY created, id"
+    return [OpenBatch(provider, model, n, iso(created)) for provider, model, n, created in ledger.query(sql, (name,))]
+
+
+def _listed(ledger: Ledger, name: str, root: str) -> dict[str, str]:
+    """Return the models whose price is the table's, each with the day of its price."""
+    sql = "SELECT DISTINCT c.model, c.endpoint FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? AND a.nano_usd > 0"
+    asked = [(model, prices.find(model, endpoint, root=root)) for model, endpoint in ledger.query(sql, (name,))]
+    return {model: price.as_of for model, price in sorted(asked, key=lambda pair: pair[0]) if price is not None and price.as_of}

@@ -1,0 +1,175 @@
+"""Owns `Profile`: what the tail of one version looks like, in figures. Draws nothing; changes no decision.
+
+The passes over the rows are in `curate.report.tail`. Nothing here reads a prompt; with ``tokens=True`` the rows that have no
+count of tokens yet are counted first, and that is a commit (`curate.report.tokens`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from curate import progress
+from curate.errors import InputError, UnknownNameError
+from curate.manifest.manifest import Manifest
+from curate.report import plot as reporting
+from curate.report import tail
+from curate.report import tokens as counting
+from curate.report.shape import Lengths, Part, Profile, StageRows
+from curate.selection import policies
+
+__all__ = ["GROUPS", "STATUSES", "Lengths", "Part", "Profile", "StageRows", "profile"]
+
+# What the rows can be grouped by, and the columns that make up a group.
+GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
+STATUSES = ("candidate", "selected", "rejected")
+
+
+def profile(
+    manifest: Manifest,
+    *,
+    by: str = "domain",
+    split: str | None = None,
+    status: str | None = None,
+    tokens: bool = False,
+    student: str = counting.DEFAULT_STUDENT,
+    max_tokens: int = 1024,
+    budget: int | None = None,
+    plot: str | None = None,
+) -> Profile:
+    """Say what the tail of a manifest looks like.
+
+    Args:
+        manifest: the version to look at.
+        by: ``"domain"``, or ``"cluster"`` for the clusters of every domain.
+        split: train, validation, test or all; unless given, train rows, and all rows where there are no train rows.
+        status: candidate, selected or rejected; unless given, all rows but the rejected.
+        tokens: count the tokens of rows that have no count yet, and commit the counts.
+        student: the model whose tokenizer counts.
+        max_tokens: the student's limit in tokens.
+        budget: accepted rows over all stages (B), by which heads are told from tails.
+        plot: a ``.png`` or ``.svg`` file to draw the bars into; of selected rows, beside the tail before they were selected.
+
+    Raises:
+        UnknownNameError: no such grouping, split or status.
+        InputError: no row is left to look at, or the plot cannot be written.
+    """
+    _check_names(by, split, status)
+    if plot is not None:
+        reporting.check_ending(plot)
+    if tokens:
+        manifest = counting.count_tokens(manifest, student=student)
+    found = _measure(manifest, by=by, split=split, status=status, max_tokens=max_tokens, budget=budget)
+    if plot is not None:
+        _plot(found, plot)
+    return found
+
+
+def _measure(
+    manifest: Manifest, *, by: str, split: str | None, status: str | None, max_tokens: int, budget: int | None
+) -> Profile:
+    rows = manifest.scan()
+    wanted = (pl.col("status") == status) if status else (pl.col("status") != "rejected")
+    kept = rows.filter(wanted)
+    splits = tail.count_splits(kept)
+    split = split or ("all" if splits and "train" not in splits else "train")
+    in_split = pl.lit(True) if split == "all" else pl.col("split") == split
+    chosen = rows.filter(wanted & in_split)
+    parts = tail.count_parts(rows, GROUPS[by], in_split, wanted)
+    counts = parts.filter(pl.col("rows") > 0)["rows"].to_list()
+    if not counts:
+        raise InputError(_nothing(manifest, split, status))
+    prompts = tail.count_prompts(kept, split)
+    return Profile(
+        manifest=manifest,
+        by=by,
+        split=split,
+        status=status,
+        budget=budget,
+        rows=sum(counts),
+        splits=splits,
+        **tail.measures(counts),
+        duplicates=prompts.duplicates,
+        empty=tail.empty_rows(manifest, chosen),
+        overlap=prompts.overlap,
+        stages=tuple(StageRows(**row) for row in tail.stage_rows(chosen).to_dicts()),
+        **_lengths_and_parts(chosen, parts, by, budget, max_tokens),
+    )
+
+
+def _plot(found: Profile, path: str) -> None:
+    """Draw a profile; selected rows beside the tail of the version before the first `balance` that they stand on."""
+    panels = [found]
+    commits = found.manifest.lineage()
+    first = next((i for i, commit in enumerate(commits) if commit.verb == "balance"), 0)
+    if found.status == "selected" and first > 0:
+        before = Manifest(found.manifest.name, commits[first - 1].version, found.manifest.root)
+        terms: dict[str, Any] = {"by": found.by, "split": found.split, "max_tokens": found.max_tokens, "budget": found.budget}
+        panels = [_measure(before, status=None, **terms), found]
+    reporting.plot_tail(panels, path)
+    progress.note("profile", f"the tail is drawn in {path!r}")
+
+
+def _check_names(by: str, split: str | None, status: str | None) -> None:
+    if by not in GROUPS:
+        raise UnknownNameError("grouping", by, GROUPS)
+    if split is not None and split not in (*tail.SPLITS, "all"):
+        raise UnknownNameError("split", split, (*tail.SPLITS, "all"))
+    if status is not None and status not in STATUSES:
+        raise UnknownNameError("status", status, STATUSES)
+
+
+def _nothing(manifest: Manifest, split: str, status: str | None) -> str:
+    kind = f"{status} row" if status else "row"
+    place = "any split" if split == "all" else f"split {split!r}"
+    hint = f"select some with: curate balance {manifest.name} --budget N" if status == "selected" else "try --split all"
+    return f"{manifest} has no {kind} in {place}; {hint}"
+
+
+def _lengths_and_parts(rows: pl.LazyFrame, parts: pl.DataFrame, by: str, budget: int | None, max_tokens: int) -> dict[str, Any]:
+    keys = GROUPS[by]
+    chars = tail.histogram(rows, keys, "n_chars")
+    tokens = tail.histogram(rows, keys, "n_tokens") if parts["counted"].sum() else chars.clear()
+    return {
+        "domains": _parts(parts, by, budget, _lengths(chars, keys), _lengths(tokens, keys)),
+        "chars": _lengths(chars).get(()),
+        "tokens": _lengths(tokens).get(()),
+        "uncounted": int(parts["rows"].sum()) - int(parts["counted"].sum()),
+        "max_tokens": max_tokens,
+        "too_long": int(tokens.filter(pl.col("value") > max_tokens)["n"].sum()) if tokens.height else None,
+    }
+
+
+def _lengths(counts: pl.DataFrame, keys: Sequence[str] = ()) -> dict[tuple[Any, ...], Lengths]:
+    """Return the quantiles of every part of a histogram by its keys; of all rows under the empty key."""
+    found = tail.quantiles(counts, keys).to_dicts() if counts.height else []
+    return {tuple(row[key] for key in keys): Lengths(row["p50"], row["p95"], row["max"]) for row in found}
+
+
+def _parts(
+    parts: pl.DataFrame,
+    by: str,
+    budget: int | None,
+    chars: dict[tuple[Any, ...], Lengths],
+    tokens: dict[tuple[Any, ...], Lengths],
+) -> tuple[Part, ...]:
+    """Make the bars, largest first."""
+    heads = _heads(parts, budget)
+    present = parts.filter(pl.col("rows") > 0).sort("rows", *GROUPS[by], descending=[True, *(False for _ in GROUPS[by])])
+    total = int(present["rows"].sum())
+    bars = []
+    for row, upto in zip(present.to_dicts(), present["rows"].cum_sum(), strict=True):
+        key = tuple(row[name] for name in GROUPS[by])
+        fields: dict[str, Any] = {name: row[name] for name in ("rows", "real", "synthetic", "selected", "rejected")}
+        fields |= {"domain": row["domain"] or "", "cluster": row.get("cluster"), "head": row["domain"] in heads}
+        fields |= {"share": row["rows"] / total, "cumulative": upto / total}
+        bars.append(Part(**fields, chars=chars.get(key), tokens=tokens.get(key)))
+    return tuple(bars)
+
+
+def _heads(parts: pl.DataFrame, budget: int | None) -> frozenset[str]:
+    """Return the domains that are heads by their real train rows as ingested, whatever became of them since."""
+    counts = parts.group_by("domain").agg(pl.col("train", "train_real").sum()).filter(pl.col("train") > 0)
+    return policies.heads(dict(zip(counts["domain"], counts["train_real"], strict=True)), budget)

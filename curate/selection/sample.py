@@ -1,0 +1,141 @@
+"""Owns the making of a tail: train rows resampled to a Zipf distribution over domains, exactly and by seed.
+
+Long-tailed benchmarks are made so from balanced ones. Nothing vanishes: what is not drawn stays in the manifest, rejected
+with the reason ``sampled_out``, and can be drawn by another call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import polars as pl
+
+from curate import progress
+from curate.errors import InputError, UnknownNameError
+from curate.manifest import ids
+from curate.manifest.manifest import Manifest
+from curate.selection import policies
+
+__all__ = ["SAMPLED_OUT", "Sampled", "sample", "zipf"]
+
+SAMPLED_OUT = "sampled_out"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What `sample` did.
+
+    Attributes:
+        manifest: the next version, or the same one where nothing was to do.
+        counts: train rows drawn per domain, head first.
+    """
+
+    manifest: Manifest
+    counts: dict[str, int]
+
+
+def sample(
+    manifest: Manifest, *, rows: int, exponent: float = 1.0, seed: int = 0, domains: Sequence[str] | None = None
+) -> Sampled:
+    """Draw real train rows so that the sizes of the domains follow Zipf's law; the others become rejected.
+
+    The domain of rank r, from 1, gets a share of ``rows`` in proportion to r to the power of ``-exponent`` (Zipf, 1949), made
+    whole by largest remainder, and at least one row. Rows of a domain are drawn in the order of a hash of seed and id, so
+    that of one domain a larger draw holds the smaller one.
+
+    Args:
+        manifest: with real train rows, none of them selected yet.
+        rows: to draw in all.
+        exponent: of the law; 0 is uniform, 1 the classic law, more is steeper.
+        seed: of the draw.
+        domains: from head to tail; the present ones by size unless given. Rows of domains not named are not drawn.
+
+    Raises:
+        InputError: a domain has fewer rows than its share (the largest possible ``rows`` is named), or rows are selected.
+        UnknownNameError: a domain is not in the manifest.
+    """
+    frame = manifest.rows()
+    pool = frame.filter((pl.col("split") == "train") & (pl.col("source") == "real") & _may_be_drawn())
+    if frame.filter(pl.col("status") == "selected").height:
+        raise InputError(
+            f"{manifest} has selected rows; sample before balance: ingest the same source --to another name, and sample that"
+        )
+    sizes = dict(pool.group_by("domain").len().sort(["len", "domain"], descending=[True, False]).iter_rows())
+    counts = zipf(_ranked(domains, sizes), rows=rows, exponent=exponent)
+    _check_capacity(counts, sizes, rows)
+    drawn = _draw(pool.select("id", "domain"), counts, seed)
+    into = pl.col("id").is_in(drawn.implode())
+    within = pl.col("id").is_in(pool["id"].implode())
+    done = frame.with_columns(
+        pl.when(into).then(pl.lit("candidate")).when(within).then(pl.lit("rejected")).otherwise("status").alias("status"),
+        pl.when(into).then(None).when(within).then(pl.lit(SAMPLED_OUT)).otherwise("reason").alias("reason"),
+    )
+    if done.equals(frame):
+        progress.note("sample", f"{manifest}: these rows are drawn already")
+        return Sampled(manifest, counts)
+    parameters = {"rows": rows, "exponent": exponent, "domains": list(domains) if domains else None}
+    summary = {"drawn": len(drawn), "left_out": pool.height - len(drawn), "counts": counts}
+    return Sampled(manifest.commit(done, verb="sample", parameters=parameters, seed=seed, summary=summary), counts)
+
+
+def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int]:
+    """Return how many of `rows` each domain gets under Zipf's law; sums to `rows`, at least 1 each.
+
+    Args:
+        domains: from head to tail.
+        rows: in all, at least one per domain.
+        exponent: of the law, 0 or more.
+
+    Raises:
+        InputError: rows or exponent are out of range.
+
+    Example:
+        >>> zipf(["a", "b", "c"], rows=11, exponent=1)
+        {'a': 6, 'b': 3, 'c': 2}
+    """
+    if not 0 <= exponent <= 20:
+        raise InputError(f"--exponent {exponent}: from 0 (uniform) to 20; 1 is Zipf's law")
+    if rows < max(len(domains), 1):
+        raise InputError(f"--rows {rows}: needs at least one row for each of the {len(domains)} domains")
+    weights = {domain: Fraction(rank**-exponent) for rank, domain in enumerate(domains, 1)}
+    whole = sum(weights.values())
+    counts = policies.largest_remainder({domain: weight * rows / whole for domain, weight in weights.items()}, rows)
+    for domain in [domain for domain in domains if counts[domain] == 0]:  # a tail is short, never empty
+        counts[max(reversed(domains), key=lambda name: counts[name])] -= 1  # the last of the largest: order by rank stays
+        counts[domain] = 1
+    return {domain: counts[domain] for domain in domains}
+
+
+def _may_be_drawn() -> pl.Expr:
+    return (pl.col("status") == "candidate") | (pl.col("reason") == SAMPLED_OUT)
+
+
+def _ranked(domains: Sequence[str] | None, sizes: Mapping[str, int]) -> list[str]:
+    ranked = list(domains or sizes)
+    for domain in ranked:
+        if domain not in sizes:
+            raise UnknownNameError("domain", domain, sizes)
+    if len(set(ranked)) < len(ranked):
+        raise InputError(f"domains: each one once, from head to tail, got {ranked}")
+    return ranked
+
+
+def _check_capacity(counts: Mapping[str, int], sizes: Mapping[str, int], rows: int) -> None:
+    short = {domain: n for domain, n in counts.items() if n > sizes[domain]}
+    if short:
+        domain = max(short, key=lambda name: short[name] / sizes[name])
+        most = rows * sizes[domain] // short[domain]
+        raise InputError(
+            f"domain {domain!r} has {sizes[domain]} rows and its share of --rows {rows} is {short[domain]}: "
+            f"at most about {most} rows follow this law here; take fewer, or another --exponent"
+        )
+
+
+def _draw(pool: pl.DataFrame, counts: Mapping[str, int], seed: int) -> pl.Series:
+    """Return the ids drawn: of each domain those whose hash with the seed is lowest."""
+    ranked = pool.with_columns(ids.draws(pool["id"], seed))
+    rank = pl.col("draw").rank("ordinal").over("domain")
+    places = pl.col("domain").replace_strict(dict(counts), default=0, return_dtype=pl.Int64)
+    return ranked.filter(rank <= places)["id"]

@@ -1,0 +1,270 @@
+"""Owns `select`: the choice of rows as a step of its own, and the comparison of selectors on one domain.
+
+`balance` chooses for every domain within a budget, stage by stage; `select` takes a number of rows per domain, asks no
+teacher, and writes what it chose. With `compare` it writes nothing and measures every selector beside `random`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from curate import progress
+from curate.errors import InputError, UnknownNameError
+from curate.manifest.manifest import Manifest, load
+from curate.report.explain import comparable_scores
+from curate.selection import measures as coverage
+from curate.selection import selectors
+from curate.selection.selectors import POOL, Selection
+from curate.vectors import embed
+from curate.vectors.embed import Encoder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Compared", "Selected", "select"]
+
+_DRAWS = 10  # of `random`, whose figures are means with a standard deviation
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One selector's choice in one domain, measured with what was selected before.
+
+    Attributes:
+        selector: its name.
+        coverage, farthest, diversity: as in `curate.selection.measures.Measures`; means over ten draws for ``random``.
+        spread: standard deviations of those three over the draws, for ``random`` alone.
+        score: mean difficulty score of the chosen rows that have one; None where none has.
+        overlap: by selector, the share of the chosen rows that it chose too, 0 to 1.
+        seconds: of wall time to choose, vectors at hand.
+    """
+
+    selector: str
+    coverage: float
+    farthest: float
+    diversity: float
+    score: float | None
+    overlap: dict[str, float]
+    seconds: float
+    spread: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What `select` did.
+
+    Attributes:
+        manifest: the next version; the same one where nothing was chosen, and after a comparison.
+        n: selected rows per domain that were asked for; of a comparison, rows that each selector chose.
+        selector: who chose.
+        chosen: rows selected now, per domain.
+        already: rows that were selected before, per domain.
+        short: rows that a domain has too few for, per domain that has.
+        compared: one line per selector; of a comparison alone.
+    """
+
+    manifest: Manifest
+    n: int
+    selector: str
+    chosen: dict[str, int]
+    already: dict[str, int]
+    short: dict[str, int]
+    compared: tuple[Compared, ...] = field(default=())
+
+
+def select(
+    manifest: Manifest,
+    *,
+    n: int,
+    domains: Sequence[str] | None = None,
+    selector: str | Callable[..., Selection] = "representative",
+    compare: bool = False,
+    encoder: str | Encoder | None = None,
+    precision: str | None = None,
+    backend: str | None = None,
+    prefix: str | None = None,
+    seed: int = 0,
+) -> Selected:
+    """Select candidates until each domain has `n` selected rows, or compare how the selectors would.
+
+    Rows that are selected already count and are what the choice completes, so the same command again changes nothing.
+
+    Args:
+        manifest: the newest version.
+        n: selected rows per domain afterwards; a domain with fewer real candidates gives all it has, and that is told.
+        domains: which; every domain with train rows unless given. A comparison is of one.
+        selector: a registered name or a callable, see `curate.selection.selectors`.
+        compare: measure every registered selector instead; nothing is written.
+        encoder, precision, backend, prefix: of the vectors that selectors and the comparison ask for, as for
+            `embedding.load_encoder`; None for that of the clusters.
+        seed: of every random choice.
+
+    Raises:
+        UnknownNameError: no such domain or selector.
+        InputError: `n` is below 1, the version is not the newest, or a comparison is not of one domain with rows to choose.
+    """
+    if n < 1:
+        raise InputError(f"--n must be at least 1, got {n}")
+    selectors.selectors.get(selector)
+    rows = comparable_scores(manifest, manifest.rows())
+    train = rows.filter(pl.col("split") == "train", pl.col("source") == "real", pl.col("status") != "rejected").sort("id")
+    names = _checked(domains, train)
+    chosen = embed.encoder_of(manifest, encoder, precision=precision, backend=backend, prefix=prefix)
+    loader = _Loader(manifest, train, chosen)
+    if compare:
+        return _compare(manifest, train, names, n, selector, loader, seed)
+    newest = load(manifest.name, root=manifest.root)
+    if newest.version != manifest.version:
+        raise InputError(f"select works on the newest version, {newest}, got {manifest}: leave out the version")
+    return _select(manifest, train, names, n, selector, loader, seed)
+
+
+@dataclass
+class _Loader:
+    """Loads vectors by id, and each domain's only once."""
+
+    manifest: Manifest
+    rows: pl.DataFrame
+    encoder: Encoder
+
+    def __call__(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return the vectors of rows, (n, d) float32 unit rows, in the order of `ids`."""
+        wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
+        contents = wanted.join(self.rows.select("id", "content"), on="id", how="left", maintain_order="left")
+        texts = self.manifest.contents(contents["content"], columns=["content", "prompt"])
+        prompts = contents.join(texts, on="content", how="left", maintain_order="left")["prompt"].fill_null("")
+        return embed.vectors(prompts.to_list(), encoder=self.encoder, root=self.manifest.root)
+
+
+def _checked(domains: Sequence[str] | None, train: pl.DataFrame) -> list[str]:
+    known = sorted(set(train["domain"].drop_nulls()))
+    for domain in domains or ():
+        if domain not in known:
+            raise UnknownNameError("domain", domain, known)
+    if not known:
+        raise InputError("there are no real train rows to choose from")
+    return known if domains is None else sorted(set(domains))
+
+
+def _parts(train: pl.DataFrame, domain: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the pool of a domain and what was taken of it, columns of `selection.POOL`."""
+    mine = train.filter(domain=domain)
+    return mine.filter(status="candidate").select(POOL.names()), mine.filter(status="selected").select(POOL.names())
+
+
+def _select(
+    manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
+) -> Selected:
+    name = _name(selector)
+    found, chosen, already, short = [], {}, {}, {}
+    with progress.step("select", len(names)) as counter:
+        for domain in names:
+            pool, taken = _parts(train, domain)
+            wanted = max(0, n - taken.height)
+            already[domain], chosen[domain] = taken.height, min(wanted, pool.height)
+            if wanted > pool.height:
+                short[domain] = wanted - pool.height
+            if chosen[domain]:
+                made = selectors.select(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
+                found.append(made.kept.select("id", "reason", status=pl.lit("selected")))
+                passed = pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")
+                found.append(made.dropped.select("id", passed, status=pl.lit("candidate")))
+            counter.advance()
+    result = Selected(manifest, n, name, chosen, already, short)
+    if not found:
+        progress.note("select", f"{manifest}: every domain has {n} selected rows, or no candidate is left; nothing was committed")
+        return result
+    rows = manifest.rows().update(pl.concat(found), on="id", how="left", maintain_order="left")
+    parameters = {"n": n, "domains": names, "selector": name, "encoder": loader.encoder.name}
+    summary = {"selected": sum(chosen.values()), "short": sum(short.values()), "per_domain": chosen}
+    after = manifest.commit(rows, verb="select", parameters=parameters, seed=seed, summary=summary)
+    return Selected(after, n, name, chosen, already, short)
+
+
+def _compare(
+    manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
+) -> Selected:
+    """Run every registered selector, and the one asked for, on one domain."""
+    if len(names) != 1:
+        raise InputError(f"--compare is of one domain, and there are {len(names)}: name it with --domain, such as {names[0]!r}")
+    (domain,) = names
+    pool, taken = _parts(train, domain)
+    wanted = min(n - taken.height, pool.height)
+    if wanted < 1:
+        raise InputError(
+            f"domain {domain!r} has {taken.height} selected rows and {pool.height} candidates: nothing to choose for --n {n}"
+        )
+    ids = pl.concat([pool["id"], taken["id"]])
+    table = _Table(ids, loader(ids.to_list()))
+    others = [selector] if callable(selector) else []
+    makers = {**{name: name for name in sorted(selectors.selectors.names())}, **{_name(one): one for one in others}}
+    picks: dict[str, list[Selection]] = {}
+    seconds: dict[str, float] = {}
+    with progress.step("compare", len(makers)) as counter:
+        for name, maker in makers.items():
+            started = time.perf_counter()
+            picks[name] = [
+                selectors.select(pool, selector=maker, n=wanted, taken=taken, seed=seed + draw, domain=domain, vectors=table)
+                for draw in range(_DRAWS if name == "random" else 1)
+            ]
+            seconds[name] = (time.perf_counter() - started) / len(picks[name])
+            counter.advance()
+    lines = tuple(_line(name, picks, table, taken, pool, seconds[name]) for name in makers)
+    return Selected(manifest, wanted, _name(selector), {}, {domain: taken.height}, {}, lines)
+
+
+def _name(selector: Any) -> str:
+    return selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+
+
+class _Table:
+    """The vectors of one domain at hand, by id."""
+
+    def __init__(self, ids: pl.Series, vectors: NDArray[np.float32]) -> None:
+        self.vectors = vectors
+        self._places = {name: place for place, name in enumerate(ids)}
+
+    def __call__(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        return self.vectors[[self._places[name] for name in ids]]
+
+    def mask(self, ids: pl.Series) -> NDArray[np.bool_]:
+        import numpy as np
+
+        mask = np.zeros(len(self.vectors), bool)
+        mask[[self._places[name] for name in ids]] = True
+        return mask
+
+
+def _line(
+    name: str, picks: dict[str, list[Selection]], table: _Table, taken: pl.DataFrame, pool: pl.DataFrame, seconds: float
+) -> Compared:
+    import numpy as np
+
+    kept = [pick.kept["id"] for pick in picks[name]]
+    measures = [coverage.measure(table.vectors, table.mask(pl.concat([ids, taken["id"]]))) for ids in kept]
+    figures = np.array([(m.coverage, m.farthest, m.diversity) for m in measures])
+    means, deviations = figures.mean(axis=0), figures.std(axis=0, ddof=1 if len(figures) > 1 else 0)
+    scores = [pool.filter(pl.col("id").is_in(ids.implode()))["score"].mean() for ids in kept]
+    told = [float(score) for score in scores if isinstance(score, float)]
+    return Compared(
+        selector=name,
+        coverage=float(means[0]),
+        farthest=float(means[1]),
+        diversity=float(means[2]),
+        score=sum(told) / len(told) if told else None,
+        overlap={other: _overlap(picks[name], picks[other]) for other in picks if other != name},
+        seconds=seconds,
+        spread=(float(deviations[0]), float(deviations[1]), float(deviations[2])) if len(figures) > 1 else None,
+    )
+
+
+def _overlap(some: list[Selection], others: list[Selection]) -> float:
+    """Return the mean share of rows in common over all pairs of draws."""
+    shares = [len(set(one.kept["id"]) & set(other.kept["id"])) / one.kept.height for one in some for other in others]
+    return sum(shares) / len(shares)

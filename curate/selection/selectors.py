@@ -1,0 +1,287 @@
+"""Owns the choice of rows within one domain: the registry of selectors, `select`, and the selectors that need no vector.
+
+The pool is a frame of candidates sorted by id, with what a selector may look at: cluster, centrality and the newest
+comparable score. No row disappears: a row that is passed over says why, with which figure, and which row was preferred.
+Reads no manifest, loads no vector that no selector asked for, and draws only from the generator that it is handed.
+
+``random``             drawn by seed
+``ifd``                the hardest rows for the student
+``ifd_middle``         rows of middling difficulty
+``ifd_below_1``        the hardest rows of those below 1
+``representative``     places shared over clusters, the highest scores of each, or even steps of centrality
+``k_center``           no row is far from a chosen one (`curate.selection.coreset`)
+``herding``            the mean of what is chosen is the mean of the domain (`curate.selection.coreset`)
+``facility_location``  every row has a chosen one that is like it (`curate.selection.facility_location`)
+``quality_diversity``  facility location and a high score together (`curate.selection.facility_location`)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from curate import progress
+from curate.errors import InputError
+from curate.registry import Registry
+from curate.selection import coreset, facility_location
+from curate.selection.base import POOL, Selection, Vectors, partition
+from curate.selection.policies import largest_remainder
+
+__all__ = [
+    "POOL",
+    "Selection",
+    "Vectors",
+    "ifd",
+    "ifd_below_1",
+    "ifd_middle",
+    "partition",
+    "random",
+    "representative",
+    "select",
+    "selectors",
+]
+
+# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
+selectors: Registry[Callable[..., Selection]] = Registry("selector", "curate.selectors")
+selectors.register("k_center")(coreset.k_center)
+selectors.register("herding")(coreset.herding)
+selectors.register("facility_location")(facility_location.facility_location)
+selectors.register("quality_diversity")(facility_location.quality_diversity)
+
+
+def select(
+    pool: pl.DataFrame,
+    *,
+    selector: str | Callable[..., Selection] = "representative",
+    n: int,
+    taken: pl.DataFrame | None = None,
+    seed: int = 0,
+    domain: str = "",
+    stage: int = 0,
+    vectors: Vectors | None = None,
+) -> Selection:
+    """Choose rows of one domain; the order of the pool's rows never matters.
+
+    Args:
+        pool: candidates of the domain: ``id`` and, where known, the other columns of `POOL`.
+        selector: a registered name or a callable of the same contract.
+        n: rows wanted; where the pool has fewer, all are kept.
+        taken: rows of the domain that earlier stages took, with the columns of the pool.
+        seed, domain, stage: what the generator is derived from.
+        vectors: loads unit vectors by id; called only by selectors that need them.
+
+    Raises:
+        UnknownNameError: no selector of that name.
+        InputError: `n` is negative, an id comes twice, or a plug-in's result is not a partition.
+    """
+    chosen = selectors.get(selector)
+    if n < 0:
+        raise InputError(f"domain {domain!r}: rows to select must be at least 0, got {n}")
+    pool, taken = _door(pool, "pool"), _door(pl.DataFrame(schema=POOL) if taken is None else taken, "taken")
+    both = pool.join(taken, on="id", how="semi")
+    if both.height:
+        raise InputError(f"domain {domain!r}: row {both['id'][0]!r} is in the pool and taken; take it out of the pool")
+    made = chosen(pool, n=min(n, pool.height), taken=taken, rng=_generator(seed, stage, domain), vectors=vectors)
+    ids = pl.concat([made.kept["id"], made.dropped["id"]]).sort()
+    if made.kept.height != min(n, pool.height) or not ids.equals(pool["id"]):
+        name = selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+        raise InputError(
+            f"selector {name!r}: kept and dropped must split the {pool.height} rows of the pool with {min(n, pool.height)} kept, "
+            f"got {made.kept.height} kept and {made.dropped.height} dropped"
+        )
+    return made
+
+
+@selectors.register("random")
+def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the `n` rows that draw the smallest numbers; nobody caused a drop. Arguments as in `select`."""
+    drawn = pool.select("id", score=pl.Series(rng.random(pool.height), dtype=pl.Float64)).sort("score", "id")
+    kept = pl.int_range(pl.len()) < n
+    reason = pl.when(kept).then(pl.lit("random: drawn, ")).otherwise(pl.lit("random: not drawn, ")) + f"{n} of {pool.height}"
+    return partition(drawn.with_columns(kept=kept, reason=reason, because_of=pl.lit(None, dtype=pl.String)))
+
+
+@selectors.register("ifd")
+def ifd(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the hardest rows: the highest score, and rows without one after them, at random.
+
+    Before there is a student no row has a score, so the first stage is random, as in the paper. There is no cut at 1;
+    `ifd_below_1` has one.
+
+    Args:
+        pool, n, rng: as in `select`.
+
+    Source: Zhou et al., Findings of EMNLP 2024, section 3 (arXiv 2406.13114); IFD: Li et al., NAACL 2024 (2308.12032).
+    """
+    return _by_score(pool, n, rng, name="ifd", key=-pl.col("score"))
+
+
+@selectors.register("ifd_middle")
+def ifd_middle(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the rows of middling difficulty: the scores nearest the domain's median, and rows without one after them, at random.
+
+    With few rows in all, easy and typical ones teach more than the hardest (Sorscher et al., NeurIPS 2022, arXiv 2206.14486).
+
+    Args:
+        pool, n, taken, rng: as in `select`; the median is of pool and `taken`.
+    """
+    median = pl.concat([pool["score"], taken["score"]]).median()
+    middle = pl.lit(median, dtype=pl.Float64)
+    note = pl.format(", {} from the median", (pl.col("score") - middle).abs().round(3))
+    return _by_score(pool, n, rng, name="ifd_middle", key=(pl.col("score") - middle).abs(), note=note)
+
+
+@selectors.register("ifd_below_1")
+def ifd_below_1(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
+    """Keep the highest scores below 1; then rows without a score, at random; then, for want of others, the lowest from 1 on.
+
+    At 1 or above the question makes the answer no likelier: the two may not belong together. Cherry LLM leaves such rows out.
+
+    Args:
+        pool, n, rng: as in `select`.
+
+    Source: Li et al., NAACL 2024, section 2.2 (arXiv 2308.12032).
+    """
+    high = pl.col("score") >= 1
+    key = pl.when(high).then(pl.col("score")).otherwise(-pl.col("score"))
+    note = pl.when(high).then(pl.lit(", not below 1")).otherwise(pl.lit(""))
+    return _by_score(pool, n, rng, name="ifd_below_1", key=key, last=high, note=note)
+
+
+@selectors.register("representative")
+def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any) -> Selection:
+    """Cover the domain: places shared over its clusters in proportion to their size, given what was taken before.
+
+    After this stage each cluster should have its share of all rows taken so far; a cluster that has more already gets
+    nothing and the others share what is left. Inside a cluster the highest score comes first. Rows without a score are
+    ranked by centrality, then id, and taken at even steps of rank from the most central one on: systematic sampling, since
+    the most central rows alone are all alike (measured in docs/selection.md). Rows without a cluster are one cluster.
+
+    Args:
+        pool, n, taken: as in `select`.
+    """
+    if pool["cluster"].is_null().all() and pool["score"].is_null().all() and pool.height > n:
+        progress.note("select", "there are no clusters, so representative draws like random; curate cluster NAME makes them")
+    places = pl.DataFrame(
+        list(_cluster_places(pool, taken, n).items()), schema={"cluster": pl.Int32, "places": pl.Int64}, orient="row"
+    )
+    ranked = (
+        pool.sort(["score", "centrality", "id"], descending=[True, True, False], nulls_last=True)
+        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("cluster"), size=pl.len().over("cluster"))
+        .join(places, on="cluster", how="left", nulls_equal=True, maintain_order="left")
+        .with_columns(kept=_evenly(scored=pl.col("score").count().over("cluster")))
+        .with_columns(last=pl.when("kept").then("id").forward_fill().over("cluster"))
+    )
+    decided = ranked.with_columns(
+        reason=_representative_reason(1 + max((c for c in {**_sizes(pool), **_sizes(taken)} if c is not None), default=0)),
+        because_of=pl.when(~pl.col("kept")).then("last"),
+        score=pl.coalesce("score", pl.col("centrality").cast(pl.Float64)),
+    )
+    return partition(decided)
+
+
+def _evenly(scored: pl.Expr) -> pl.Expr:
+    """Return which ranks of a cluster are kept: the first `scored` in order, and of the rest every (rest ÷ places)th."""
+    rest, left = pl.col("size") - scored, (pl.col("places") - scored).clip(lower_bound=0)
+    passed = pl.col("rank") - 1 - scored  # unscored rows before this one
+    step = (passed * left + rest - 1) // rest != ((passed + 1) * left + rest - 1) // rest
+    return pl.when(passed < 0).then(pl.col("rank") <= pl.col("places")).otherwise(step)
+
+
+def _by_score(
+    pool: pl.DataFrame,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    name: str,
+    key: pl.Expr,
+    last: pl.Expr | None = None,
+    note: pl.Expr | None = None,
+) -> Selection:
+    """Keep the first `n` rows: those with a score by `key`, then those without, as drawn, then those that are `last`."""
+    draw = pl.Series(rng.random(pool.height), dtype=pl.Float64)
+    unscored = pl.col("score").is_null()
+    group = pl.when(unscored).then(1).when(pl.lit(False) if last is None else last).then(2).otherwise(0)
+    ranked = pool.with_columns(draw=draw).sort(group, pl.when(unscored).then("draw").otherwise(key), "id")
+    kept = pl.int_range(pl.len()) < n
+    place = (~unscored).cum_sum()
+    rank = pl.format(
+        "{}: {}{}, rank {} of {}",
+        pl.lit(name),
+        _figure("score"),
+        pl.lit("") if note is None else note,
+        place,
+        pl.lit(pool["score"].count()),
+    )
+    drawn = pl.when(kept).then(pl.lit("drawn at random")).otherwise(pl.lit("not drawn"))
+    missed = pl.when(kept).then(pl.lit("")).otherwise(pl.lit(f", {n} places"))
+    reason = pl.when(unscored).then(pl.format("{}: no score yet, {}", pl.lit(name), drawn)).otherwise(rank + missed)
+    because = pl.when(~kept).then(pl.lit(ranked["id"][n - 1] if n else None, dtype=pl.String))
+    return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
+
+
+def _cluster_places(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
+    """Share `n` places over the clusters of the pool: raise them to one common fraction of their size.
+
+    A cluster's size is what the pool and `taken` have of it. With f such that Σ max(0, f·size − taken) = n, clusters that
+    have more than f of their rows already are left out; as n is at most the pool, no cluster gets more than it has.
+    """
+    in_pool, gone = _sizes(pool), _sizes(taken)
+    rising = {c: in_pool[c] + gone.get(c, 0) for c in in_pool}
+    while rising:
+        fraction = Fraction(n + sum(gone.get(c, 0) for c in rising), sum(rising.values()))
+        ahead = [c for c, size in rising.items() if fraction * size < gone.get(c, 0)]
+        if not ahead:
+            break
+        rising = {c: size for c, size in rising.items() if c not in ahead}
+    shares = {c: fraction * rising[c] - gone.get(c, 0) if c in rising else Fraction(0) for c in in_pool}
+    return largest_remainder(shares, n)
+
+
+def _sizes(frame: pl.DataFrame) -> dict[int | None, int]:
+    return dict(frame.group_by("cluster").len().iter_rows())
+
+
+def _representative_reason(n_clusters: int) -> pl.Expr:
+    cluster = (
+        pl.when(pl.col("cluster").is_null())
+        .then(pl.lit("no cluster"))
+        .otherwise(pl.format("cluster {} of {}", "cluster", pl.lit(n_clusters)))
+    )
+    figure = (
+        pl.when(pl.col("score").is_not_null())
+        .then(pl.format("score {}", _figure("score")))
+        .when(pl.col("centrality").is_not_null())
+        .then(pl.format("cosine {} to its centre", _figure("centrality")))
+        .otherwise(pl.lit("no score and no centre"))
+    )
+    rank = pl.format("rank {} of {}", "rank", "size")
+    steps = pl.when(pl.col("score").is_null() & (pl.col("places") > 1)).then(pl.lit(" at even steps")).otherwise(pl.lit(""))
+    places = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places{}", "places", steps))
+    return pl.format("representative: {}, {}, {}{}", cluster, figure, rank, places)
+
+
+def _figure(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Float64).round(3).cast(pl.String)
+
+
+def _door(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Bring a frame to the columns and types of `POOL`, NaN to null, sorted by id."""
+    if "id" not in frame.columns:
+        raise InputError(f"{what}: a column 'id' is needed, got {frame.columns}")
+    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in POOL.items() if name not in frame.columns]
+    frame = frame.with_columns(missing).with_columns(pl.col(name).cast(dtype) for name, dtype in POOL.items())
+    frame = frame.with_columns(pl.col("centrality", "score").fill_nan(None)).sort("id")
+    if frame["id"].null_count() or frame["id"].n_unique() != frame.height:
+        raise InputError(f"{what}: every row needs an id of its own, got {frame['id'].n_unique()} ids for {frame.height} rows")
+    return frame
+
+
+def _generator(seed: int, stage: int, domain: str) -> np.random.Generator:
+    digest = hashlib.blake2b(f"{seed}\0{stage}\0{domain}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))

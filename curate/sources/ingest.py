@@ -1,0 +1,313 @@
+"""Owns the way in: sources become examples with stable ids, in a manifest. Splits, hold-outs, what is new and what is gone.
+
+`curate.sources.discover` reads, `curate.sources.columns` says which column is what; here rows get their identity and meet the
+rows that
+are there already. Content goes first and the manifest commit second, so that an ingest that stops leaves the manifest as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate import progress
+from curate.errors import InputError, UnknownNameError
+from curate.manifest import ids as identity
+from curate.manifest import manifest as manifests
+from curate.manifest.manifest import Manifest
+from curate.sources import columns as examples
+from curate.sources.discover import read
+
+__all__ = ["Ingested", "ingest"]
+
+_HELD_OUT = "held out"
+_RETIRED = "retired"
+_LISTED = 20  # rows that the commit lists by name where some were skipped
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What `ingest` did.
+
+    Attributes:
+        manifest: the next version, or the same one where nothing was to do.
+        added: rows that are new, or came back after they were retired.
+        already: rows that were there, or that two sources share.
+        gone: rows that the same files had before and no longer have.
+        retired: how many of those were retired by this command (``prune``).
+        skipped: ``file:row: why`` of every record left out (``on_error = "skip"``).
+        domains: rows read per domain, most first.
+    """
+
+    manifest: Manifest
+    added: int
+    already: int
+    gone: int
+    retired: int
+    skipped: tuple[str, ...]
+    domains: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """All sources, read and shaped: per source its examples with content keys, one record each, and what was skipped."""
+
+    frames: list[pl.DataFrame]
+    records: list[dict[str, Any]]
+    skipped: tuple[str, ...]
+
+
+def ingest(
+    sources: Sequence[str | Path],
+    *,
+    to: str,
+    prompt: str | None = None,
+    answer: str | None = None,
+    rationale: str | None = None,
+    domain: str | None = None,
+    split: str | None = None,
+    source: str = "real",
+    holdout: float = 0.0,
+    seed: int = 0,
+    licence: str | None = None,
+    domain_from: str | None = None,
+    domain_rule: str | None = None,
+    on_error: str = "fail",
+    prune: bool = False,
+    root: str | Path | None = None,
+) -> Ingested:
+    """Bring files, folders or data sets into a manifest; what is there already stays as it is.
+
+    Args:
+        sources: files (JSONL, CSV, TSV, Parquet, also .gz and .zst), folders, globs, or ``hf://org/name[:config]``.
+        to: name of the manifest, made where there is none.
+        prompt: column of the question; ``prompt`` unless given. A column ``messages`` is read as a chat unless it is given.
+        answer: column of the final answer; ``answer`` unless given.
+        rationale: column of the reasoning; ``rationale``, where there is one, unless given.
+        domain: column of the domain, or ``auto`` for domains from clusters later; ``domain``, where there is one, unless given.
+        split: column of the split, or one split for all rows; ``split``, where there is one, unless given, else train.
+        source: ``real``, or ``synthetic`` for rows that a model wrote (train rows only).
+        holdout: share of the distinct prompts of new real train rows that become validation, 0 to 1, even over domains.
+        seed: of the choice of the hold-out.
+        licence: of the sources, recorded as given.
+        domain_from: ``filename`` where each file is one domain.
+        domain_rule: ``first`` or ``explode`` (one row per label), for domains in lists.
+        on_error: ``fail`` at the first record that is no example, or ``skip`` those and list them.
+        prune: retire the rows that a changed file no longer has.
+        root: folder that holds ``manifests/``.
+
+    Raises:
+        InputError: a source, column, row or option breaks a rule; the manifest is as it was.
+        ConflictError: another command committed meanwhile; the manifest is as that one left it.
+    """
+    _check(sources, to=to, holdout=holdout, domain=domain, domain_from=domain_from)
+    _check_names(source=source, domain_from=domain_from, domain_rule=domain_rule, on_error=on_error)
+    base = manifests.new(to, root=root)
+    columns = examples.Columns(prompt, answer, rationale, domain, split, domain_from, domain_rule)
+    found = _gather([str(item) for item in sources], columns, source=source, on_error=on_error, licence=licence)
+    with _appending(base, found.frames):
+        known = base.rows()
+        rows = _identified(found.frames, source)
+        fresh = rows.filter(~pl.col("id").is_in(known["id"].implode()))
+        fresh = _hold_out(fresh, known, share=holdout, seed=seed) if source == "real" else fresh
+        met = _meet(known, rows, prune=prune)
+    done = _told(base, found, rows, met, added=fresh.height + met.returned)
+    if not done.added and not met.retired and not _new_licence(base, found.records):
+        progress.note("ingest", f"{base}: nothing new, {done.already} rows are already there")
+        return done
+    parameters = {"sources": [record["address"] for record in found.records], "source": source, **asdict(columns)}
+    parameters |= {"holdout": holdout, "licence": licence, "on_error": on_error, "prune": prune}
+    version = base.commit(
+        pl.concat([met.rows, fresh.select(known.columns)]),
+        verb="ingest",
+        parameters=parameters,
+        seed=seed,
+        summary=_summary(done, found.records),
+    )
+    return replace(done, manifest=version)
+
+
+def _check(sources: Sequence[str | Path], *, to: str, holdout: float, domain: str | None, domain_from: str | None) -> None:
+    if isinstance(sources, str | Path) or not sources:
+        raise InputError(f"sources: give a list of one or more files, folders or data sets, got {sources!r}")
+    if "@" in to:
+        raise InputError(f"--to {to!r}: rows come in on top of the newest version; leave out what is behind the '@'")
+    if not 0 <= holdout < 1:
+        raise InputError(f"--holdout {holdout}: a share of the prompts, at least 0 and below 1, such as 0.05")
+    if domain and domain_from:
+        raise InputError(f"--domain {domain!r} and --domain-from {domain_from!r}: a row has one domain, choose one of the two")
+
+
+def _check_names(*, source: str, domain_from: str | None, domain_rule: str | None, on_error: str) -> None:
+    choices: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
+        ("--source", source, ("real", "synthetic")),
+        ("--domain-from", domain_from, ("filename", None)),
+        ("--domain-rule", domain_rule, ("first", "explode", None)),
+        ("--on-error", on_error, ("fail", "skip")),
+    )
+    for option, value, known in choices:
+        if value not in known:
+            raise UnknownNameError(f"value of {option}", str(value), [name for name in known if name])
+
+
+def _gather(sources: Sequence[str], columns: examples.Columns, *, source: str, on_error: str, licence: str | None) -> _Gathered:
+    """Read and shape every source."""
+    frames: list[pl.DataFrame] = []
+    skipped: list[str] = []
+    records: list[dict[str, Any]] = []
+    for item in sources:
+        found = read(item, on_error=on_error)
+        splits = [None if columns.domain_from else split for split in found.splits]
+        shaped = [
+            examples.shape(table, columns, split=split, on_error=on_error)
+            for table, split in zip(found.tables, splits, strict=True)
+        ]
+        rows = pl.concat([part.frame for part in shaped])
+        _check_training(rows, source)
+        frames.append(rows.with_columns(identity.content_keys(rows)))
+        left_out = [line for table, part in zip(found.tables, shaped, strict=True) for line in (*table.skipped, *part.skipped)]
+        skipped += left_out
+        record = {"address": found.address, "hash": found.fingerprint, "rows": rows.height, "skipped": len(left_out)}
+        records.append(record | {"source": source, "licence": licence})
+    if not any(frame.height for frame in frames):
+        raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}; the first skipped: {skipped[0]}")
+    return _Gathered(frames, records, tuple(skipped))
+
+
+def _check_training(rows: pl.DataFrame, source: str) -> None:
+    held = rows.filter(pl.col("split") != "train") if source == "synthetic" else rows.clear()
+    if not held.is_empty():
+        raise InputError(
+            f"{held['origin'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
+            f"say --split train, or leave out such rows"
+        )
+
+
+@contextmanager
+def _appending(base: Manifest, frames: Sequence[pl.DataFrame]) -> Iterator[None]:
+    """Write the content that is not there yet while the enclosed work goes on; it is written when that is done."""
+    contents = pl.concat([frame.select(manifests.CONTENT_SCHEMA.names()) for frame in frames])
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(base.append, contents)
+        yield
+        written.result()
+
+
+def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
+    """Add what the manifest knows of a new row: its id, prompt key and length, and that it is a candidate.
+
+    Occurrences of equal rows are counted within each source; a row that two sources share is one row.
+    """
+    ids = pl.concat([identity.row_ids(frame) for frame in frames])
+    rows = pl.concat(frames).with_columns(ids)
+    rows = rows.unique("id", keep="first", maintain_order=True) if len(frames) > 1 else rows
+    if rows["domain"].eq(examples.AUTO).any():
+        progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
+    length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
+    known = rows.with_columns(
+        identity.prompt_keys(rows["prompt"]),
+        length.cast(pl.Int32).alias("n_chars"),
+        pl.lit(source).alias("source"),
+        pl.lit("candidate").alias("status"),
+    )
+    return known.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in manifests.SCHEMA.items() if name not in known.columns
+    )
+
+
+def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
+    """Make validation rows of new train rows: those of prompts held out before, and a share of the prompts never seen."""
+    train = pl.col("split") == "train"
+    before = known.filter(pl.col("reason").str.starts_with(_HELD_OUT))["prompt_key"]
+    unseen = fresh.filter(train & ~pl.col("prompt_key").is_in(known["prompt_key"].implode())) if share > 0 else fresh.clear()
+    chosen = _choose(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
+    reasons = (
+        pl.when(pl.col("prompt_key").is_in(chosen.implode()))
+        .then(pl.lit(f"{_HELD_OUT}: share {share:g}, seed {seed}"))
+        .when(pl.col("prompt_key").is_in(before.implode()))
+        .then(pl.lit(f"{_HELD_OUT}: as its prompt was before"))
+    )
+    held = fresh.with_columns(pl.when(train).then(reasons).alias("reason"))
+    return held.with_columns(pl.when(pl.col("reason").is_null()).then("split").otherwise(pl.lit("validation")).alias("split"))
+
+
+def _choose(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
+    """Choose round(share · n) of n prompts by the hash of each, spread evenly over the domains.
+
+    Systematic sampling over strata: the r-th of a domain's m prompts, in the order of their hashes, stands at (r + ½) / m,
+    and the lowest places of all are taken; so a domain with fewer than 1 / (2 · share) prompts keeps them all.
+    """
+    drawn = prompts.select("domain", "prompt_key", identity.draws(prompts["prompt_key"], seed))
+    place = (pl.col("draw").rank("ordinal").over("domain") - 0.5) / pl.len().over("domain")
+    return drawn.with_columns(place.alias("place")).sort("place", "draw")["prompt_key"].head(round(share * prompts.height))
+
+
+@dataclass(frozen=True)
+class _Met:
+    """The rows that were there, after they met the rows that were read; and how many came back, are gone, are retired."""
+
+    rows: pl.DataFrame
+    returned: int
+    gone: int
+    retired: int
+
+
+def _meet(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Met:
+    """Bring back retired rows that were read again; find, and with `prune` retire, those that their files no longer have."""
+    if known.is_empty():
+        return _Met(known, 0, 0, 0)
+    was_retired = pl.col("reason").str.starts_with(_RETIRED).fill_null(False)
+    back = was_retired & pl.col("id").is_in(read_rows["id"].implode())
+    gone = _gone(known.filter(~was_retired), read_rows)
+    leaves = pl.col("id").is_in(gone.implode()) if prune else pl.lit(False)
+    retired = pl.concat_str(pl.lit(f"{_RETIRED}: no longer in "), _file())
+    rows = known.with_columns(
+        pl.when(back).then(pl.lit("candidate")).when(leaves).then(pl.lit("rejected")).otherwise("status").alias("status"),
+        pl.when(back).then(None).when(leaves).then(retired).otherwise("reason").alias("reason"),
+    )
+    return _Met(rows, known.select(back.sum()).item(), gone.len(), gone.len() if prune else 0)
+
+
+def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
+    """Return ids of rows that came from a file of the same name and are no longer in it.
+
+    A file of the same name that shares less than half of its prompts with the earlier one is another file: of that nothing
+    is gone.
+    """
+    now = read_rows.select("id", "prompt_key", _file().alias("file"))
+    before = known.select("id", "prompt_key", _file().alias("file")).join(now.select("file").unique(), on="file", how="semi")
+    ids = []
+    for (file,), rows in before.group_by("file", maintain_order=True):
+        prompts, others = rows["prompt_key"].unique(), now.filter(pl.col("file") == file)["prompt_key"].unique()
+        if 2 * prompts.is_in(others.implode()).sum() >= min(len(prompts), len(others)):
+            ids.append(rows.join(read_rows.select("id"), on="id", how="anti")["id"])
+        else:
+            progress.note("ingest", f"{file}: taken as another file than the one of that name before; they share few rows")
+    return pl.concat(ids) if ids else pl.Series("id", [], dtype=pl.String)
+
+
+def _file() -> pl.Expr:
+    return pl.col("origin").str.replace(r":\d+$", "")
+
+
+def _told(base: Manifest, found: _Gathered, rows: pl.DataFrame, met: _Met, *, added: int) -> Ingested:
+    n_read = sum(record["rows"] for record in found.records)
+    counted = rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
+    return Ingested(base, added, n_read - added, met.gone, met.retired, found.skipped, dict(counted.iter_rows()))
+
+
+def _new_licence(base: Manifest, records: Collection[dict[str, Any]]) -> bool:
+    """Say whether a licence was named that the log does not have for its source."""
+    stated = {source["address"]: source.get("licence") for commit in base.log() for source in commit.summary.get("sources", [])}
+    return any(record["licence"] and stated.get(record["address"]) != record["licence"] for record in records)
+
+
+def _summary(done: Ingested, records: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {"added": done.added, "already": done.already, "gone": done.gone, "retired": done.retired}
+    return {**counts, "skipped": len(done.skipped), "skipped_rows": done.skipped[:_LISTED], "sources": records}

@@ -1,0 +1,355 @@
+"""Owns what is asked of a teacher and what comes back: requests, answers, and the reading of a raw reply. Sends nothing.
+
+Every teacher answers in one raw form, the body of an OpenAI-compatible chat completion, so that a reply can be kept as it
+came and read again later, for nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+
+from curate.teachers.prices import Price
+
+__all__ = [
+    "Answer",
+    "Known",
+    "Outcome",
+    "Reading",
+    "Reply",
+    "Request",
+    "Teacher",
+    "Usage",
+    "canonical",
+    "endpoint_name",
+    "key",
+    "read",
+    "shape",
+    "token_bound",
+]
+
+# answered    a body came; whether it can be read is seen after it is stored
+# unanswered  the teacher has nothing to say to this request; free
+# unsent      the request never left: nobody listened
+# refused     the server said no before it did any work (429, 5xx); no tokens, may be sent again
+# lost        sent, and nobody knows what became of it; stays charged at its upper bound, may be sent again
+# failed      the server rejects this very request (400, 422); sending it again is no use
+# denied      the server rejects everybody with this key, model or address (401, 403, 404)
+Outcome = Literal["answered", "unanswered", "unsent", "refused", "lost", "failed", "denied"]
+
+# Some servers leave the opening tag in the prompt, so that the reply begins in the middle of a thought.
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)|(.*?)</think(?:ing)?>", re.DOTALL)
+_THOUGHTS = ("thinking", "reasoning")  # types of parts
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_TOKENS_PER_MESSAGE = 16  # at most, that a chat template writes around a turn
+_MOST_TOKENS = 10**9  # of one reply; who tells of more has miscounted
+_TOKENS_PER_PROMPT = 128  # at most, that a template adds of its own (a default system turn, tools)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing asked of a teacher.
+
+    Attributes:
+        purpose: ``"rationale"`` or ``"synthesis"``.
+        messages: chat turns, ``{"role": …, "content": …}``.
+        sample: number of the answer wanted, from 0; sent as the seed, so that two samples differ.
+        domain: that the row belongs to, or that a new one is written for.
+        prompt: the row's question; empty for synthesis.
+        label: the answer that a new row should have, where one is asked for.
+        temperature: of sampling.
+        max_tokens: of the reply, reasoning included.
+        schema: JSON schema that the reply follows.
+        wanted: of several new examples in one reply, the answer that each should have or None, in turn; empty for one example.
+        refill: whether it is asked in place of something that was rejected; for the ledger's report, not part of the key.
+    """
+
+    purpose: str
+    messages: Sequence[Mapping[str, str]]
+    sample: int = 0
+    domain: str = ""
+    prompt: str = ""
+    label: str | None = None
+    temperature: float = 0.7
+    max_tokens: int = 512
+    schema: Mapping[str, Any] | None = None
+    refill: bool = False
+    wanted: Sequence[str | None] = ()
+
+
+class Usage(NamedTuple):
+    """Tokens of one reply; `completion` includes `reasoning`, `prompt` includes `cached`."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+    @property
+    def total(self) -> int:
+        """Tokens that count: prompt and completion together."""
+        return self.prompt + self.completion
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a teacher hands back for one sending.
+
+    Attributes:
+        outcome: see the list above.
+        raw: body of the reply as it came; empty unless answered.
+        error: what the server said, in one line, without secrets.
+        retry_after: seconds that the server asks us to wait, or None.
+    """
+
+    outcome: Outcome
+    raw: str = ""
+    error: str = ""
+    retry_after: float | None = None
+
+    @staticmethod
+    def of(text: str, *, usage: Usage | None = None, finish_reason: str = "stop", seeds: Sequence[str] | None = None) -> Answer:
+        """Return an answer in the raw form that `read` reads; for teachers that are not an HTTP server.
+
+        Args:
+            text: of the reply.
+            usage: tokens, or None for none.
+            finish_reason: ``"stop"``, ``"length"`` or ``"content_filter"``.
+            seeds: prompts that a new example was written from, where the request's own seeds were not used.
+        """
+        used = usage or Usage()
+        body: dict[str, Any] = {
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}],
+            "usage": {
+                "prompt_tokens": used.prompt,
+                "completion_tokens": used.completion,
+                "prompt_tokens_details": {"cached_tokens": used.cached},
+                "completion_tokens_details": {"reasoning_tokens": used.reasoning},
+            },
+        }
+        if seeds is not None:
+            body["seeds"] = list(seeds)
+        return Answer("answered", raw=json.dumps(body, ensure_ascii=False))
+
+
+class Reading(NamedTuple):
+    """What a raw reply says.
+
+    Attributes:
+        text: the assistant's turn, visible reasoning left out.
+        usage: tokens, or None where the server told none.
+        finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` or what the server says; ``"refusal"`` where the model
+            declined in the message's own field.
+        reasoning: what a reasoning model showed of its thoughts.
+        seeds: prompts that a recorded example was written from, or None for the request's own.
+        error: why the reply cannot be read; empty where it can.
+    """
+
+    text: str = ""
+    usage: Usage | None = None
+    finish_reason: str = ""
+    reasoning: str = ""
+    seeds: tuple[str, ...] | None = None
+    error: str = ""
+
+
+class Reply(NamedTuple):
+    """What an account hands back for one request.
+
+    Attributes:
+        text: of the reply; empty unless answered.
+        usage: tokens of the reply.
+        call_id: of the ledger, or None where nothing was recorded.
+        status: ``"answered"``, ``"unanswered"``, ``"failed"``, ``"capped"`` (a cap was reached first).
+        finish_reason: of the reply.
+        error: why it failed, or which cap was reached.
+        seeds: see `Reading`.
+        cached: whether it was bought before this account asked for it.
+    """
+
+    text: str = ""
+    usage: Usage = Usage()
+    call_id: int | None = None
+    status: Literal["answered", "unanswered", "failed", "capped"] = "answered"
+    finish_reason: str = ""
+    error: str = ""
+    seeds: tuple[str, ...] | None = None
+    cached: bool = False
+
+
+class Known(Protocol):
+    """What can be known of a teacher without asking it; see `Teacher`."""
+
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def price(self) -> Price | None: ...
+
+
+@runtime_checkable
+class Teacher(Known, Protocol):
+    """Whoever answers requests. An account asks it; nobody else does, so that no teacher escapes a cap.
+
+    Attributes:
+        endpoint: a name without secrets, such as ``"https://api.openai.com/v1"``, ``"local"`` or ``"fake"``.
+        model: that answers.
+        concurrency: requests that may be under way at once, at most.
+        price: of its tokens, or None where nobody knows it.
+    """
+
+    @property
+    def concurrency(self) -> int: ...
+
+    def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+        """Send each request once and yield (its position, the answer) in any order. Retries are the account's."""
+        ...
+
+    def capacity(self, domain: str) -> int | None:
+        """Return how many new examples of a domain it could write; None for no bound."""
+        ...
+
+    def shape(self, request: Request) -> Mapping[str, Any]:
+        """Return everything in a request that shapes its answer; it goes into the ledger's key. See `shape`."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; called on the event loop of `submit` when an account has finished asking."""
+        ...
+
+
+def shape(request: Request) -> dict[str, Any]:
+    """Return what shapes the answer of a model that reads messages; what a `Teacher.shape` usually is."""
+    return {
+        "messages": [dict(turn) for turn in request.messages],
+        "temperature": request.temperature,
+        "max_tokens": request.max_tokens,
+        "schema": request.schema,
+        "sample": request.sample,
+    }
+
+
+def canonical(shaped: Mapping[str, Any]) -> str:
+    """Return what shapes an answer as JSON that is the same for the same content."""
+    try:
+        return orjson.dumps(shaped, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # halves of letters, integers of more than 64 bits
+        return _CANONICAL.encode(shaped)
+
+
+def key(endpoint: str, model: str, shaped: str) -> str:
+    """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the answer.
+
+    Args:
+        endpoint: name of the server, without secrets.
+        model: its name there.
+        shaped: from `canonical`.
+    """
+    text = "\0".join((endpoint, model, shaped))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def token_bound(request: Request) -> int:
+    """Return tokens of prompt, at most: no tokenizer makes more tokens than the text has bytes."""
+    content = sum(len(turn["content"].encode("utf-8", "surrogatepass")) for turn in request.messages)
+    schema = len(json.dumps(request.schema)) if request.schema else 0
+    return content + schema + _TOKENS_PER_MESSAGE * len(request.messages) + _TOKENS_PER_PROMPT
+
+
+def read(raw: str) -> Reading:
+    """Read a raw reply; what cannot be read says so in `error`, and nothing is raised."""
+    try:
+        body = _parse(raw)
+        choice = body["choices"][0]
+        message = choice["message"]
+    except (ValueError, RecursionError):
+        return Reading(error="the reply is not JSON")
+    except (LookupError, TypeError):
+        told = body.get("error") if isinstance(body, dict) else None
+        return Reading(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
+    if not isinstance(message, dict):
+        return Reading(error="the reply has no message")
+    text, shown = _split(message.get("content"))
+    reasoning = _text(message.get("reasoning_content") or message.get("reasoning")) or shown
+    seeds = body.get("seeds")
+    return Reading(
+        text=text.strip(),
+        usage=_usage(body.get("usage")),
+        finish_reason="refusal" if message.get("refusal") and not text.strip() else str(choice.get("finish_reason") or ""),
+        reasoning=reasoning,
+        seeds=tuple(map(str, seeds)) if isinstance(seeds, list) else None,
+    )
+
+
+def endpoint_name(url: str) -> str:
+    """Return an address without user, password, query and fragment; loopback is ``"local"``, whatever its port."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if _is_loopback(host):
+        return "local"
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit((parts.scheme, f"[{host}]{port}" if ":" in host else f"{host}{port}", parts.path.rstrip("/"), "", ""))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _parse(raw: str) -> Any:
+    """Return JSON as Python has it; what orjson does not read (halves of letters, NaN, deep nesting) json may."""
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        return json.loads(raw)
+
+
+def _split(content: Any) -> tuple[str, str]:
+    """Return what a turn says and what it shows of the model's thoughts: parts of their own, or between tags before the rest."""
+    shown = ""
+    if isinstance(content, list):
+        thoughts = [part for part in content if isinstance(part, dict) and part.get("type") in _THOUGHTS]
+        content = [part for part in content if part not in thoughts]
+        shown = "".join(_text(part.get("text") or part.get("thinking")) for part in thoughts)
+    text = _text(content)
+    if "think" in text and (thought := _THOUGHT.match(text)):
+        return text[thought.end() :], shown or (thought.group(1) or thought.group(2) or "").strip()
+    return text, shown
+
+
+def _text(content: Any) -> str:
+    """Return a turn as text: some servers send it in parts, some cut it in the middle of a letter."""
+    if isinstance(content, str) and content.isascii():  # most
+        return content
+    parts = content if isinstance(content, list) else [content]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(str(text) for text in texts if text).encode("utf-8", "replace").decode("utf-8")
+
+
+def _usage(told: Any) -> Usage | None:
+    """Return the tokens that a server tells of; None where it tells none, or figures that cannot be true."""
+    prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+    if prompt is None or completion is None:
+        return None
+    cached = _count(told.get("prompt_tokens_details"), "cached_tokens") or 0
+    reasoning = _count(told.get("completion_tokens_details"), "reasoning_tokens") or 0
+    return Usage(prompt, completion, min(cached, prompt), min(reasoning, completion))
+
+
+def _count(told: Any, name: str) -> int | None:
+    value = told.get(name) if isinstance(told, dict) else None
+    if type(value) is int:  # most
+        return value if 0 <= value <= _MOST_TOKENS else None
+    sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return int(value) if sane and value is not None else None

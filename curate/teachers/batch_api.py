@@ -1,0 +1,237 @@
+"""Owns the provider's side of a batch: the files and batches endpoints, and the lines of their files. Knows no ledger.
+
+This is OpenAI's Batch API (https://platform.openai.com/docs/guides/batch), which gateways copy: a file of requests is
+uploaded, a batch is made of it, and answers come as two files, one of replies and one of errors, in any order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from curate.errors import TeacherError
+from curate.teachers.base import Answer, Request
+
+__all__ = ["Line", "NotDoneError", "Reacher", "State", "Wire"]
+
+T = TypeVar("T")
+
+ENDPOINT = "/v1/chat/completions"
+WINDOW = "24h"  # the only one there is; what is not answered by then expires, and is not billed
+_MARK = "curate_batch"  # in a batch's metadata: the name that we gave it
+_PAGE, _PAGES = 100, 50  # batches on one page of the list, and pages that are looked through
+_OVER = {"completed", "failed", "expired", "cancelled"}
+_UNRUN = {"batch_expired", "batch_cancelled"}  # codes of requests that were never run
+_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]{32})"')
+
+
+class NotDoneError(TeacherError):
+    """A step at the provider that did not come about.
+
+    Args:
+        answer: what came instead; its outcome says whether the step may have been taken all the same (``lost``).
+        status: of HTTP, or None.
+    """
+
+    def __init__(self, answer: Answer, status: int | None = None) -> None:
+        self.answer, self.status = answer, status
+        super().__init__(answer.error)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a provider says of a batch.
+
+    Attributes:
+        id: the provider's name of it.
+        status: ``validating``, ``in_progress``, ``finalizing``, ``completed``, ``failed``, ``expired``, ``cancelling`` …
+        total, done: requests in it, and those with an answer or an error.
+        answered: those with an answer.
+        output, errors: names of the files of replies and of errors; empty where there is none yet.
+        problems: why the whole batch failed: (code, message).
+    """
+
+    id: str
+    status: str
+    total: int = 0
+    done: int = 0
+    answered: int = 0
+    output: str = ""
+    errors: str = ""
+    problems: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in _OVER
+
+    @property
+    def words(self) -> str:
+        """The state in words, such as ``in progress 12/300``."""
+        counted = f" {self.done:,}/{self.total:,}" if self.total else ""
+        return self.status.replace("_", " ") + counted
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a result file: the key of the call, and its reply or what came instead.
+
+    Attributes:
+        key: of the call; empty where the line names none.
+        raw: body of the reply as JSON; the whole line where it is not JSON; empty for an error.
+        status: of HTTP; 0 where the request was not run.
+        code, message: of the error.
+    """
+
+    key: str
+    raw: str = ""
+    status: int = 0
+    code: str = ""
+    message: str = ""
+
+    @property
+    def unrun(self) -> bool:
+        """Whether the request was never run, and so is not billed."""
+        return self.code in _UNRUN
+
+
+class Reacher(Protocol):
+    """What a `Wire` asks of a client."""
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request."""
+        ...
+
+    def judge(self, status: int, code: str | None, message: str) -> Answer:
+        """Say what an HTTP error means for a request."""
+        ...
+
+    def redact(self, text: str) -> str:
+        """Return a reply without secrets."""
+        ...
+
+    async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something with the OpenAI client; what does not come about is a `NotDoneError`."""
+        ...
+
+
+class Wire:
+    """The batch endpoints behind one client.
+
+    Args:
+        reacher: that holds the connections.
+    """
+
+    def __init__(self, reacher: Reacher) -> None:
+        self._reacher = reacher
+
+    def line(self, key: str, request: Request) -> bytes:
+        """Return the line of the input file for one request."""
+        told = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._reacher.body(request)}
+        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+    async def upload(self, name: str, content: bytes) -> str:
+        """Upload an input file; return the provider's name of it."""
+        file = (f"curate-{name}.jsonl", content)
+        made = await self._reacher.reach(lambda client: client.files.create(file=file, purpose="batch"))
+        return str(made.id)
+
+    async def create(self, name: str, file: str) -> State:
+        """Have a batch made of an input file.
+
+        Args:
+            name: ours, by which `find` knows it.
+            file: from `upload`.
+        """
+        made = await self._reacher.reach(
+            lambda client: client.batches.create(
+                completion_window=WINDOW,
+                endpoint=ENDPOINT,
+                input_file_id=file,
+                metadata={_MARK: name},
+                extra_headers={"Idempotency-Key": name},  # for gateways that heed it
+            )
+        )
+        return _state(made)
+
+    async def find(self, name: str, file: str | None) -> State | None:
+        """Return the batch of that name, or of that input file, or None where the provider's list has neither."""
+
+        async def seek(client: Any) -> State | None:
+            async for batch in _first(client.batches.list(limit=_PAGE), _PAGE * _PAGES):
+                named = dict(getattr(batch, "metadata", None) or {}).get(_MARK)
+                if named == name or (file and getattr(batch, "input_file_id", None) == file):
+                    return _state(batch)
+            return None
+
+        return await self._reacher.reach(seek)
+
+    async def look(self, provider: str) -> State:
+        """Return what the provider says of a batch now."""
+        return _state(await self._reacher.reach(lambda client: client.batches.retrieve(provider)))
+
+    async def cancel(self, provider: str) -> None:
+        """Have a batch cancelled."""
+        await self._reacher.reach(lambda client: client.batches.cancel(provider))
+
+    async def fetch(self, file: str) -> Iterator[Line]:
+        """Return the lines of a result file."""
+        content: bytes = (await self._reacher.reach(lambda client: client.files.content(file))).content
+        # Not by str.splitlines or an iterator of text lines: those cut at U+2028 and others, which JSON strings may hold.
+        lines = (_line(line) for line in content.split(b"\n") if line.strip())
+        return (replace(line, raw=self._reacher.redact(line.raw)) for line in lines)
+
+    def judge(self, line: Line) -> Answer:
+        """Say what a line's error means for its request."""
+        if line.unrun:
+            return Answer("unsent", error=f"{line.code}: {line.message}".strip(": "))
+        return self._reacher.judge(line.status or 500, line.code, line.message)
+
+    def judge_whole(self, state: State) -> Answer:
+        """Say what it means that a whole batch failed."""
+        code, message = state.problems[0] if state.problems else ("", "")
+        told = f"{code}: {message}".strip(": ") or "the batch failed, and the server does not say why"
+        return self._reacher.judge(400, code, told)
+
+
+async def _first(items: AsyncIterator[Any], n: int) -> AsyncIterator[Any]:
+    seen = 0
+    async for item in items:
+        if (seen := seen + 1) > n:
+            return
+        yield item
+
+
+def _state(batch: Any) -> State:
+    """Read a provider's batch; gateways leave fields out."""
+    counts = getattr(batch, "request_counts", None)
+    total, completed, failed = (int(getattr(counts, name, None) or 0) for name in ("total", "completed", "failed"))
+    problems = getattr(getattr(batch, "errors", None), "data", None) or []
+    return State(
+        id=str(batch.id),
+        status=str(getattr(batch, "status", None) or ""),
+        total=total,
+        done=completed + failed,
+        answered=completed,
+        output=str(getattr(batch, "output_file_id", None) or ""),
+        errors=str(getattr(batch, "error_file_id", None) or ""),
+        problems=tuple((str(p.code or ""), str(p.message or "")) for p in problems),
+    )
+
+
+def _line(told: bytes) -> Line:
+    """Read one line of a result file; what cannot be read is kept as the raw reply of the call that it names."""
+    try:
+        body = json.loads(told)
+        key, response, error = str(body["custom_id"]), body.get("response") or {}, body.get("error") or {}
+        status = int(response.get("status_code") or 0)
+        if status == 200:
+            return Line(key, raw=json.dumps(response["body"], ensure_ascii=False), status=200)
+        error = (response.get("body") or {}).get("error") or error
+        return Line(key, status=status, code=str(error.get("code") or ""), message=str(error.get("message") or ""))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        found = _ID.search(told)
+        return Line(found[1].decode() if found else "", raw=told.decode("utf-8", "replace"))

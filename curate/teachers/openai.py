@@ -1,0 +1,397 @@
+"""Owns the names of teachers, and the client for OpenAI-compatible servers; the only importer of openai.
+
+A teacher is named by a URL (OpenAI, vLLM, llama.cpp, Ollama, gateways …), ``openai``, ``recorded:FILE``, ``fake``, a
+registered name, or is an object with the methods of `Teacher`. Nothing here asks one: an `Account` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from time import time
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from curate import progress
+from curate.calls.client import Account, Spent
+from curate.calls.throttle import Pace
+from curate.errors import InputError
+from curate.ledger import network_disk
+from curate.ledger.ledger import Caps, Ledger, ledger_path
+from curate.manifest.manifest import Manifest
+from curate.registry import Registry
+from curate.teachers import base as calls
+from curate.teachers import prices
+from curate.teachers.base import Answer, Outcome, Reply, Request, Teacher, Usage
+from curate.teachers.batch_api import NotDoneError, Wire
+from curate.teachers.fake import Fake
+from curate.teachers.recorded import Recorded
+from curate.teachers.redaction import Redaction
+
+__all__ = [
+    "Account",
+    "Answer",
+    "Fake",
+    "Live",
+    "Recorded",
+    "Reply",
+    "Request",
+    "Spent",
+    "Teacher",
+    "Usage",
+    "load",
+    "open_account",
+    "teachers",
+]
+
+T = TypeVar("T")
+
+OPENAI_URL = "https://api.openai.com/v1"
+TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte
+FILE_TIMEOUT = 3600.0  # seconds for one file of a batch
+
+_UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # httpx's names; the request never left
+_DENIED = {401, 402, 403, 404, 405}
+_UNKNOWN_FATE = {502, 504, 524}  # a gateway gave up; what stands behind it may have answered, and billed
+_REFUSED = {408, 409, 425, 429}
+
+# A parameter that some servers refuse, and words in their complaint that mean it.
+_OPTIONAL = {
+    "response_format": ("response_format", "json_schema", "json schema", "guided", "grammar"),
+    "max_tokens": ("max_tokens",),
+    "temperature": ("temperature",),
+    "seed": ("seed",),
+}
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # what people call them
+
+Factory = Callable[..., Teacher]
+
+# (place, *, model, api_key_env, concurrency, root) -> Teacher; place is what follows the name and a colon
+teachers: Registry[Factory] = Registry("teacher", "curate.teachers")
+
+
+def load(
+    teacher: str | Teacher,
+    *,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int = 16,
+    timeout: float = TIMEOUT,
+    root: str | Path | None = None,
+    to_ask: bool = True,
+) -> Teacher:
+    """Return the teacher of that name; a teacher is handed back as it is.
+
+    Args:
+        teacher: see above.
+        model: the server's name for the model.
+        api_key_env: name of the environment variable that holds the key.
+        concurrency: requests under way at once, at most.
+        timeout: seconds for one reply of a server.
+        root: folder whose ``prices.toml`` is read.
+        to_ask: whether it will be asked; a dry run needs a price and no key.
+
+    Raises:
+        UnknownNameError: no teacher of that name.
+        InputError: a model is missing, or a file cannot be read.
+    """
+    if not isinstance(teacher, str):
+        return teacher
+    if concurrency < 1:
+        raise InputError(f"--concurrency is 1 or more, got {concurrency}")
+    if timeout <= 0:
+        raise InputError(f"--timeout is a number of seconds above 0, got {timeout:g}")
+    is_address = teacher.casefold().startswith(("http://", "https://"))
+    name, _, place = ("url", "", teacher) if is_address else teacher.partition(":")
+    if name not in teachers and ({"/", "@", "?"} & set(teacher)):  # an address may hold a password, so it is not said again
+        raise InputError("teacher: an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
+    options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
+    if name in ("openai", "url"):
+        options |= {"need_key": to_ask, "timeout": timeout}
+    return teachers.get(name)(place, **options)
+
+
+def open_account(
+    manifest: Manifest,
+    teacher: str | Teacher,
+    *,
+    verb: str,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    timeout: float = TIMEOUT,
+    mode: str = "live",
+    caps: Caps = Caps(),  # noqa: B008 - frozen
+) -> Account:
+    """Return an account of a manifest with a teacher, on the ledger of its root.
+
+    Args:
+        manifest: whose name pays.
+        teacher, model, api_key_env, concurrency, timeout: see `load`.
+        verb: that asks.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"`` for the provider's batches.
+        caps: hard limits over everything ever charged to the manifest's name.
+    """
+    pace = Pace(requests_per_minute, tokens_per_minute)
+    asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, timeout=timeout, root=manifest.root)
+    network_disk.warn(ledger_path(manifest.root))
+    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace, mode=mode)
+
+
+@teachers.register("fake")
+def _fake(place: str, *, concurrency: int, **_: Any) -> Teacher:
+    return Fake(concurrency=concurrency)
+
+
+@teachers.register("recorded")
+def _recorded(place: str, **_: Any) -> Teacher:
+    if not place:
+        raise InputError("teacher 'recorded' needs a file: --teacher recorded:FILE")
+    return Recorded(place)
+
+
+@teachers.register("openai")
+def _openai(place: str, **options: Any) -> Teacher:
+    return _url(OPENAI_URL, **options)
+
+
+@teachers.register("url")
+def _url(
+    place: str,
+    *,
+    model: str | None,
+    api_key_env: str | None,
+    concurrency: int,
+    root: str | Path | None,
+    timeout: float = TIMEOUT,
+    need_key: bool = True,
+) -> Teacher:
+    try:
+        endpoint = calls.endpoint_name(place)
+    except ValueError:
+        raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
+    if not model:
+        raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
+    at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
+    wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
+    key = os.environ.get(wanted, "").strip() if wanted else ""
+    if wanted and not key and need_key:
+        if not _VARIABLE.fullmatch(wanted):  # it may be the key itself, which must not be said again
+            raise InputError(
+                "--api-key-env takes the name of an environment variable that holds the key, not the key; it is not set"
+            )
+        raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
+    price = prices.find(model, endpoint, root=root)
+    if price is None and (near := prices.nearest(model, endpoint)):
+        progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
+    return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+
+
+class Live:
+    """A model behind an OpenAI-compatible server.
+
+    Args:
+        url: base address, with ``/v1`` where the server has it; user and password in it are sent to that server alone.
+        model: its name there.
+        api_key: sent to that server alone; empty for none.
+        concurrency: requests under way at once, at most.
+        price: of its tokens, or None.
+        timeout: seconds for one reply.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        api_key: str = "",
+        concurrency: int = 16,
+        price: prices.Price | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self.endpoint, self.model = calls.endpoint_name(url), model
+        self.concurrency, self.price = concurrency, price
+        self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
+        place = self._url.netloc.rpartition("@")[2]
+        self.address = self._url._replace(netloc=place, query="", fragment="").geturl()  # without secrets
+        self._redaction = Redaction(self._url, api_key)
+        self._clients: list[Any] = []  # one for each request under way: a pool looks at all of its connections for each request
+        self._idle: list[Any] = []
+        self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
+
+    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+        """Send each request once, one after the other; the account sends many at a time."""
+        for position, request in enumerate(requests):
+            yield position, await self._send(request)
+
+    def capacity(self, domain: str) -> int | None:
+        """Return None: a model writes as much as it is asked for."""
+        return None
+
+    def shape(self, request: Request) -> Mapping[str, Any]:
+        """Return what shapes the answer: messages, sampling parameters, schema, sample."""
+        return calls.shape(request)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        clients, self._clients, self._idle = self._clients, [], []
+        await asyncio.gather(*(client.close() for client in clients))
+        if clients:
+            self._redaction.end()
+
+    @property
+    def batches(self) -> Wire:
+        """The server's batch endpoints; see `curate.calls.batch`."""
+        return Wire(self)
+
+    def redact(self, text: str) -> str:
+        """Return a reply without secrets."""
+        return self._redaction.body(text)
+
+    async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Do something with the OpenAI client; what does not come about is a `NotDoneError`."""
+        return await self._reach(act, {}, max(self._timeout, FILE_TIMEOUT))
+
+    async def _send(self, request: Request) -> Answer:
+        body = self.body(request)
+        try:
+            # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
+            raw = await self._reach(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
+            return Answer("answered", raw=self._redaction.body(raw))
+        except NotDoneError as e:
+            return e.answer
+
+    async def _reach(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
+        import openai
+
+        client = self._open()
+        try:
+            async with asyncio.timeout(seconds):
+                return await act(client)
+        except openai.APIStatusError as e:
+            answer = self.judge(int(e.status_code), e.code, _message(e), body)
+            wait = _retry_after(e.response.headers) if answer.retry_after is None else answer.retry_after
+            raise NotDoneError(replace(answer, retry_after=wait), int(e.status_code)) from e
+        except (TimeoutError, openai.APITimeoutError) as e:
+            unsent = type(e.__cause__).__name__ in _UNSENT
+            raise NotDoneError(Answer("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
+        except openai.APIConnectionError as e:
+            cause = e.__cause__ or e
+            outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
+            raise NotDoneError(
+                Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
+            ) from e
+        finally:
+            self._idle.append(client)
+
+    def _open(self) -> Any:
+        """Take a client of this event loop that is idle, or a new one; `close` ends them all."""
+        if self._idle:
+            return self._idle.pop()
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+        url, local = self._url, self.endpoint == "local"
+        auth = (unquote(url.username), unquote(url.password or "")) if url.username else None
+        client = AsyncOpenAI(
+            base_url=self.address,
+            default_query=dict(parse_qsl(url.query)),
+            api_key=self._key or "none",
+            max_retries=0,  # every sending is reserved by the account
+            http_client=DefaultAsyncHttpxClient(
+                auth=auth, trust_env=not local, verify=_trusted(not local), timeout=self._timeout
+            ),
+        )
+        if self.endpoint != OPENAI_URL:  # which the library reads from the environment for any server
+            client.organization = client.project = None
+        if not self._clients:
+            self._redaction.begin()
+        self._clients.append(client)
+        return client
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """Return the body of a request, without what this server has refused."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [dict(turn) for turn in request.messages],
+            "temperature": request.temperature,
+            "seed": request.sample,
+            "max_tokens": request.max_tokens,
+        }
+        if request.schema:
+            schema = {"name": request.purpose, "schema": dict(request.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if "max_tokens" in self._refused:
+            body["max_completion_tokens"] = request.max_tokens
+        return {name: value for name, value in body.items() if name not in self._refused}
+
+    def judge(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> Answer:
+        """Say what an HTTP error means for the body that was sent, or that may have had every parameter."""
+        error = self._redaction.line(f"{status} {message}")
+        if status in _DENIED or code == "insufficient_quota":
+            return Answer("denied", error=error + self._advice(status))
+        if status in _UNKNOWN_FATE:
+            return Answer("lost", error=error)
+        if status in _REFUSED or status >= 500:
+            return Answer("refused", error=error)
+        if self._go_without(error.casefold(), sent):
+            return Answer("refused", error=error, retry_after=0.0)
+        return Answer("failed", error=error)
+
+    def _advice(self, status: int) -> str:
+        """Return what to look at first where a server refuses everybody; empty where nobody knows."""
+        if status in (401, 403) and not self._key:
+            return "; no key was sent: name the environment variable that holds it with --api-key-env"
+        return "; is the address whole (most end in /v1), and the model's name right?" if status in (404, 405) else ""
+
+    def _go_without(self, complaint: str, sent: Mapping[str, Any]) -> bool:
+        """Leave out, from now on, the first optional parameter that a server complains of; say whether there is one."""
+        for name, words in _OPTIONAL.items():
+            if name in sent and any(word in complaint for word in words):
+                if name not in self._refused:
+                    self._refused.add(name)
+                    instead = " (max_completion_tokens instead)" if name == "max_tokens" else ""
+                    progress.note("teacher", f"{self.endpoint!r} does not take {name!r}; going on without it{instead}")
+                return True
+        return False
+
+
+@cache
+def _trusted(trust_env: bool) -> ssl.SSLContext:
+    """Return the certificates that the HTTP library trusts; reading them takes 50 ms, which each client would take again."""
+    from openai import DefaultAsyncHttpxClient
+
+    library = import_module(DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])  # httpx2; httpx in openai 2
+    context: ssl.SSLContext = library.create_ssl_context(trust_env=trust_env)
+    return context
+
+
+def _message(told: Any) -> str:
+    """Return what a server says of an error: its message where it has OpenAI's form, else all of it."""
+    body = told.body if isinstance(told.body, dict) else {}
+    return str(body.get("message") or told.response.text)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a server asks us to wait, or None; as seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        told = headers.get(name, "")
+        if told.replace(".", "", 1).isdecimal():
+            return float(told) * unit
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
+    except ValueError:
+        return None

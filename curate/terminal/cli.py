@@ -1,0 +1,373 @@
+"""Owns the commands of ``curate``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
+
+A declaration has no body: `curate.terminal.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from curate.terminal import options
+from curate.terminal.commands import Json, Name, Root, command, make_app, verb
+from curate.terminal.options import PLAN, TEACHER
+
+__all__ = ["app", "main"]
+
+AUDITORS = ["malformed", "answer_mismatch", "leakage", "near_duplicate"]
+ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
+
+app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
+
+
+@verb(app, "curate.sources.ingest:ingest", MAKE, on_manifest=False)
+def ingest(
+    sources: Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")],
+    *,
+    to: Annotated[str, Option(metavar="NAME", help="The manifest; made where there is none.", show_default=False)],
+    prompt: Annotated[str | None, Option(metavar="COL", help="The question; else prompt, or the last turn of messages.")] = None,
+    answer: Annotated[str | None, Option(metavar="COL", help="The final answer; else answer.")] = None,
+    rationale: Annotated[str | None, Option(metavar="COL", help="The reasoning; else rationale where there is one.")] = None,
+    domain: Annotated[str | None, Option(metavar="COL", help="The domain, or auto for domains from clusters later.")] = None,
+    split: Annotated[str | None, Option(metavar="NAME_OR_COL", help="The split: a column, or one for all rows.")] = None,
+    source: Annotated[str, Option(help="real, or synthetic for rows that a model wrote.")] = "real",
+    holdout: Annotated[float, Option(metavar="F", help="Share of new train prompts that become validation.")] = 0.0,
+    seed: options.Seed = 0,
+    licence: Annotated[str | None, Option(metavar="L", help="Of the sources, recorded as given.")] = None,
+    domain_from: Annotated[str | None, Option(help="filename where each file is one domain.")] = None,
+    domain_rule: Annotated[str | None, Option(help="Of domains in lists: first or explode.")] = None,
+    on_error: Annotated[str, Option(help="At a bad record: fail, or skip and list it.")] = "fail",
+    prune: Annotated[bool, Option("--prune", help="Retire the rows that a changed file no longer has.")] = False,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Bring JSONL, CSV, TSV, Parquet or datasets into a manifest."""
+
+
+@verb(app, "curate.selection.sample:sample", MAKE)
+def sample(
+    name: Name,
+    *,
+    rows: Annotated[int, Option(help="To draw in all.", show_default=False)],
+    exponent: Annotated[float, Option(help="Of Zipf's law: 0 is uniform, more is steeper.")] = 1.0,
+    seed: options.Seed = 0,
+    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="From head to tail; else by size.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Draw train rows so that domain sizes follow a wanted tail."""
+
+
+@verb(app, "curate.report.profile:profile", LOOK)
+def profile(
+    name: Name,
+    *,
+    by: Annotated[str, Option(help="One bar per domain, or per cluster.")] = "domain",
+    split: Annotated[str | None, Option(help="train, validation, test or all; else train where there is any.")] = None,
+    status: Annotated[str | None, Option(help="candidate, selected or rejected; else all but the rejected.")] = None,
+    tokens: Annotated[bool, Option("--tokens", help="Count tokens where they were not counted yet, and commit them.")] = False,
+    student: Annotated[str, Option(metavar="MODEL", help="Whose tokenizer counts.")] = STUDENT,
+    max_tokens: Annotated[int, Option(help="The student's limit.")] = 1024,
+    budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
+    plot: Annotated[
+        str | None, Option(metavar="FILE", help="Draw it as .png or .svg; --status selected shows before and after.")
+    ] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Show the long tail: a bar per domain, and its figures."""
+
+
+@verb(app, "curate.vectors.embed:embed", MAKE)
+def embed(
+    name: Name,
+    *,
+    encoder: options.Encoder = ENCODER,
+    precision: options.Precision = "fp32",
+    backend: options.Backend = "torch",
+    prefix: options.Prefix = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Compute the vectors of all prompts into the cache; commits nothing."""
+
+
+@verb(app, "curate.vectors.cluster:cluster", MAKE)
+def cluster(
+    name: Name,
+    *,
+    encoder: options.Encoder = ENCODER,
+    precision: options.Precision = "fp32",
+    backend: options.Backend = "torch",
+    prefix: options.Prefix = None,
+    n_clusters: Annotated[int | None, Option(help="Per domain; else the root of half its rows.")] = None,
+    domains: Annotated[int | None, Option(help="Domains to make of rows without one.")] = None,
+    seed: options.Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Group each domain's train rows, and make domains where there are none."""
+
+
+@command(app, LOOK)
+def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
+    """List the commits: version, time, verb, and what it did."""
+    from curate.manifest import listings, manifest
+
+    return listings.log(manifest.load(name, root=root))
+
+
+@verb(app, "curate.report.explain:diff", LOOK)
+def diff(
+    name: Name,
+    *,
+    old: Annotated[str | None, Option(metavar="VERSION", help="A version, tag or NAME@VERSION; else the one before.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Show what changed since another version, by column and domain."""
+
+
+@verb(app, "curate.report.explain:explain", LOOK)
+def explain(
+    name: Name,
+    row: Annotated[str, Argument(metavar="ROW", help="The row's id, or its first digits.")],
+    *,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Tell every decision about one row, in order."""
+
+
+@command(app, LOOK)
+def ledger(
+    name: Name,
+    *,
+    calls: Annotated[bool, Option("--calls", help="List every call instead: what it cost and what came.")] = False,
+    call: Annotated[int | None, Option(metavar="ID", help="Show one call in full instead: the prompt and the reply.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> Any:
+    """Show what teachers were paid for this manifest, in all and by stage, domain, model …, or what came."""
+    from curate.manifest import manifest
+    from curate.report import costs, receipts
+
+    handle = manifest.load(name, root=root)
+    if calls:
+        return receipts.read_receipts(handle)
+    return costs.summary(handle) if call is None else receipts.read_call(handle, call)
+
+
+@verb(app, "curate.selection.select:select", BALANCE)
+def select(
+    name: Name,
+    *,
+    n: Annotated[int, Option("--n", help="Selected rows per domain afterwards.", show_default=False)],
+    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="Which; else every domain.")] = None,
+    selector: options.Selector = "representative",
+    compare: Annotated[bool, Option("--compare", help="Measure every selector on one domain; write nothing.")] = False,
+    encoder: options.SameEncoder = None,
+    precision: options.SamePrecision = None,
+    backend: options.SameBackend = None,
+    prefix: options.Prefix = None,
+    seed: options.Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Choose rows of domains, asking no teacher, or compare the selectors."""
+
+
+@verb(app, "curate.balance.balance:balance", BALANCE)
+def balance(
+    name: Name,
+    *,
+    budget: Annotated[int, Option(help="Accepted rows over all stages.", show_default=False, rich_help_panel=PLAN)],
+    stages: Annotated[int, Option(help="In how many stages.", rich_help_panel=PLAN)] = 1,
+    stage: Annotated[int | None, Option(help="This one alone, from 0; else every one not done.", rich_help_panel=PLAN)] = None,
+    policy: Annotated[str, Option(help="natural, uniform, adaptive, temperature or need.", rich_help_panel=PLAN)] = "adaptive",
+    schedule: Annotated[str, Option(help="Of adaptive and need: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
+    temperature: Annotated[float, Option(help="T of the temperature policy.", rich_help_panel=PLAN)] = 2.0,
+    need_weight: Annotated[float, Option(help="Of need: 0 is adaptive, 1 goes by results alone.", rich_help_panel=PLAN)] = 0.5,
+    metrics: Annotated[
+        str | None, Option(metavar="FILE", help="Of need: what evaluate --split validation --json wrote.", rich_help_panel=PLAN)
+    ] = None,
+    selector: options.Selector = "representative",
+    teacher: options.Teacher = None,
+    model: options.Model = None,
+    api_key_env: options.KeyEnv = None,
+    rationales: Annotated[
+        str, Option(help="auto asks for missing ones; teacher, keep or none.", rich_help_panel=TEACHER)
+    ] = "auto",
+    wrong_rationale: Annotated[
+        str, Option(help="Of a real row: drop (try again when short), hint or answer-only.", rich_help_panel=TEACHER)
+    ] = "drop",
+    fill: Annotated[str, Option(help="Of a short domain: teacher, repeat or none.", rich_help_panel=PLAN)] = "teacher",
+    max_attempts: Annotated[int, Option(help="Judged replies per missing place.", rich_help_panel=TEACHER)] = 5,
+    max_calls: options.MaxCalls = None,
+    max_tokens: options.MaxTokens = None,
+    max_usd: options.MaxUsd = None,
+    auditors: options.Auditors = AUDITORS,
+    encoder: options.SameEncoder = None,
+    show_answer: options.ShowAnswer = False,
+    rationale_prompt: options.RationalePrompt = None,
+    synthesis_prompt: options.SynthesisPrompt = None,
+    rows_per_call: options.RowsPerCall = 1,
+    concurrency: options.Concurrency = 16,
+    requests_per_minute: options.PerMinute = None,
+    tokens_per_minute: options.TokensPerMinute = None,
+    timeout: options.Timeout = 600.0,
+    mode: options.Mode = "live",
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Select, annotate and complete every domain's rows within a budget."""
+
+
+@verb(app, "curate.balance.annotate:annotate", BALANCE)
+def annotate(
+    name: Name,
+    *,
+    teacher: options.TeacherNeeded,
+    model: options.Model = None,
+    api_key_env: options.KeyEnv = None,
+    show_answer: options.ShowAnswer = False,
+    prompt_file: options.PromptFile = None,
+    words: options.Words = 120,
+    temperature: options.Sampling = 0.2,
+    reply_tokens: options.ReplyTokens = 512,
+    max_calls: options.MaxCalls = None,
+    max_tokens: options.MaxTokens = None,
+    max_usd: options.MaxUsd = None,
+    concurrency: options.Concurrency = 16,
+    requests_per_minute: options.PerMinute = None,
+    tokens_per_minute: options.TokensPerMinute = None,
+    timeout: options.Timeout = 600.0,
+    mode: options.Mode = "live",
+    dry_run: options.DryRun = False,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Have rationales written for selected rows that lack one."""
+
+
+@verb(app, "curate.balance.synthesize:synthesize", BALANCE)
+def synthesize(
+    name: Name,
+    *,
+    domains: Annotated[list[str], Option("--domain", metavar="NAME", help="For which; may come again.", show_default=False)],
+    n: Annotated[int, Option("--n", help="Accepted examples per domain.", show_default=False)],
+    teacher: options.TeacherNeeded,
+    model: options.Model = None,
+    api_key_env: options.KeyEnv = None,
+    prompt_file: options.PromptFile = None,
+    words: options.Words = 120,
+    temperature: options.Sampling = 0.8,
+    reply_tokens: options.ReplyTokens = 1024,
+    n_seeds: Annotated[int, Option(help="Examples shown in a request.", rich_help_panel=TEACHER)] = 4,
+    rows_per_call: options.RowsPerCall = 1,
+    max_attempts: Annotated[int, Option(help="Judged replies per example.", rich_help_panel=TEACHER)] = 5,
+    auditors: options.Auditors = AUDITORS,
+    encoder: options.SameEncoder = None,
+    max_calls: options.MaxCalls = None,
+    max_tokens: options.MaxTokens = None,
+    max_usd: options.MaxUsd = None,
+    concurrency: options.Concurrency = 16,
+    requests_per_minute: options.PerMinute = None,
+    tokens_per_minute: options.TokensPerMinute = None,
+    timeout: options.Timeout = 600.0,
+    mode: options.Mode = "live",
+    dry_run: options.DryRun = False,
+    seed: options.Seed = 0,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Have new examples written for some domains, as candidates."""
+
+
+@command(app, LOOK)
+def prompt(
+    purpose: Annotated[str, Argument(metavar="PURPOSE", help="rationale or synthesis.")],
+    *,
+    kind: options.Task,
+    json: Json = False,
+) -> Any:
+    """Print a built-in prompt template, to be copied and changed."""
+    from curate.generation import prompts
+
+    return prompts.built_in(purpose, kind)
+
+
+@verb(app, "curate.audit.audit:audit", BALANCE, mappings=("thresholds",))
+def audit(
+    name: Name,
+    *,
+    auditors: options.Auditors = AUDITORS,
+    apply: Annotated[bool, Option("--apply", help="Reject what was found wanting; else findings alone are written.")] = False,
+    fail_on: Annotated[str | None, Option(metavar="A=F", help="Exit with 3 above this share, such as malformed=0.01.")] = None,
+    thresholds: options.Thresholds = None,
+    encoder: options.SameEncoder = None,
+    status: Annotated[str, Option(help="Which rows: selected, candidate, rejected, all or auto.")] = "auto",
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Judge rows, and write what is found into the manifest."""
+
+
+@command(app, KEEP)
+def tag(
+    name: Name,
+    tag: Annotated[str | None, Argument(metavar="TAG", help="A name for this version; without one, all tags are listed.")] = None,
+    *,
+    force: Annotated[bool, Option("--force", help="Move a tag that names another version.")] = False,
+    json: Json = False,
+    root: Root = None,
+) -> Any:
+    """Name a version, or list the names."""
+    from curate.manifest import listings, manifest
+
+    handle = manifest.load(name, root=root)
+    if tag is not None:
+        handle.tag(tag, force=force)
+    return listings.tags(handle)
+
+
+@verb(app, "curate.export.export:export", KEEP)
+def export(
+    name: Name,
+    *,
+    to: Annotated[str, Option(metavar="FORMAT", help="parquet, jsonl, chat or datasets.")] = "parquet",
+    destination: Annotated[str | None, Option(metavar="FOLDER", help="Else exports/NAME-vVERSION-FORMAT.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Write the selected rows, and the held-out splits, as files that trainers read."""
+
+
+@verb(app, "curate.ledger.transfer:ledger_export", KEEP, on_manifest=False)
+def ledger_export(
+    destination: Annotated[str, Argument(metavar="FILE", help="To write, such as answers.jsonl.zst; .gz and .zst are packed.")],
+    *,
+    names: Annotated[list[str] | None, Option("--name", metavar="NAME", help="Of this manifest; else of all.")] = None,
+    models: Annotated[list[str] | None, Option("--model", metavar="MODEL", help="Of this teacher; else of all.")] = None,
+    json: Json = False,
+    root: Root = None,
+) -> None:
+    """Write the teachers' answers into one file, for another machine."""
+
+
+@verb(app, "curate.ledger.transfer:ledger_import", KEEP, on_manifest=False)
+def ledger_import(
+    source: Annotated[str, Argument(metavar="FILE", help="That ledger-export wrote.")], *, json: Json = False, root: Root = None
+) -> None:
+    """Take in the answers of another ledger, which then cost nothing here."""
+
+
+def main() -> None:
+    """Run ``curate``."""
+    app()

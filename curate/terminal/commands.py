@@ -1,0 +1,206 @@
+"""Owns how a verb becomes a command: imported late, its help, its exit status, what Ctrl-C leaves. Knows no verb by name.
+
+A command is a declaration: a function whose parameters are the verb's, with help for each. `verb` gives it a body that
+loads the manifest, calls the verb with exactly those parameters and shows what comes back; `command` is for the few whose
+body is their own. Nothing is imported before a command runs, so help is quick.
+
+Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit that failed, 4 stopped early (by a cap, say),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from curate.errors import AuditFailedError, CurateError, MistakesError
+
+__all__ = ["INTERRUPTED", "STOPPED", "Json", "Name", "Root", "command", "guarded", "make_app", "strip_userinfo", "verb"]
+
+FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
+Root = Annotated[str | None, typer.Option(help="Folder or URL of manifests/; else CURATE_ROOT, else the working directory.")]
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class _Command(TyperCommand):
+    """A command whose help lists options under the headings that they name, in plain text: rich's takes too long to load."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+        sections["Options"] = sections.pop("Options")  # the general ones come last
+        _write_sections(formatter, sections)
+
+
+class _Group(TyperGroup):
+    """An application whose help lists commands under the headings that they name."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, found in self.commands.items():
+            heading = getattr(found, "rich_help_panel", None)
+            line = (name.ljust(max(map(len, self.commands))), found.get_short_help_str(300))
+            sections.setdefault(heading if isinstance(heading, str) else "Commands", []).append(line)
+        _write_sections(formatter, sections)
+
+
+def _write_sections(formatter: Any, sections: dict[str, list[tuple[str, str]]]) -> None:
+    for heading, records in sections.items():
+        if records:
+            with formatter.section(heading):
+                formatter.write_dl(records, col_max=40)
+
+
+def make_app(name: str, about: str) -> typer.Typer:
+    """Return an empty application whose ``--version`` and help are as in every other one of ours."""
+    app = typer.Typer(
+        name=name,
+        help=about,
+        cls=_Group,
+        context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(help=about)(_options)
+    return app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from curate import __version__
+        from curate.terminal import console
+
+        console.say(__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None: ...
+
+
+def verb(
+    app: typer.Typer, target: str, heading: str, *, on_manifest: bool = True, mappings: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that files a declaration as the command of a verb.
+
+    Args:
+        app: where the command is filed.
+        target: the verb, as ``"package.module:function"``; it takes the declaration's parameters.
+        heading: what the help lists it under.
+        mappings: parameters that are a mapping to numbers; the command takes them as repeated ``NAME=NUMBER``.
+        on_manifest: the verb's first argument is the manifest that ``name`` and ``root`` tell; else it takes ``root`` itself.
+    """
+
+    def file(declaration: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(declaration)
+        def call(**options: Any) -> Any:
+            module, _, function = target.partition(":")
+            work = getattr(importlib.import_module(module), function)
+            options |= {key: _mapping(options[key]) for key in mappings}
+            if not on_manifest:
+                return work(**options)
+            from curate.manifest import manifest
+
+            handle = manifest.load(options.pop("name"), root=options.pop("root"))
+            return work(handle, **options)
+
+        call.__dict__["verb"] = target
+        return command(app, heading)(call)
+
+    return file
+
+
+def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Return a decorator that files a function as a command and shows what it returns.
+
+    The function keeps its parameters, except ``json``, which is taken off before it is called.
+
+    Args:
+        app: where the command is filed.
+        heading: what the help lists it under.
+    """
+
+    def file(function: Callable[..., Any]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(**options: Any) -> None:
+            from curate.terminal import console
+
+            as_json = bool(options.pop("json", False))
+            with guarded(as_json=as_json):
+                with console.watch(as_json=as_json):
+                    result = function(**options)
+                console.show(result, as_json=as_json)
+            if not getattr(result, "complete", True):
+                raise SystemExit(STOPPED)
+
+        app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
+        return run
+
+    return file
+
+
+@contextlib.contextmanager
+def guarded(*, as_json: bool = False) -> Iterator[None]:
+    """Turn an error of ours, or Ctrl-C, in the enclosed work into a line on stderr and an exit status; bugs pass through.
+
+    Args:
+        as_json: how the result of an audit that failed is shown.
+    """
+    try:
+        yield
+    except CurateError as e:
+        raise SystemExit(_report(e, as_json=as_json)) from e
+    except KeyboardInterrupt as e:
+        from curate.terminal import console
+
+        kept = str(e) or "every reply that was bought is kept, and the same command goes on from there"
+        console.error(f"interrupted; manifests are as their last commit left them; {kept}")
+        raise SystemExit(INTERRUPTED) from e
+
+
+def _report(error: CurateError, *, as_json: bool) -> int:
+    """Print an error and return its exit status."""
+    from curate.terminal import console
+
+    if isinstance(error, AuditFailedError) and error.result is not None:
+        console.show(error.result, as_json=as_json)
+    mistakes = error.mistakes if isinstance(error, MistakesError) else ()
+    summary = error.summary if isinstance(error, MistakesError) else str(error)
+    console.error(strip_userinfo(summary), mistakes)
+    return AUDIT_FAILED if isinstance(error, AuditFailedError) else FAILED
+
+
+def strip_userinfo(text: str) -> str:
+    """Return `text` without the user names and passwords of its URLs."""
+    return _USERINFO.sub("", text)
+
+
+def _mapping(values: list[str] | None) -> dict[str, float] | None:
+    found = {}
+    for value in values or ():
+        name, _, number = value.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise typer.BadParameter(f"{value!r} is not NAME=NUMBER, such as malformed=0.5")
+    return found or None

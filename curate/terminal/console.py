@@ -1,0 +1,156 @@
+"""Owns everything that is printed. Works nothing out: `tables` lays results out for people, `payloads` for scripts.
+
+A result goes to stdout. Progress, notes and errors go to stderr: live on a terminal, plain lines in a pipe. With ``--json``
+stdout carries one object and nothing else, whatever a library prints while the work is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from curate import progress
+from curate.progress import Event
+from curate.terminal.progress_view import Board, figures
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["error", "figures", "say", "show", "watch"]
+
+PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
+PLAIN_SECONDS = 5.0  # between two lines about one step in a pipe, at least
+PLAIN_SHARE = 0.05  # of the time that it has taken
+PLAIN_MOST = 60.0  # seconds
+
+
+def show(result: Any, *, as_json: bool = False) -> None:
+    """Print what a verb returned: tables for people, or one JSON object."""
+    if as_json:
+        from curate.terminal import payloads
+
+        print(json.dumps(payloads.payload(result), ensure_ascii=False, allow_nan=False))
+        return
+    from curate.terminal import layouts, widgets
+
+    console = _screen(sys.stdout)
+    for part in layouts.render(result):
+        if isinstance(part, widgets.Verbatim):
+            print(part, end="")
+        else:
+            console.print(part, markup=False)
+
+
+def say(line: str) -> None:
+    """Print one line on stdout."""
+    print(line)
+
+
+def error(message: str, details: Iterable[str] = ()) -> None:
+    """Print one error line on stderr, and a line for each of its details."""
+    console = _screen(sys.stderr)
+    for line in (f"error: {message}", *(f"  - {detail}" for detail in details)):
+        console.print(line.replace("\n", " "), style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def watch(*, as_json: bool = False) -> Iterator[None]:
+    """Show the progress of the enclosed work on stderr; with `as_json`, keep stdout clear of what libraries print."""
+    with contextlib.ExitStack() as stack:
+        panel = _Panel(_screen(sys.stderr)) if sys.stderr.isatty() else None
+        if as_json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        listener = stack.enter_context(panel) if panel else _Lines()
+        stack.enter_context(progress.listen(_once(listener)))
+        yield
+
+
+def _once(listener: progress.Listener) -> progress.Listener:
+    """Return a listener that hears each note once, however often a verb says it."""
+    said: set[str] = set()
+
+    def listen(event: Event) -> None:
+        if event.done is None:
+            if (line := _sentence(event)) in said:
+                return
+            said.add(line)
+        listener(event)
+
+    return listen
+
+
+def _screen(stream: Any) -> Console:
+    from rich.console import Console
+
+    plain = not stream.isatty()
+    return Console(file=stream, highlight=False, width=PIPE_WIDTH if plain else None, emoji=False)
+
+
+def _sentence(event: Event) -> str:
+    return f"{event.step}: {event.message}" + (f" ({figures(event.facts)})" if event.facts else "")
+
+
+class _Lines:
+    """A listener for pipes and logs: a line when a step ends, and one now and then while it lasts, ever more seldom."""
+
+    def __init__(self) -> None:
+        self._board = Board()
+        self._spoke: dict[str, float] = {}
+        self._said: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        if event.done is None:
+            self._print(_sentence(event))
+            return
+        now = time.monotonic()
+        took = self._board.hear(event, now)
+        if took == 0:
+            self._spoke[event.step] = now
+        ended = event.done == event.total
+        worth = event.step not in self._said or took >= 1  # short repeats of a step go unsaid
+        pause = min(max(PLAIN_SECONDS, took * PLAIN_SHARE), PLAIN_MOST)
+        waiting = bool(event.facts.get("in_flight"))
+        if not (event.done or waiting) or not (now - self._spoke[event.step] > pause or (ended and worth)):
+            return
+        self._said.add(event.step)
+        self._spoke[event.step] = now
+        self._print(self._board.line(event, now, took))
+
+    @staticmethod
+    def _print(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+class _Panel:
+    """A listener for terminals: the running steps as they stand, a line per note and per step that took a second or more."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        self._board = Board()
+        self._live = Live(
+            get_renderable=lambda: self._board.render(time.monotonic()), console=console, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> _Panel:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        if event.done is None:
+            self._line(_sentence(event))
+            return
+        now = time.monotonic()
+        took = self._board.hear(event, now)
+        if event.done == event.total and took >= 1:
+            self._line(self._board.line(event, now, took))
+
+    def _line(self, line: str) -> None:
+        self._live.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,271 @@
+"""Owns how the results of curate's verbs look on a screen. Prints nothing: it returns what rich can print.
+
+`LAYOUTS` maps the name of a result's class to the function that lays it out; any other package of verbs has a module
+`tables` with such a mapping of its own. A result without a layout is shown field by field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from curate.terminal import layouts_balance, layouts_costs, widgets
+from curate.terminal.widgets import ABSENT, count, grid, money, number, share
+
+__all__ = ["LAYOUTS", "render"]
+
+Layout = Callable[[Any], Iterable[Any]]
+_SHOWN = 40  # rows of a long list
+
+
+def render(result: Any) -> list[Any]:
+    """Return what rich prints for a result of any verb, from top to bottom."""
+    if result is None:
+        return []
+    layouts: Mapping[str, Layout] = getattr(_tables_of(result), "LAYOUTS", LAYOUTS)
+    layout = layouts.get(type(result).__name__, _fields)
+    return list(layout(result))
+
+
+def _tables_of(result: Any) -> ModuleType | None:
+    package = type(result).__module__.partition(".")[0]
+    name = "curate.terminal.layouts" if package == "curate" else f"{package}.layouts"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as e:
+        if e.name != name:
+            raise
+        return None
+
+
+def _fields(result: Any) -> list[Any]:
+    if not dataclasses.is_dataclass(result):
+        return [str(result)]
+    pairs = [(f.name.replace("_", " "), getattr(result, f.name)) for f in dataclasses.fields(result) if f.name != "manifest"]
+    return widgets.facts(str(getattr(result, "manifest", type(result).__name__)), ((k, _short(v)) for k, v in pairs))
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return count(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_short(v)}" for k, v in value.items()) or ABSENT
+    if isinstance(value, tuple | list):
+        return ", ".join(str(_short(v)) for v in value) or ABSENT
+    return str(value)
+
+
+def _ingested(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(
+        f"{result.manifest}: {count(result.added)} rows added",
+        [
+            ("already there", count(result.already) if result.already else None),
+            ("no longer in the files", _gone(result) if result.gone else None),
+            ("left out", count(len(result.skipped)) if result.skipped else None),
+        ],
+    )
+    yield from (f"  {line}" for line in result.skipped[:_SHOWN])
+    yield from _more(len(result.skipped), "rows")
+    yield ""
+    largest = max([*result.domains.values(), 1])
+    lines = [(d, count(n), widgets.Bar([(n, "cyan")], largest)) for d, n in list(result.domains.items())[:_SHOWN]]
+    yield grid(["domain", "rows read", ""], lines, left=(0, 2))
+    yield from _more(len(result.domains), "domains")
+
+
+def _gone(result: Any) -> str:
+    if result.retired:
+        return f"{count(result.gone)}, {count(result.retired)} of them retired now"
+    return f"{count(result.gone)}, kept as they are; --prune retires them"
+
+
+def _more(n: int, what: str) -> Iterable[str]:
+    return [f"  and {count(n - _SHOWN)} more {what}"] if n > _SHOWN else []
+
+
+def _embedded(result: Any) -> Iterable[Any]:
+    how = f"{result.encoder} ({result.backend}, {result.precision})" if result.backend else result.encoder
+    yield from widgets.facts(
+        f"{result.manifest}: {count(result.rows)} rows have vectors of {count(result.dim)} numbers",
+        [
+            ("encoder", how),
+            ("texts encoded", count(result.new)),
+            ("cut at its limit", count(result.cut) if result.cut else None),
+            ("from the cache", count(result.cached)),
+        ],
+    )
+
+
+def _clustered(result: Any) -> Iterable[Any]:
+    made = f"{count(len(result.domains))} domains made" if result.domains else None
+    yield from widgets.facts(
+        f"{result.manifest}: {count(result.rows)} train rows in {count(sum(result.clusters.values()))} clusters",
+        [("domains", made)],
+    )
+    yield ""
+    lines = [(domain, count(n)) for domain, n in sorted(result.clusters.items(), key=lambda item: (-item[1], item[0]))]
+    yield grid(["domain", "clusters"], lines[:_SHOWN])
+    yield from _more(len(lines), "domains")
+
+
+def _sampled(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(f"{result.manifest}: {count(sum(result.counts.values()))} train rows drawn", [])
+    largest = max([*result.counts.values(), 1])
+    lines = [(d, count(n), widgets.Bar([(n, "cyan")], largest)) for d, n in result.counts.items()]
+    yield grid(["domain", "rows", ""], lines, left=(0, 2))
+
+
+def _exported(result: Any) -> Iterable[Any]:
+    rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
+    yield from widgets.facts(f"{result.manifest}: {rows}", [("written", path) for path in result.paths])
+
+
+def _audit(result: Any) -> Iterable[Any]:
+    rejected = result.findings.filter(decision="reject")
+    what = "rejected" if result.applied else "would be rejected; --apply does it"
+    yield from widgets.facts(f"{result.manifest}: {count(result.rows)} rows audited", [])
+    if result.findings.is_empty():
+        yield "nothing was found"
+        return
+    notes = dict(result.findings.filter(decision="note").group_by("auditor").len().iter_rows())
+    rejects = dict(rejected.group_by("auditor").len().iter_rows())
+    lines = [
+        (a, count(rejects.get(a, 0)), share(result.shares.get(a, 0.0)), count(notes.get(a, 0)))
+        for a in sorted({*notes, *rejects})
+    ]
+    yield grid(["auditor", what, "of the rows", "notes"], lines)
+    yield ""
+    told = result.findings.sort("decision", "score", descending=[True, True]).head(_SHOWN).iter_rows(named=True)
+    cells = [
+        (widgets.short_id(f["id"]), f["domain"], f["auditor"], f["decision"], number(f["score"]), f["message"]) for f in told
+    ]
+    yield grid(["row", "domain", "auditor", "", "score", "why"], cells, left=(0, 1, 2, 3, 5))
+    yield from _more(result.findings.height, "findings; --json has them all")
+
+
+def _dollars(figures: Any) -> str:
+    return ABSENT if figures.usd is None else money(figures.usd)
+
+
+def _log(result: Any) -> Iterable[Any]:
+    lines = [
+        (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _what(c))
+        for c in result.commits
+    ]
+    yield grid(["version", "time (UTC)", "verb", "tags", "what it did"], lines, left=(1, 2, 3, 4))
+
+
+def _what(commit: Any) -> str:
+    """Return what a commit did, in short."""
+    told = commit.summary
+    if commit.verb != "balance" or "achieved" not in told:
+        return _summary(told)
+    asked, rows, new = commit.parameters, sum(told["achieved"].values()), sum(told["synthetic"].values())
+    stage = f"stage {asked.get('stage')} of {asked.get('stages')}, {asked.get('policy')}, from version {told.get('base')}"
+    return f"{stage}: {count(rows)} of {count(told['budget'])} rows, {count(new)} of them synthetic, {count(told['calls'])} calls"
+
+
+def _summary(summary: Mapping[str, Any]) -> str:
+    """Return the figures of a commit that are not 0; the rest is left to ``--json``."""
+    plain = {k: v for k, v in summary.items() if isinstance(v, int | float) and not isinstance(v, bool) and v}
+    return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in plain.items())
+
+
+def _diff(result: Any) -> Iterable[Any]:
+    rows = f"{count(result.added)} rows added, {count(result.gone)} gone, {count(result.changed)} changed"
+    yield from widgets.facts(
+        f"{result.old} → {result.manifest}: {rows}",
+        [("changed in", ", ".join(f"{column} {count(n)}" for column, n in result.columns.items()) or None)],
+    )
+    if result.domains:
+        yield ""
+        lines = [(d.domain, count(d.added), count(d.gone), count(d.changed)) for d in result.domains]
+        yield grid(["domain", "added", "gone", "changed"], lines)
+
+
+def _explanation(result: Any) -> Iterable[Any]:
+    yield from widgets.facts(f"{result.manifest}: row {result.id}", [])
+    yield from result.lines()
+
+
+def _annotated(result: Any) -> Iterable[Any]:
+    if result.estimate is not None:
+        yield from _planned(f"{result.manifest}: plan for {count(result.rows)} rationales", result.estimate)
+        return
+    title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
+    found = layouts_balance.rejections(result.rejected)
+    rejected = f"{found}; those rows have none yet, the same command asks for others" if found else None
+    yield from widgets.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
+
+
+def _synthesized(result: Any) -> Iterable[Any]:
+    if result.estimate is not None:
+        wanted = f"{count(result.wanted)} new examples of {', '.join(result.written)}"
+        yield from _planned(f"{result.manifest}: plan for {wanted}", result.estimate)
+        return
+    title = f"{result.manifest}: {count(sum(result.written.values()))} new examples"
+    yield from widgets.facts(title, [*_spent(result), ("per example", layouts_balance.per_written(result))])
+    yield ""
+    lines = [
+        (d, count(result.wanted), count(n), layouts_balance.rejections(result.rejected.get(d))) for d, n in result.written.items()
+    ]
+    yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
+
+
+def _planned(title: str, estimate: Any) -> Iterable[Any]:
+    """Lay out a dry run."""
+    told = {unit: layouts_costs.estimated(estimate, unit) for unit in ("calls", "tokens", "usd")} if estimate.calls else {}
+    yield from widgets.facts(
+        title, [("to be asked", told.get("calls")), ("tokens", told.get("tokens")), ("cost", told.get("usd"))]
+    )
+    yield from layouts_balance.estimate_remarks([estimate])
+
+
+def _spent(result: Any) -> list[tuple[str, Any]]:
+    spent = result.spent
+    stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, and the same command goes on"
+    charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {_dollars(spent)}" if spent.calls else None
+    at_hand = f"{count(spent.saved)} replies at hand" if spent.saved else None
+    told = result.reckoned
+    estimate = None if told is None or not told.estimate.calls else layouts_costs.reckoned(told)
+    return [("charged", charged), ("estimate", estimate), ("not bought again", at_hand), ("stopped", stopped)]
+
+
+def _tags(result: Any) -> Iterable[Any]:
+    if not result.tags:
+        yield f"{result.manifest.name} has no tags"
+        return
+    lines = sorted(result.tags.items(), key=lambda item: (item[1], item[0]))
+    yield grid(["tag", "version"], [(tag, f"{result.manifest.name}@{version}") for tag, version in lines], left=(0, 1))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "Annotated": _annotated,
+    "Audit": _audit,
+    "Balanced": layouts_balance.balanced,
+    "Call": layouts_costs.call,
+    "Clustered": _clustered,
+    "Diff": _diff,
+    "Embedded": _embedded,
+    "Explanation": _explanation,
+    "Exported": _exported,
+    "Ingested": _ingested,
+    "LedgerExported": layouts_costs.exported,
+    "LedgerImported": layouts_costs.imported,
+    "Log": _log,
+    "Profile": layouts_balance.profile,
+    "Receipts": layouts_costs.receipts,
+    "Sampled": _sampled,
+    "Selected": layouts_balance.selected,
+    "Summary": layouts_costs.summary,
+    "Synthesized": _synthesized,
+    "Tags": _tags,
+    "Template": lambda result: [widgets.Verbatim(result.text)],
+}

@@ -1,0 +1,313 @@
+"""Owns how a profile, a balance and a selection look on a screen, the results with a line per domain. Prints nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from curate.terminal import layouts_costs, widgets
+from curate.terminal.widgets import ABSENT, count, grid, money, number, share
+
+__all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
+
+_HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
+
+
+def profile(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.report.profile.Profile`."""
+    by_cluster = result.by == "cluster"
+    noun = "clusters" if by_cluster else "domains"
+    rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
+    figures = [
+        ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
+        ("Gini", f"{number(result.gini)} (0 is balanced)"),
+        ("entropy", f"{number(result.entropy)} of its maximum, as of {number(result.effective_domains)} equal {noun}"),
+        ("characters", _lengths(result.chars)),
+        ("tokens", _token_words(result)),
+        ("rows that are empty", count(result.empty)),
+        ("that repeat a prompt", count(result.duplicates)),
+        ("in another split too", count(result.overlap)),
+        ("splits", ", ".join(f"{split} {count(n)}" for split, n in result.splits.items())),
+        ("selected in", _stages(result.stages) or None),
+    ]
+    yield from widgets.facts(f"{result.manifest}: {rows}", figures)
+    yield ""
+    yield _profile_bars(result, by_cluster)
+
+
+def _row_words(result: Any) -> str:
+    return " ".join(word for word in ("" if result.split == "all" else result.split, result.status or "", "rows") if word)
+
+
+def _lengths(lengths: Any) -> str | None:
+    return None if lengths is None else f"p50 {count(lengths.p50)}   p95 {count(lengths.p95)}   max {count(lengths.max)}"
+
+
+def _token_words(result: Any) -> str | None:
+    if result.tokens is None:
+        return None
+    missing = f"   not counted {count(result.uncounted)}" if result.uncounted else ""
+    return f"{_lengths(result.tokens)}   above {count(result.max_tokens)}: {count(result.too_long)}{missing}"
+
+
+def _stages(stages: Iterable[Any]) -> str:
+    return ", ".join(f"stage {s.stage}: {count(s.real)} real + {count(s.synthetic)} synthetic" for s in stages)
+
+
+def _profile_bars(result: Any, by_cluster: bool) -> Any:
+    """Return a line per part; a column that would say nothing is left out."""
+    largest = max(part.rows for part in result.domains)
+    partly_selected = any(part.selected for part in result.domains) and any(part.selected != part.rows for part in result.domains)
+    columns: list[tuple[str, bool, bool, Callable[[Any], Any]]] = [  # heading, shown, to the left, cell
+        ("domain", True, True, lambda part: part.domain or "(none)"),
+        ("cluster", by_cluster, False, lambda part: part.cluster),
+        ("", True, True, lambda part: "head" if part.head else "tail"),
+        ("rows", True, False, lambda part: count(part.rows)),
+        ("share", True, False, lambda part: share(part.share)),
+        ("cumulative", True, False, lambda part: share(part.cumulative)),
+        ("", True, True, lambda part: _bar(part, largest)),
+        ("selected", partly_selected, False, lambda part: count(part.selected)),
+        ("synthetic", any(part.synthetic for part in result.domains), False, lambda part: count(part.synthetic)),
+        ("rejected", any(part.rejected for part in result.domains), False, lambda part: count(part.rejected)),
+        ("characters", True, False, lambda part: _quantiles(part.chars)),
+        ("tokens", result.tokens is not None, False, lambda part: _quantiles(part.tokens)),
+    ]
+    shown = [column for column in columns if column[1]]
+    lines = [[cell(part) for _, _, _, cell in shown] for part in result.domains]
+    left = [position for position, column in enumerate(shown) if column[2]]
+    return grid([heading for heading, *_ in shown], lines, left=left)
+
+
+def _bar(part: Any, largest: int) -> Any:
+    return widgets.Bar([(part.real, _HEAD if part.head else _TAIL), (part.synthetic, _SYNTHETIC)], largest)
+
+
+def _quantiles(lengths: Any) -> str | None:
+    """Return p50, p95 and max of a part's lengths."""
+    return None if lengths is None else f"{count(lengths.p50)} / {count(lengths.p95)} / {count(lengths.max)}"
+
+
+def balanced(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.balance.results.Balanced`."""
+    dry = any(stage.version is None for stage in result.stages)
+    stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
+    rows = count(sum(stage.budget for stage in result.stages))
+    rows = rows if rows == count(result.budget) else f"{rows} of {count(result.budget)}"
+    yield from widgets.facts(f"{result.manifest}: {'plan for ' if dry else ''}{rows} rows, {stages}", [])
+    yield quota_grid(result.stages, dry=dry)
+    done, planned = [[s for s in result.stages if (s.version is None) is to_come] for to_come in (False, True)]
+    if done:
+        yield ""
+        yield _stage_grid(done, dry=False)
+    if planned and (result.asks or any(stage.estimate.examples for stage in planned)):
+        yield ""
+        if not result.asks:
+            yield "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:"
+        yield _stage_grid(planned, dry=True)
+    yield from estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
+    for stage in result.stages:
+        yield from _stage_remarks(stage)
+    if result.undone:
+        yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
+
+
+def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
+    """Return what each domain was to get and got, over the stages."""
+    sums = _sums(stages)
+    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
+    if dry:
+        missing = {d: sums.wanted[d] - sums.planned[d] for d in domains}
+        rows: list[list[Any]] = [
+            [d, count(sums.wanted[d]), count(sums.planned[d]), count(missing[d]) if missing[d] > 0 else ""] for d in domains
+        ]
+        total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
+        return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
+    largest = max([*sums.achieved.values(), 1])
+    rows = []
+    for d in domains:
+        cells = [count(n) for n in (sums.wanted[d], sums.planned[d], sums.achieved[d], sums.real[d], sums.synthetic[d])]
+        blocks = widgets.Bar([(sums.real[d], _HEAD), (sums.synthetic[d], _SYNTHETIC)], largest, width=20)
+        rows.append([d, *cells, blocks, rejections(sums.rejected.get(d))])
+    totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
+    every: Counter[str] = sum(sums.rejected.values(), Counter())
+    columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
+    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", rejections(every)])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """What the stages come to per domain."""
+
+    wanted: Counter[str]
+    planned: Counter[str]
+    achieved: Counter[str]
+    real: Counter[str]
+    synthetic: Counter[str]
+    rejected: dict[str, Counter[str]]
+
+
+def _sums(stages: Iterable[Any]) -> _Sums:
+    sums = _Sums(Counter(), Counter(), Counter(), Counter(), Counter(), {})
+    for stage in stages:
+        sums.wanted.update(stage.quotas.wanted)
+        sums.planned.update(stage.quotas.planned)
+        sums.achieved.update(stage.achieved)
+        sums.synthetic.update(stage.synthetic)
+        sums.real.update({d: n - stage.synthetic.get(d, 0) for d, n in stage.achieved.items()})
+        for domain, by in stage.rejected.items():
+            sums.rejected.setdefault(domain, Counter()).update(by)
+    return sums
+
+
+def rejections(by: Mapping[str, int] | None) -> str:
+    """Return which auditor rejected how often, in words."""
+    return ", ".join(f"{auditor} {count(n)}" for auditor, n in sorted((by or {}).items()))
+
+
+def _stage_grid(stages: Iterable[Any], *, dry: bool) -> Any:
+    if dry:
+        columns = ["stage", "rows", "rationales", "new examples", "calls", "tokens", "cost"]
+        rows = [
+            [*map(count, (s.stage, s.budget, e.rationales, e.examples)), _range(e, "calls"), _range(e, "tokens"), _cost(e)]
+            for s in stages
+            if (e := s.estimate) is not None
+        ]
+        return grid(columns, rows)
+    columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
+    rows = [
+        [
+            s.stage,
+            s.version,
+            *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)),
+            _price(s),
+            count(s.saved),
+            _state(s),
+        ]
+        for s in stages
+    ]
+    return grid(columns, rows, left=(0, 8))
+
+
+def _range(estimate: Any, unit: str) -> str:
+    return layouts_costs.estimated(estimate, unit).replace(f" {unit}", "")
+
+
+def _cost(estimate: Any) -> str:
+    return ABSENT if not estimate.calls else layouts_costs.estimated(estimate, "usd")
+
+
+def _price(spend: Any) -> str:
+    return ABSENT if not spend.calls else money(spend.usd)
+
+
+def _state(stage: Any) -> str:
+    if stage.reused:
+        return "was done before"
+    return "" if stage.complete else "stopped early"
+
+
+def per_written(result: Any) -> str | None:
+    """Return what one accepted new example cost, in words; None where nothing was written."""
+    if result.tokens_per_written is None:
+        return None
+    return f"{count(round(result.tokens_per_written))} tokens, {money(result.usd_per_written)}, rejected replies included"
+
+
+def estimate_remarks(estimates: list[Any]) -> Iterable[str]:
+    """Say what the ranges of a dry run are, and what they rest on."""
+    if not any(estimate.calls for estimate in estimates):
+        return
+    replies = max(estimate.replies for estimate in estimates)
+    basis = f"by {count(replies)} replies of this model" if replies else "wide, for no reply of this model is known yet"
+    yield f"9 of 10 cases lie within the brackets, {basis}; answers at hand cost nothing"
+    if day := next((estimate.priced_on for estimate in estimates if estimate.priced_on), ""):
+        yield f"by the list prices of {day}; prices.toml beside manifests/ overrides them"
+
+
+def _stage_remarks(stage: Any) -> Iterable[str]:
+    if stage.written and not stage.reused:
+        yield f"stage {stage.stage}: {count(stage.written)} new examples accepted, each at {per_written(stage)}"
+    if stage.reckoned is not None and stage.reckoned.estimate.calls:
+        yield layouts_costs.reckoned(stage.reckoned)
+    if stage.unanswered:
+        yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
+    if stage.moved:
+        yield f"stage {stage.stage}: {_moved(stage.moved)}"
+    if stage.saved and stage.calls and not stage.reused:
+        yield f"stage {stage.stage}: the calls are those of this command; curate ledger has all of them"
+    if not stage.complete:
+        yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
+
+
+def _moved(moved: Mapping[str, int]) -> str:
+    """Say which domains could not fill their places, and who got those."""
+    given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(moved.items()))
+    empty = -sum(moved.values())
+    if all(n < 0 for n in moved.values()):
+        return f"{count(empty)} places stay empty, since no domain could fill them: {given}"
+    left = f"; {count(empty)} stay empty" if empty else ""
+    return f"places moved between domains, since some could not fill theirs: {given}{left}"
+
+
+def selected(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.selection.select.Selected`."""
+    if result.compared:
+        yield from _comparison(result)
+        return
+    title = f"{result.manifest}: {count(sum(result.chosen.values()))} rows selected by {result.selector}"
+    missing = f"{count(sum(result.short.values()))} places, for want of candidates" if result.short else None
+    yield from widgets.facts(title, [("left empty", missing)])
+    yield ""
+    lines = [
+        (domain, count(n), count(result.already[domain]), count(result.short.get(domain, 0)))
+        for domain, n in result.chosen.items()
+    ]
+    yield grid(["domain", "selected now", "before", "too few by"], lines)
+
+
+def _comparison(result: Any) -> Iterable[Any]:
+    """Lay out one line per selector, best coverage first, and how many rows any two of them share."""
+    ((domain, before),) = result.already.items()
+    lines = sorted(result.compared, key=lambda line: (line.coverage, line.selector))
+    title = f"{result.manifest}: {count(result.n)} rows of {domain} by each selector; nothing was written"
+    yield from widgets.facts(title, [("selected before", count(before) if before else None)])
+    yield ""
+    columns = ["selector", "coverage", "farthest", "diversity", "mean score", "seconds"]
+    figures = [(line, line.spread or (None, None, None)) for line in lines]
+    yield grid(
+        columns,
+        [
+            (
+                line.selector,
+                _spread(line.coverage, spread[0], 4),
+                _spread(line.farthest, spread[1], 3),
+                _spread(line.diversity, spread[2], 1),
+                number(line.score),
+                f"{line.seconds:.2f}",
+            )
+            for line, spread in figures
+        ],
+    )
+    yield ""
+    yield "coverage: mean distance (1 - cosine) of the domain's rows to the nearest chosen one, less is better"
+    yield "farthest: the largest of these distances; diversity: Vendi score of the chosen rows, more is better"
+    yield "random: mean of ten draws ± their standard deviation; what does not beat it is not worth its time"
+    if all(line.score is None for line in lines):
+        yield "no candidate here has a difficulty score: those that go by it choose as without"
+    yield ""
+    names = [line.selector for line in lines]
+    cells = [
+        (f"{place} {line.selector}", *(_percent(line.overlap.get(other)) for other in names))
+        for place, line in enumerate(lines, 1)
+    ]
+    yield grid(["rows in common, %", *map(str, range(1, len(lines) + 1))], cells)
+
+
+def _percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{100 * value:.0f}"
+
+
+def _spread(value: float, deviation: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation is not None else "")

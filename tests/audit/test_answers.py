@@ -1,0 +1,99 @@
+"""Final answers: kinds, equality by kind, and agreement with real teachers and graders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.audit import answers
+from curate.audit.answers import equal, extract, kind_of
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data sets are not on this machine")
+OPTIONS = "Where do bees live?\nChoice: (A) hive (B) nest (C) old nest of a bird"
+
+
+def test_other_kinds_are_equal_by_their_own_rules() -> None:
+    assert equal("(B)", "b", "choice")
+    assert equal("B. nest", "B", "choice")
+    assert not equal("A", "B", "choice")
+    assert equal("Nat-Gas.", "nat-gas", "label")
+    assert not equal("gas", "nat-gas", "label")
+    assert equal("The New York City!", "new york city", "text")
+    assert equal("86, 65, -29", "86,65,-29", "text")
+    assert not equal("86, 65, 29", "29, 65, 86", "text")
+    assert not equal("-5", "5", "text")
+    assert not equal(None, "5", "text")
+
+
+def test_f1_is_the_share_of_common_words() -> None:
+    assert answers.f1("the red car", "red car") == 1.0
+    assert answers.f1("red car", "blue car") == 0.5
+    assert answers.f1("red", "blue") == 0.0
+    assert answers.f1("", "") == 1.0
+
+
+def test_kinds() -> None:
+    plain = ["What is it?"] * 8
+    assert kind_of(plain, ["1", "2", "3.5", "\\frac{1}{2}", "7", "8", "9", "about ten"]) == "number"
+    assert kind_of(plain, ["3, 2, 1"] * 8) == "text"  # a sorted list has an order
+    assert kind_of(plain, ["Yes", "No"] * 4) == "label"
+    assert kind_of(plain, [f"He went to town number {i} today, and came back" for i in range(8)]) == "text"
+    assert kind_of([OPTIONS] * 8, list("ABCABCAB")) == "choice"
+    assert kind_of(plain, list("ABCDEFGH")) == "text"
+    assert kind_of([], []) == "text"
+
+
+def test_survey_sees_class_names_where_a_class_has_one_row() -> None:
+    rows = pl.DataFrame(
+        {"domain": ["earn"] * 30 + ["platinum"], "prompt": ["story"] * 31, "answer": ["earn"] * 30 + ["platinum"]}
+    )
+    found = answers.survey(rows)
+    assert found.kinds == {"earn": "label", "platinum": "label"}
+    assert found.labels["platinum"] == found.names == ("earn", "platinum")
+
+
+def test_survey_judges_mixed_domains_one_by_one() -> None:
+    sums = pl.DataFrame({"domain": ["sums"] * 40, "prompt": ["1 + ?"] * 40, "answer": [str(i) for i in range(40)]})
+    logic = pl.DataFrame({"domain": ["logic"] * 8, "prompt": ["Does it follow?"] * 8, "answer": ["Yes", "No"] * 4})
+    found = answers.survey(pl.concat([sums, logic]))
+    assert found.kinds == {"sums": "number", "logic": "label"}
+    assert found.labels == {"logic": ("No", "Yes")}
+
+
+@given(st.integers(-(10**9), 10**9), st.sampled_from(["{}", "{:,}", "{}.0", "${}$", "{} cm", "\\boxed{{{}}}"]))
+def test_a_stated_number_is_read_back(value: int, form: str) -> None:
+    found = extract(f"Some steps.\nThe answer is: {form.format(value)}", "number")
+    assert equal(found, str(value), "number")
+    assert not equal(found, str(value + 1), "number")
+
+
+@needs_data
+def test_gsm8k_students_are_graded_as_by_its_authors() -> None:
+    rows = pl.read_parquet(DATA / "teacher_recorded" / "gsm8k_model_solutions.parquet").head(2000)
+    graded = [equal(extract(r, "number"), a, "number") for r, a in rows.select("rationale", "label").iter_rows()]
+    assert sum(g == c for g, c in zip(graded, rows["is_correct"], strict=True)) / len(graded) >= 0.99
+
+
+@needs_data
+def test_a_classifying_teacher_is_read_in_the_tail() -> None:
+    rows = pl.read_parquet(DATA / "teacher_recorded" / "r52_teacher.parquet")
+    labels = tuple(sorted(pl.read_parquet(DATA / "r52" / "r52.parquet", columns=["label"])["label"].unique()))
+    for name in ("cpu", "heat", "carcass", "lei", "nat-gas"):
+        mine = rows.filter(label=name, kind="real")
+        right = mine.filter(pl.Series([extract(r, "label", labels=labels) == name for r in mine["rationale"]], dtype=pl.Boolean))
+        assert right["text"].n_unique() == mine["text"].n_unique(), name
+
+
+def test_the_task_follows_from_the_kind_and_texts_from_their_length() -> None:
+    assert [answers.task_of(kind) for kind in ("label", "choice", "number", "text")] == list(answers.TASKS[:4])
+    short, long = ["in the red house"] * 3, ["word " * 13] * 3
+    assert answers.task_of("text", [*short, *long[:2], ""]) == "open-question"
+    assert answers.task_of("text", [*short[:2], *long]) == "instruction"
+    told = [*map(str, range(8)), *(f"They went to town {n} {long[0]}" for n in range(8))]
+    rows = pl.DataFrame({"domain": [*"aaaaaaaabbbbbbbb"], "prompt": ["What?"] * 16, "answer": told})
+    assert answers.survey(rows).tasks == {"a": "mathematics", "b": "instruction"}

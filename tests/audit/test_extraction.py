@@ -1,0 +1,139 @@
+"""Where texts state their final answers. The cases are of real teachers' and students' replies."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.audit import answers, extraction
+from curate.audit.answers import equal, extract, kind_of
+
+CLASSES = ("tin", "gas", "nat-gas", "cpi", "cpu", "earn", "lei", "gold", "trade", "income", "money supply", "heat", "fuel")
+OPTIONS = "Where do bees live?\nChoice: (A) hive (B) nest (C) old nest of a bird"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("3 * 4 = 12.\nThe answer is: 12", "12"),
+        ("First the answer is 3. No: the answer is 4.", "4"),
+        ("So \\boxed{\\frac{1}{\\sqrt{2}}}.", "\\frac{1}{\\sqrt{2}}"),
+        ("The answer is $\\boxed{7}$.", "7"),
+        ("So $x = \\boxed 9$. (Check that our answer is correct.)", "9"),
+        ("We find \\boxed{3}. No, the answer is 4", "4"),
+        ("9 + 9 = 18\n#### 1,818", "1,818"),
+        ("He has <<5*5=25>>25 boots.\nA: 30", "30"),
+        ("The answer is: $x = 5$.", "x = 5"),
+        ("The answer is 3 + 4 = 7", "7"),
+        ("Therefore, the answer is 18 eggs in all.", "18 eggs in all"),
+        ("The answer is: Tom has 18 eggs.", "18"),
+        ("The answer is: \\(\\sqrt{34}\\) meters", "\\sqrt{34}"),
+        ("The answer is: $x=-2$ and $x=2$", "x=-2 and x=2"),
+        ("the answer is: 0.5 (or simply 1/2 when expressed as a fraction)", "0.5"),
+        ("The answer to this question is 12.5. That is all.", "12.5"),
+        ("The final answer:\n\n42", "42"),
+        ("194", "194"),
+        ("Adding them gives 97 + 97 = 194.", "194"),
+        ("We have 12 eggs. There is no way to tell.", None),
+        ("Therefore, the answer is", None),
+        ("The answer is still 2, as the brother has 2 sisters.", "2"),
+        ("Question and answer is both correct and different from the given examples.", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_numbers_are_read(text: str | None, found: str | None) -> None:
+    assert extract(text, "number") == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Therefore, the answer is (B) nest.", "B"),
+        ("The answer is B", "B"),
+        ("The answer is: b) nest", "B"),
+        ("The answer is hive.", "A"),
+        ("The answer is old nest of a bird.", "C"),
+        ("The answer is A nest.", "B"),
+        ("The answer is (A), (B), and (C).", None),
+        ("The answer is (A) hive, (B) nest", None),
+        ("The answer is either (A) or (B).", None),
+        ("The answer is (A), not (B).", "A"),
+        ("Bees need a hive. So option C is correct.", "C"),
+        ("B", "B"),
+        ("(C) old nest of a bird", "C"),
+        ("A swarm was seen in (B). It went away again.", None),
+        ("The answer is honey.", None),
+    ],
+)
+def test_choices_are_read(text: str, found: str | None) -> None:
+    assert extract(text, "choice", prompt=OPTIONS) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The story is about operating profit. The answer is earn.", "earn"),
+        ("The firm is operating in gas fields. The answer is nat-gas.", "nat-gas"),
+        ("The operating company was maintained.", None),  # "tin" is no word of it
+        ('The topic is "nat-gas" (natural gas), not "gas".', None),
+        ("The topic that best fits is 'cpu', as it is about computers.", "cpu"),
+        ('The appropriate topic is "crude". It is like "gold."', None),
+        ('Topics such as tin, gas, cpi, cpu, earn are not relevant. The label "heat" fits, as it is heating oil.', "heat"),
+        ("The most suitable topic would be:lei (leading economic indicators)", "lei"),
+        ("The most relevant topic would be:goldThis is because of the mine.", "gold"),
+        ("So the answer is cpi, cpu.", None),
+        ("The answer is CPU.", "cpu"),
+        ("The answer is money_supply", "money supply"),
+        ("The answer is energy.", "energy"),
+        ("The answer is nat-g", "nat-g"),
+        ("None of gold, tin, gas or fuel is a category of this. Therefore, the", None),
+        ("earn", "earn"),
+        ("Earn.", "earn"),
+        ("Heat\nIt is about heating oil.", "heat"),
+        ("the answer is trade. This is because gold is traded.", "trade"),
+    ],
+)
+def test_class_names_are_read(text: str, found: str | None) -> None:
+    assert extract(text, "label", labels=CLASSES) == found
+
+
+def test_text_is_read_where_it_is_stated() -> None:
+    assert extract("He was born there.\nThe answer is: New York City.", "text") == "New York City"
+    assert extract("Paris", "text") == "Paris"
+    assert extract("One line.\nAnother line.", "text") is None
+    assert extract("In this story, Emma is the daughter of Tom and Sarah, so she is their child.", "text") is None
+
+
+def test_choices_are_found_in_the_usual_forms() -> None:
+    assert dict(answers.choices(OPTIONS)) == {"A": "hive", "B": "nest", "C": "old nest of a bird"}
+    assert list(answers.choices("Which?\nA. one\nB. two\nC. three")) == ["A", "B", "C"]
+    assert list(answers.choices("Which? A) one B) two")) == ["A", "B"]
+    assert answers.choices("Plan A is here. (A) alone is no choice.") == {}
+
+
+@given(st.text(max_size=80), st.sampled_from(answers.KINDS))
+def test_no_text_breaks_the_reading(text: str, kind: str) -> None:
+    found = extract(text, kind, labels=CLASSES, prompt=OPTIONS)
+    assert found is None or found.strip()
+
+
+def test_long_texts_take_no_time() -> None:
+    text = "5 " + "several words of text " * 4000 + "!"
+    began = time.process_time()
+    for kind in answers.KINDS:
+        extract(text, kind, labels=CLASSES, prompt=text)
+        equal(text, "5 words", kind)
+        kind_of([text] * 4, [text] * 4)
+    assert time.process_time() - began < 2
+
+
+def test_the_last_sentence_and_what_counts_as_stated() -> None:
+    assert extraction.last_sentence("It is 3.5 m. That is all! ") == "That is all"
+    assert extraction.last_sentence("") == ""
+    assert extraction.is_stated("So the answer is 4")
+    assert extraction.is_stated("\\boxed{4}")
+    assert not extraction.is_stated("So it is 4, which answers it.")

@@ -1,0 +1,188 @@
+"""The K-stage loop, with a tiny real student: what each stage leaves, and that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baldistill import evaluate, pipeline, students
+from baldistill import plan as plans
+from baldistill import score as scoring
+from curate import progress
+from curate.errors import InputError
+from curate.manifest import manifest as manifests
+from curate.manifest.manifest import Manifest
+from tests.support import tiny_student
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_student.make(tmp_path_factory.mktemp("stages") / "tiny"))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Manifest:
+    tail = [{**row, "prompt": row["prompt"].replace("+", "plus")} for row in tiny_student.sums(4, domain="tail")]
+    rows = [*tiny_student.sums(20, domain="head"), *tail, *tiny_student.sums(4, domain="head", split="test")]
+    return tiny_student.manifest(tmp_path, rows)
+
+
+def plan(student: str, **balance: Any) -> plans.Plan:
+    return plans.parse(
+        {
+            "name": "tiny-run",
+            "manifest": "tiny",
+            "balance": {"budget": 12, "stages": 2, "policy": "uniform", "selector": "ifd", "auditors": ["malformed"], **balance},
+            "train": {"student": student, "epochs": 1, "max_tokens": 128, "dtype": "fp32"},
+            "score": {"batch_size": 4, "dtype": "fp32"},
+            "evaluate": {"max_new_tokens": 4, "dtype": "fp32"},
+        }
+    )
+
+
+def _counting(verb: Callable[..., Any], calls: dict[str, int]) -> Callable[..., Any]:
+    @functools.wraps(verb)
+    def count(*args: Any, **options: Any) -> Any:
+        calls[verb.__name__] += 1
+        return verb(*args, **options)
+
+    return count
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Count the calls of the slow verbs."""
+    calls = {"train": 0, "evaluate": 0, "score": 0}
+    for module, verb in ((students, "train"), (evaluate, "evaluate"), (scoring, "score")):
+        monkeypatch.setattr(module, verb, _counting(getattr(module, verb), calls))
+    return calls
+
+
+def test_each_stage_leaves_a_snapshot_an_adapter_scores_and_a_line(
+    start: Manifest, student: str, counted: dict[str, int]
+) -> None:
+    run = pipeline.run(plan(student), root=start.root)
+    assert [line.index for line in run.stages] == [-1, 0, 1]
+    assert counted == {"train": 2, "evaluate": 3, "score": 1}  # the base student first; the last stage scores nothing
+    assert [sum(line.achieved.values()) for line in run.stages[1:]] == [6, 6]
+    verbs = [commit.verb for commit in run.manifest.log()]
+    assert verbs == ["ingest", "balance", "score", "balance"]
+    for line in run.stages[1:]:
+        snapshot = manifests.load(line.snapshot, root=start.root)
+        learned = json.loads((Path(start.root) / line.adapter / "snapshot.json").read_text())
+        assert str(snapshot) in json.dumps(learned)
+        assert line.metrics["macro"]["n"] == 4
+    record = json.loads((run.folder / "record.json").read_text())
+    assert [line["snapshot"] for line in record] == [line.snapshot for line in run.stages]
+
+
+def test_the_second_stage_chooses_by_the_first_students_scores(start: Manifest, student: str) -> None:
+    run = pipeline.run(plan(student), root=start.root)
+    rows = run.manifest.rows().filter(domain="head", status="selected", stage=1)
+    assert rows["reason"].str.starts_with("ifd: ").all()
+    left = run.manifest.rows().filter(domain="head", status="candidate", split="train")["score"]
+    assert rows["score"].min() >= left.max()
+
+
+def test_the_same_plan_again_does_nothing_twice(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    once = pipeline.run(plan(student), root=start.root)
+    counted.update(dict.fromkeys(counted, 0))
+    again = pipeline.run(plan(student), root=start.root)
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}
+    assert again.manifest == once.manifest
+    assert [line.metrics for line in again.stages] == [line.metrics for line in once.stages]
+
+
+def test_a_run_that_was_stopped_goes_on_at_the_step_where_it_was(
+    start: Manifest, student: str, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scoring.score
+
+    @functools.wraps(score)
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "score", stop)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(plan(student), root=start.root)
+    assert counted["train"] == 1
+    monkeypatch.setattr(scoring, "score", score)  # the counting one
+    run = pipeline.run(plan(student), root=start.root)
+    assert counted == {"train": 2, "evaluate": 3, "score": 1}
+    assert len(run.stages) == 3
+
+
+def test_a_manifest_made_anew_is_trained_on_anew(start: Manifest, student: str, counted: dict[str, int], tmp_path: Path) -> None:
+    pipeline.run(plan(student), root=start.root)
+    shutil.rmtree(tmp_path / "manifests" / "tiny")
+    tiny_student.manifest(tmp_path, [*tiny_student.sums(20), *tiny_student.sums(4, split="test")])
+    pipeline.run(plan(student), root=start.root)
+    assert counted["train"] == 4
+
+
+def test_a_stage_that_a_cap_stopped_is_not_trained_on(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="stopped before it was full"):
+        pipeline.run(plan(student, teacher="fake", max_calls=2, auditors=["malformed"]), root=start.root)
+    assert counted["train"] == 0
+
+
+def test_need_goes_by_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    held = [*tiny_student.sums(4, domain="head", split="validation"), *tiny_student.sums(2, domain="tail", split="validation")]
+    rows = start.examples().select("prompt", "answer", "domain", "split").to_dicts()
+    tiny_student.manifest(Path(start.root), [*rows, *held], name="held")
+    steered = dataclasses.replace(plan(student, policy="need", need_weight=1.0), manifest="held", name="steered")
+    run = pipeline.run(steered, root=start.root)
+    assert counted == {"train": 2, "evaluate": 4, "score": 1}, "one more evaluation: stage 0 on validation rows"
+    first, second = (c.parameters for c in run.manifest.log() if c.verb == "balance")
+    found = json.loads((run.folder / "stage-0" / "evaluate-validation.json").read_text())["result"]
+    assert found["split"] == "validation"
+    assert first["metrics"] is None
+    assert second["metrics"] == sorted([line["domain"], line["n"], line["correct"]] for line in found["domains"])
+    assert [line.metrics["split"] for line in run.stages] == ["test"] * 3, "the record is of test rows"
+    again = pipeline.run(steered, root=start.root)
+    assert again.manifest == run.manifest
+    assert counted["evaluate"] == 4
+
+
+def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=r"policy 'need' goes by .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
+        pipeline.run(plan(student, policy="need"), root=start.root)
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}
+
+
+def test_changed_scores_do_not_undo_what_was_chosen_and_say_so(start: Manifest, student: str) -> None:
+    plain = plan(student)
+    first = pipeline.run(plain, root=start.root)
+    said: list[str] = []
+    with progress.listen(lambda event: said.append(event.message)):
+        again = pipeline.run(
+            dataclasses.replace(plain, tables={**plain.tables, "score": {"kind": "ifd_loss", "dtype": "fp32"}}), root=start.root
+        )
+    assert [result.reused for result in again.balanced] == [True, True]
+    assert again.balanced[1].achieved == first.balanced[1].achieved
+    assert [line for line in said if "chosen by earlier scores" in line] == [
+        "stage 1 was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+    ]
+
+
+def test_a_proxy_scores_once_before_the_first_stage(
+    start: Manifest, student: str, counted: dict[str, int], tmp_path: Path
+) -> None:
+    small = str(tiny_student.make(tmp_path / "small", seed=1))
+    plain = plan(student)
+    by_proxy = dataclasses.replace(plain, tables={**plain.tables, "score": {"proxy": small, "dtype": "fp32"}})
+    run = pipeline.run(by_proxy, root=start.root)
+    assert [commit.verb for commit in run.manifest.log()] == ["ingest", "score", "balance", "balance"], "scores stay good"
+    first = run.manifest.rows().filter(domain="head", stage=0)
+    assert first["reason"].str.contains("rank ").all(), "the first stage has scores to choose by"
+    assert set(run.manifest.rows("scored_by")["scored_by"].drop_nulls()) == {students.identify(small, dtype="fp32")}
+    counted.update(dict.fromkeys(counted, 0))
+    assert pipeline.run(by_proxy, root=start.root).manifest == run.manifest
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}

@@ -1,0 +1,130 @@
+"""Tests of fitting: TRL's own ids, TRL's own loss, and one loss that is told for every step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from baldistill import sft
+from curate import models, progress
+from curate.errors import InputError, ModelError
+from curate.manifest.manifest import Manifest
+from tests.support import tiny_student
+
+PARAMETERS = {
+    "epochs": 2,
+    "learning_rate": 1e-2,
+    "rank": 4,
+    "alpha": 8,
+    "dropout": 0.0,
+    "batch_size": 2,
+    "gradient_accumulation": 2,
+    "seed": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_student.make(tmp_path_factory.mktemp("fitting") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return tiny_student.manifest(tmp_path_factory.mktemp("root"), tiny_student.sums(9, rationale=True))
+
+
+def _fit(base: str, manifest: Manifest, scratch: Path, *, dtype: str = "fp32", **changes: Any) -> list[float]:
+    model, tokenizer = models.load_causal(base, dtype=dtype)
+    lessons = sft.prepare(tokenizer, manifest.examples(), 512)
+    return sft.fit(model, tokenizer, lessons, {**PARAMETERS, **changes}, scratch)[1]
+
+
+def test_loss_on_a_processor_is_that_of_trl(
+    base: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    ours = _fit(base, manifest, tmp_path)
+    monkeypatch.setattr(sft, "_trainer_class", lambda: SFTTrainer)
+    theirs = _fit(base, manifest, tmp_path)
+    assert len(ours) == 6, "9 rows are 5 batches of 2, 3 steps of 2 batches, in 2 passes"
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_bf16_weights_learn_like_fp32(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    fp32, bf16 = (_fit(base, manifest, tmp_path, dtype=dtype) for dtype in ("fp32", "bf16"))
+    assert bf16 == pytest.approx(fp32, rel=0.03)
+    assert bf16[-1] < bf16[0]
+
+
+def test_adapters_stay_in_fp32_beside_bf16_weights(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    import torch
+
+    model, tokenizer = models.load_causal(base, dtype="bf16")
+    lessons = sft.prepare(tokenizer, manifest.examples(), 512)
+    fitted, _ = sft.fit(model, tokenizer, lessons, {**PARAMETERS, "epochs": 1}, tmp_path)
+    kinds = {("lora" in name, parameter.dtype) for name, parameter in fitted.named_parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+
+
+def test_every_step_is_told_with_its_loss(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    heard: list[tuple[int | None, int | None, Any]] = []
+    with progress.listen(lambda event: heard.append((event.done, event.total, event.facts.get("loss")))):
+        losses = _fit(base, manifest, tmp_path)
+    assert heard == [(0, 6, None), *((i + 1, 6, loss) for i, loss in enumerate(losses))]
+
+
+def test_a_loss_that_is_no_number_stops(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the loss is nan at step 2: lower --learning-rate, or use --dtype fp32"):
+        _fit(base, manifest, tmp_path, learning_rate=1e38)
+
+
+def test_the_seed_orders_rows_and_first_weights(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    one, again, other = (_fit(base, manifest, tmp_path, seed=seed, dropout=0.1) for seed in (3, 3, 4))
+    assert one == again != other
+
+
+def test_nothing_is_printed(base: str, manifest: Manifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _fit(base, manifest, tmp_path, epochs=1)
+    assert capsys.readouterr().out == ""
+
+
+def test_ids_and_labels_are_those_of_trl(manifest: Manifest, base: str, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from curate.export import export
+
+    examples = manifest.examples(manifest.rows())
+    model, tokenizer = models.load_causal(base)
+    chats = export.chat(examples)
+    pairs = Dataset.from_list([{"prompt": chat[:-1], "completion": chat[-1:]} for chat in chats])
+    config = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none")
+    theirs = SFTTrainer(model, args=config, train_dataset=pairs, processing_class=tokenizer).train_dataset
+    ours = sft.prepare(tokenizer, examples, 512)
+    assert ours.input_ids == theirs["input_ids"]
+    assert ours.labels == theirs["labels"]
+    assert (ours.truncated, ours.skipped) == (0, [])
+
+
+def test_long_rows_are_cut_or_left_out_and_told(manifest: Manifest, base: str) -> None:
+    tokenizer = models.load_tokenizer(base)
+    examples = pl.DataFrame(
+        {
+            "id": ["fits", "cut", "out"],
+            "prompt": ["a", "b", "what is " * 60],
+            "answer": ["1", "1 + " * 60, "1"],
+            "rationale": None,
+        }
+    )
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        lessons = sft.prepare(tokenizer, examples, 40)
+    assert (lessons.truncated, lessons.skipped) == (1, ["out"])
+    assert [len(ids) for ids in lessons.input_ids][1] == 40
+    assert heard == ["1 rows were cut at 40 tokens, 1 left out: the prompt fills it"]
+    with pytest.raises(InputError, match="every prompt fills the limit of 3 tokens"):
+        sft.prepare(tokenizer, examples, 3)

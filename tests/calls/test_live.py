@@ -1,0 +1,87 @@
+"""One run of asking: what it tells while it works, and how it keeps to the limits of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from curate import progress
+from curate.calls import live
+from curate.calls.client import Account
+from curate.calls.throttle import Backoff, Leave, Pace
+from curate.ledger.ledger import Caps, Ledger
+from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.fake import Fake
+from curate.teachers.prices import Price
+
+
+def asked(n: int) -> Request:
+    return Request("rationale", [{"role": "user", "content": f"question {n}"}], prompt=f"question {n}", max_tokens=50)
+
+
+def facts_of(account: Account, requests: Sequence[Request]) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
+    with progress.listen(lambda event: told.append(event.facts)):
+        account.ask(requests)
+    return [facts for facts in told if facts][1:]  # the first says what was spent before
+
+
+def test_every_reply_tells_what_was_spent_what_was_saved_and_which_cap_is_near(ledger: Ledger) -> None:
+    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(20, 30)), price=Price(1.0, 2.0), concurrency=1)
+    Account(teacher, ledger, "math").ask([asked(0)])
+    told = facts_of(Account(teacher, ledger, "math", Caps(calls=9)), [asked(n) for n in range(4)])
+    assert [facts["calls"] for facts in told] == [1, 2, 3]
+    assert [facts["tokens"] for facts in told] == [50, 100, 150]
+    assert told[-1] == {
+        "calls": 3,
+        "tokens": 150,
+        "usd": pytest.approx(240e-6),
+        "saved": 1,
+        "cap": "4 of 9 (--max-calls)",
+        "in_flight": 0,
+    }
+
+
+def test_what_is_under_way_is_told_while_nothing_comes(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_TELL", 0.05)
+    told = facts_of(Account(Fake(delay=0.4, concurrency=3, price=None), ledger, "math"), [asked(n) for n in range(3)])
+    assert (told[0]["in_flight"], told[0]["calls"], told[0]["usd"]) == (3, 3, None)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "lost", "unsent", "unanswered", "answered", "garbage", "failed"])
+def test_a_pace_counts_what_was_used_and_what_nobody_knows_of_at_its_bound(ledger: Ledger, outcome: str) -> None:
+    left: list[tuple[int, int]] = []
+
+    class Watched(Pace):
+        def correct(self, leave: Any, tokens: int, *, sent: bool = True) -> None:
+            super().correct(leave, tokens, sent=sent)
+            left.append((leave.requests, leave.tokens))
+
+    def script(request: Request, n: int) -> Answer:
+        if n or outcome == "answered":
+            return Answer.of("x", usage=Usage(20, 30))
+        return Answer("answered", raw="{") if outcome == "garbage" else Answer(outcome, error="e")  # type: ignore[arg-type]
+
+    account = Account(Fake(script=script), ledger, "math", backoff=Backoff(0.0, 0.0, 2), pace=Watched(10**6, 10**9))
+    account.ask([asked(0)])
+    first = {"refused": [(1, 0)], "failed": [(1, 0)], "unsent": [(0, 0)], "unanswered": [(0, 0)]}.get(outcome, [])
+    good = [] if outcome in ("unanswered", "failed") else [(1, 50)]
+    assert left == first + good
+
+
+def test_workers_keep_to_the_pace_together_and_one_pace_holds_for_two_askings(ledger: Ledger) -> None:
+    given: list[float] = []
+
+    class Watched(Pace):
+        def give(self, tokens: int, now: float) -> Leave:
+            given.append(now)
+            return super().give(tokens, now)
+
+    pace = Watched(requests_per_minute=1200)
+    for run in range(2):
+        account = Account(Fake(concurrency=8), ledger, "math", stage=run, pace=pace)
+        account.ask([asked(n) for n in range(run * 10, run * 10 + 10)])
+    assert len(given) == 20
+    assert all(at - given[0] >= number * 0.05 - 1e-6 for number, at in enumerate(given))

@@ -1,0 +1,82 @@
+"""Tests of curate.export.card: the card says what the log says, names no licence that nobody stated, and no local path."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+import yaml
+
+from curate.export import card as cards
+from curate.manifest.manifest import Manifest
+from curate.sources import ingest as ingestion
+
+FINDINGS = json.dumps(
+    [
+        {"auditor": "answer_mismatch", "decision": "reject", "score": 1.0},
+        {"auditor": "malformed", "decision": "note", "score": 0.2},
+    ]
+)
+
+
+@pytest.fixture
+def ingest(tmp_path):
+    def from_rows(name, *domains, **options) -> Manifest:
+        path = tmp_path / name
+        path.write_text(
+            "".join(json.dumps({"prompt": f"{name} {n}", "answer": "a", "domain": d}) + "\n" for n, d in enumerate(domains))
+        )
+        return ingestion.ingest([str(path)], to="m", root=tmp_path, **options).manifest
+
+    return from_rows
+
+
+def balanced(manifest: Manifest) -> Manifest:
+    rows = manifest.rows().with_columns(status=pl.lit("selected"), findings=pl.lit(FINDINGS))
+    parameters = {"budget": 4, "policy": "adaptive", "teacher": "recorded:teacher.jsonl", "model": None, "selector": "random"}
+    return manifest.commit(rows, verb="balance", parameters=parameters, seed=7)
+
+
+def header(card: str) -> dict[str, object]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_a_licence_is_named_only_where_every_source_has_one(ingest):
+    first = ingest("a.jsonl", "x", licence="MIT")
+    assert header(cards.card(first))["license"] == ["mit"]
+    second = ingest("b.jsonl", "x")
+    assert "license" not in header(cards.card(second))
+    assert "not stated" in cards.card(second)
+    third = ingest("b.jsonl", "x", licence="for research only")
+    assert header(cards.card(third))["license"] == "other"
+    assert header(cards.card(third))["license_name"] == "MIT and for research only"
+
+
+def test_the_header_names_splits_and_size(ingest):
+    ingest("a.jsonl", "x", "x")
+    found = header(cards.card(ingest("t.jsonl", "x", split="test")))
+    assert found["configs"][0]["data_files"] == [{"split": "test", "path": "data/test-*.parquet"}]
+    assert found["size_categories"] == ["n<1K"]
+
+
+def test_the_card_tells_domains_sources_balancing_and_audit(ingest, tmp_path):
+    ingest("a.jsonl", "x", "x", "x", "y|z", licence="mit")
+    card = cards.card(balanced(ingest("s.jsonl", "y|z", source="synthetic", licence="mit")))
+    assert "| x | 3 | 3 | 3 | 0 |" in card
+    assert "| y\\|z | 1 | 2 | 1 | 1 |" in card
+    assert "| a.jsonl | real | 4 | mit | sha256:" in card
+    assert "| s.jsonl | synthetic | 1 | mit | sha256:" in card
+    assert "| policy | adaptive |" in card
+    assert "| teacher | recorded:teacher.jsonl |" in card
+    assert "| seed | 7 |" in card
+    assert "| model |" not in card
+    assert "| answer_mismatch | 5 | 0 |" in card
+    assert "| malformed | 0 | 5 |" in card
+    assert str(tmp_path) not in card
+
+
+def test_what_did_not_happen_is_not_told(ingest):
+    card = cards.card(ingest("a.jsonl", "x"))
+    assert "## Balancing" not in card
+    assert "## Audit" not in card

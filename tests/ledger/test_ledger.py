@@ -1,0 +1,424 @@
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from curate.errors import LedgerError
+from curate.ledger import ledger as ledgers
+from curate.ledger.leases import this_process
+from curate.ledger.ledger import Caps, Charge, Ledger, Order, Spend
+from curate.teachers.base import Usage
+
+USED = Usage(10, 5)
+NOBODY = json.dumps(["elsewhere", 1, ""])  # an owner of another machine: alive as long as its lease
+ME = this_process()
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def order(n: int = 0, **changes: object) -> Order:
+    told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
+    return Order(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+
+
+def charge(tokens: int = 100, nano_usd: int | None = 50, name: str = "math", stage: int = 0) -> Charge:
+    return Charge(name, "balance", stage, tokens, nano_usd)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "manifests" / "ledger.sqlite", clock=clock)
+    yield opened
+    opened.close()
+
+
+def buy(ledger: Ledger, n: int = 0, *, raw: str = "raw", usage: Usage | None = USED, nano: int | None = 7) -> int:
+    grant = ledger.reserve(order(n), charge(), Caps(), ME)
+    ledger.record(grant.attempt, raw)
+    ledger.settle(grant.attempt, usage, nano, "stop")
+    return grant.attempt
+
+
+def test_a_reservation_is_charged_at_once_and_settled_at_what_was_billed(ledger: Ledger) -> None:
+    grant = ledger.reserve(order(), charge(), Caps(), ME)
+    assert grant.status == "granted"
+    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    ledger.record(grant.attempt, "raw")
+    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
+    assert ledger.charged("math") == Spend(1, 15, 7e-9)
+    assert ledger.charged("other") == Spend()
+
+
+def test_a_raw_reply_is_on_disk_before_it_is_read(ledger: Ledger) -> None:
+    grant = ledger.reserve(order(), charge(), Caps(), ME)
+    ledger.record(grant.attempt, "raw reply")
+    with sqlite3.connect(ledger.path) as other:
+        assert other.execute("SELECT raw FROM replies").fetchall() == [("raw reply",)]
+    other.close()
+    found = ledger.find([order().key])[order().key]
+    assert (found.raw, found.billed, found.attempt) == ("raw reply", False, grant.attempt)
+
+
+def test_an_answered_call_is_never_granted_again(ledger: Ledger) -> None:
+    buy(ledger)
+    assert ledger.reserve(order(), charge(), Caps(), ME).status == "answered"
+    assert ledger.reserve(order(), charge(name="other"), Caps(calls=0), ME).status == "answered"
+
+
+def test_a_reply_without_figures_stays_charged_at_its_bound(ledger: Ledger) -> None:
+    buy(ledger, usage=None, nano=None)
+    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+
+
+def test_a_reply_that_used_more_than_its_bound_is_charged_in_full(ledger: Ledger) -> None:
+    buy(ledger, usage=Usage(500, 500), nano=900)
+    assert ledger.charged("math") == Spend(1, 1000, 900e-9)
+
+
+def test_a_refusal_costs_a_call_and_no_tokens_and_one_that_never_left_costs_nothing(ledger: Ledger) -> None:
+    ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "429 slow down")
+    assert ledger.charged("math") == Spend(1, 0, 0.0)
+    ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "nobody listens", sent=False)
+    assert ledger.charged("math") == Spend(1, 0, 0.0)
+    assert ledger.query("SELECT status FROM attempts WHERE cause = 'retry'") == [("failed",)]
+
+
+def test_a_lost_attempt_stays_charged_and_may_be_sent_again(ledger: Ledger) -> None:
+    ledger.lose(ledger.reserve(order(), charge(), Caps(), ME).attempt, "reset")
+    again = ledger.reserve(order(), charge(), Caps(), ME)
+    assert again.status == "granted"
+    assert ledger.charged("math") == Spend(2, 200, 100e-9)
+
+
+def test_an_unreadable_reply_is_kept_and_charged_and_the_call_may_be_sent_again(ledger: Ledger) -> None:
+    grant = ledger.reserve(order(), charge(), Caps(), ME)
+    ledger.record(grant.attempt, "<html>")
+    ledger.reject(grant.attempt, "the reply is not JSON")
+    assert ledger.find([order().key]) == {}
+    assert ledger.query("SELECT raw FROM replies") == [("<html>",)]
+    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.reserve(order(), charge(), Caps(), ME).status == "granted"
+
+
+def test_what_was_released_has_never_been(ledger: Ledger) -> None:
+    ledger.release(ledger.reserve(order(), charge(), Caps(), ME).attempt)
+    assert ledger.charged("math") == Spend(0, 0, 0.0)
+    assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("caps", "words"),
+    [
+        (Caps(calls=1), r"--max-calls 1 is reached: 1 calls are charged to 'math'"),
+        (Caps(tokens=199), r"--max-tokens 199 would be passed: 100 tokens are charged to 'math', the next call may take 100"),
+        (Caps(usd=99e-9), r"--max-usd 9.9e-08 would be passed"),
+    ],
+)
+def test_a_cap_says_which_and_by_how_much_and_nothing_is_charged(ledger: Ledger, caps: Caps, words: str) -> None:
+    assert ledger.reserve(order(0), charge(), caps, ME).status == "granted"
+    refused = ledger.reserve(order(1), charge(), caps, ME)
+    assert refused.status == "capped"
+    assert words in refused.cap
+    assert ledger.charged("math").calls == 1
+    assert ledger.query("SELECT COUNT(*) FROM calls") == [(1,)]
+    assert ledger.reserve(order(1), charge(name="other"), caps, ME).status == "granted"
+
+
+def test_a_call_under_way_elsewhere_is_waited_for_as_long_as_its_lease(ledger: Ledger, clock: Clock) -> None:
+    ledger.reserve(order(), charge(), Caps(), NOBODY)
+    assert ledger.reserve(order(), charge(), Caps(), ME).status == "busy"
+    clock.now += ledgers.LEASE - 1
+    ledger.renew(NOBODY)
+    clock.now += ledgers.LEASE - 1
+    assert ledger.reserve(order(), charge(), Caps(), ME).status == "busy"
+    clock.now += 2
+    assert ledger.reserve(order(), charge(), Caps(), ME).status == "granted"
+    assert ledger.query("SELECT status, error FROM attempts ORDER BY id") == [
+        ("lost", "its process ended before the reply was recorded"),
+        ("sent", None),
+    ]
+    assert ledger.charged("math").calls == 2
+
+
+def test_a_reply_that_comes_after_its_lease_still_counts(ledger: Ledger, clock: Clock) -> None:
+    late = ledger.reserve(order(), charge(), Caps(), NOBODY)
+    clock.now += ledgers.LEASE + 1
+    assert ledger.sweep("math") == 1
+    assert ledger.record(late.attempt, "late")
+    assert ledger.find([order().key])[order().key].raw == "late"
+
+
+def test_the_first_answer_stays(ledger: Ledger, clock: Clock) -> None:
+    late = ledger.reserve(order(), charge(), Caps(), NOBODY)
+    clock.now += ledgers.LEASE + 1
+    buy(ledger, raw="first")
+    assert not ledger.record(late.attempt, "late")
+    assert ledger.find([order().key])[order().key].raw == "first"
+    assert ledger.query("SELECT raw FROM replies ORDER BY raw") == [("first",), ("late",)]
+
+
+def test_a_sweep_loses_what_dead_owners_had_under_way_for_this_name_alone(ledger: Ledger, clock: Clock) -> None:
+    ledger.reserve(order(0), charge(), Caps(), NOBODY)
+    ledger.reserve(order(1), charge(name="other"), Caps(), NOBODY)
+    assert ledger.sweep("math") == 0
+    clock.now += ledgers.LEASE + 1
+    assert ledger.sweep("math") == 1
+    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.query("SELECT name, status FROM attempts ORDER BY name") == [("math", "lost"), ("other", "sent")]
+
+
+def test_a_transaction_is_written_whole_or_not_at_all(ledger: Ledger) -> None:
+    with pytest.raises(ZeroDivisionError), ledger.transaction():  # noqa: PT012
+        ledger.reserve(order(), charge(), Caps(), ME)
+        raise ZeroDivisionError
+    assert ledger.charged("math") == Spend()
+    assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_is_changed(ledger: Ledger) -> None:
+    pages = ledger.query("PRAGMA page_count")[0][0]
+    ledger.query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(LedgerError, match=r"ledger 'ledger.sqlite' cannot be written, nothing was changed: .*full"):
+        list(map(partial(buy, ledger, raw="x" * 2000), range(2000)))
+    ledger.query("PRAGMA max_page_count = 1000000")
+    charged, attempts = ledger.charged("math"), ledger.query("SELECT SUM(calls), SUM(tokens) FROM attempts")[0]
+    assert (charged.calls, charged.tokens) == attempts
+
+
+def test_a_folder_in_the_place_of_the_ledger_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        Ledger(tmp_path)
+
+
+def test_the_same_call_has_the_same_number_in_every_ledger(tmp_path: Path) -> None:
+    numbers = []
+    for name, before in (("a", [3, 1]), ("b", [])):
+        opened = Ledger(tmp_path / f"{name}.sqlite")
+        for n in before:
+            buy(opened, n)
+        buy(opened, 12345 << 88)
+        numbers.append(opened.find([order(12345 << 88).key])[order(12345 << 88).key].call_id)
+        opened.close()
+    assert numbers[0] == numbers[1] < 2**53
+
+
+def test_two_keys_with_one_number_are_two_calls(ledger: Ledger) -> None:
+    buy(ledger, 1)  # the number is made of the first 13 digits; these two share them
+    buy(ledger, 2)
+    found = ledger.find([order(1).key, order(2).key])
+    assert len({stored.call_id for stored in found.values()}) == 2
+
+
+def test_many_threads_and_connections_do_not_pass_a_cap(tmp_path: Path) -> None:
+    granted = []
+
+    def work(number: int) -> None:
+        own = Ledger(tmp_path / "ledger.sqlite")
+        for n in range(25):
+            grant = own.reserve(order(number * 1000 + n), charge(), Caps(calls=40), ME)
+            granted.append(grant.status)
+        own.close()
+
+    Ledger(tmp_path / "ledger.sqlite").close()
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (granted.count("granted"), granted.count("capped")) == (40, 60)
+
+
+CAPS = Caps(calls=12, tokens=900, usd=400e-9)
+
+
+class Schedules(RuleBasedStateMachine):
+    """Random reservations, replies, losses, refusals and deaths of owners, checked against a plain model."""
+
+    attempts: Bundle[int] = Bundle("attempts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.ledger = Ledger(":memory:", clock=self.clock)
+        self.model: dict[int, tuple[int, int, int]] = {}
+        self.answers: dict[int, int] = {}
+
+    @rule(target=attempts, n=st.integers(0, 15), tokens=st.integers(1, 300), nano=st.integers(0, 150), mine=st.booleans())
+    def reserve(self, n: int, tokens: int, nano: int, mine: bool) -> int:
+        grant = self.ledger.reserve(order(n), charge(tokens, nano), CAPS, ME if mine else NOBODY)
+        if grant.status != "granted":
+            return 0
+        self.model[grant.attempt] = (1, tokens, nano)
+        return grant.attempt
+
+    @rule(attempt=attempts, share=st.floats(0, 1))
+    def answer(self, attempt: int, share: float) -> None:
+        if attempt and self._status(attempt) in ("sent", "lost"):
+            _, tokens, nano = self.model[attempt]
+            self.ledger.record(attempt, "raw")
+            used = (int(tokens * share), int(nano * share))
+            self.ledger.settle(attempt, Usage(used[0], 0), used[1], "stop")
+            self.model[attempt] = (1, *used)
+
+    @rule(attempt=attempts, sent=st.booleans())
+    def refuse(self, attempt: int, sent: bool) -> None:
+        if attempt and self._status(attempt) == "sent":
+            self.ledger.fail(attempt, "429", sent=sent)
+            self.model[attempt] = (int(sent), 0, 0)
+
+    @rule(attempt=attempts)
+    def lose(self, attempt: int) -> None:
+        if attempt and self._status(attempt) == "sent":
+            self.ledger.lose(attempt, "reset")
+
+    @rule(seconds=st.floats(0, 100))
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.ledger.sweep("math")
+
+    def _status(self, attempt: int) -> str:
+        status: str = self.ledger.query("SELECT status FROM attempts WHERE id = ?", (attempt,))[0][0]
+        return status
+
+    @invariant()
+    def the_caps_hold_and_the_sums_are_true(self) -> None:
+        calls, tokens, nano = (sum(column) for column in zip((0, 0, 0), *self.model.values(), strict=True))
+        spend = self.ledger.charged("math")
+        assert (spend.calls, spend.tokens, round(spend.usd * 1e9)) == (calls, tokens, nano)
+        assert calls <= 12
+        assert tokens <= 900
+        assert nano <= 400
+
+    @invariant()
+    def an_answer_once_given_stays(self) -> None:
+        answers = dict(self.ledger.query("SELECT id, answer FROM calls WHERE answer IS NOT NULL"))
+        assert self.answers.items() <= answers.items()
+        self.answers = answers
+
+    @invariant()
+    def nothing_is_under_way_for_ever(self) -> None:
+        stale = "SELECT COUNT(*) FROM attempts WHERE status = 'sent' AND lease < ? AND owner = ?"
+        self.ledger.sweep("math")
+        assert self.ledger.query(stale, (self.clock.now, NOBODY)) == [(0,)]
+
+    def teardown(self) -> None:
+        self.ledger.close()
+
+
+TestSchedules = Schedules.TestCase
+TestSchedules.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_find_returns_what_was_answered_and_nothing_else(numbers: list[int]) -> None:
+    ledger = Ledger(":memory:")
+    for n in {n for n in numbers if n % 2}:
+        buy(ledger, n, raw=str(n))
+    found = ledger.find(order(n).key for n in numbers)
+    assert {key: stored.raw for key, stored in found.items()} == {order(n).key: str(n) for n in numbers if n % 2}
+    ledger.close()
+
+
+def network(tmp_path: Path) -> Path:
+    table = tmp_path / "mountinfo"
+    table.write_text(f"40 28 0:40 / {tmp_path} rw,relatime shared:3 - nfs4 server:/home rw\n")
+    return table
+
+
+def journal(path: Path) -> str:
+    with sqlite3.connect(path) as other:
+        (mode,) = other.execute("PRAGMA journal_mode").fetchone()
+    other.close()
+    return str(mode)
+
+
+def test_on_a_network_the_ledger_is_not_written_ahead(tmp_path: Path) -> None:
+    path, mounts = tmp_path / "ledger.sqlite", network(tmp_path)
+    local = Ledger(path)
+    buy(local, 0)
+    assert journal(path) == "wal"
+    local.close()
+    first, second = Ledger(path, mounts=mounts), Ledger(path, mounts=mounts)
+    assert journal(path) == "delete"  # what a file is in that is not written ahead
+    buy(first, 1)
+    buy(second, 2)
+    assert len(first.find([order(n).key for n in range(3)])) == 3
+    assert not path.with_name("ledger.sqlite-wal").exists()
+    first.close()
+    second.close()
+    Ledger(path).close()
+    assert journal(path) == "wal"
+
+
+def test_on_a_network_one_machine_works_at_a_time(tmp_path: Path, clock: Clock) -> None:
+    path, mounts = tmp_path / "ledger.sqlite", network(tmp_path)
+    theirs = Ledger(path, clock=clock, mounts=mounts)
+    theirs.reserve(order(), charge(), Caps(), NOBODY)
+    ours = Ledger(path, clock=clock, mounts=mounts)
+    with pytest.raises(LedgerError, match=r"network file system \(nfs4\) and machine 'elsewhere' is at work in it"):
+        ours.sweep("math")
+    assert Ledger(path, clock=clock).sweep("math") == 0  # on a disk of its own a ledger may be shared
+    clock.now += ledgers.LEASE + 1
+    assert ours.sweep("math") == 1
+
+
+def test_many_processes_do_not_pass_a_cap_and_buy_a_call_once(tmp_path: Path) -> None:
+    path, shared = tmp_path / "ledger.sqlite", 20
+    code = (
+        "import sys\n"
+        "from curate.ledger.ledger import Caps, Charge, Ledger, Order\n"
+        "from curate.ledger.leases import this_process\n"
+        "ledger, own = Ledger(sys.argv[1]), int(sys.argv[2])\n"
+        f"for n in [*range({shared}), *range(own * 1000, own * 1000 + 30)]:\n"
+        "    order = Order(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
+        "    grant = ledger.reserve(order, Charge('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
+        "    if grant.status == 'granted':\n"
+        "        ledger.record(grant.attempt, 'raw')\n"
+        "    print(n, grant.status)\n"
+    )
+    Ledger(path).close()
+    command = [sys.executable, "-c", code, str(path)]
+    running = [subprocess.Popen([*command, str(own)], stdout=subprocess.PIPE, text=True) for own in (1, 2, 3)]
+    lines = [line.split() for process in running for line in process.communicate()[0].splitlines()]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    granted = [int(n) for n, status in lines if status == "granted"]
+    assert len(granted) == len(set(granted)) == 60
+    assert set(range(shared)) <= set(granted)
+    assert {status for n, status in lines if int(n) < shared} <= {"granted", "answered", "busy"}
+    assert Ledger(path).charged("math").calls == 60
+
+
+def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from curate.ledger.ledger import Ledger\n"
+        "for n in range(40):\n"
+        "    while time.time() < float(sys.argv[2]) + n / 50:\n"
+        "        pass\n"
+        "    Ledger(Path(sys.argv[1]) / str(n) / 'ledger.sqlite').close()\n"
+    )
+    start = time.time() + 0.5
+    opening = [subprocess.Popen([sys.executable, "-c", script, tmp_path, str(start)]) for _ in range(4)]
+    assert [process.wait(timeout=60) for process in opening] == [0] * 4

@@ -1,0 +1,151 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from curate.ledger.batches import Book
+from curate.ledger.leases import this_process
+from curate.ledger.ledger import Caps, Charge, Ledger, Order
+from curate.ledger.records import Figures
+from curate.report import costs
+from curate.report.costs import Summary
+from curate.teachers import prices
+from curate.teachers.base import Usage
+
+ME = this_process()
+
+
+def order(n: int = 0, **changes: object) -> Order:
+    told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
+    return Order(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+
+
+def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> Charge:
+    return Charge("math", "balance", stage, 100, nano_usd, refill)
+
+
+def buy(ledger: Ledger, n: int = 0, **changes: object) -> None:
+    grant = ledger.reserve(order(n, **changes), charge(), Caps(), ME)
+    ledger.record(grant.attempt, "raw")
+    ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(tmp_path / "manifests" / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
+    root = ledger.path.parents[1]
+    assert costs.summary("math", root=root).to_dict()["calls"] == 0
+    buy(ledger, 0)
+    buy(ledger, 1)
+    ledger.lose(ledger.reserve(order(2, domain="tail"), charge(stage=1), Caps(), ME).attempt, "reset")
+    ledger.fail(ledger.reserve(order(2), charge(stage=1), Caps(), ME).attempt, "500")
+    ledger.reserve(order(3, purpose="synthesis"), charge(nano_usd=None), Caps(), ME)
+    stored = ledger.find([order(0).key])[order(0).key]
+    ledger.hit([stored.call_id, stored.call_id], "math", "balance", -1)
+    found = costs.summary("math", root=root)
+    told = found.to_dict()
+    assert {k: told[k] for k in ("calls", "attempts", "answered", "failed", "lost", "tokens", "saved_calls", "saved_tokens")} == {
+        "calls": 5,
+        "attempts": 5,
+        "answered": 2,
+        "failed": 1,
+        "lost": 1,
+        "tokens": 15 + 15 + 100 + 0 + 100,
+        "saved_calls": 1,
+        "saved_tokens": 15,
+    }
+    assert told["usd"] == pytest.approx((7 + 7 + 50) * 1e-9)
+    assert told["saved"] == pytest.approx(7e-9)
+    assert (found.under_way, found.prompt_tokens, found.completion_tokens) == (1, 20, 10)
+    for side in ("stage", "domain", "model", "verb", "purpose", "cause"):
+        assert sum(figures.attempts for figures in found.by[side].values()) == 5
+        assert sum(figures.tokens for figures in found.by[side].values()) == found.tokens
+    assert found.by["cause"]["retry"].attempts == 1
+    assert found.by["purpose"]["synthesis"].usd is None
+    assert found.by["domain"]["tail"].lost == 1
+
+
+def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
+    ledger.fail(ledger.reserve(order(0), charge(), Caps(), ME).attempt, "500")
+    ledger.reserve(order(0), charge(refill=True), Caps(), ME)
+    ledger.reserve(order(1), charge(refill=True), Caps(), ME)
+    causes = costs.summary("math", root=ledger.path.parents[1]).by["cause"]
+    assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 1, "retry": 1, "refill": 1}
+
+
+def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
+    assert costs.summary("math", root=tmp_path).calls == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_keeps_its_promise_to_scripts() -> None:
+    told = Summary(calls=1, usd=0.25, by={"stage": {"0": Figures(calls=1)}}).to_dict()
+    assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(told)
+    assert json.loads(json.dumps(told)) == told
+    assert told["by"]["stage"]["0"]["calls"] == 1
+
+
+def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
+    buy(ledger, 0)
+    ledger.lose(ledger.reserve(order(1), charge(), Caps(), ME).attempt, "reset")
+    ledger.reserve(order(2), charge(), Caps(), ME)
+    told = costs.summary("math", root=ledger.path.parents[1])
+    assert (told.lost_tokens, told.under_way_tokens, told.tokens) == (100, 100, 215)
+    assert (told.billed_usd, told.lost_usd, told.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
+    assert told.finish_reasons == {"stop": 1}
+
+
+def test_what_was_saved_is_told_on_every_side_also_where_nothing_was_bought(ledger: Ledger) -> None:
+    buy(ledger, 0, domain="head")
+    call = ledger.find([order(0).key])[order(0).key].call_id
+    ledger.hit([call, call], "chats", "balance", 3)
+    told = costs.summary("chats", root=ledger.path.parents[1])
+    assert (told.attempts, told.saved_calls, told.by["cause"]) == (0, 1, {})
+    assert {side: {name: f.saved_calls for name, f in parts.items()} for side, parts in told.by.items() if parts} == {
+        "stage": {"3": 1},
+        "domain": {"head": 1},
+        "model": {"m": 1},
+        "verb": {"balance": 1},
+        "purpose": {"rationale": 1},
+    }
+
+
+def test_models_with_a_list_price_are_named(ledger: Ledger) -> None:
+    buy(ledger, 0, model="gpt-4o-mini", endpoint="https://api.openai.com/v1")
+    buy(ledger, 1, model="mine")
+    root = ledger.path.parents[1]
+    assert costs.summary("math", root=root).listed == {"gpt-4o-mini": prices.AS_OF}
+    (root / "prices.toml").write_text('["gpt-4o-mini"]\ninput = 9\noutput = 10\n')
+    assert costs.summary("math", root=root).listed == {}
+
+
+def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Ledger) -> None:
+    gone = json.dumps(["elsewhere", 1, ""])  # of another machine, so that its lease alone says whether it is at work
+    ledger.reserve(order(0), charge(), Caps(), gone)
+    ledger.reserve(order(1), charge(), Caps(), ME)
+    with ledger.transaction() as db:
+        db.execute("UPDATE attempts SET lease = 1 WHERE owner = ?", (gone,))
+    found = costs.summary("math", root=ledger.path.parents[1])
+    assert (found.under_way, found.lost, found.lost_tokens) == (1, 1, 100)
+
+
+def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
+    book = Book(ledger)
+    (name,) = book.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
+    root = ledger.path.parents[1]
+    (batch,) = costs.summary("math", root=root).batches
+    assert (batch.provider, batch.model, batch.calls) == (None, "m", 2)
+    assert book.claim(name)
+    book.write(name, status="submitted", provider="batch_7")
+    found = costs.summary("math", root=root)
+    assert [batch.provider for batch in found.batches] == ["batch_7"]
+    assert found.to_dict()["batches"][0]["calls"] == 2
+    assert (found.under_way, found.lost) == (2, 0)
+    book.end(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
+    assert costs.summary("math", root=root).batches == []

@@ -1,0 +1,80 @@
+"""The picture of a tail: it is written whole, shows every bar, and refuses what it cannot write."""
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.errors import InputError
+from curate.report import plot, profile
+from curate.report.shape import Profile
+from tests.support.samples import ingested
+
+
+def profiled(root: Path, sizes: dict[str, int], **options: Any) -> Profile:
+    rows = [
+        {"prompt": f"{d}{i}", "domain": d, "cluster": i % 2, "source": "synthetic" if i > 4 else "real"}
+        for d, n in sizes.items()
+        for i in range(n)
+    ]
+    return profile.profile(ingested(root, rows), **options)
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Profile:
+    return profiled(tmp_path / "before", {"algebra": 1200, "number theory": 30, "Mengenlehre & Größen": 2})
+
+
+@pytest.fixture
+def after(tmp_path: Path) -> Profile:
+    return profiled(tmp_path / "after", {"algebra": 9, "number theory": 8, "Mengenlehre & Größen": 7})
+
+
+def test_svg_holds_every_domain_and_its_rows(tmp_path: Path, before: Profile, after: Profile) -> None:
+    svg = plot.plot_tail([before, after], tmp_path / "tail.svg").read_text(encoding="utf-8")
+    for text in ("algebra", "number theory", "Mengenlehre &amp; Größen", "1,200", "before", "after", "synthetic"):
+        assert f">{text}<" in svg
+    assert "1,232 rows, largest to smallest 600 : 1, Gini 0.65" in svg
+    assert "largest to smallest 1.3 : 1" in svg
+
+
+def test_png_is_a_picture_of_twice_the_pixels(tmp_path: Path, before: Profile) -> None:
+    data = plot.plot_tail(before, tmp_path / "tail.png").read_bytes()
+    assert data.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width > 600
+    assert height > 150
+
+
+def test_many_domains_stay_apart(tmp_path: Path) -> None:
+    found = profiled(tmp_path, {f"d{i:02d}": 90 - i for i in range(90)})
+    svg = plot.plot_tail(found, tmp_path / "tail.svg").read_text(encoding="utf-8")
+    assert all(f">d{i:02d}<" in svg for i in range(90))
+
+
+def test_clusters_are_named_with_their_domain(tmp_path: Path) -> None:
+    found = profiled(tmp_path, {"algebra": 3}, by="cluster")
+    assert ">algebra / 1<" in plot.plot_tail(found, tmp_path / "tail.svg").read_text(encoding="utf-8")
+
+
+def test_titles_can_be_given(tmp_path: Path, before: Profile) -> None:
+    svg = plot.plot_tail(before, tmp_path / "tail.svg", titles=["MATH"]).read_text(encoding="utf-8")
+    assert ">MATH<" in svg
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "titles", "said"),
+    [
+        ("tail.gif", 1, [], r"plot 'tail.gif': the ending must be one of .png, .svg, got '.gif'"),
+        ("tail.png", 0, [], "give at least one profile"),
+        ("tail.png", 1, ["a", "b"], "as many titles as profiles"),
+        ("nowhere/tail.png", 1, [], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_drawn_says_why(
+    tmp_path: Path, before: Profile, name: str, count: int, titles: list[str], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        plot.plot_tail([before] * count, tmp_path / name, titles=titles)
+    assert not list(tmp_path.glob(".*.part.*")), "nothing half written is left"

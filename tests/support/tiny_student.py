@@ -1,0 +1,96 @@
+"""Owns the tiny student of the tests: a real LLaMA of 20,000 weights with a tokenizer and a chat template, made in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate.manifest import ids
+from curate.manifest import manifest as manifests
+from curate.manifest.manifest import Manifest
+
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|start|>' + message['role'] + '\\n' + message['content'] + '<|end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}"
+)
+WORDS = "what is plus minus the answer 0 1 2 3 4 5 6 7 8 9 so we add take a b c ( ) . : + - = user assistant system"
+
+
+def make(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0, window: int = 256) -> Path:
+    """Write a tiny student as a folder of safetensors, with random weights, and return the folder."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_bytes_bpe(), bos_token="<|start|>", eos_token="<|end|>", pad_token="<|pad|>", model_max_length=window
+    )
+    tokenizer.chat_template = template
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=window,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,  # wide, so that random weights have opinions
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def manifest(root: Path, rows: Sequence[dict[str, Any]], *, name: str = "tiny") -> Manifest:
+    """Commit rows with their content as version 0.
+
+    Args:
+        root: of the manifest.
+        rows: prompt, answer and, where they differ from the defaults here, rationale, messages, domain, split, source, status.
+        name: of the manifest.
+    """
+    defaults = {"rationale": None, "messages": None, "domain": "sums", "split": "train", "source": "real", "status": "candidate"}
+    schema = dict.fromkeys(("prompt", "answer", *defaults), pl.String)
+    frame = pl.DataFrame([{**defaults, **row} for row in rows], schema=schema)
+    frame = frame.with_columns(extra=pl.lit(None, dtype=pl.String))
+    frame = frame.with_columns(content=ids.content_keys(frame), prompt_key=ids.prompt_keys(frame["prompt"]))
+    frame = frame.with_columns(id=ids.row_ids(frame))
+    handle = manifests.new(name, root=root)
+    handle.append(frame.select("content", "prompt", "answer", "rationale", "messages", "extra"))
+    kept = frame.select("id", "content", "prompt_key", "domain", "split", "source", "status")
+    return handle.commit(kept, verb="ingest")
+
+
+def sums(
+    n: int, *, domain: str = "sums", split: str = "train", status: str = "candidate", rationale: bool = False
+) -> list[dict[str, Any]]:
+    """Return `n` different little sums."""
+    rows = []
+    for i in range(n):
+        a, b = i % 7, i // 7 + (11 if split == "test" else 0)
+        row = {"prompt": f"what is {a} + {b}", "answer": str(a + b), "domain": domain, "split": split, "status": status}
+        rows.append({**row, "rationale": f"we add {a} and {b}, so it is {a + b}." if rationale else None})
+    return rows
+
+
+def _bytes_bpe() -> Any:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=330,
+        special_tokens=["<|start|>", "<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([WORDS] * 4, trainer)
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in ("<|start|>", "<|end|>", "<|pad|>")])
+    return tokenizer

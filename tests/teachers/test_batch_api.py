@@ -1,0 +1,130 @@
+"""The provider's side of batches: what is sent, what is read, and what gateways leave out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from curate.teachers.base import Request
+from curate.teachers.batch_api import Line, NotDoneError, State, Wire, _line
+from curate.teachers.openai import Live
+from tests.support.batchserver import Provider, providing
+
+T = TypeVar("T")
+KEY = "0" * 31 + "a"
+SECRET = "sk-very-secret-indeed"
+
+
+def run(live: Live, work: Callable[[Wire], Awaitable[T]]) -> T:
+    async def to_its_end() -> T:
+        try:
+            return await work(live.batches)
+        finally:
+            await live.close()
+
+    return asyncio.run(to_its_end())
+
+
+def asked(text: str = "q") -> Request:
+    return Request("rationale", [{"role": "user", "content": text}], schema={"type": "object"}, sample=3)
+
+
+def test_a_line_holds_what_a_live_request_would() -> None:
+    live = Live("http://127.0.0.1:1/v1", model="m")
+    line = live.batches.line(KEY, asked("a\u2028b\ud800"))
+    assert line.endswith(b"\n")
+    assert json.loads(line) == {
+        "custom_id": KEY,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {**live.body(asked()), "messages": [{"role": "user", "content": "a\u2028b?"}]},
+    }
+
+
+def test_a_batch_is_found_by_its_name_or_by_its_file_and_not_otherwise() -> None:
+    async def look(wire: Wire) -> list[State | None]:
+        file = await wire.upload("mine", b"{}\n{}\n")
+        other = await wire.upload("other", b"{}\n")
+        await wire.create("mine", file)
+        await wire.create("other", other)
+        return [await wire.find(*asked) for asked in (("mine", None), ("lost", file), ("lost", None), ("lost", "no file"))]
+
+    with providing(Provider()) as provider:
+        live = Live(provider.url, model="m")
+        found = run(live, look)
+        names = [batch["metadata"] for batch in provider.batches.values()]
+    assert [state and (state.id, state.total) for state in found] == [("batch_0", 2), ("batch_0", 2), None, None]
+    assert names == [{"curate_batch": "mine"}, {"curate_batch": "other"}]
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"response": {"status_code": 200, "body": {"a": 1}}, "error": None}, Line(KEY, raw='{"a": 1}', status=200)),
+        (
+            {"response": None, "error": {"code": "batch_expired", "message": "late"}},
+            Line(KEY, code="batch_expired", message="late"),
+        ),
+        (
+            {"response": {"status_code": 429, "body": {"error": {"message": "slow", "code": None}}}, "error": None},
+            Line(KEY, status=429, message="slow"),
+        ),
+        ({"response": {"status_code": 500, "body": None}}, Line(KEY, status=500)),
+        ({"error": {"message": "x"}}, Line(KEY, message="x")),
+    ],
+)
+def test_lines_are_read_whatever_is_left_out(told: dict[str, object], read: Line) -> None:
+    assert _line(json.dumps({"custom_id": KEY, **told}).encode()) == read
+
+
+@pytest.mark.parametrize(
+    "told", [b"not JSON", b"[]", b'"text"', b'{"response": {}}', b"null", b'{"custom_id": "x", "response": 3}']
+)
+def test_a_line_that_cannot_be_read_is_kept_for_whom_it_names(told: bytes) -> None:
+    assert _line(told) == Line("", raw=told.decode())
+    named = b'{"custom_id": "%s", ' % KEY.encode() + told
+    assert _line(named) == Line(KEY, raw=named.decode())
+
+
+def test_an_error_line_that_says_nothing_else_may_pass_and_an_unrun_one_is_free() -> None:
+    wire = Live("http://127.0.0.1:1/v1", model="m").batches
+    judged = [
+        wire.judge(line).outcome for line in (Line(KEY), Line(KEY, status=429), Line(KEY, status=400), Line(KEY, status=401))
+    ]
+    assert judged == ["refused", "refused", "failed", "denied"]
+    assert wire.judge(Line(KEY, code="batch_cancelled")).outcome == "unsent"
+    assert wire.judge_whole(State("b", "failed")).error == "400 the batch failed, and the server does not say why"
+
+
+def test_keys_are_in_no_error_and_no_result() -> None:
+    lines = [{"custom_id": KEY, "response": {"status_code": 200, "body": {"text": f"your key is {SECRET}"}}}]
+
+    async def work(wire: Wire) -> list[Line]:
+        fetched = list(await wire.fetch("results"))
+        with pytest.raises(NotDoneError) as caught:
+            await wire.look("batch_9")
+        assert SECRET not in str(caught.value)
+        return fetched
+
+    provider = Provider(refuse=lambda method, path: (400, f"no {SECRET}") if "batches" in path else None)
+    with providing(provider):
+        provider.files["results"] = json.dumps(lines[0]).encode() + b"\n\n"
+        live = Live(provider.url, model="m", api_key=SECRET)
+        (line,) = run(live, work)
+    assert line.raw == '{"text": "your key is ***"}'
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "over"),
+    [
+        (State("b", "in_progress", total=1200, done=30), "in progress 30/1,200", False),
+        (State("b", "validating"), "validating", False),
+        (State("b", "expired", total=2, done=1), "expired 1/2", True),
+    ],
+)
+def test_a_state_in_words(state: State, words: str, over: bool) -> None:
+    assert (state.words, state.is_over) == (words, over)

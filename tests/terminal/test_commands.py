@@ -1,0 +1,101 @@
+"""Commands: an exit status for each kind of end, one clear line for an error, one object with --json."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from curate.errors import AuditFailedError, InputError, MistakesError
+from curate.terminal import commands
+
+
+def one(work: Callable[[], Any]) -> typer.Typer:
+    """Return a program with one command that does `work`, beside another so that its name is needed."""
+    app = commands.make_app("t", "A test.")
+
+    @commands.command(app, "Work")
+    def work_(*, json: commands.Json = False) -> Any:
+        """Do the work."""
+        return work()
+
+    @commands.command(app, "Work")
+    def other() -> Any:
+        """Do nothing."""
+
+    return app
+
+
+def call(work: Callable[[], Any], *flags: str) -> Any:
+    return CliRunner().invoke(one(work), ["work-", *flags])
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def work() -> Any:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(InputError("no column 'promt'"), 1), (AuditFailedError("malformed 3.0% > 1%"), 3)],
+)
+def test_an_error_of_ours_is_one_line(error: Exception, status: int) -> None:
+    result = call(raising(error))
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert result.stderr == f"error: {error}\n"
+
+
+def test_all_mistakes_are_listed() -> None:
+    result = call(raising(MistakesError("plan 'x.toml'", ["a is wrong", "b is wrong"])))
+    assert result.stderr == "error: plan 'x.toml' has 2 mistakes\n  - a is wrong\n  - b is wrong\n"
+
+
+def test_an_interrupt_says_what_is_kept() -> None:
+    result = call(raising(KeyboardInterrupt()))
+    assert result.exit_code == 130
+    assert result.stderr.startswith("error: interrupted; manifests are as their last commit left them")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    result = call(raising(ZeroDivisionError("bug")))
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_passwords_in_addresses_are_not_shown() -> None:
+    result = call(raising(InputError("https://me:secret@host/v1 and s3://key:s@b/x cannot be reached")))
+    assert result.stderr == "error: https://host/v1 and s3://b/x cannot be reached\n"
+
+
+def test_json_is_the_only_thing_on_stdout() -> None:
+    def work() -> Any:
+        sys.stdout.write("chatter of a library\n")
+        return {"rows": 3}
+
+    result = call(work, "--json")
+    assert json.loads(result.stdout) == {"rows": 3}
+    assert "chatter" in result.stderr
+
+
+def test_a_real_ctrl_c_is_status_130() -> None:
+    code = (
+        "import time\nfrom curate import commands\napp = commands.make_app('t', 'A test.')\n"
+        "@commands.command(app, 'Work')\ndef work():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "@commands.command(app, 'Work')\ndef other():\n    pass\napp(['work'])"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "every reply that was bought is kept" in err
+    assert "Traceback" not in err

@@ -1,0 +1,109 @@
+"""The console: results on stdout, everything else on stderr, one JSON object with --json."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from dataclasses import dataclass
+
+import polars as pl
+import pytest
+
+from curate import progress
+from curate.manifest.manifest import Manifest
+from curate.terminal import console
+
+
+@dataclass(frozen=True)
+class Result:
+    manifest: Manifest
+    share: float
+    rows: pl.DataFrame
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def result() -> Result:
+    return Result(Manifest("math", 7), 1 / 3, pl.DataFrame({"id": ["a", "b"], "n": [1, None]}))
+
+
+def test_json_is_one_object_with_unrounded_numbers_and_the_manifest_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show(result(), as_json=True)
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert json.loads(out) == {"manifest": "math@7", "share": 1 / 3, "rows": [{"id": "a", "n": 1}, {"id": "b", "n": None}]}
+
+
+def test_json_has_no_nan_and_keeps_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show({"x": math.nan, "y": -math.inf, "name": "Jürgen"}, as_json=True)
+    assert capsys.readouterr().out == '{"x": null, "y": null, "name": "Jürgen"}\n'
+
+
+def test_with_json_what_a_library_prints_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.watch(as_json=True):
+        print("chatter")
+    console.show({"a": 1}, as_json=True)
+    streams = capsys.readouterr()
+    assert streams.out == '{"a": 1}\n'
+    assert "chatter" in streams.err
+
+
+def test_a_pipe_gets_a_line_per_ended_step_and_per_note(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.watch():
+        with progress.step("embed", 2000) as step:
+            step.advance(500)
+            step.advance(1500, accepted=1500)
+        progress.note("models", "served by a package", size=12)
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    first, second = streams.err.splitlines()
+    assert first.startswith("embed: 2,000 of 2,000 in ")
+    assert first.endswith(", accepted 1,500")
+    assert second == "models: served by a package (size 12)"
+
+
+def test_a_pipe_hears_of_a_long_step_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    with console.watch(), progress.step("score") as step:
+        for _ in range(4):
+            step.advance()
+    assert [line.split(" in ")[0] for line in capsys.readouterr().err.splitlines()] == ["score: 2", "score: 4"]
+
+
+def test_a_terminal_gets_bars_that_go_away_and_notes_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with console.watch():
+        with progress.step("embed", 10) as step:
+            step.advance(4, usd=0.5)
+            step.advance(6)
+        with progress.step("read") as step:
+            step.advance(3)
+        progress.note("embed", "all [of] it")
+    assert "embed: all [of] it" in screen.getvalue()
+
+
+def test_an_error_is_one_line_and_its_details_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("plan 'a.toml' has [2]\nmistakes", ["[balance] x", "y"])
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err == "error: plan 'a.toml' has [2] mistakes\n  - [balance] x\n  - y\n"
+
+
+def test_figures_are_rounded_for_people() -> None:
+    assert console.figures({"accepted": 40_000, "usd": 0.00312345, "by": "policy", "dry_run": True}) == (
+        "accepted 40,000, usd 0.003123, by policy, dry run True"
+    )
+
+
+def test_a_note_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.watch():
+        for _ in range(3):
+            progress.note("models", "weights of an installed package")
+    assert capsys.readouterr().err.count("weights of an installed package") == 1
