@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
-from curate.manifest.manifest import cache_folder, find_root
+from curate.files import cache_folder, find_root
 
 __all__ = ["Journal", "key_of", "place"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError, UnknownNameError
-from curate.manifest.manifest import find_root
+from curate.files import find_root
 
 __all__ = ["Compared", "Line", "compare"]
 

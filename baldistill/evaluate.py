@@ -22,11 +22,10 @@ from baldistill import tokens as batching
 from baldistill.students import DEFAULT_STUDENT
 from curate import progress
 from curate.audit import answers
-from curate.balance import balance
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import domain_counts, head_domains
 from curate.registry import Registry
-from curate.selection import policies
 
 __all__ = ["Evaluation", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
 
@@ -140,8 +139,8 @@ def evaluate(
     loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
     said, truncated = _ask(loaded, examples, max_new_tokens, batch_size)
     predictions = _judge(manifest, examples, said)
-    counts, population = balance.domain_counts(manifest.rows()), _counts(held)
-    domains = _per_domain(predictions, counts or population, policies.heads(counts or population, budget))
+    counts, population = domain_counts(manifest.rows()), _counts(held)
+    domains = _per_domain(predictions, counts or population, head_domains(counts or population, budget))
     groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
     return Evaluation(
         manifest=manifest,

@@ -129,8 +129,9 @@ def ask_bare(url: str, n: int, concurrency: int) -> dict[str, float]:
 
 def account_of(url: str, folder: str, concurrency: int) -> Any:
     """Return an account with caps on a ledger in `folder`."""
+    from curate.calls.client import Account
     from curate.ledger.ledger import Caps, Ledger
-    from curate.teachers.openai import Account, Live
+    from curate.teachers.openai import Live
     from curate.teachers.prices import Price
 
     teacher = Live(url, model="m", concurrency=concurrency, price=Price(0.15, 0.60))

@@ -22,7 +22,8 @@ import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
 
-from curate.selection import selectors
+from curate.selection import selectors as choosing
+from curate.selection.base import selectors
 from curate.vectors import cluster, embed, neighbors
 
 SETS = {
@@ -64,7 +65,7 @@ def lines(rows: pl.DataFrame, vectors: np.ndarray, sizes: tuple[int, ...], draws
     """Yield each selector's name and its cells."""
     train = rows.filter(split="train")
     pools = {str(key[0]): pooled(part, vectors) for key, part in train.partition_by("domain", as_dict=True).items()}
-    for name in sorted(set(selectors.selectors) - set(NEED_SCORES), key=lambda n: (n != "random", n)):
+    for name in sorted(set(selectors) - set(NEED_SCORES), key=lambda n: (n != "random", n)):
         times = draws if name == "random" else 1
         cells = []
         for n in sizes:
@@ -87,7 +88,7 @@ def choose(pools: dict[str, pl.DataFrame], vectors: np.ndarray, name: str, n: in
     for domain, pool in pools.items():
         at = dict(pool.select("id", "place").iter_rows())
         load = lambda ids, at=at: vectors[[at[i] for i in ids]]  # noqa: E731
-        made = selectors.select(pool.drop("place"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
+        made = choosing.choose(pool.drop("place"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
         places += [at[i] for i in made.kept["id"]]
     return np.array(places)
 

@@ -32,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+from curate.selection.selectors import choose
+
 SIZE, DOMAINS, SEED, THRESHOLD = 384, 50, 0, 0.95
 BLOCK = 50_000
 
@@ -65,7 +67,6 @@ def representative_curate(vectors: Any, given: argparse.Namespace) -> dict[str, 
     """Ours: k-means in each domain, then the selector."""
     import polars as pl
 
-    from curate.selection import selectors
     from curate.vectors import cluster, neighbors
 
     digest, kept, cosines = hashlib.blake2b(digest_size=8), 0, 0.0
@@ -74,7 +75,7 @@ def representative_curate(vectors: Any, given: argparse.Namespace) -> dict[str, 
         made = neighbors.kmeans(found, cluster.default_clusters(len(found)))
         ids = pl.format("{}", pl.int_range(part.start, part.stop)).str.pad_start(8, "0")
         pool = pl.select(ids.alias("id")).with_columns(cluster=pl.Series(made.labels), centrality=pl.Series(made.similarity))
-        chosen = selectors.select(pool, selector="representative", n=len(found) // 10, domain=str(number)).kept
+        chosen = choose(pool, selector="representative", n=len(found) // 10, domain=str(number)).kept
         digest.update("".join(chosen["id"]).encode())
         kept, cosines = kept + chosen.height, cosines + float(made.similarity.sum(dtype=np.float64))
     return {"kept": kept, "rows": digest.hexdigest(), "mean cosine to the centre": cosines / len(vectors)}
@@ -119,12 +120,11 @@ def facility_curate(vectors: Any, given: argparse.Namespace) -> dict[str, Any]:
     import polars as pl
 
     from curate import progress
-    from curate.selection import selectors
 
     notes: list[str] = []
     pool = pl.DataFrame({"id": [f"{row:07}" for row in range(len(vectors))]})
     with progress.listen(lambda event: notes.append(event.message) if event.message else None):
-        made = selectors.select(pool, selector="facility_location", n=given.choose, vectors=lambda ids: vectors)
+        made = choose(pool, selector="facility_location", n=given.choose, vectors=lambda ids: vectors)
     return {"chosen": made.kept["id"].cast(pl.Int64).to_list(), "notes": notes}
 
 

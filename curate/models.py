@@ -24,7 +24,7 @@ from typing import Any
 
 from curate import progress
 from curate.errors import ModelError
-from curate.manifest.manifest import cache_folder, find_root
+from curate.files import cache_folder, find_root
 
 __all__ = [
     "DTYPES",

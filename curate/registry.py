@@ -1,12 +1,15 @@
 """Owns name → callable for every plug-in point. Knows nothing of what is registered.
 
-A plug-in point is one `Registry` in the module that owns its contract. Third parties register by entry point, under
-the group named ``curate.<point>``; a callable is accepted wherever a name is.
+A plug-in point is one `Registry` in the module that owns its contract (a folder's ``base``). The project's own plug-ins register
+where they stand, in the modules that the registry lists as `builtin`; those are imported at the first look-up, so that the
+contract imports none of them. Third parties register by entry point, under the group named ``curate.<point>``; a callable is
+accepted wherever a name is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -23,6 +26,7 @@ class Registry(Generic[F]):
     Args:
         kind: what one entry is, in the singular; used in error messages.
         group: the entry-point group that third parties use, such as ``"curate.policies"``.
+        builtin: modules whose import registers the project's own entries.
 
     Example:
         >>> shouts = Registry("shout", "curate.shouts")
@@ -33,8 +37,9 @@ class Registry(Generic[F]):
         'HEY'
     """
 
-    def __init__(self, kind: str, group: str) -> None:
+    def __init__(self, kind: str, group: str, *, builtin: Sequence[str] = ()) -> None:
         self.kind, self.group = kind, group
+        self._builtin = list(builtin)
         self._entries: dict[str, F] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
@@ -54,6 +59,8 @@ class Registry(Generic[F]):
         """
         if not isinstance(name, str):
             return name
+        if name not in self._entries:
+            self._import_builtin()
         if name in self._entries:
             return self._entries[name]
         for point in entry_points(group=self.group):
@@ -64,7 +71,13 @@ class Registry(Generic[F]):
 
     def names(self) -> list[str]:
         """Return every known name, sorted, those of entry points included."""
+        self._import_builtin()
         return sorted({*self._entries, *(point.name for point in entry_points(group=self.group))})
+
+    def _import_builtin(self) -> None:
+        while self._builtin:
+            import_module(self._builtin[0])
+            self._builtin.pop(0)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

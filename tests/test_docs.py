@@ -18,7 +18,7 @@ import typer
 import baldistill.cli
 import curate.terminal.cli
 from baldistill import plan
-from curate.manifest.manifest import CONTENT_SCHEMA, SCHEMA
+from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])

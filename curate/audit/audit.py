@@ -16,61 +16,29 @@ import polars as pl
 
 from curate import progress
 from curate.audit import answers
-from curate.audit import auditors as builtin
-from curate.audit.base import PROMPTS, Context, Finding, with_numbers
+from curate.audit.base import (
+    _THRESHOLD,
+    BATCH,
+    DEFAULT_AUDITORS,
+    FINDINGS,
+    PROMPTS,
+    THRESHOLDS,
+    Auditor,
+    Context,
+    Finding,
+    auditors,
+    with_numbers,
+)
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
-from curate.registry import Registry
 from curate.vectors import embed
-from curate.vectors.embed import Encoder
+from curate.vectors.encoders import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "BATCH",
-    "DEFAULT_AUDITORS",
-    "FINDINGS",
-    "THRESHOLDS",
-    "Audit",
-    "Auditor",
-    "Context",
-    "Finding",
-    "Judgement",
-    "audit",
-    "auditors",
-    "context",
-    "judge",
-    "remember",
-]
-
-Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]
-
-auditors: Registry[Auditor] = Registry("auditor", "curate.auditors")
-auditors.register("malformed")(builtin.malformed)
-auditors.register("answer_mismatch")(builtin.answer_mismatch)
-auditors.register("leakage")(builtin.leakage)
-auditors.register("near_duplicate")(builtin.near_duplicate)
-
-DEFAULT_AUDITORS = ("malformed", "answer_mismatch", "leakage", "near_duplicate")
-THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
-_THRESHOLD = 0.5  # of an auditor that is not named above
-
-# What an auditor is given, one row per example; a frame may have further columns.
-BATCH = pl.Schema(
-    {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
-)
-FINDINGS = pl.Schema(
-    {
-        "id": pl.String(),
-        "auditor": pl.String(),
-        "score": pl.Float64(),
-        "decision": pl.String(),  # reject | note
-        "because_of": pl.String(),
-        "message": pl.String(),
-    }
-)
+__all__ = ["Audit", "Judgement", "audit", "context", "judge", "remember"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +92,7 @@ def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: st
 
     Args:
         manifest: where content is read from, and whose cache keeps the vectors.
-        rows: its rows, where they are at hand already; columns of `curate.manifest.manifest.SCHEMA`.
+        rows: its rows, where they are at hand already; columns of `curate.manifest.schema.SCHEMA`.
         encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
     """
     rows = manifest.rows() if rows is None else rows

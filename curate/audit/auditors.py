@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from curate.audit import answers, extraction
-from curate.audit.base import Context, Finding, with_numbers
+from curate.audit.base import Context, Finding, auditors, with_numbers
 from curate.manifest import ids
 from curate.vectors import neighbors
 
@@ -45,6 +45,7 @@ _SHORT_ANSWER = 8  # words; a rationale that never mentions so short an answer d
 _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
 
 
+@auditors.register("malformed")
 def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
     """Find rows that are not examples at all.
 
@@ -101,6 +102,7 @@ def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str |
     return None
 
 
+@auditors.register("answer_mismatch")
 def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
     """Find rationales that end in another answer than the row's, or in none that can be read.
 
@@ -149,6 +151,7 @@ def _contains(words: list[str], part: list[str]) -> bool:
     return bool(part) and f" {' '.join(part)} " in f" {' '.join(words)} "
 
 
+@auditors.register("leakage")
 def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     """Find questions, real or synthetic, that are among the validation or test rows."""
     if batch.is_empty() or context.heldout.is_empty():
@@ -162,6 +165,7 @@ def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     return findings
 
 
+@auditors.register("near_duplicate")
 def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     """Find synthetic questions that are there already.
 

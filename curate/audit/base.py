@@ -5,19 +5,32 @@ Judges nothing; `curate.audit.audit` hands both on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curate.audit import answers
+from curate.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["NUMBERS", "PROMPTS", "Context", "Finding", "with_numbers"]
+__all__ = [
+    "BATCH",
+    "DEFAULT_AUDITORS",
+    "FINDINGS",
+    "NUMBERS",
+    "PROMPTS",
+    "THRESHOLDS",
+    "Auditor",
+    "Context",
+    "Finding",
+    "auditors",
+    "with_numbers",
+]
 
 # Rows that a batch is compared with; a frame may have further columns.
 PROMPTS = pl.Schema(
@@ -87,3 +100,36 @@ def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     if "numbers" in frame.columns:
         return frame
     return frame.with_columns(numbers=pl.col("prompt").fill_null("").str.extract_all(NUMBERS).list.join(" "))
+
+
+Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]
+
+
+auditors: Registry[Auditor] = Registry("auditor", "curate.auditors", builtin=("curate.audit.auditors",))
+
+
+DEFAULT_AUDITORS = ("malformed", "answer_mismatch", "leakage", "near_duplicate")
+
+
+THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
+
+
+_THRESHOLD = 0.5  # of an auditor that is not named above
+
+
+# What an auditor is given, one row per example; a frame may have further columns.
+BATCH = pl.Schema(
+    {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
+)
+
+
+FINDINGS = pl.Schema(
+    {
+        "id": pl.String(),
+        "auditor": pl.String(),
+        "score": pl.Float64(),
+        "decision": pl.String(),  # reject | note
+        "because_of": pl.String(),
+        "message": pl.String(),
+    }
+)

@@ -7,119 +7,31 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curate.audit import answers, audit
+from curate.audit import audit
 from curate.audit.base import Context
+from curate.balance.cost import Probe
 from curate.balance.decisions import BATCH, Settled
 from curate.calls import estimates
-from curate.calls.client import Account, Spent, check_mode
+from curate.calls.account import Spent
+from curate.calls.client import Account, check_mode, open_account
 from curate.calls.estimates import Reckoned
-from curate.calls.forecast import Estimate, Probe, Task
+from curate.calls.forecast import Estimate, Task
 from curate.generation import prompts
+from curate.generation.rationales import write_rationales
 from curate.ledger.ledger import Caps
 from curate.manifest.manifest import Manifest
-from curate.teachers import openai
-from curate.teachers.base import Request, Teacher
+from curate.teachers.base import TIMEOUT, Asker, Teacher
+from curate.teachers.registry import load_teacher
 
-__all__ = ["RATIONALES", "Annotated", "annotate", "write_rationales"]
+__all__ = ["Annotated", "annotate"]
 
 _PROBED = 512  # rows whose prompts an estimate is made from
 AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
-
-RATIONALES = pl.Schema(
-    {
-        "id": pl.String(),
-        "sample": pl.Int64(),
-        "rationale": pl.String(),  # null unless answered
-        "status": pl.String(),  # answered | unanswered | failed | capped
-        "finish_reason": pl.String(),
-        "call_id": pl.Int64(),
-        "error": pl.String(),
-    }
-)
-
-
-def write_rationales(
-    rows: pl.DataFrame,
-    account: Account,
-    *,
-    context: Context,
-    show_answer: bool = False,
-    prompt_file: str | Path | None = None,
-    words: int = 120,
-    temperature: float = 0.2,
-    reply_tokens: int = 512,
-    refills: Collection[str] = (),
-) -> pl.DataFrame:
-    """Ask for one rationale for each row; return one line for each, in the order of the rows.
-
-    Args:
-        rows: columns id, prompt, answer, domain, and sample (number of the answer wanted, from 0; 0 where it is absent).
-        account: the teacher behind its ledger.
-        context: of the corpus: each domain's kind of answer, classes and task.
-        show_answer: show the right answer to the teacher; the paper hides it.
-        prompt_file: template, or folder of templates, in place of the built-in ones.
-        words: length asked for.
-        temperature: of sampling.
-        reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
-        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
-
-    Returns:
-        A frame with the columns of `RATIONALES`.
-
-    Raises:
-        TeacherError: nobody answers, or the teacher refuses the key or the model.
-    """
-    templates = prompts.load("rationale", prompt_file)
-    if "sample" not in rows.columns:
-        rows = rows.with_columns(sample=pl.lit(0, pl.Int64))
-    requests = [
-        Request(
-            purpose="rationale",
-            messages=_messages(templates, row, context, words, show_answer),
-            sample=row["sample"],
-            domain=row["domain"],
-            prompt=row["prompt"] or "",
-            temperature=temperature,
-            max_tokens=reply_tokens,
-            refill=row["sample"] > 0 or row["domain"] in refills,
-        )
-        for row in rows.select("prompt", "answer", "domain", "sample").iter_rows(named=True)
-    ]
-    lines = [
-        {
-            "rationale": reply.text if reply.status == "answered" else None,
-            "status": reply.status,
-            "finish_reason": reply.finish_reason or None,
-            "call_id": reply.call_id,
-            "error": reply.error or None,
-        }
-        for reply in account.ask(requests)
-    ]
-    told = pl.DataFrame(lines, schema={name: RATIONALES[name] for name in RATIONALES.names()[2:]})
-    return rows.select("id", pl.col("sample").cast(pl.Int64)).hstack(told)
-
-
-def _messages(
-    templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
-) -> list[dict[str, str]]:
-    domain, prompt = row["domain"] or "", row["prompt"] or ""
-    kind = context.kind(domain)
-    return prompts.render(
-        templates.by_task[context.task(domain)],
-        prompt=prompt,
-        answer=row["answer"] if show_answer else None,
-        domain=domain,
-        labels=context.labels_of(domain) if kind == "label" else None,
-        letters=list(answers.choices(prompt)) if kind == "choice" else None,
-        words=words,
-    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +90,7 @@ def annotate(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
-    timeout: float = openai.TIMEOUT,
+    timeout: float = TIMEOUT,
     mode: str = "live",
     dry_run: bool = False,
 ) -> Annotated:
@@ -215,8 +127,8 @@ def annotate(
     options: dict[str, Any] = {"show_answer": show_answer, "words": words}
     options |= {"temperature": temperature, "reply_tokens": reply_tokens}
 
-    def ask(some: pl.DataFrame, account: Account) -> pl.DataFrame:
-        return write_rationales(some, account, context=context, prompt_file=prompt_file, **options)
+    def ask(some: pl.DataFrame, asker: Asker) -> pl.DataFrame:
+        return write_rationales(some, asker, context=context, prompt_file=prompt_file, **options)
 
     whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
 
@@ -225,12 +137,15 @@ def annotate(
         return Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
 
     if dry_run:
-        one = openai.load(teacher, **whom, root=manifest.root, to_ask=False)
+        one = load_teacher(teacher, **whom, root=manifest.root, to_ask=False)
         check_mode(mode, one)
-        return Annotated(manifest, batch.height, estimate=estimates.plan(manifest, [task(one)], one, mode))
-    account = openai.open_account(
-        manifest,
+        return Annotated(
+            manifest, batch.height, estimate=estimates.plan(manifest.name, [task(one)], one, mode, root=manifest.root)
+        )
+    account = open_account(
+        manifest.name,
         teacher,
+        root=manifest.root,
         verb="annotate",
         **whom,
         requests_per_minute=requests_per_minute,
@@ -264,7 +179,7 @@ def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: audit.Context) -> tuple[Settled, Counter[str]]:
+def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: Context) -> tuple[Settled, Counter[str]]:
     """Take the rationales that pass; a row whose rationale does not stays as it was, with the finding."""
     answered = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
     judged = batch.drop("rationale", "finish_reason", "call_id").join(answered, on="id", maintain_order="left")

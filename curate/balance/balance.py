@@ -15,23 +15,27 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
+from curate.audit.base import DEFAULT_AUDITORS
+from curate.audit.base import auditors as known_auditors
 from curate.balance import cost, rounds
-from curate.balance.decisions import is_repeat
 from curate.balance.results import Balanced, StageResult
 from curate.calls import estimates
-from curate.calls.client import Account, Spent, check_mode
+from curate.calls.account import Spent
+from curate.calls.client import Account, check_mode
 from curate.calls.throttle import Pace
 from curate.errors import ConflictError, InputError, UnknownNameError
+from curate.files import ledger_path
 from curate.generation import prompts
 from curate.ledger import network_disk
-from curate.ledger.ledger import Caps, Ledger, ledger_path
+from curate.ledger.ledger import Caps, Ledger
 from curate.manifest.manifest import Commit, Manifest, load
-from curate.report.explain import comparable_scores
-from curate.selection import feedback, policies, selectors
-from curate.teachers import openai
-from curate.teachers.base import Teacher
+from curate.manifest.rows import comparable_scores, domain_counts
+from curate.selection import feedback, policies
+from curate.selection.base import selectors
+from curate.teachers.base import TIMEOUT, Teacher
+from curate.teachers.registry import load_teacher
 
-__all__ = ["balance", "domain_counts"]
+__all__ = ["balance"]
 
 RATIONALES = ("auto", "teacher", "keep", "none")
 WRONG_RATIONALES = ("drop", "hint", "answer-only")
@@ -67,7 +71,7 @@ def balance(
     max_calls: int | None = None,
     max_tokens: int | None = None,
     max_usd: float | None = None,
-    auditors: Sequence[str] = audit.DEFAULT_AUDITORS,
+    auditors: Sequence[str] = DEFAULT_AUDITORS,
     encoder: str | Any = None,
     show_answer: bool = False,
     rationale_prompt: str | None = None,
@@ -76,7 +80,7 @@ def balance(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
-    timeout: float = openai.TIMEOUT,
+    timeout: float = TIMEOUT,
     mode: str = "live",
     dry_run: bool = False,
     seed: int = 0,
@@ -132,7 +136,7 @@ def balance(
     _check_newest(manifest)
     asked = None
     if teacher is not None:
-        asked = openai.load(
+        asked = load_teacher(
             teacher,
             model=model,
             api_key_env=api_key_env,
@@ -195,13 +199,6 @@ class _Job:
         return Account(
             self.teacher, ledger, manifest.name, self.caps, verb="balance", stage=stage, pace=self.pace, mode=self["mode"]
         )
-
-
-def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Return the real train rows of each domain as ingested, n_d; rows sampled out, retired or repeated do not."""
-    out = ((pl.col("status") == "rejected") & pl.col("stage").is_null()) | is_repeat()
-    counted = rows.filter(pl.col("split") == "train", pl.col("source") == "real", ~out)
-    return dict(counted.group_by("domain").len().sort("domain").iter_rows())
 
 
 def _done(manifest: Manifest) -> dict[int, Commit]:
@@ -388,8 +385,8 @@ def _check(parameters: Mapping[str, Any]) -> None:
     if parameters["metrics"] is not None and not policies.steered(parameters["policy"]):
         raise InputError(f"policy {parameters['policy']!r} looks at no --metrics; leave them out, or use --policy need")
     policies.policies.get(parameters["policy"])
-    selectors.selectors.get(parameters["selector"])
+    selectors.get(parameters["selector"])
     for name in parameters["auditors"]:
-        audit.auditors.get(name)
+        known_auditors.get(name)
     if parameters["rationales"] == "teacher" and parameters["teacher"] is None:
         raise InputError("--rationales teacher needs a --teacher: a URL, openai, recorded:FILE or fake")

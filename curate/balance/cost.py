@@ -5,26 +5,26 @@ The arithmetic is in `curate.calls.forecast`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from curate.audit import audit
-from curate.balance import annotate
 from curate.calls import estimates
-from curate.calls.forecast import Estimate, Probe, Task
+from curate.calls.forecast import Estimate, Task
 from curate.generation import examples as writing
-from curate.generation.seeds import may_be_shown
+from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import may_be_shown
 from curate.selection.policies import Quotas
 from curate.teachers import prices
-from curate.teachers.base import Request, Teacher
+from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 
-__all__ = ["estimate", "stage_tasks", "written_before"]
+__all__ = ["Probe", "estimate", "stage_tasks", "written_before"]
 
 _PROBE = 512  # rows that prompts are rendered for, in all
 _OF_DOMAIN = 16  # of one domain, at most
@@ -64,8 +64,8 @@ def estimate(
     model = parameters["model"]
     if teacher is None:
         price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
-        return estimates.plan(manifest, tasks, _Unnamed(model or "", price), parameters["mode"])
-    return estimates.plan(manifest, tasks, teacher, parameters["mode"])
+        return estimates.plan(manifest.name, tasks, _Unnamed(model or "", price), parameters["mode"], root=manifest.root)
+    return estimates.plan(manifest.name, tasks, teacher, parameters["mode"], root=manifest.root)
 
 
 def stage_tasks(
@@ -152,7 +152,7 @@ def _render(
     asked = Probe(teacher)
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():
-        annotate.write_rationales(
+        write_rationales(
             shown.select("id", "prompt", "answer", "domain"),
             asked,
             context=known,
@@ -172,3 +172,20 @@ def _render(
             seed=parameters["seed"],
         )
     return {purpose: [r for r in asked.requests if r.purpose == purpose] for purpose in ("rationale", "synthesis")}
+
+
+class Probe:
+    """An `Asker` that sends nothing and keeps what it was asked, so that an estimate sees the very prompts.
+
+    Args:
+        teacher: who would be asked.
+    """
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher, self.mode = teacher, "live"
+        self.requests: list[Request] = []
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Keep the requests; nobody answers."""
+        self.requests += requests
+        return [Reply(status="unanswered") for _ in requests]

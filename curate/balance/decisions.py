@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from curate.manifest import ids as identity
-from curate.manifest.manifest import CONTENT_SCHEMA, SCHEMA
+from curate.manifest.rows import _REPEAT
+from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 
-__all__ = ["BATCH", "Settled", "is_repeat"]
+__all__ = ["BATCH", "Settled", "as_batch"]
 
-_REPEAT = "repeat:"  # at the start of a repeat's origin
 
 # What is judged in a round: one line per row or reply.
 BATCH = pl.Schema(
@@ -31,16 +31,11 @@ BATCH = pl.Schema(
 )
 
 
-def is_repeat() -> pl.Expr:
-    """Say which rows repeat others (``--fill repeat``)."""
-    return pl.col("origin").fill_null("").str.starts_with(_REPEAT)
-
-
 class Settled:
     """The decisions of one stage over the rows that it starts from.
 
     Args:
-        rows: every row of the version that the stage starts from, columns of `curate.manifest.manifest.SCHEMA`.
+        rows: every row of the version that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
         stage: the stage's index, from 0; None outside stages, where rows keep the stage that they have.
     """
 
@@ -170,3 +165,24 @@ def _overwrite(rows: pl.DataFrame, changes: pl.DataFrame, *, append_json: bool =
         both = pl.format("{}, {}", pl.col("findings").str.strip_suffix("]"), pl.col("new_findings").str.strip_prefix("["))
         return joined.with_columns(findings=pl.coalesce(both, "new_findings", "findings")).select(rows.columns)
     return joined.with_columns(pl.coalesce(f"new_{name}", name).alias(name) for name in columns).select(rows.columns)
+
+
+def as_batch(replies: pl.DataFrame, model: str) -> pl.DataFrame:
+    """Return answered replies as new synthetic rows to be judged; one that could not be read keeps its text in `extra`.
+
+    Args:
+        replies: columns of `EXAMPLES`.
+        model: the teacher's name, for the rows' origin.
+
+    Returns:
+        A frame with the columns of `curate.balance.decisions.BATCH`.
+    """
+    answered = replies.filter(status="answered").with_columns(
+        origin=pl.format("teacher:{}#{}", pl.lit(model), "index"),
+        source=pl.lit("synthetic"),
+        messages=pl.lit(None, pl.String),
+        extra=pl.when((pl.col("prompt") == "") & pl.col("raw").is_not_null()).then(pl.struct(reply="raw").struct.json_encode()),
+        attempt=pl.lit(None, pl.Int64),
+        new=pl.lit(True),
+    )
+    return answered.with_columns(id=Settled.new_ids(answered)).select(BATCH.names())

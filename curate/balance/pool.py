@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from curate.selection.base import POOL
 from curate.selection.policies import Quotas
-from curate.selection.selectors import POOL
 
 __all__ = ["Pool", "open_pools"]
 
@@ -48,7 +48,7 @@ def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Cou
     """Return the pool of each domain, by name in order, and how many answers were judged for each real row so far.
 
     Args:
-        rows: that the stage starts from, columns of `curate.manifest.manifest.SCHEMA`.
+        rows: that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
         quotas: places per domain.
     """
     train = rows.filter(split="train").sort("id")

@@ -17,15 +17,18 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.balance import annotate, pool
-from curate.balance.decisions import BATCH, Settled
+from curate.audit.base import Context
+from curate.balance import pool
+from curate.balance.decisions import BATCH, Settled, as_batch
 from curate.balance.pool import Pool
 from curate.calls.client import Account
 from curate.errors import TeacherError
 from curate.generation import examples as writing
-from curate.generation import seeds
+from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
-from curate.selection import policies, selectors
+from curate.manifest.rows import may_be_shown
+from curate.selection import policies
+from curate.selection.selectors import choose
 
 __all__ = ["Filled", "Terms", "fill"]
 
@@ -96,14 +99,14 @@ def fill(
     quotas: policies.Quotas,
     *,
     terms: Terms,
-    context: audit.Context,
+    context: Context,
     account: Account | None,
 ) -> Filled:
     """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
 
     Args:
         manifest: where content is read from.
-        rows: the rows that the stage starts from, columns of `curate.manifest.manifest.SCHEMA`.
+        rows: the rows that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
         quotas: places per domain.
         terms: how to fill them.
         context: what the auditors compare with.
@@ -135,7 +138,7 @@ class _Filler:
         rows: pl.DataFrame,
         quotas: policies.Quotas,
         terms: Terms,
-        context: audit.Context,
+        context: Context,
         account: Account | None,
     ) -> None:
         self.manifest, self.terms, self.context, self.account = manifest, terms, context, account
@@ -174,7 +177,7 @@ class _Filler:
         """Take the selector's choice out of the domain's fresh rows."""
         if not n or domain.fresh.is_empty():
             return []
-        choice = selectors.select(
+        choice = choose(
             domain.fresh,
             selector=self.terms.selector,
             n=min(n, domain.fresh.height),
@@ -318,7 +321,7 @@ class _Filler:
         asks = asks.with_columns(attempt=pl.Series([self.attempts[i] for i in asks["id"]], dtype=pl.Int64))
         hint = pl.col("attempt") > 0 if self.terms.wrong_rationale == "hint" else pl.lit(False)
         replies = [
-            annotate.write_rationales(
+            write_rationales(
                 part.select("id", "prompt", "answer", "domain", sample="attempt"),
                 account,
                 context=self.context,
@@ -356,7 +359,7 @@ class _Filler:
         replies = writing.write_examples(
             frame,
             self.account,
-            seeds=self.manifest.examples(seeds.may_be_shown(self.rows, frame["domain"].unique().to_list())),
+            seeds=self.manifest.examples(may_be_shown(self.rows, frame["domain"].unique().to_list())),
             context=self.context,
             prompt_file=self.terms.synthesis_prompt,
             rows_per_call=self.terms.rows_per_call,
@@ -367,7 +370,7 @@ class _Filler:
         self.cost += writing.cost(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():
             self.domains[name].dry = True
-        return writing.as_batch(replies, self.account.teacher.model)
+        return as_batch(replies, self.account.teacher.model)
 
     def _heed(self, replies: pl.DataFrame) -> None:
         """Count what was not answered; stop at a cap; pass over what the server rejects, unless it rejects everything."""

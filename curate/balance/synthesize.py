@@ -16,20 +16,25 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
+from curate.audit.base import DEFAULT_AUDITORS, Context
+from curate.audit.base import auditors as known_auditors
 from curate.balance import cost as estimating
-from curate.balance.decisions import Settled
+from curate.balance.cost import Probe
+from curate.balance.decisions import Settled, as_batch
 from curate.calls import estimates
-from curate.calls.client import Account, Spent, check_mode
+from curate.calls.account import Spent
+from curate.calls.client import check_mode, open_account
 from curate.calls.estimates import Reckoned
-from curate.calls.forecast import Estimate, Probe, Task
+from curate.calls.forecast import Estimate, Task
 from curate.errors import InputError, UnknownNameError
-from curate.generation import prompts, seeds
-from curate.generation.examples import Cost, as_batch, cost, write_examples
+from curate.generation import prompts
+from curate.generation.examples import Cost, cost, write_examples
 from curate.ledger.ledger import Caps
 from curate.manifest.manifest import Manifest
-from curate.teachers import openai
-from curate.teachers.base import Teacher
-from curate.vectors.embed import Encoder
+from curate.manifest.rows import may_be_shown
+from curate.teachers.base import TIMEOUT, Asker, Teacher
+from curate.teachers.registry import load_teacher
+from curate.vectors.encoders import Encoder
 
 __all__ = ["Synthesized", "synthesize"]
 
@@ -93,7 +98,7 @@ def synthesize(
     n_seeds: int = 4,
     rows_per_call: int = 1,
     max_attempts: int = 5,
-    auditors: Sequence[str] = audit.DEFAULT_AUDITORS,
+    auditors: Sequence[str] = DEFAULT_AUDITORS,
     encoder: str | Encoder | None = None,
     max_calls: int | None = None,
     max_tokens: int | None = None,
@@ -101,7 +106,7 @@ def synthesize(
     concurrency: int = 16,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
-    timeout: float = openai.TIMEOUT,
+    timeout: float = TIMEOUT,
     mode: str = "live",
     dry_run: bool = False,
     seed: int = 0,
@@ -149,17 +154,24 @@ def synthesize(
     tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
     known = _known(manifest, rows, encoder)
 
-    def writer_of(account: Account) -> _Writer:
-        return _Writer(manifest, rows, names, account, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+    def writer_of(asker: Asker) -> _Writer:
+        return _Writer(manifest, rows, names, asker, known, tuple(auditors), {**options, "prompt_file": prompt_file})
 
     if dry_run:
-        one = openai.load(teacher, **whom, root=manifest.root, to_ask=False)
+        one = load_teacher(teacher, **whom, root=manifest.root, to_ask=False)
         check_mode(mode, one)
         task = writer_of(Probe(one)).task(tallies, max_attempts)
-        return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimates.plan(manifest, [task], one, mode))
-    account = openai.open_account(
-        manifest,
+        return Synthesized(
+            manifest,
+            n,
+            dict.fromkeys(names, 0),
+            {},
+            estimate=estimates.plan(manifest.name, [task], one, mode, root=manifest.root),
+        )
+    account = open_account(
+        manifest.name,
         teacher,
+        root=manifest.root,
         verb="synthesize",
         **whom,
         requests_per_minute=requests_per_minute,
@@ -206,8 +218,8 @@ class _Writer:
     manifest: Manifest
     rows: pl.DataFrame
     domains: list[str]
-    account: Account
-    known: audit.Context
+    account: Any
+    known: Context
     auditors: tuple[str, ...]
     options: dict[str, Any]
     stopped: bool = False
@@ -217,7 +229,7 @@ class _Writer:
 
     def __post_init__(self) -> None:
         self.settled = Settled(self.rows, stage=None)
-        self.seeds = self.manifest.examples(seeds.may_be_shown(self.rows, self.domains))
+        self.seeds = self.manifest.examples(may_be_shown(self.rows, self.domains))
 
     def task(self, tallies: dict[str, _Tally], max_attempts: int) -> Task:
         """Return what is to be asked, with some of the requests as they will be."""
@@ -236,7 +248,7 @@ class _Writer:
                     break
                 counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
 
-    def _ask(self, orders: list[tuple[str, int]], account: Account, refills: Sequence[str] = ()) -> pl.DataFrame:
+    def _ask(self, orders: list[tuple[str, int]], account: Asker, refills: Sequence[str] = ()) -> pl.DataFrame:
         frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
         return write_examples(frame, account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
 
@@ -293,7 +305,7 @@ class _Writer:
         return batch.height - len(judgement.rejected)
 
 
-def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> audit.Context:
+def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> Context:
     """Return what new examples are compared with: all rows, and the synthetic ones that wait."""
     waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
     return audit.remember(audit.context(manifest, rows, encoder=encoder), waiting)
@@ -302,7 +314,7 @@ def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None
 def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Sequence[str]) -> list[str]:
     """Return the domains, sorted, each once."""
     for name in auditors:
-        audit.auditors.get(name)
+        known_auditors.get(name)
     known = set(rows.filter(pl.col("status") != "rejected", split="train")["domain"])
     for name in domains:
         if name not in known:

@@ -18,8 +18,8 @@ from curate.errors import TeacherError
 from curate.ledger.batches import Batch, Book
 from curate.ledger.ledger import Charge
 from curate.teachers import base as calls
-from curate.teachers.base import Answer
-from curate.teachers.batch_api import Line, NotDoneError, State, Wire
+from curate.teachers.base import Answer, NotDoneError
+from curate.teachers.batch_api import Line, State, Wire
 
 __all__ = ["Batching", "Steps"]
 

@@ -17,16 +17,19 @@ from typing import Any, TypeVar
 
 from curate import progress
 from curate.calls import batch
-from curate.calls.account import Spent, Tab
+from curate.calls.account import Tab
 from curate.calls.batch import Batching
 from curate.calls.live import Asking
 from curate.calls.throttle import Backoff, Pace
 from curate.errors import InputError, UnknownNameError
+from curate.files import ledger_path
+from curate.ledger import network_disk
 from curate.ledger.ledger import Caps, Ledger
-from curate.teachers.base import Reply, Request, Teacher
+from curate.teachers.base import TIMEOUT, Reply, Request, Teacher
 from curate.teachers.prices import PRICE_FILE
+from curate.teachers.registry import load_teacher
 
-__all__ = ["Account", "Spent", "check_mode"]
+__all__ = ["Account", "check_mode", "open_account"]
 
 MODES = ("live", "batch")
 
@@ -145,3 +148,35 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
     if interrupts:
         raise KeyboardInterrupt
     return future.result()
+
+
+def open_account(
+    name: str,
+    teacher: str | Teacher,
+    *,
+    root: str,
+    verb: str,
+    model: str | None = None,
+    api_key_env: str | None = None,
+    concurrency: int = 16,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    timeout: float = TIMEOUT,
+    mode: str = "live",
+    caps: Caps = Caps(),  # noqa: B008 - frozen
+) -> Account:
+    """Return an account of a manifest with a teacher, on the ledger of its root.
+
+    Args:
+        name: of the manifest that pays.
+        root: whose ledger is used.
+        teacher, model, api_key_env, concurrency, timeout: see `load`.
+        verb: that asks.
+        requests_per_minute, tokens_per_minute: limits of the server; None for none.
+        mode: ``"live"``, or ``"batch"`` for the provider's batches.
+        caps: hard limits over everything ever charged to the manifest's name.
+    """
+    pace = Pace(requests_per_minute, tokens_per_minute)
+    asked = load_teacher(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, timeout=timeout, root=root)
+    network_disk.warn(ledger_path(root))
+    return Account(asked, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=mode)

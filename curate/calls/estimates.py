@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from curate import progress
-from curate.calls import experience, forecast
+from curate.calls import forecast
 from curate.calls.client import Account
-from curate.calls.forecast import Estimate, Task
+from curate.calls.forecast import Estimate, Task, read_replies
 from curate.ledger.ledger import Ledger, existing_ledger
-from curate.manifest.manifest import Manifest
 from curate.teachers.base import Known
 from curate.teachers.prices import NANO
 
@@ -74,25 +73,26 @@ def foretell(account: Account, tasks: Sequence[Task], parameters: Mapping[str, A
     return keep(account, _foresee(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
 
 
-def plan(manifest: Manifest, tasks: Sequence[Task], teacher: Known, mode: str) -> Estimate:
+def plan(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: str) -> Estimate:
     """Estimate what work would come to; nothing is kept or made, not even a ledger.
 
     Args:
-        manifest: whose name would pay.
+        name: of the manifest that would pay.
         tasks: at most one of each purpose.
         teacher: who would be asked.
         mode: ``"live"`` or ``"batch"``.
+        root: whose ledger is read.
     """
-    ledger = existing_ledger(manifest.root)
+    ledger = existing_ledger(root)
     try:
-        return _foresee(tasks, teacher, ledger, manifest.name, mode)
+        return _foresee(tasks, teacher, ledger, name, mode)
     finally:
         if ledger is not None:
             ledger.close()
 
 
 def _foresee(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
-    past = {} if ledger is None else experience.read_replies(ledger, teacher.endpoint, teacher.model, name)
+    past = {} if ledger is None else read_replies(ledger, teacher.endpoint, teacher.model, name)
     price = teacher.price
     return forecast.foresee(tasks, past, price.batched() if price is not None and mode == "batch" else price)
 

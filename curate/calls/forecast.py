@@ -17,6 +17,7 @@ The figure in the middle is the median. Answers that are at hand already are not
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,12 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from curate.calls.client import Account
-from curate.calls.experience import ENOUGH, Replies
-from curate.teachers.base import Reply, Request, Teacher
+from curate.ledger.ledger import Ledger
+from curate.teachers.base import Request
 from curate.teachers.prices import Price
 
-__all__ = ["Estimate", "Probe", "Task", "foresee"]
+__all__ = ["ENOUGH", "Estimate", "Replies", "Task", "foresee", "read_replies"]
 
 DRAWS = 2000
 CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies
@@ -40,23 +40,6 @@ ENOUGH_OF_DOMAIN = 30
 DRIFT = 0.05  # relative standard deviation
 _WITHIN = 1.6449  # standard deviations on either side that hold 9 of 10
 _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
-
-
-class Probe(Account):
-    """An account that sends nothing and keeps what it was asked, so that an estimate sees the very prompts.
-
-    Args:
-        teacher: who would be asked.
-    """
-
-    def __init__(self, teacher: Teacher) -> None:
-        self.teacher = teacher
-        self.requests: list[Request] = []
-
-    def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Keep the requests; nobody answers."""
-        self.requests += requests
-        return [Reply(status="unanswered") for _ in requests]
 
 
 @dataclass(frozen=True)
@@ -258,3 +241,62 @@ def _middle(drawn: np.ndarray) -> int:
 
 def _whole_range(drawn: np.ndarray) -> tuple[int, int]:
     return math.floor(np.quantile(drawn, _LOW)), math.ceil(np.quantile(drawn, _HIGH))
+
+
+ENOUGH = 8  # replies of one manifest before those of others are left aside
+
+
+_NEWEST = 4000  # replies that are read, at most
+
+
+@dataclass(frozen=True)
+class Replies:
+    """Lengths of the replies of one model for one purpose; the arrays have an entry per reply.
+
+    Attributes:
+        domains: that they were for.
+        prompt_chars: characters of the messages.
+        prompt_tokens, cached_tokens, completion_tokens: as the server told.
+        limits: tokens that the reply might have had; several examples in one reply have a higher limit than one.
+    """
+
+    domains: tuple[str, ...]
+    prompt_chars: np.ndarray  # (n,) int64
+    prompt_tokens: np.ndarray  # (n,) int64
+    cached_tokens: np.ndarray  # (n,) int64
+    completion_tokens: np.ndarray  # (n,) int64
+    limits: np.ndarray  # (n,) int64
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+
+def read_replies(ledger: Ledger, endpoint: str, model: str, name: str) -> Mapping[str, Replies]:
+    """Return the newest replies of a model by purpose: a manifest's own, or everybody's where it has fewer than `ENOUGH`.
+
+    Args:
+        ledger: where they are.
+        endpoint, model: who answered.
+        name: of the manifest.
+    """
+    rows = ledger.query(
+        "SELECT c.purpose, a.name, c.domain, c.request, a.prompt_tokens, a.cached_tokens, a.completion_tokens FROM attempts a "
+        "JOIN calls c ON c.id = a.call WHERE c.endpoint = ? AND c.model = ? AND a.status = 'answered' AND a.prompt_tokens > 0 "
+        "ORDER BY a.id DESC LIMIT ?",
+        (endpoint, model, _NEWEST),
+    )
+    found = {}
+    for purpose in sorted({row[0] for row in rows}):
+        every = [row[1:] for row in rows if row[0] == purpose]
+        own = [row for row in every if row[0] == name]
+        kept = own if len(own) >= ENOUGH else every
+        shapes = [_shape(request) for _, _, request, *_ in kept]
+        lengths = [(chars, *tokens, limit) for (chars, limit), (_, _, _, *tokens) in zip(shapes, kept, strict=True)]
+        found[purpose] = Replies(tuple(row[1] for row in kept), *np.array(lengths, dtype=np.int64).T)
+    return found
+
+
+def _shape(request: str) -> tuple[int, int]:
+    """Return the characters of a request's messages, and the limit of its reply."""
+    told = json.loads(request)
+    return sum(len(str(turn.get("content") or "")) for turn in told.get("messages", ())), int(told.get("max_tokens") or 0)

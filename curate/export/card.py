@@ -14,8 +14,8 @@ from typing import Any
 
 import polars as pl
 
-from curate.balance.decisions import is_repeat
 from curate.manifest.manifest import Commit, Manifest
+from curate.manifest.rows import is_repeat
 
 __all__ = ["card"]
 

@@ -14,16 +14,14 @@ from typing import Any
 import polars as pl
 
 from curate.audit.base import Context
-from curate.balance.decisions import BATCH, Settled
-from curate.calls.client import Account
 from curate.errors import InputError
 from curate.generation import parsing, prompts
 from curate.generation.parsing import NewExample
 from curate.generation.seeds import answers_in_turn, openings, pick_seeds
-from curate.teachers.base import Reply, Request
+from curate.teachers.base import Asker, Reply, Request
 from curate.teachers.prices import NANO
 
-__all__ = ["EXAMPLES", "Cost", "as_batch", "cost", "write_examples"]
+__all__ = ["EXAMPLES", "Cost", "cost", "write_examples"]
 
 EXAMPLES = pl.Schema(
     {
@@ -74,7 +72,7 @@ def cost(written: pl.DataFrame) -> Cost:
 
 def write_examples(
     orders: pl.DataFrame,
-    account: Account,
+    asker: Asker,
     *,
     seeds: pl.DataFrame,
     context: Context,
@@ -94,7 +92,7 @@ def write_examples(
 
     Args:
         orders: columns domain and index (which new example of the domain, from 0), and label where one is wanted.
-        account: the teacher behind its ledger.
+        asker: hands the requests to a teacher.
         seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale.
         context: of the corpus: each domain's kind of answer, classes and task, and what was written already.
         prompt_file: template, or folder of templates, in place of the built-in ones.
@@ -115,7 +113,7 @@ def write_examples(
     """
     if rows_per_call < 1:
         raise InputError(f"--rows-per-call is 1 or more, got {rows_per_call}")
-    asker = _Asker(
+    writer = _ExampleWriter(
         templates=prompts.load("synthesis", prompt_file),
         context=context,
         rows=_by_domain(seeds),
@@ -126,9 +124,9 @@ def write_examples(
         sampling={"temperature": temperature, "reply_tokens": reply_tokens},
         refills=frozenset(refills),
     )
-    calls = [asker.call(domain, part) for domain, part in _parts(orders, account, rows_per_call)]
-    told = zip(calls, account.ask([call.request for call in calls]), strict=True)
-    return pl.DataFrame([line for call, reply in told for line in asker.lines(call, reply, account)], schema=EXAMPLES)
+    calls = [writer.call(domain, part) for domain, part in _parts(orders, asker, rows_per_call)]
+    told = zip(calls, asker.ask([call.request for call in calls]), strict=True)
+    return pl.DataFrame([line for call, reply in told for line in writer.lines(call, reply, asker)], schema=EXAMPLES)
 
 
 def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -139,11 +137,11 @@ def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _parts(orders: pl.DataFrame, account: Account, most: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _parts(orders: pl.DataFrame, asker: Asker, most: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Yield the orders of each request: up to `most` that follow one another in a domain."""
     part: list[dict[str, Any]] = []
     for order in orders.iter_rows(named=True):
-        alone = account.teacher.capacity(order["domain"]) is not None
+        alone = asker.teacher.capacity(order["domain"]) is not None
         if part and (alone or len(part) >= most or order["domain"] != part[0]["domain"]):
             yield part[0]["domain"], part
             part = []
@@ -162,7 +160,7 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class _Asker:
+class _ExampleWriter:
     """Turns orders into requests, and their replies into lines of `EXAMPLES`."""
 
     templates: prompts.Templates
@@ -210,7 +208,7 @@ class _Asker:
         )
         return _Call(request, indices, shown)
 
-    def lines(self, call: _Call, reply: Reply, account: Account) -> list[dict[str, Any]]:
+    def lines(self, call: _Call, reply: Reply, asker: Asker) -> list[dict[str, Any]]:
         """Return a line for each example that was asked for, whether the reply has it or not."""
         common = {
             "domain": call.request.domain,
@@ -221,8 +219,8 @@ class _Asker:
         }
         if reply.status != "answered":
             return [{**common, "index": index} for index in call.indices]
-        price, usage, n = account.teacher.price, reply.usage, len(call.indices)
-        if price is not None and account.mode == "batch":
+        price, usage, n = asker.teacher.price, reply.usage, len(call.indices)
+        if price is not None and asker.mode == "batch":
             price = price.batched()
         usd = None if price is None else price.nano_usd(usage.prompt, usage.completion, usage.cached) / NANO
         found = parsing.parse_examples(reply.text, n)
@@ -243,24 +241,3 @@ class _Asker:
             return [row["id"] for row in call.shown]
         ids = {row["prompt"]: row["id"] for row in self.rows.get(call.request.domain, [])}
         return [ids[prompt] for prompt in reply.seeds if prompt in ids]
-
-
-def as_batch(replies: pl.DataFrame, model: str) -> pl.DataFrame:
-    """Return answered replies as new synthetic rows to be judged; one that could not be read keeps its text in `extra`.
-
-    Args:
-        replies: columns of `EXAMPLES`.
-        model: the teacher's name, for the rows' origin.
-
-    Returns:
-        A frame with the columns of `curate.balance.decisions.BATCH`.
-    """
-    answered = replies.filter(status="answered").with_columns(
-        origin=pl.format("teacher:{}#{}", pl.lit(model), "index"),
-        source=pl.lit("synthetic"),
-        messages=pl.lit(None, pl.String),
-        extra=pl.when((pl.col("prompt") == "") & pl.col("raw").is_not_null()).then(pl.struct(reply="raw").struct.json_encode()),
-        attempt=pl.lit(None, pl.Int64),
-        new=pl.lit(True),
-    )
-    return answered.with_columns(id=Settled.new_ids(answered)).select(BATCH.names())

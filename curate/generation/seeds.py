@@ -7,31 +7,17 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from curate.audit import answers
-from curate.balance.decisions import is_repeat
 
-__all__ = ["answers_in_turn", "may_be_shown", "openings", "pick_seeds"]
+__all__ = ["answers_in_turn", "openings", "pick_seeds"]
 
 LONG = 6_000  # characters of a question with its rationale, about 1,500 tokens
 _AVOIDED, _OPENING = 8, 12  # questions of a domain that are named as written already, and words of each
-
-
-def may_be_shown(rows: pl.DataFrame, domains: Collection[str]) -> pl.DataFrame:
-    """Return the rows of some domains that a teacher may see: real train rows, once each, and none that was taken out.
-
-    Held-out rows are never shown, nor rows rejected because they are among them, nor rows that `sample` left out.
-
-    Args:
-        rows: columns of `curate.manifest.manifest.SCHEMA`.
-        domains: names of domains.
-    """
-    wanted = pl.col("domain").is_in(list(domains)) & (pl.col("status") != "rejected") & ~is_repeat()
-    return rows.filter(wanted, split="train", source="real")
 
 
 def pick_seeds(rows: Sequence[Mapping[str, Any]], n: int, *, seed: str, label: str | None = None) -> list[Mapping[str, Any]]:

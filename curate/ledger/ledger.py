@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from curate.errors import LedgerError
+from curate.files import ledger_path
 from curate.ledger.leases import Watch, machine, this_process
 from curate.ledger.network_disk import MOUNTS, network_kind
 from curate.ledger.records import Caps, Charge, Grant, Order, Spend, Stored
@@ -24,17 +25,7 @@ from curate.ledger.schema import MIGRATIONS
 from curate.teachers.base import Usage
 from curate.teachers.prices import NANO
 
-__all__ = [
-    "Caps",
-    "Charge",
-    "Grant",
-    "Ledger",
-    "Order",
-    "Spend",
-    "Stored",
-    "existing_ledger",
-    "ledger_path",
-]
+__all__ = ["Caps", "Charge", "Grant", "Ledger", "Order", "Spend", "Stored", "existing_ledger"]
 
 T = TypeVar("T")
 
@@ -391,8 +382,3 @@ def existing_ledger(root: str) -> Ledger | None:
     """Open a root's ledger; None where no teacher was ever asked, and none is made."""
     path = ledger_path(root)
     return Ledger(path) if path.exists() else None
-
-
-def ledger_path(root: str) -> Path:
-    """Return the place of a root's ledger; beside a root that is a URL it is in the working directory."""
-    return (Path() if "://" in root else Path(root)) / "manifests" / "ledger.sqlite"

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 from curate import progress
 from curate.errors import InputError, MistakesError
-from curate.ledger.ledger import Ledger, Order, ledger_path
-from curate.manifest.manifest import find_root
+from curate.files import find_root, ledger_path
+from curate.ledger.ledger import Ledger, Order
 from curate.teachers import base as calls
 from curate.teachers.base import canonical
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Chat", "completion", "join", "split"]
+import polars as pl
+
+__all__ = ["Chat", "chat", "completion", "join", "split"]
 
 ANSWER_LINE = "The answer is: "
 # Stands in `messages` for the asked turn, where further turns (calls of tools) come between it and the answer.
@@ -104,3 +106,17 @@ def _text(turn: Mapping[str, Any]) -> str:
 
 def _bare(value: str) -> str:
     return re.sub(r"\s+", " ", _DRESS.sub("", value)).casefold()
+
+
+def chat(examples: pl.DataFrame) -> list[list[dict[str, Any]]]:
+    """Return every example as chat messages: system and history, the user's prompt, and the assistant's completion last.
+
+    Args:
+        examples: with the columns prompt and answer, and, where there are any, rationale and messages.
+    """
+    columns = [pl.col(name) if name in examples.columns else pl.lit(None).alias(name) for name in ("rationale", "messages")]
+    wanted = examples.select("prompt", "answer", *columns)
+    return [
+        join(prompt or "", completion(rationale, answer or ""), messages)
+        for prompt, answer, rationale, messages in wanted.iter_rows()
+    ]

@@ -9,7 +9,6 @@ dictionary). Content goes first, the manifest commit second, so that a crash lea
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,61 +20,12 @@ import polars as pl
 
 from curate import __version__
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
+from curate.files import find_root
 from curate.manifest import delta
+from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SCHEMA_VERSION, conform
 
-__all__ = [
-    "CONTENT_SCHEMA",
-    "SCHEMA",
-    "SCHEMA_VERSION",
-    "Commit",
-    "Manifest",
-    "cache_folder",
-    "find_root",
-    "load",
-    "names",
-    "new",
-    "split_reference",
-]
+__all__ = ["Commit", "Manifest", "load", "names", "new", "split_reference"]
 
-SCHEMA_VERSION = 1
-
-# One narrow row per example. Delta takes no Enum, Categorical or unsigned column, so each has an explicit plain type.
-SCHEMA = pl.Schema(
-    {
-        "id": pl.String(),  # 32 hex digits; never changes
-        "content": pl.String(),  # key into examples/
-        "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
-        "domain": pl.String(),
-        "split": pl.String(),  # train | validation | test
-        "source": pl.String(),  # real | synthetic
-        "origin": pl.String(),  # file and row, or teacher and request
-        "parents": pl.List(pl.String()),  # ids that it was written from
-        "cluster": pl.Int32(),  # within its domain
-        "centrality": pl.Float32(),  # cosine to the cluster's centre, -1 to 1
-        "n_chars": pl.Int32(),  # of prompt, rationale and answer together
-        "n_tokens": pl.Int32(),
-        "score": pl.Float64(),
-        "score_kind": pl.String(),
-        "scored_by": pl.String(),
-        "stage": pl.Int32(),  # that selected or rejected it, from 0
-        "status": pl.String(),  # candidate | selected | rejected
-        "reason": pl.String(),
-        "call_id": pl.Int64(),  # of the teacher ledger
-        "findings": pl.String(),  # JSON list of what auditors and attempts found
-    }
-)
-
-# What was written; `content` is the hash of the other five.
-CONTENT_SCHEMA = pl.Schema(
-    {
-        "content": pl.String(),  # 32 hex digits
-        "prompt": pl.String(),
-        "answer": pl.String(),
-        "rationale": pl.String(),
-        "messages": pl.String(),  # JSON; system turn and history of chat data
-        "extra": pl.String(),  # JSON; the source's other columns
-    }
-)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 # What deltalake 1.6 cannot address in a local path: it takes %41 for A and some characters for parts of a URL, and finds no
@@ -165,7 +115,7 @@ class Manifest:
         Args:
             contents: a frame with the columns of `CONTENT_SCHEMA`.
         """
-        fresh = _conform(contents, CONTENT_SCHEMA)
+        fresh = conform(contents, CONTENT_SCHEMA)
         if fresh["content"].n_unique() < fresh.height:
             fresh = fresh.unique("content", keep="first", maintain_order=True)
         place = f"{self.place}/examples"
@@ -219,7 +169,7 @@ class Manifest:
         }
         metadata = {f"{_PREFIX}{key}": value for key, value in metadata.items()}
         try:
-            delta.write(f"{self.place}/manifest", _conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+            delta.write(f"{self.place}/manifest", conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
         except ConflictError as e:
             raise ConflictError(_stale(self, delta.latest(f"{self.place}/manifest"))) from e
         return Manifest(self.name, self.version + 1, self.root)
@@ -259,16 +209,6 @@ class Manifest:
         part = path.with_suffix(".part")
         part.write_text(json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True), encoding="utf-8")
         part.replace(path)
-
-
-def find_root(root: str | Path | None = None) -> str:
-    """Return the folder or URL that holds ``manifests/`` and ``cache/``: `root`, CURATE_ROOT, or the working directory."""
-    return str(root or os.environ.get("CURATE_ROOT") or ".")
-
-
-def cache_folder(root: str) -> Path:
-    """Return the folder of what can be made again; beside a root that is a URL it is in the working directory."""
-    return Path("cache") if "://" in root else Path(root) / "cache"
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -361,17 +301,6 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
         seed=json.loads(ours.get("seed", "null")),
         summary=json.loads(ours.get("summary", "{}")),
         package=ours.get("package", ""),
-    )
-
-
-def _conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Bring a frame to the schema's columns, order and types; columns it lacks become null."""
-    unknown = set(frame.columns) - set(schema)
-    if unknown:
-        raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
-    return frame.select(
-        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
-        for name, dtype in schema.items()
     )
 
 

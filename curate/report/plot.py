@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError
-from curate.report.shape import Part, Profile
+from curate.report.tail import Part, Profile
 
 __all__ = ["FORMATS", "check_ending", "plot_tail"]
 

@@ -14,11 +14,12 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import head_domains
+from curate.manifest.schema import SPLITS
 from curate.report import plot as reporting
 from curate.report import tail
 from curate.report import tokens as counting
-from curate.report.shape import Lengths, Part, Profile, StageRows
-from curate.selection import policies
+from curate.report.tail import Lengths, Part, Profile, StageRows
 
 __all__ = ["GROUPS", "STATUSES", "Lengths", "Part", "Profile", "StageRows", "profile"]
 
@@ -115,8 +116,8 @@ def _plot(found: Profile, path: str) -> None:
 def _check_names(by: str, split: str | None, status: str | None) -> None:
     if by not in GROUPS:
         raise UnknownNameError("grouping", by, GROUPS)
-    if split is not None and split not in (*tail.SPLITS, "all"):
-        raise UnknownNameError("split", split, (*tail.SPLITS, "all"))
+    if split is not None and split not in (*SPLITS, "all"):
+        raise UnknownNameError("split", split, (*SPLITS, "all"))
     if status is not None and status not in STATUSES:
         raise UnknownNameError("status", status, STATUSES)
 
@@ -172,4 +173,4 @@ def _parts(
 def _heads(parts: pl.DataFrame, budget: int | None) -> frozenset[str]:
     """Return the domains that are heads by their real train rows as ingested, whatever became of them since."""
     counts = parts.group_by("domain").agg(pl.col("train", "train_real").sum()).filter(pl.col("train") > 0)
-    return policies.heads(dict(zip(counts["domain"], counts["train_real"], strict=True)), budget)
+    return head_domains(dict(zip(counts["domain"], counts["train_real"], strict=True)), budget)

@@ -15,9 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from curate.ledger.ledger import Ledger, ledger_path
-from curate.manifest.manifest import SCHEMA, Commit, Manifest
-from curate.selection import policies
+from curate.files import ledger_path
+from curate.ledger.ledger import Ledger
+from curate.manifest.manifest import Commit, Manifest
+from curate.manifest.rows import head_domains
+from curate.manifest.schema import SCHEMA
 from curate.teachers.prices import NANO
 
 __all__ = ["TELLERS", "Moment", "short", "tell", "tell_use"]
@@ -34,7 +36,7 @@ class Moment:
         commit: what was done.
         start: the version that it stood on; -1 before the first.
         end: the version that it made.
-        before, after: the row in those versions, columns of `curate.manifest.manifest.SCHEMA`; None where it is not there.
+        before, after: the row in those versions, columns of `curate.manifest.schema.SCHEMA`; None where it is not there.
     """
 
     commit: Commit
@@ -201,7 +203,7 @@ def _plan(moment: Moment, stage: int) -> str:
     counts = moment.start.scan().filter(mine).group_by("domain")
     left, ingested = (pl.col("status") == "candidate").sum(), ~((pl.col("status") == "rejected") & pl.col("stage").is_null())
     table = {row["domain"]: row for row in counts.agg(left=left, n=ingested.sum()).collect().to_dicts()}
-    heads = policies.heads({name: row["n"] for name, row in table.items()}, moment.commit.parameters.get("budget"))
+    heads = head_domains({name: row["n"] for name, row in table.items()}, moment.commit.parameters.get("budget"))
     at_hand = table.get(domain, {"left": 0})["left"]
     short_by = f", {planned - at_hand} short" if planned > at_hand else ""
     kind = "head" if domain in heads else "tail"

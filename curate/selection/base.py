@@ -13,9 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curate.errors import InputError
+from curate.registry import Registry
 from curate.vectors import neighbors
 
-__all__ = ["POOL", "Selection", "Vectors", "decide", "no_places", "partition", "points"]
+__all__ = ["POOL", "Selection", "Vectors", "decide", "no_places", "partition", "points", "selectors"]
 
 # What every pool has; further columns pass through to the selector untouched.
 POOL = pl.Schema({"id": pl.String(), "cluster": pl.Int32(), "centrality": pl.Float32(), "score": pl.Float64()})
@@ -106,3 +107,11 @@ def points(frame: pl.DataFrame, vectors: Vectors | None, selector: str) -> NDArr
     if np.ndim(found) != 2 or len(found) != len(ids):
         raise InputError(f"selector {selector!r}: one vector per row is needed, got shape {np.shape(found)} for {len(ids)} rows")
     return neighbors.on_grid(found)
+
+
+# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
+selectors: Registry[Callable[..., Selection]] = Registry(
+    "selector",
+    "curate.selectors",
+    builtin=("curate.selection.selectors", "curate.selection.coreset", "curate.selection.facility_location"),
+)

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curate.errors import InputError
-from curate.selection.base import Selection, Vectors, decide, no_places, points
+from curate.selection.base import Selection, Vectors, decide, no_places, points, selectors
 from curate.vectors.neighbors import GRID
 
 __all__ = ["herding", "k_center"]
@@ -24,6 +24,7 @@ _MOST = 2**40  # rows times places, beyond which the sums of herding leave 64 bi
 _CHOSEN = -1  # a distance below every other
 
 
+@selectors.register("k_center")
 def k_center(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vectors | None = None, **_: Any) -> Selection:
     """Leave no row far from a chosen one: each time the row that is farthest from all rows chosen so far.
 
@@ -34,7 +35,7 @@ def k_center(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vector
     Costs n·N·d multiplications for N rows, and one copy of their vectors.
 
     Args:
-        pool, n, taken, vectors: as in `curate.selection.selectors.select`.
+        pool, n, taken, vectors: as in `curate.selection.selectors.choose`.
 
     Raises:
         InputError: there are no vectors, or they are no finite rows of length 1.
@@ -88,6 +89,7 @@ def _k_center_dropped() -> pl.Expr:
     return pl.format("k_center: {} from the nearest chosen row{}", _score(), earlier)
 
 
+@selectors.register("herding")
 def herding(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vectors | None = None, **_: Any) -> Selection:
     """Keep the mean: each time the row that brings the mean of what is chosen nearest to the mean of the whole domain.
 
@@ -97,7 +99,7 @@ def herding(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vectors
     Costs n·N·d multiplications for N rows, and one copy of their vectors.
 
     Args:
-        pool, n, taken, vectors: as in `curate.selection.selectors.select`.
+        pool, n, taken, vectors: as in `curate.selection.selectors.choose`.
 
     Raises:
         InputError: there are no vectors, they are no finite rows of length 1, or rows times places pass 2⁴⁰.

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curate.errors import InputError
-from curate.selection.base import Selection, Vectors, decide, no_places, points
+from curate.selection.base import Selection, Vectors, decide, no_places, points, selectors
 from curate.vectors import knn_graph, neighbors
 from curate.vectors.neighbors import GRID
 
@@ -48,6 +48,7 @@ def graph_width(rows: int, n: int) -> int:
     return min(max(_SHARE * rows // max(n, 1), _WIDTHS[0]), _WIDTHS[1], max(_EDGES // rows, _FEWEST))
 
 
+@selectors.register("facility_location")
 def facility_location(
     pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vectors | None = None, neighbours: int | None = None, **_: Any
 ) -> Selection:
@@ -61,7 +62,7 @@ def facility_location(
     measured recall above it.
 
     Args:
-        pool, n, taken, vectors: as in `curate.selection.selectors.select`.
+        pool, n, taken, vectors: as in `curate.selection.selectors.choose`.
         neighbours: rows that can stand for a row; by `graph_width` unless given.
 
     Raises:
@@ -90,6 +91,7 @@ def facility_location(
     )
 
 
+@selectors.register("quality_diversity")
 def quality_diversity(
     pool: pl.DataFrame,
     *,
@@ -107,7 +109,7 @@ def quality_diversity(
     this is facility location. Alone, facility location takes what is typical and a score takes what is extreme.
 
     Args:
-        pool, n, taken, vectors: as in `curate.selection.selectors.select`.
+        pool, n, taken, vectors: as in `curate.selection.selectors.choose`.
         alpha: weight of the score, 0 (facility location) to 1 (the highest scores); default 0.5. Set it with
             ``functools.partial(quality_diversity, alpha=0.7)``, which is a selector.
         neighbours: as in `facility_location`.

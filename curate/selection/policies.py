@@ -23,7 +23,6 @@ __all__ = [
     "Capacity",
     "Quotas",
     "adaptive",
-    "heads",
     "largest_remainder",
     "natural",
     "need",
@@ -305,17 +304,6 @@ def stage_budget(total: int, stage: int, n_stages: int) -> int:
     if total < n_stages:
         raise InputError(f"budget {total} leaves some of {n_stages} stages with no row; use --stages {total} or fewer")
     return total * (stage + 1) // n_stages - total * stage // n_stages
-
-
-def heads(counts: Mapping[str, int], budget: int | None = None) -> frozenset[str]:
-    """Return the head domains: those with n_d ≥ B/M, or n_d ≥ N/M without a budget.
-
-    Args:
-        counts: domain → real train rows as ingested.
-        budget: accepted rows over all stages, B.
-    """
-    total = sum(counts.values()) if budget is None else budget
-    return frozenset(d for d, n in counts.items() if n * len(counts) >= total)
 
 
 def _schedule(schedule: str, stage: int, n_stages: int) -> Fraction:

@@ -16,12 +16,12 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest, load
-from curate.report.explain import comparable_scores
+from curate.manifest.rows import comparable_scores
 from curate.selection import measures as coverage
-from curate.selection import selectors
-from curate.selection.selectors import POOL, Selection
+from curate.selection.base import POOL, Selection, selectors
+from curate.selection.selectors import choose
 from curate.vectors import embed
-from curate.vectors.embed import Encoder
+from curate.vectors.encoders import Encoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +111,7 @@ def select(
     """
     if n < 1:
         raise InputError(f"--n must be at least 1, got {n}")
-    selectors.selectors.get(selector)
+    selectors.get(selector)
     rows = comparable_scores(manifest, manifest.rows())
     train = rows.filter(pl.col("split") == "train", pl.col("source") == "real", pl.col("status") != "rejected").sort("id")
     names = _checked(domains, train)
@@ -171,7 +171,7 @@ def _select(
             if wanted > pool.height:
                 short[domain] = wanted - pool.height
             if chosen[domain]:
-                made = selectors.select(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
+                made = choose(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
                 found.append(made.kept.select("id", "reason", status=pl.lit("selected")))
                 passed = pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")
                 found.append(made.dropped.select("id", passed, status=pl.lit("candidate")))
@@ -203,14 +203,14 @@ def _compare(
     ids = pl.concat([pool["id"], taken["id"]])
     table = _Table(ids, loader(ids.to_list()))
     others = [selector] if callable(selector) else []
-    makers = {**{name: name for name in sorted(selectors.selectors.names())}, **{_name(one): one for one in others}}
+    makers = {**{name: name for name in sorted(selectors.names())}, **{_name(one): one for one in others}}
     picks: dict[str, list[Selection]] = {}
     seconds: dict[str, float] = {}
     with progress.step("compare", len(makers)) as counter:
         for name, maker in makers.items():
             started = time.perf_counter()
             picks[name] = [
-                selectors.select(pool, selector=maker, n=wanted, taken=taken, seed=seed + draw, domain=domain, vectors=table)
+                choose(pool, selector=maker, n=wanted, taken=taken, seed=seed + draw, domain=domain, vectors=table)
                 for draw in range(_DRAWS if name == "random" else 1)
             ]
             seconds[name] = (time.perf_counter() - started) / len(picks[name])

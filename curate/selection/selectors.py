@@ -1,4 +1,4 @@
-"""Owns the choice of rows within one domain: the registry of selectors, `select`, and the selectors that need no vector.
+"""Owns the choice of rows within one domain: the registry of selectors, `choose`, and the selectors that need no vector.
 
 The pool is a frame of candidates sorted by id, with what a selector may look at: cluster, centrality and the newest
 comparable score. No row disappears: a row that is passed over says why, with which figure, and which row was preferred.
@@ -27,34 +27,13 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
-from curate.registry import Registry
-from curate.selection import coreset, facility_location
-from curate.selection.base import POOL, Selection, Vectors, partition
+from curate.selection.base import POOL, Selection, Vectors, partition, selectors
 from curate.selection.policies import largest_remainder
 
-__all__ = [
-    "POOL",
-    "Selection",
-    "Vectors",
-    "ifd",
-    "ifd_below_1",
-    "ifd_middle",
-    "partition",
-    "random",
-    "representative",
-    "select",
-    "selectors",
-]
-
-# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
-selectors: Registry[Callable[..., Selection]] = Registry("selector", "curate.selectors")
-selectors.register("k_center")(coreset.k_center)
-selectors.register("herding")(coreset.herding)
-selectors.register("facility_location")(facility_location.facility_location)
-selectors.register("quality_diversity")(facility_location.quality_diversity)
+__all__ = ["choose", "ifd", "ifd_below_1", "ifd_middle", "random", "representative"]
 
 
-def select(
+def choose(
     pool: pl.DataFrame,
     *,
     selector: str | Callable[..., Selection] = "representative",
@@ -99,7 +78,7 @@ def select(
 
 @selectors.register("random")
 def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
-    """Keep the `n` rows that draw the smallest numbers; nobody caused a drop. Arguments as in `select`."""
+    """Keep the `n` rows that draw the smallest numbers; nobody caused a drop. Arguments as in `choose`."""
     drawn = pool.select("id", score=pl.Series(rng.random(pool.height), dtype=pl.Float64)).sort("score", "id")
     kept = pl.int_range(pl.len()) < n
     reason = pl.when(kept).then(pl.lit("random: drawn, ")).otherwise(pl.lit("random: not drawn, ")) + f"{n} of {pool.height}"
@@ -114,7 +93,7 @@ def ifd(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Se
     `ifd_below_1` has one.
 
     Args:
-        pool, n, rng: as in `select`.
+        pool, n, rng: as in `choose`.
 
     Source: Zhou et al., Findings of EMNLP 2024, section 3 (arXiv 2406.13114); IFD: Li et al., NAACL 2024 (2308.12032).
     """
@@ -128,7 +107,7 @@ def ifd_middle(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, rng: np.rando
     With few rows in all, easy and typical ones teach more than the hardest (Sorscher et al., NeurIPS 2022, arXiv 2206.14486).
 
     Args:
-        pool, n, taken, rng: as in `select`; the median is of pool and `taken`.
+        pool, n, taken, rng: as in `choose`; the median is of pool and `taken`.
     """
     median = pl.concat([pool["score"], taken["score"]]).median()
     middle = pl.lit(median, dtype=pl.Float64)
@@ -143,7 +122,7 @@ def ifd_below_1(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: An
     At 1 or above the question makes the answer no likelier: the two may not belong together. Cherry LLM leaves such rows out.
 
     Args:
-        pool, n, rng: as in `select`.
+        pool, n, rng: as in `choose`.
 
     Source: Li et al., NAACL 2024, section 2.2 (arXiv 2308.12032).
     """
@@ -163,10 +142,10 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
     the most central rows alone are all alike (measured in docs/selection.md). Rows without a cluster are one cluster.
 
     Args:
-        pool, n, taken: as in `select`.
+        pool, n, taken: as in `choose`.
     """
     if pool["cluster"].is_null().all() and pool["score"].is_null().all() and pool.height > n:
-        progress.note("select", "there are no clusters, so representative draws like random; curate cluster NAME makes them")
+        progress.note("choose", "there are no clusters, so representative draws like random; curate cluster NAME makes them")
     places = pl.DataFrame(
         list(_cluster_places(pool, taken, n).items()), schema={"cluster": pl.Int32, "places": pl.Int64}, orient="row"
     )

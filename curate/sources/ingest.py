@@ -21,6 +21,7 @@ from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
+from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 from curate.sources import columns as examples
 from curate.sources.discover import read
 
@@ -192,7 +193,7 @@ def _check_training(rows: pl.DataFrame, source: str) -> None:
 @contextmanager
 def _appending(base: Manifest, frames: Sequence[pl.DataFrame]) -> Iterator[None]:
     """Write the content that is not there yet while the enclosed work goes on; it is written when that is done."""
-    contents = pl.concat([frame.select(manifests.CONTENT_SCHEMA.names()) for frame in frames])
+    contents = pl.concat([frame.select(CONTENT_SCHEMA.names()) for frame in frames])
     with ThreadPoolExecutor(1) as thread:
         written = thread.submit(base.append, contents)
         yield
@@ -217,7 +218,7 @@ def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
         pl.lit("candidate").alias("status"),
     )
     return known.with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in manifests.SCHEMA.items() if name not in known.columns
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known.columns
     )
 
 

@@ -17,11 +17,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
+from curate.errors import TeacherError
 from curate.teachers.prices import Price
 
 __all__ = [
+    "TIMEOUT",
     "Answer",
+    "Asker",
     "Known",
+    "NotDoneError",
     "Outcome",
     "Reading",
     "Reply",
@@ -227,6 +231,25 @@ class Teacher(Known, Protocol):
         ...
 
 
+class Asker(Protocol):
+    """What takes requests to a teacher. Generation and rounds are handed one and know nothing of ledgers and caps.
+
+    Attributes:
+        teacher: who answers.
+        mode: ``"live"``, each request on its own, or ``"batch"``, the provider's batches.
+    """
+
+    @property
+    def teacher(self) -> Teacher: ...
+
+    @property
+    def mode(self) -> str: ...
+
+    def ask(self, requests: Sequence[Request]) -> list[Reply]:
+        """Return one reply for each request, in their order."""
+        ...
+
+
 def shape(request: Request) -> dict[str, Any]:
     """Return what shapes the answer of a model that reads messages; what a `Teacher.shape` usually is."""
     return {
@@ -353,3 +376,19 @@ def _count(told: Any, name: str) -> int | None:
         return value if 0 <= value <= _MOST_TOKENS else None
     sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return int(value) if sane and value is not None else None
+
+
+class NotDoneError(TeacherError):
+    """A step at the provider that did not come about.
+
+    Args:
+        answer: what came instead; its outcome says whether the step may have been taken all the same (``lost``).
+        status: of HTTP, or None.
+    """
+
+    def __init__(self, answer: Answer, status: int | None = None) -> None:
+        self.answer, self.status = answer, status
+        super().__init__(answer.error)
+
+
+TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte

@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from curate.errors import TeacherError
 from curate.teachers.base import Answer, Request
 
-__all__ = ["Line", "NotDoneError", "Reacher", "State", "Wire"]
+__all__ = ["Line", "Reacher", "State", "Wire"]
 
 T = TypeVar("T")
 
@@ -26,19 +25,6 @@ _PAGE, _PAGES = 100, 50  # batches on one page of the list, and pages that are l
 _OVER = {"completed", "failed", "expired", "cancelled"}
 _UNRUN = {"batch_expired", "batch_cancelled"}  # codes of requests that were never run
 _ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]{32})"')
-
-
-class NotDoneError(TeacherError):
-    """A step at the provider that did not come about.
-
-    Args:
-        answer: what came instead; its outcome says whether the step may have been taken all the same (``lost``).
-        status: of HTTP, or None.
-    """
-
-    def __init__(self, answer: Answer, status: int | None = None) -> None:
-        self.answer, self.status = answer, status
-        super().__init__(answer.error)
 
 
 @dataclass(frozen=True)

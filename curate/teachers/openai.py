@@ -7,55 +7,28 @@ registered name, or is an object with the methods of `Teacher`. Nothing here ask
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from curate import progress
-from curate.calls.client import Account, Spent
-from curate.calls.throttle import Pace
-from curate.errors import InputError
-from curate.ledger import network_disk
-from curate.ledger.ledger import Caps, Ledger, ledger_path
-from curate.manifest.manifest import Manifest
-from curate.registry import Registry
 from curate.teachers import base as calls
 from curate.teachers import prices
-from curate.teachers.base import Answer, Outcome, Reply, Request, Teacher, Usage
-from curate.teachers.batch_api import NotDoneError, Wire
-from curate.teachers.fake import Fake
-from curate.teachers.recorded import Recorded
+from curate.teachers.base import TIMEOUT, Answer, NotDoneError, Outcome, Request
+from curate.teachers.batch_api import Wire
 from curate.teachers.redaction import Redaction
 
-__all__ = [
-    "Account",
-    "Answer",
-    "Fake",
-    "Live",
-    "Recorded",
-    "Reply",
-    "Request",
-    "Spent",
-    "Teacher",
-    "Usage",
-    "load",
-    "open_account",
-    "teachers",
-]
+__all__ = ["Live"]
 
 T = TypeVar("T")
 
 OPENAI_URL = "https://api.openai.com/v1"
-TIMEOUT = 600.0  # seconds for one reply, from connecting to the last byte
 FILE_TIMEOUT = 3600.0  # seconds for one file of a batch
 
 _UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # httpx's names; the request never left
@@ -70,135 +43,6 @@ _OPTIONAL = {
     "temperature": ("temperature",),
     "seed": ("seed",),
 }
-
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # what people call them
-
-Factory = Callable[..., Teacher]
-
-# (place, *, model, api_key_env, concurrency, root) -> Teacher; place is what follows the name and a colon
-teachers: Registry[Factory] = Registry("teacher", "curate.teachers")
-
-
-def load(
-    teacher: str | Teacher,
-    *,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    concurrency: int = 16,
-    timeout: float = TIMEOUT,
-    root: str | Path | None = None,
-    to_ask: bool = True,
-) -> Teacher:
-    """Return the teacher of that name; a teacher is handed back as it is.
-
-    Args:
-        teacher: see above.
-        model: the server's name for the model.
-        api_key_env: name of the environment variable that holds the key.
-        concurrency: requests under way at once, at most.
-        timeout: seconds for one reply of a server.
-        root: folder whose ``prices.toml`` is read.
-        to_ask: whether it will be asked; a dry run needs a price and no key.
-
-    Raises:
-        UnknownNameError: no teacher of that name.
-        InputError: a model is missing, or a file cannot be read.
-    """
-    if not isinstance(teacher, str):
-        return teacher
-    if concurrency < 1:
-        raise InputError(f"--concurrency is 1 or more, got {concurrency}")
-    if timeout <= 0:
-        raise InputError(f"--timeout is a number of seconds above 0, got {timeout:g}")
-    is_address = teacher.casefold().startswith(("http://", "https://"))
-    name, _, place = ("url", "", teacher) if is_address else teacher.partition(":")
-    if name not in teachers and ({"/", "@", "?"} & set(teacher)):  # an address may hold a password, so it is not said again
-        raise InputError("teacher: an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
-    options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
-    if name in ("openai", "url"):
-        options |= {"need_key": to_ask, "timeout": timeout}
-    return teachers.get(name)(place, **options)
-
-
-def open_account(
-    manifest: Manifest,
-    teacher: str | Teacher,
-    *,
-    verb: str,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    concurrency: int = 16,
-    requests_per_minute: int | None = None,
-    tokens_per_minute: int | None = None,
-    timeout: float = TIMEOUT,
-    mode: str = "live",
-    caps: Caps = Caps(),  # noqa: B008 - frozen
-) -> Account:
-    """Return an account of a manifest with a teacher, on the ledger of its root.
-
-    Args:
-        manifest: whose name pays.
-        teacher, model, api_key_env, concurrency, timeout: see `load`.
-        verb: that asks.
-        requests_per_minute, tokens_per_minute: limits of the server; None for none.
-        mode: ``"live"``, or ``"batch"`` for the provider's batches.
-        caps: hard limits over everything ever charged to the manifest's name.
-    """
-    pace = Pace(requests_per_minute, tokens_per_minute)
-    asked = load(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, timeout=timeout, root=manifest.root)
-    network_disk.warn(ledger_path(manifest.root))
-    return Account(asked, Ledger(ledger_path(manifest.root)), manifest.name, caps, verb, pace=pace, mode=mode)
-
-
-@teachers.register("fake")
-def _fake(place: str, *, concurrency: int, **_: Any) -> Teacher:
-    return Fake(concurrency=concurrency)
-
-
-@teachers.register("recorded")
-def _recorded(place: str, **_: Any) -> Teacher:
-    if not place:
-        raise InputError("teacher 'recorded' needs a file: --teacher recorded:FILE")
-    return Recorded(place)
-
-
-@teachers.register("openai")
-def _openai(place: str, **options: Any) -> Teacher:
-    return _url(OPENAI_URL, **options)
-
-
-@teachers.register("url")
-def _url(
-    place: str,
-    *,
-    model: str | None,
-    api_key_env: str | None,
-    concurrency: int,
-    root: str | Path | None,
-    timeout: float = TIMEOUT,
-    need_key: bool = True,
-) -> Teacher:
-    try:
-        endpoint = calls.endpoint_name(place)
-    except ValueError:
-        raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
-    if not model:
-        raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
-    at_openai = urlsplit(place).scheme == "https" and urlsplit(place).hostname == urlsplit(OPENAI_URL).hostname
-    wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
-    key = os.environ.get(wanted, "").strip() if wanted else ""
-    if wanted and not key and need_key:
-        if not _VARIABLE.fullmatch(wanted):  # it may be the key itself, which must not be said again
-            raise InputError(
-                "--api-key-env takes the name of an environment variable that holds the key, not the key; it is not set"
-            )
-        raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
-    if not (key.isascii() and key.isprintable()):
-        raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
-    price = prices.find(model, endpoint, root=root)
-    if price is None and (near := prices.nearest(model, endpoint)):
-        progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
-    return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
 
 
 class Live:

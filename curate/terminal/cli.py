@@ -116,9 +116,9 @@ def cluster(
 @command(app, LOOK)
 def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
     """List the commits: version, time, verb, and what it did."""
-    from curate.manifest import listings, manifest
+    from curate.manifest import history, manifest
 
-    return listings.log(manifest.load(name, root=root))
+    return history.log(manifest.load(name, root=root))
 
 
 @verb(app, "curate.report.explain:diff", LOOK)
@@ -154,12 +154,13 @@ def ledger(
 ) -> Any:
     """Show what teachers were paid for this manifest, in all and by stage, domain, model …, or what came."""
     from curate.manifest import manifest
-    from curate.report import costs, receipts
+    from curate.report import costs
+    from curate.report.costs import read_call, read_receipts
 
     handle = manifest.load(name, root=root)
     if calls:
-        return receipts.read_receipts(handle)
-    return costs.summary(handle) if call is None else receipts.read_call(handle, call)
+        return read_receipts(handle)
+    return costs.summary(handle) if call is None else read_call(handle, call)
 
 
 @verb(app, "curate.selection.select:select", BALANCE)
@@ -329,12 +330,12 @@ def tag(
     root: Root = None,
 ) -> Any:
     """Name a version, or list the names."""
-    from curate.manifest import listings, manifest
+    from curate.manifest import history, manifest
 
     handle = manifest.load(name, root=root)
     if tag is not None:
         handle.tag(tag, force=force)
-    return listings.tags(handle)
+    return history.tags(handle)
 
 
 @verb(app, "curate.export.export:export", KEEP)

@@ -7,10 +7,14 @@ stdout carries one object and nothing else, whatever a library prints while the 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
+from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate import progress
@@ -20,7 +24,7 @@ from curate.terminal.progress_view import Board, figures
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["error", "figures", "say", "show", "watch"]
+__all__ = ["error", "figures", "payload", "plain", "say", "show", "watch"]
 
 PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
 PLAIN_SECONDS = 5.0  # between two lines about one step in a pipe, at least
@@ -31,9 +35,7 @@ PLAIN_MOST = 60.0  # seconds
 def show(result: Any, *, as_json: bool = False) -> None:
     """Print what a verb returned: tables for people, or one JSON object."""
     if as_json:
-        from curate.terminal import payloads
-
-        print(json.dumps(payloads.payload(result), ensure_ascii=False, allow_nan=False))
+        print(json.dumps(payload(result), ensure_ascii=False, allow_nan=False))
         return
     from curate.terminal import layouts, widgets
 
@@ -154,3 +156,53 @@ class _Panel:
 
     def _line(self, line: str) -> None:
         self._live.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def payload(result: Any) -> dict[str, Any]:
+    """Return a result as one JSON object.
+
+    Args:
+        result: a result of a verb; where it has ``to_dict()``, that says what the object holds.
+    """
+    found = plain(result)
+    return found if isinstance(found, dict) else {"result": found}
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as JSON-able data."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "to_dict") and not isinstance(value, type):
+        return plain(_named(value))
+    return _container(value)
+
+
+def _named(value: Any) -> Any:
+    """Return what `value` says of itself; a Polars frame says it as rows."""
+    return value.to_dicts() if hasattr(value, "to_dicts") else value.to_dict()
+
+
+def _container(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if _is_manifest(value):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "tolist"):  # a NumPy array or number
+        return plain(value.tolist())
+    if isinstance(value, Set):  # in an order that does not change from run to run
+        return sorted((plain(item) for item in value), key=str)
+    if hasattr(value, "__iter__"):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _is_manifest(value: Any) -> bool:
+    return type(value).__module__ == "curate.manifest.manifest" and type(value).__name__ == "Manifest"

@@ -159,7 +159,7 @@ def _dollars(figures: Any) -> str:
 
 
 def receipts(result: Any) -> Iterable[Any]:
-    """Return the layout of `curate.report.receipts.Receipts`: a line per sending, columns that never differ left out."""
+    """Return the layout of `curate.report.costs.Receipts`: a line per sending, columns that never differ left out."""
     found = result.receipts
     if not found:
         yield "no teacher was asked for this manifest"
@@ -203,7 +203,7 @@ def _came(receipt: Any) -> Any:
 
 
 def call(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.report.receipts.Call`: what was asked, turn by turn, and what came."""
+    """Return the layout of a `curate.report.costs.Call`: what was asked, turn by turn, and what came."""
     sendings = [
         f"{r.sent}: {r.status.replace('sent', 'under way')}, {r.cause}, {count(r.tokens)} tokens, {money(r.usd)}"
         + (f": {r.error}" if r.error else "")

@@ -17,7 +17,8 @@ from curate import progress
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.vectors import neighbors
-from curate.vectors.embed import DEFAULT_ENCODER, Encoder, fill, load_encoder, vectors
+from curate.vectors.embed import DEFAULT_ENCODER, fill, load_encoder, vectors
+from curate.vectors.encoders import Encoder
 
 __all__ = ["AUTO", "Clustered", "cluster", "default_clusters", "default_domains"]
 

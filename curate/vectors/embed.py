@@ -15,28 +15,18 @@ from typing import TYPE_CHECKING
 
 from curate import models, progress
 from curate.errors import InputError, ModelError
-from curate.manifest.manifest import Manifest, cache_folder, find_root
+from curate.files import cache_folder, find_root
+from curate.manifest.manifest import Manifest
 from curate.vectors import autotune, backends, static
 from curate.vectors.cache import Cache, Writer, hash_texts
-from curate.vectors.encoders import DEFAULT_ENCODER, Encoder, Fake, SentenceEncoder
+from curate.vectors.encoders import DEFAULT_ENCODER, Encoder, SentenceEncoder
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = [
-    "DEFAULT_ENCODER",
-    "Embedded",
-    "Encoder",
-    "Fake",
-    "SentenceEncoder",
-    "embed",
-    "encoder_of",
-    "fill",
-    "load_encoder",
-    "vectors",
-]
+__all__ = ["DEFAULT_ENCODER", "Embedded", "embed", "encoder_of", "fill", "load_encoder", "vectors"]
 
 _FORMAT = "v1"  # of the cache; another one gets another folder
 _CHUNK_CHARACTERS = 200_000  # given to an encoder at once, and counted as progress: a few seconds on two cores …

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from curate import models
 from curate.errors import ModelError
-from curate.manifest.manifest import cache_folder, find_root
+from curate.files import cache_folder, find_root
 from curate.vectors import backends
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate import models, progress
 from curate.errors import MissingPackageError, ModelError
-from curate.manifest.manifest import cache_folder, find_root
+from curate.files import cache_folder, find_root
 from curate.vectors.encoders import unit
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from curate.audit import audit as auditing
-from curate.audit.audit import Context, Finding
+from curate.audit.base import BATCH, DEFAULT_AUDITORS, FINDINGS, Context, Finding
 from curate.errors import AuditFailedError, InputError, UnknownNameError
-from curate.vectors import embed
+from curate.vectors.encoders import Fake
 from tests.support.samples import ingested
 
 SUMS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i), "status": "selected", "stage": 0} for i in range(1, 9)]
@@ -28,7 +28,7 @@ HELDOUT = [{"prompt": "What is 60 + 6?", "answer": "66", "split": "test"}]
 
 def audit(manifest: Any, **options: Any) -> auditing.Audit:
     limits = {"near_duplicate": 0.7, "leakage": 0.7}  # the fake encoder is coarser than a real one
-    return auditing.audit(manifest, **{"encoder": embed.Fake(), "thresholds": limits, **options})
+    return auditing.audit(manifest, **{"encoder": Fake(), "thresholds": limits, **options})
 
 
 def test_every_finding_has_its_row_reason_and_cause(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_findings_are_written_and_statuses_left_alone(tmp_path: Path) -> None:
     assert result.manifest.version == before.version + 1
     rows = result.manifest.rows()
     written = rows.filter(pl.col("findings").is_not_null())
-    assert {json.loads(f)[0]["auditor"] for f in written["findings"]} == set(auditing.DEFAULT_AUDITORS)
+    assert {json.loads(f)[0]["auditor"] for f in written["findings"]} == set(DEFAULT_AUDITORS)
     assert rows.drop("findings").equals(before.rows().drop("findings"))
     commit = result.manifest.log()[-1]
     assert (commit.verb, commit.summary["findings"], commit.parameters["apply"]) == ("audit", 4, False)
@@ -137,16 +137,14 @@ def test_a_row_has_one_first_cause_and_makes_no_duplicate() -> None:
         {"id": "a", "prompt": "Who was it?", "answer": "", "rationale": None},
         {"id": "b", "prompt": "Who was it?", "answer": "me", "rationale": None},
     ]
-    batch = pl.DataFrame(
-        [{**row, "domain": "talk", "source": "synthetic", "finish_reason": None} for row in rows], schema=auditing.BATCH
-    )
+    batch = pl.DataFrame([{**row, "domain": "talk", "source": "synthetic", "finish_reason": None} for row in rows], schema=BATCH)
     empty = pl.DataFrame(
         schema={"id": pl.String, "domain": pl.String, "split": pl.String, "prompt": pl.String, "prompt_key": pl.Int64}
     )
-    known = Context({}, (), empty, empty, empty, embed.Fake().encode)
+    known = Context({}, (), empty, empty, empty, Fake().encode)
     assert auditing.judge(batch, known).rejected == {"a": "malformed"}
     good = auditing.judge(batch.tail(1), known)
-    assert (good.rejected, good.findings.schema) == ({}, auditing.FINDINGS)
+    assert (good.rejected, good.findings.schema) == ({}, FINDINGS)
     known = auditing.remember(known, batch.tail(1).with_columns(id=pl.lit("c")))
     assert auditing.judge(batch.tail(1), known).findings["because_of"].to_list() == ["c"]
 
@@ -179,7 +177,7 @@ def test_the_context_of_a_manifest_tells_kinds_from_all_real_rows(tmp_path: Path
     manifest = ingested(
         tmp_path, [*news, {"domain": "gas", "prompt": "new", "answer": "gas", "source": "synthetic", "status": "selected"}]
     )
-    known = auditing.context(manifest, encoder=embed.Fake())
+    known = auditing.context(manifest, encoder=Fake())
     assert (known.kind("tin"), known.labels_of("tin"), known.kind("unknown")) == ("label", ("gas", "tin"), "text")
     assert (known.real.height, known.heldout.height, known.accepted["prompt"].to_list()) == (10, 0, ["new"])
     assert known.vectors(["a", "b"]).shape == (2, 64)

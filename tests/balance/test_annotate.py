@@ -5,15 +5,17 @@ import polars as pl
 import pytest
 
 from curate.audit.answers import TASKS
-from curate.balance import annotate as annotation
-from curate.balance.annotate import annotate, write_rationales
+from curate.balance.annotate import annotate
+from curate.calls.client import Account
 from curate.errors import ConflictError, InputError
-from curate.ledger.ledger import Caps, Ledger, ledger_path
+from curate.files import ledger_path
+from curate.generation.rationales import RATIONALES, write_rationales
+from curate.ledger.ledger import Caps, Ledger
 from curate.manifest import manifest
 from curate.report import costs
 from curate.teachers.base import Answer
 from curate.teachers.fake import Fake
-from curate.teachers.openai import Account, Recorded
+from curate.teachers.recorded import Recorded
 from tests.support.samples import corpus, ingested
 
 ROWS = pl.DataFrame(
@@ -25,7 +27,7 @@ RIGHT = {"2 + 2?": "4", "3 + 3?": "6"}
 def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None:
     teacher = Fake(RIGHT, script=lambda request, n: Answer("unanswered") if request.prompt == "2 + 2?" else None)
     told = write_rationales(ROWS, Account(teacher, ledger, "math"), context=corpus({"sums": "number"}))
-    assert told.schema == annotation.RATIONALES
+    assert told.schema == RATIONALES
     assert told.select("id", "sample", "status").rows() == [("b", 0, "unanswered"), ("a", 1, "answered")]
     assert told["rationale"].to_list() == [None, "This is reasoning number 1.\nThe answer is: 6"]
     assert told["call_id"].is_not_null().to_list() == [False, True]

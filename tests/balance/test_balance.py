@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import progress
-from curate.balance.balance import balance, domain_counts
+from curate.balance.balance import balance
 from curate.balance.results import Balanced
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import domain_counts
 from curate.teachers.base import Answer, Request
 from curate.teachers.fake import Fake
-from curate.vectors.embed import Fake as FakeEncoder
+from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
 
 ENCODER = FakeEncoder()

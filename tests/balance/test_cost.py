@@ -15,7 +15,7 @@ from curate.selection.policies import Quotas
 from curate.teachers.base import Answer, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
-from curate.vectors.embed import Fake as FakeEncoder
+from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
 
 ENCODER = FakeEncoder()

@@ -8,13 +8,13 @@ import pytest
 
 from curate.balance.synthesize import Synthesized, synthesize
 from curate.errors import ConflictError, InputError, TeacherError, UnknownNameError
-from curate.ledger.ledger import ledger_path
+from curate.files import ledger_path
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
 from curate.report import costs
 from curate.teachers.base import Answer, Request
 from curate.teachers.fake import Fake
-from curate.vectors.embed import Fake as FakeEncoder
+from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
 
 WORDS = ["apple", "brick", "cloud", "drum", "eagle", "flute", "grape", "house", "igloo", "jelly", "kite", "lemon"]

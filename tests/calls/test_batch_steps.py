@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from curate import progress
+from curate.calls.client import Account
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.ledger.ledger import Caps, Ledger, Spend
-from curate.teachers.openai import Account, Fake
+from curate.teachers.fake import Fake
 from tests.support.batchserver import (
     BOUND,
     QUICK,

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from curate.calls.client import Account
-from curate.calls.experience import ENOUGH, read_replies
+from curate.calls.forecast import ENOUGH, read_replies
 from curate.ledger.ledger import Ledger
 from curate.teachers.base import Answer, Request, Usage
 from curate.teachers.fake import Fake

@@ -16,7 +16,8 @@ import pytest
 
 from curate.calls.client import Account
 from curate.calls.throttle import Backoff
-from curate.ledger.ledger import Ledger, ledger_path
+from curate.files import ledger_path
+from curate.ledger.ledger import Ledger
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
 from curate.report import costs

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.calls.experience import Replies
-from curate.calls.forecast import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Probe, Task, foresee
+from curate.balance.cost import Probe
+from curate.calls.forecast import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Replies, Task, foresee
 from curate.teachers.base import Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import FREE, Price

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.ledger import ledger as ledgers
+from curate.files import ledger_path
 from curate.ledger.ledger import Ledger
 from curate.manifest import manifest
 from curate.report import costs
@@ -176,7 +176,7 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
 
     assert final(tmp_path).equals(whole.rows)
     assert len(received) == whole.calls
-    ledger = Ledger(ledgers.ledger_path(str(tmp_path)))
+    ledger = Ledger(ledger_path(str(tmp_path)))
     fates: dict[tuple[str, int], list[str]] = {}
     for request, status in ledger.query("SELECT c.request, a.status FROM attempts a JOIN calls c ON c.id = a.call ORDER BY a.id"):
         shaped = json.loads(request)
@@ -212,7 +212,7 @@ def test_a_cap_holds_over_kills_and_what_was_lost_stays_charged(bench: Bench, tm
             if left and at_work(pid):
                 os.kill(pid, signal.SIGKILL)
             assert bench.warm.wait(pid) in (STOPPED, -signal.SIGKILL)
-    ledger = Ledger(ledgers.ledger_path(str(tmp_path)))
+    ledger = Ledger(ledger_path(str(tmp_path)))
     fates = Counter(status for (status,) in ledger.query("SELECT status FROM attempts"))
     assert len(server.bodies) <= fates.total() == cap
     assert ledger.charged("sums").calls == cap

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.calls.writers import Writer
+from curate.calls.live import Writer
 from curate.errors import LedgerError
 from curate.ledger.ledger import Ledger
 

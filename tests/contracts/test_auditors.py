@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit import audit
-from curate.audit.base import PROMPTS
+from curate.audit.base import BATCH, PROMPTS, Context, auditors
 from curate.manifest import ids
-from curate.vectors import embed
+from curate.vectors.encoders import Fake
 
-every_auditor = pytest.mark.parametrize("auditor", audit.auditors.names())
+every_auditor = pytest.mark.parametrize("auditor", auditors.names())
 texts = st.sampled_from(
     [
         "",
@@ -36,22 +35,22 @@ row = st.fixed_dictionaries(
     }
 )
 batches = st.lists(row, max_size=8).map(
-    lambda rows: pl.DataFrame([{"id": f"row-{i}", **r} for i, r in enumerate(rows)], schema=audit.BATCH)
+    lambda rows: pl.DataFrame([{"id": f"row-{i}", **r} for i, r in enumerate(rows)], schema=BATCH)
 )
-fake = embed.Fake()
+fake = Fake()
 
 
-def context() -> audit.Context:
+def context() -> Context:
     frame = pl.DataFrame({"id": ["known"], "domain": ["sums"], "split": ["test"], "prompt": ["What is 3 + 4?"]})
     frame = frame.with_columns(prompt_key=ids.prompt_keys(frame["prompt"]))
     kinds = {"sums": "number", "choices": "choice", "news": "label", "talk": "text"}
-    return audit.Context(kinds, {"news": ("gas", "gold")}, frame, frame, pl.DataFrame(schema=PROMPTS), fake.encode)
+    return Context(kinds, {"news": ("gas", "gold")}, frame, frame, pl.DataFrame(schema=PROMPTS), fake.encode)
 
 
 @every_auditor
 @given(batch=batches)
 def test_findings_are_about_rows_of_the_batch_and_scored_0_to_1(auditor: str, batch: pl.DataFrame) -> None:
-    for finding in audit.auditors.get(auditor)(batch, context()):
+    for finding in auditors.get(auditor)(batch, context()):
         assert finding.auditor == auditor
         assert finding.id in set(batch["id"])
         assert 0 <= finding.score <= 1
@@ -63,13 +62,13 @@ def test_findings_are_about_rows_of_the_batch_and_scored_0_to_1(auditor: str, ba
 
 @every_auditor
 def test_an_empty_batch_has_no_findings(auditor: str) -> None:
-    assert list(audit.auditors.get(auditor)(pl.DataFrame(schema=audit.BATCH), context())) == []
+    assert list(auditors.get(auditor)(pl.DataFrame(schema=BATCH), context())) == []
 
 
 @every_auditor
 @given(batch=batches)
 def test_the_same_batch_has_the_same_findings(auditor: str, batch: pl.DataFrame) -> None:
-    judge = audit.auditors.get(auditor)
+    judge = auditors.get(auditor)
     assert list(judge(batch, context())) == list(judge(batch, context()))
 
 
@@ -78,7 +77,7 @@ def test_the_same_batch_has_the_same_findings(auditor: str, batch: pl.DataFrame)
 def test_the_order_of_the_batch_does_not_matter(auditor: str, batch: pl.DataFrame, order: object) -> None:
     positions = list(range(batch.height))
     order.shuffle(positions)  # type: ignore[attr-defined]
-    judge = audit.auditors.get(auditor)
+    judge = auditors.get(auditor)
     first, second = set(judge(batch, context())), set(judge(batch[positions], context()))
     if auditor == "near_duplicate":  # keeps the first of two alike, so it promises the number of rows that it keeps, no more
         first, second = {f for f in first if f.because_of == "known"}, {f for f in second if f.because_of == "known"}
@@ -89,5 +88,5 @@ def test_the_order_of_the_batch_does_not_matter(auditor: str, batch: pl.DataFram
 @given(batch=batches)
 def test_the_batch_is_not_changed(auditor: str, batch: pl.DataFrame) -> None:
     before = batch.clone()
-    list(audit.auditors.get(auditor)(batch, context()))
+    list(auditors.get(auditor)(batch, context()))
     assert batch.equals(before)

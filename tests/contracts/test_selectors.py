@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.selection import selectors
+from curate.selection.base import POOL, selectors
+from curate.selection.selectors import choose
 
-every_selector = pytest.mark.parametrize("selector", selectors.selectors.names())
+every_selector = pytest.mark.parametrize("selector", selectors.names())
 
 
 def vectors(ids: list[str]) -> np.ndarray:
@@ -36,7 +37,7 @@ def pools(draw: st.DrawFn) -> pl.DataFrame:
             "centrality": draw(column),
             "score": draw(column),
         },
-        schema=selectors.POOL,
+        schema=POOL,
     )
 
 
@@ -44,7 +45,7 @@ def pools(draw: st.DrawFn) -> pl.DataFrame:
 @given(pool=pools(), n=st.integers(0, 30), share=st.integers(1, 4), seed=st.integers(0, 3))
 def test_kept_and_dropped_split_the_pool(selector: str, pool: pl.DataFrame, n: int, share: int, seed: int) -> None:
     taken, pool = pool[: pool.height // share - 1 if share > 1 else 0], pool[pool.height // share - 1 if share > 1 else 0 :]
-    made = selectors.select(pool, selector=selector, n=n, taken=taken, seed=seed, vectors=vectors)
+    made = choose(pool, selector=selector, n=n, taken=taken, seed=seed, vectors=vectors)
     assert made.kept.columns == ["id", "reason", "score"]
     assert made.dropped.columns == ["id", "reason", "score", "because_of"]
     assert sorted([*made.kept["id"], *made.dropped["id"]]) == sorted(pool["id"])
@@ -60,8 +61,8 @@ def test_kept_and_dropped_split_the_pool(selector: str, pool: pl.DataFrame, n: i
 def test_the_order_of_the_rows_does_not_matter(selector: str, pool: pl.DataFrame, n: int, order: object) -> None:
     positions = list(range(pool.height))
     order.shuffle(positions)  # type: ignore[attr-defined]
-    first = selectors.select(pool, selector=selector, n=n, vectors=vectors)
-    again = selectors.select(pool[positions], selector=selector, n=n, vectors=vectors)
+    first = choose(pool, selector=selector, n=n, vectors=vectors)
+    again = choose(pool[positions], selector=selector, n=n, vectors=vectors)
     assert first.kept.equals(again.kept)
     assert first.dropped.equals(again.dropped)
 
@@ -69,33 +70,31 @@ def test_the_order_of_the_rows_does_not_matter(selector: str, pool: pl.DataFrame
 @every_selector
 def test_the_same_seed_chooses_the_same_rows(selector: str) -> None:
     pool = pl.DataFrame({"id": [f"{i:03}" for i in range(50)], "cluster": [i % 3 for i in range(50)]})
-    runs = [selectors.select(pool, selector=selector, n=20, seed=7, domain="d", stage=1, vectors=vectors) for _ in range(2)]
+    runs = [choose(pool, selector=selector, n=20, seed=7, domain="d", stage=1, vectors=vectors) for _ in range(2)]
     assert runs[0].kept.equals(runs[1].kept)
 
 
 @every_selector
 def test_nothing_and_everything_can_be_kept(selector: str) -> None:
     pool = pl.DataFrame({"id": ["a", "b"], "cluster": [0, 1]})
-    none = selectors.select(pool, selector=selector, n=0, vectors=vectors)
+    none = choose(pool, selector=selector, n=0, vectors=vectors)
     assert none.dropped["because_of"].null_count() == 2
-    assert selectors.select(pool, selector=selector, n=2, vectors=vectors).dropped.is_empty()
-    assert selectors.select(pool.clear(), selector=selector, n=0, vectors=vectors).kept.is_empty()
+    assert choose(pool, selector=selector, n=2, vectors=vectors).dropped.is_empty()
+    assert choose(pool.clear(), selector=selector, n=0, vectors=vectors).kept.is_empty()
 
 
 @every_selector
 @pytest.mark.parametrize("wanted", [0, 1, 5], ids=["none", "one", "more than there are"])
 def test_one_row_is_kept_where_one_is_wanted(selector: str, wanted: int) -> None:
-    made = selectors.select(pl.DataFrame({"id": ["a"]}), selector=selector, n=wanted, vectors=vectors)
+    made = choose(pl.DataFrame({"id": ["a"]}), selector=selector, n=wanted, vectors=vectors)
     assert made.kept["id"].to_list() == ["a"] * min(wanted, 1)
 
 
 @every_selector
 def test_equal_vectors_without_clusters_or_scores_are_told_apart_by_their_ids(selector: str) -> None:
     pool = pl.DataFrame({"id": [f"{i:02}" for i in range(30)]})
-    made = selectors.select(pool, selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1)))
-    again = selectors.select(
-        pool.reverse(), selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1))
-    )
+    made = choose(pool, selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1)))
+    again = choose(pool.reverse(), selector=selector, n=7, vectors=lambda ids: np.tile(np.float32([0.6, 0.8]), (len(ids), 1)))
     assert made.kept["id"].equals(again.kept["id"])
     assert made.kept["id"].n_unique() == 7
 
@@ -105,7 +104,7 @@ def test_what_was_taken_is_never_chosen_again_and_may_be_more_than_is_left(selec
     rows = pl.DataFrame(
         {"id": [f"{i:02}" for i in range(20)], "cluster": [i % 3 for i in range(20)], "score": [i % 5 / 5 for i in range(20)]}
     )
-    made = selectors.select(rows[:4], selector=selector, n=9, taken=rows[4:], vectors=vectors)
+    made = choose(rows[:4], selector=selector, n=9, taken=rows[4:], vectors=vectors)
     assert sorted(made.kept["id"]) == rows["id"][:4].to_list(), "a quota above the domain takes all of it"
 
 
@@ -121,9 +120,9 @@ def test_a_selector_that_looks_at_vectors_refuses_those_that_are_not_finite(sele
         asked.append(len(ids))
         return vectors(ids)
 
-    selectors.select(pool, selector=selector, n=1, vectors=counted)
+    choose(pool, selector=selector, n=1, vectors=counted)
     if asked:
         with pytest.raises(InputError, match="row 2 of the vectors holds NaN or infinity"):
-            selectors.select(pool, selector=selector, n=1, vectors=broken)
+            choose(pool, selector=selector, n=1, vectors=broken)
     else:
-        selectors.select(pool, selector=selector, n=1, vectors=broken)
+        choose(pool, selector=selector, n=1, vectors=broken)

@@ -10,6 +10,8 @@ import pytest
 
 from curate.errors import InputError, UnknownNameError
 from curate.export import export
+from curate.export.base import exporters, snapshot
+from curate.manifest.chats import chat
 from curate.manifest.manifest import Manifest
 from curate.sources import ingest
 
@@ -48,7 +50,7 @@ def test_nothing_selected_names_the_next_step(candidates):
 
 
 def test_a_snapshot_is_the_selected_rows_and_the_held_out_splits(selected):
-    found = export.snapshot(selected).splits
+    found = snapshot(selected).splits
     assert {split: frame["prompt"].to_list() for split, frame in found.items()} == {
         "train": ["2+3?", "Größe?\n\\frac"],
         "validation": ["seen later?"],
@@ -63,7 +65,7 @@ def test_every_format_holds_the_same_rows_and_is_written_whole(selected, tmp_pat
     assert done.rows == {"train": 2, "validation": 1, "test": 1}
     assert all(path.is_file() for path in done.paths)
     assert not list((tmp_path / "out ü").rglob("*.part"))
-    assert set(export.exporters.names()) >= {form}
+    assert set(exporters.names()) >= {form}
     again = export.export(selected, to=form, destination=tmp_path / "out ü")
     assert [path.name for path in again.paths] == [path.name for path in done.paths]
 
@@ -91,7 +93,7 @@ def test_chat_is_what_a_trainer_reads(selected, tmp_path):
 def test_chat_puts_system_and_history_back():
     history = [{"role": "system", "content": "Be brief."}]
     frame = pl.DataFrame({"prompt": ["q"], "answer": ["a"], "messages": [json.dumps(history)]})
-    assert export.chat(frame) == [[*history, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
+    assert chat(frame) == [[*history, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
 
 
 def test_load_dataset_reads_the_folder_back(selected, tmp_path):
@@ -101,7 +103,7 @@ def test_load_dataset_reads_the_folder_back(selected, tmp_path):
     export.export(selected, to="datasets", destination=folder)
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert {split: part["prompt"] for split, part in loaded.items()} == {
-        split: frame["prompt"].to_list() for split, frame in export.snapshot(selected).splits.items()
+        split: frame["prompt"].to_list() for split, frame in snapshot(selected).splits.items()
     }
     assert (folder / "README.md").read_text(encoding="utf-8").startswith("---\n")
 
@@ -112,7 +114,7 @@ def test_an_export_comes_back_in(selected, tmp_path, form):
     export.export(selected, to=form, destination=folder)
     back = ingest.ingest([str(folder)], to="back", root=tmp_path).manifest.examples()
     columns = ["prompt", "answer", "rationale", "messages", "domain", "split"]
-    before = pl.concat(export.snapshot(selected).splits.values())
+    before = pl.concat(snapshot(selected).splits.values())
     assert set(back.select(columns).rows()) == set(before.select(columns).rows())
 
 

@@ -5,16 +5,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.balance.decisions import BATCH
+from curate.balance.decisions import BATCH, as_batch
+from curate.calls.client import Account
 from curate.errors import InputError
 from curate.generation import examples
-from curate.generation.examples import Cost, as_batch, cost, write_examples
+from curate.generation.examples import Cost, cost, write_examples
 from curate.generation.parsing import schema
 from curate.ledger.ledger import Caps, Ledger
 from curate.teachers.base import Answer, Request
 from curate.teachers.fake import Fake
-from curate.teachers.openai import Account, Recorded
 from curate.teachers.prices import Price
+from curate.teachers.recorded import Recorded
 from tests.support.samples import corpus
 
 SEEDS = pl.DataFrame(

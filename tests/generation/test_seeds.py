@@ -6,7 +6,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.generation.seeds import answers_in_turn, may_be_shown, openings, pick_seeds
+from curate.generation.seeds import answers_in_turn, openings, pick_seeds
+from curate.manifest.rows import may_be_shown
 from tests.support.samples import ingested
 
 ROW = st.fixed_dictionaries(

@@ -10,15 +10,16 @@ import pytest
 from curate.balance.balance import balance
 from curate.balance.results import Balanced
 from curate.errors import InputError, MistakesError
+from curate.files import ledger_path
 from curate.ledger.leases import this_process
-from curate.ledger.ledger import Caps, Charge, Ledger, Order, ledger_path
+from curate.ledger.ledger import Caps, Charge, Ledger, Order
 from curate.ledger.transfer import ledger_export, ledger_import
 from curate.report import costs
-from curate.report.receipts import read_receipts
+from curate.report.costs import read_receipts
 from curate.teachers import base as calls
 from curate.teachers.base import Usage
 from curate.teachers.fake import Fake
-from curate.vectors.embed import Fake as FakeEncoder
+from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
 
 SECRET = "sk-not-a-real-key"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError, ManifestNotFoundError
 from curate.manifest import manifest
-from curate.manifest.manifest import SCHEMA, Manifest
+from curate.manifest.history import DomainChanges, _differences, diff
+from curate.manifest.manifest import Manifest
+from curate.manifest.schema import SCHEMA
 from curate.report import explain
 from tests.support.samples import frames, ingested
 
@@ -40,13 +42,13 @@ def two(tmp_path: Path) -> Manifest:
 
 
 def test_diff_counts_rows_by_column_and_domain(two: Manifest) -> None:
-    found = explain.diff(two)
+    found = diff(two)
     assert (found.added, found.gone, found.changed) == (1, 1, 2)
     assert found.columns == {"status": 2, "parents": 1, "score": 1}
     assert found.domains == (
-        explain.DomainChanges("algebra", 0, 0, 1),
-        explain.DomainChanges("logic", 0, 1, 1),
-        explain.DomainChanges("sets", 1, 0, 0),
+        DomainChanges("algebra", 0, 0, 1),
+        DomainChanges("logic", 0, 1, 1),
+        DomainChanges("sets", 1, 0, 0),
     )
     lines = {(row["domain"], row["change"], *row["columns"]) for row in found.rows.to_dicts()}
     assert ("logic", "changed", "parents", "score", "status") in lines
@@ -54,7 +56,7 @@ def test_diff_counts_rows_by_column_and_domain(two: Manifest) -> None:
 
 
 def test_diff_goes_both_ways(two: Manifest) -> None:
-    back = explain.diff(manifest.load("tail@0", root=two.root), old=two)
+    back = diff(manifest.load("tail@0", root=two.root), old=two)
     assert (back.added, back.gone, back.changed) == (1, 1, 2)
     assert back.to_dict()["old"] == "tail@1"
 
@@ -62,11 +64,11 @@ def test_diff_goes_both_ways(two: Manifest) -> None:
 @pytest.mark.parametrize("old", ["0", "tail@0", "first"])
 def test_diff_takes_versions_and_tags(two: Manifest, old: str) -> None:
     manifest.load("tail@0", root=two.root).tag("first")
-    assert explain.diff(two, old=old).changed == 2
+    assert diff(two, old=old).changed == 2
 
 
 def test_nothing_differs_from_itself(two: Manifest) -> None:
-    found = explain.diff(two, old=two)
+    found = diff(two, old=two)
     assert found.to_dict() == {
         "old": "tail@1",
         "new": "tail@1",
@@ -80,12 +82,12 @@ def test_nothing_differs_from_itself(two: Manifest) -> None:
 
 def test_the_first_version_has_none_before(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tail@0 is the first version"):
-        explain.diff(ingested(tmp_path, ROWS))
+        diff(ingested(tmp_path, ROWS))
 
 
 def test_an_unknown_version_is_an_error(two: Manifest) -> None:
     with pytest.raises(ManifestNotFoundError, match="tail@7 does not exist"):
-        explain.diff(two, old="7")
+        diff(two, old="7")
 
 
 STATES = st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sampled_from(["x", "y", None]), st.integers(0, 2)), max_size=6)
@@ -97,7 +99,7 @@ def test_differences_are_those_of_two_dicts(old: dict[str, Any], new: dict[str, 
         rows = [{**dict.fromkeys(SCHEMA), "id": i, "domain": d, "stage": s, "parents": [i] * s} for i, (d, s) in state.items()]
         return pl.DataFrame(rows, schema=SCHEMA)
 
-    found = {row["id"]: (row["change"], set(row["columns"])) for row in explain._differences(frame(old), frame(new)).to_dicts()}
+    found = {row["id"]: (row["change"], set(row["columns"])) for row in _differences(frame(old), frame(new)).to_dicts()}
     expected = {i: ("added", set[str]()) for i in new.keys() - old.keys()} | {
         i: ("gone", set[str]()) for i in old.keys() - new.keys()
     }

@@ -8,7 +8,7 @@ import pytest
 
 from curate.errors import InputError
 from curate.report import plot, profile
-from curate.report.shape import Profile
+from curate.report.tail import Profile
 from tests.support.samples import ingested
 
 

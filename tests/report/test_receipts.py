@@ -5,9 +5,10 @@ import pytest
 
 from curate.calls.client import Account
 from curate.errors import InputError
-from curate.ledger.ledger import Ledger, ledger_path
+from curate.files import ledger_path
+from curate.ledger.ledger import Ledger
 from curate.manifest import manifest
-from curate.report.receipts import read_call, read_receipts
+from curate.report.costs import read_call, read_receipts
 from curate.teachers.base import Answer, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price

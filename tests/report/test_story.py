@@ -7,8 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.ledger.ledger import Caps, Charge, Ledger, Order, ledger_path
-from curate.manifest.manifest import SCHEMA, Manifest
+from curate.files import ledger_path
+from curate.ledger.ledger import Caps, Charge, Ledger, Order
+from curate.manifest.manifest import Manifest
+from curate.manifest.schema import SCHEMA
 from curate.report import explain, story
 from curate.teachers.base import Usage
 from tests.support.samples import frames, ingested

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.manifest.schema import SPLITS
 from curate.report import tail
 from tests.support.samples import frames, ingested
 
 SIZES = st.lists(st.integers(1, 5000), min_size=1, max_size=60)
 LENGTHS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40) | st.none()), min_size=1, max_size=80)
-KEYS = st.lists(st.tuples(st.integers(-3, 3), st.sampled_from(tail.SPLITS)), max_size=60)
+KEYS = st.lists(st.tuples(st.integers(-3, 3), st.sampled_from(SPLITS)), max_size=60)
 
 
 @given(SIZES)
@@ -65,7 +66,7 @@ def test_quantiles_are_those_of_numpy(rows: list[tuple[str, int | None]]) -> Non
         assert tail.quantiles(counts)["p95"].item() == pytest.approx(np.quantile(every, 0.95))
 
 
-@given(KEYS, st.sampled_from([*tail.SPLITS, "all"]))
+@given(KEYS, st.sampled_from([*SPLITS, "all"]))
 def test_duplicates_and_overlap_are_those_of_counting(rows: list[tuple[int, str]], split: str) -> None:
     frame = pl.LazyFrame(rows, schema={"prompt_key": pl.Int64, "split": pl.String}, orient="row")
     own = "train" if split == "all" else split

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from curate.errors import InputError
-from curate.selection import coreset, selectors
+from curate.selection import coreset
+from curate.selection.selectors import choose
 from tests.support.vectored import Vectored, dot, loader, vectored, whole
 
 # Three rows near one axis, two near another, one far from both.
@@ -24,7 +25,7 @@ def apart(a: list[int], b: list[int]) -> int:
 @given(vectored())
 def test_k_center_equals_a_naive_version(request: Vectored) -> None:
     pool, taken, n, known = request
-    made = selectors.select(pool, selector="k_center", n=n, taken=taken, vectors=loader(known))
+    made = choose(pool, selector="k_center", n=n, taken=taken, vectors=loader(known))
     left, chosen = whole(pool, known), list(whole(taken, known).values())
     mean = [sum(column) for column in zip(*left.values(), strict=True)]
     kept = []
@@ -38,7 +39,7 @@ def test_k_center_equals_a_naive_version(request: Vectored) -> None:
 @given(vectored())
 def test_k_center_leaves_no_row_further_than_twice_the_best_possible(request: Vectored) -> None:
     pool, taken, n, known = request
-    made = selectors.select(pool, selector="k_center", n=n, taken=taken, vectors=loader(known))
+    made = choose(pool, selector="k_center", n=n, taken=taken, vectors=loader(known))
     rows = whole(pool, known)
     chosen = [rows[i] for i in made.kept["id"]] + list(whole(taken, known).values())
     if not n or not chosen or made.dropped.is_empty():
@@ -52,7 +53,7 @@ def test_k_center_leaves_no_row_further_than_twice_the_best_possible(request: Ve
 @given(vectored())
 def test_herding_equals_a_naive_version(request: Vectored) -> None:
     pool, taken, n, known = request
-    made = selectors.select(pool, selector="herding", n=n, taken=taken, vectors=loader(known))
+    made = choose(pool, selector="herding", n=n, taken=taken, vectors=loader(known))
     left, gone = whole(pool, known), list(whole(taken, known).values())
     total = len(left) + len(gone)
     sums = [sum(column) for column in zip(*left.values(), *gone, strict=True)]
@@ -66,7 +67,7 @@ def test_herding_equals_a_naive_version(request: Vectored) -> None:
 
 
 def test_k_center_goes_where_nothing_is_chosen() -> None:
-    made = selectors.select(POOL, selector="k_center", n=3, vectors=loader(KNOWN))
+    made = choose(POOL, selector="k_center", n=3, vectors=loader(KNOWN))
     assert made.kept.rows() == [
         ("b", "k_center: the most central row, chosen first", None),
         ("f", "k_center: 1.96 from the nearest chosen row", pytest.approx(1.96, abs=1e-3)),
@@ -78,14 +79,14 @@ def test_k_center_goes_where_nothing_is_chosen() -> None:
 
 def test_k_center_keeps_away_from_what_was_taken() -> None:
     gone = POOL.filter(pl.col("id").is_in(["a", "d"]))
-    made = selectors.select(POOL.join(gone, on="id", how="anti"), selector="k_center", n=1, taken=gone, vectors=loader(KNOWN))
+    made = choose(POOL.join(gone, on="id", how="anti"), selector="k_center", n=1, taken=gone, vectors=loader(KNOWN))
     assert made.kept["id"].to_list() == ["f"]
     assert made.dropped["because_of"].null_count() == 3
     assert made.dropped["reason"][2] == "k_center: 0.04 from the nearest chosen row, of an earlier stage"
 
 
 def test_herding_takes_the_typical_first_and_brings_the_mean_near() -> None:
-    made = selectors.select(POOL, selector="herding", n=3, vectors=loader(KNOWN))
+    made = choose(POOL, selector="herding", n=3, vectors=loader(KNOWN))
     assert made.kept["id"].to_list() == ["b", "d", "c"]
     assert made.kept["reason"][0] == "herding: choice 1, 0.443 towards the mean that is missing"
     assert "f" not in made.kept["id"]
@@ -101,7 +102,7 @@ def test_herding_brings_the_mean_nearer_than_chance_does() -> None:
     pool = pl.DataFrame({"id": list(known)})
 
     def off(selector: str, seed: int = 0) -> float:
-        kept = selectors.select(pool, selector=selector, n=20, seed=seed, vectors=loader(known)).kept["id"]
+        kept = choose(pool, selector=selector, n=20, seed=seed, vectors=loader(known)).kept["id"]
         return float(np.linalg.norm(np.mean([known[i] for i in kept], axis=0) - rows.mean(axis=0)))
 
     assert off("herding") < min(off("random", seed) for seed in range(20)) / 2

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.selection import facility_location, selectors
+from curate.selection import facility_location
+from curate.selection.selectors import choose
 from tests.support.vectored import Vectored, dot, loader, vectored, whole
 
 AXES = {"a": [1.0, 0.0], "b": [0.96, 0.28], "c": [0.96, -0.28], "d": [0.0, 1.0], "e": [0.28, 0.96], "f": [-1.0, 0.0]}
@@ -48,9 +49,9 @@ def naive(request: Vectored, width: int, *, alpha: float = 0.0) -> list[str]:
 def test_facility_location_equals_a_naive_version(request: Vectored, width: int) -> None:
     pool, taken, n, known = request
     selector = partial(facility_location.facility_location, neighbours=width)
-    made = selectors.select(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
+    made = choose(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
     assert made.kept["id"].to_list() == naive(request, width)
-    by_name = selectors.select(pool, selector="facility_location", n=n, taken=taken, vectors=loader(known))
+    by_name = choose(pool, selector="facility_location", n=n, taken=taken, vectors=loader(known))
     assert by_name.kept["id"].to_list() == naive(request, pool.height), "small pools are compared in full"
 
 
@@ -58,23 +59,23 @@ def test_facility_location_equals_a_naive_version(request: Vectored, width: int)
 def test_quality_diversity_equals_a_naive_version(request: Vectored, width: int, alpha: float) -> None:
     pool, taken, n, known = request
     selector = partial(facility_location.quality_diversity, alpha=alpha, neighbours=width)
-    made = selectors.select(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
+    made = choose(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
     assert made.kept["id"].to_list() == naive(request, width, alpha=alpha)
 
 
 @given(vectored())
 def test_quality_diversity_without_scores_or_weight_is_facility_location(request: Vectored) -> None:
     pool, taken, n, known = request
-    plain = selectors.select(pool, selector="facility_location", n=n, taken=taken, vectors=loader(known)).kept["id"]
-    none = selectors.select(pool.drop("score"), selector="quality_diversity", n=n, taken=taken, vectors=loader(known))
+    plain = choose(pool, selector="facility_location", n=n, taken=taken, vectors=loader(known)).kept["id"]
+    none = choose(pool.drop("score"), selector="quality_diversity", n=n, taken=taken, vectors=loader(known))
     selector = partial(facility_location.quality_diversity, alpha=0)
-    weightless = selectors.select(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
+    weightless = choose(pool, selector=selector, n=n, taken=taken, vectors=loader(known))
     assert plain.equals(none.kept["id"])
     assert plain.equals(weightless.kept["id"])
 
 
 def test_facility_location_takes_the_row_that_stands_for_most() -> None:
-    made = selectors.select(POOL, selector="facility_location", n=2, vectors=loader(KNOWN))
+    made = choose(POOL, selector="facility_location", n=2, vectors=loader(KNOWN))
     assert made.kept.rows() == [
         ("b", "facility_location: choice 1, adds 3.62 to how well 5 rows are stood for", pytest.approx(3.619, abs=1e-3)),
         ("d", "facility_location: choice 2, adds 1.143 to how well 2 rows are stood for", pytest.approx(1.143, abs=1e-3)),
@@ -87,29 +88,27 @@ def test_facility_location_takes_the_row_that_stands_for_most() -> None:
 
 def test_facility_location_counts_what_was_taken() -> None:
     gone = POOL.filter(pl.col("id") == "a")
-    made = selectors.select(
-        POOL.join(gone, on="id", how="anti"), selector="facility_location", n=1, taken=gone, vectors=loader(KNOWN)
-    )
+    made = choose(POOL.join(gone, on="id", how="anti"), selector="facility_location", n=1, taken=gone, vectors=loader(KNOWN))
     assert made.kept["id"].to_list() == ["d"]
     assert "like a row of an earlier stage" in made.dropped.filter(id="b")["reason"].item()
 
 
 def test_quality_diversity_prefers_the_hard_among_the_alike() -> None:
     scored = POOL.with_columns(score=pl.Series([0.1, 0.2, 0.9, None, 0.3, 0.1]))
-    made = selectors.select(scored, selector="quality_diversity", n=2, vectors=loader(KNOWN))
+    made = choose(scored, selector="quality_diversity", n=2, vectors=loader(KNOWN))
     assert made.kept["id"].to_list()[0] == "c", "b stands for a little more and is easier"
     assert made.kept["reason"][0].startswith("quality_diversity: choice 1, quality 1.0, adds 2.803 to how well 3 rows")
     assert "no score, would add" in made.dropped.filter(id="d")["reason"].item()
-    easy = selectors.select(scored, selector=partial(facility_location.quality_diversity, alpha=1.0), n=2, vectors=loader(KNOWN))
+    easy = choose(scored, selector=partial(facility_location.quality_diversity, alpha=1.0), n=2, vectors=loader(KNOWN))
     assert easy.kept["id"].to_list() == ["c", "e"], "alone, the highest scores"
 
 
 def test_what_is_refused() -> None:
     for alpha in (-0.1, 1.5, float("nan")):
         with pytest.raises(InputError, match="alpha must be within 0 and 1"):
-            selectors.select(POOL, selector=partial(facility_location.quality_diversity, alpha=alpha), n=1, vectors=loader(KNOWN))
+            choose(POOL, selector=partial(facility_location.quality_diversity, alpha=alpha), n=1, vectors=loader(KNOWN))
     with pytest.raises(InputError, match="neighbours must be at least 1, got 0"):
-        selectors.select(POOL, selector=partial(facility_location.facility_location, neighbours=0), n=1, vectors=loader(KNOWN))
+        choose(POOL, selector=partial(facility_location.facility_location, neighbours=0), n=1, vectors=loader(KNOWN))
 
 
 def test_large_pools_see_several_times_their_share() -> None:
@@ -132,7 +131,7 @@ def test_a_large_pool_is_served_nearly_as_well_as_in_full() -> None:
     pool = pl.DataFrame({"id": list(known)})
 
     def worth(selector: object) -> float:
-        kept = selectors.select(pool, selector=selector, n=100, vectors=loader(known)).kept["id"]
+        kept = choose(pool, selector=selector, n=100, vectors=loader(known)).kept["id"]
         return float((rows @ np.array([known[i] for i in kept]).T).max(axis=1).sum())
 
     full = worth(partial(facility_location.facility_location, neighbours=2_100))

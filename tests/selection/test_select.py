@@ -10,12 +10,13 @@ import pytest
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest, load
 from curate.report import explain
-from curate.selection import select, selectors
+from curate.selection import select
+from curate.selection.base import Selection, partition, selectors
 from curate.terminal import layouts
-from curate.vectors import embed
+from curate.vectors.encoders import Fake
 from tests.support.samples import ingested
 
-FAKE = embed.Fake()
+FAKE = Fake()
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def sums(tmp_path: Path) -> Manifest:
 
 
 def test_each_domain_gets_its_rows_and_says_why(sums: Manifest) -> None:
-    encoder = embed.Fake()
+    encoder = Fake()
     made = select.select(sums, n=5, selector="random", encoder=encoder)
     assert (made.chosen, made.short) == ({"rivers": 3, "sums": 5}, {"rivers": 2})
     rows = made.manifest.rows()
@@ -63,7 +64,7 @@ def test_the_choice_is_told_in_the_story_of_a_row(sums: Manifest) -> None:
 def test_a_comparison_measures_every_selector_and_writes_nothing(sums: Manifest) -> None:
     made = select.select(sums, n=6, domains=["sums"], compare=True, encoder=FAKE)
     by_name = {line.selector: line for line in made.compared}
-    assert set(by_name) == set(selectors.selectors.names())
+    assert set(by_name) == set(selectors.names())
     assert load(sums.name, root=sums.root).version == 0
     draws = by_name["random"]
     assert draws.spread is not None
@@ -75,10 +76,10 @@ def test_a_comparison_measures_every_selector_and_writes_nothing(sums: Manifest)
     assert "random: mean of ten draws" in "\n".join(shown)
 
 
-def first_ones(pool: pl.DataFrame, *, n: int, **_: object) -> selectors.Selection:
+def first_ones(pool: pl.DataFrame, *, n: int, **_: object) -> Selection:
     """Keep the first ids."""
     kept = pl.int_range(pl.len()) < n
-    return selectors.partition(pool.with_columns(kept=kept, reason=pl.lit("first"), because_of=pl.lit(None, pl.String)))
+    return partition(pool.with_columns(kept=kept, reason=pl.lit("first"), because_of=pl.lit(None, pl.String)))
 
 
 def test_a_callable_is_compared_under_its_name(sums: Manifest) -> None:
@@ -91,16 +92,14 @@ def test_a_choice_that_covers_more_measures_better(tmp_path: Path) -> None:
     groups = [{"prompt": text, "domain": "all", "id": f"{g}{i}" * 16} for g, text in enumerate("abcd") for i in range(4)]
     made = ingested(tmp_path, [{**row, "prompt": row["prompt"] * 30} for row in groups])
 
-    def spread(pool: pl.DataFrame, *, n: int, **_: object) -> selectors.Selection:
+    def spread(pool: pl.DataFrame, *, n: int, **_: object) -> Selection:
         ordered = pool.sort(pl.col("id").str.slice(1, 1), "id")
         kept = pl.int_range(pl.len()) < n
-        return selectors.partition(
-            ordered.with_columns(kept=kept, reason=pl.lit("one of each"), because_of=pl.lit(None, pl.String))
-        )
+        return partition(ordered.with_columns(kept=kept, reason=pl.lit("one of each"), because_of=pl.lit(None, pl.String)))
 
     lines = {}
     for one in (spread, first_ones):
-        found = select.select(made, n=4, selector=one, compare=True, encoder=embed.Fake(256)).compared
+        found = select.select(made, n=4, selector=one, compare=True, encoder=Fake(256)).compared
         lines |= {line.selector: line for line in found}
     assert lines["spread"].coverage == pytest.approx(0, abs=1e-6)
     assert lines["first_ones"].coverage > 0.3

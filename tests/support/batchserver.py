@@ -18,9 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from curate.calls.batch import Batching
+from curate.calls.client import Account
 from curate.ledger.ledger import Caps, Ledger
 from curate.teachers.base import Reply, Request
-from curate.teachers.openai import Account, Live
+from curate.teachers.openai import Live
 from curate.teachers.prices import Price
 
 Answerer = Callable[[dict[str, Any]], dict[str, Any] | str | None]

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from curate.selection import selectors
+from curate.selection.base import Vectors
 from curate.vectors import neighbors
 
 Vectored = tuple[pl.DataFrame, pl.DataFrame, int, dict[str, np.ndarray]]
@@ -26,7 +26,7 @@ def vectored(draw: st.DrawFn) -> Vectored:
     return frame[gone:], frame[:gone], draw(st.integers(0, size - gone)), dict(zip(ids, rows, strict=True))
 
 
-def loader(known: dict[str, np.ndarray]) -> selectors.Vectors:
+def loader(known: dict[str, np.ndarray]) -> Vectors:
     """Return the function from ids to vectors that selectors are handed."""
     return lambda ids: np.array([known[i] for i in ids], np.float32).reshape(len(ids), -1)
 

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import pytest
 
-from curate.teachers.base import Request
-from curate.teachers.batch_api import Line, NotDoneError, State, Wire, _line
+from curate.teachers.base import NotDoneError, Request
+from curate.teachers.batch_api import Line, State, Wire, _line
 from curate.teachers.openai import Live
 from tests.support.batchserver import Provider, providing
 

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from curate import progress
+from curate.calls.client import Account
 from curate.calls.throttle import Backoff
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.ledger.ledger import Caps, Ledger
 from curate.teachers import openai
 from curate.teachers.base import Reply, Request, Teacher
-from curate.teachers.openai import Account, Fake, Live, Recorded
+from curate.teachers.fake import Fake
+from curate.teachers.openai import Live
 from curate.teachers.prices import FREE
+from curate.teachers.recorded import Recorded
+from curate.teachers.registry import load, teachers
 from tests.support.loopback import Page, Script, Server, completion, refusal, serving
 
 QUICK = Backoff(first=0.001, longest=0.002, tries=4)
@@ -46,14 +50,14 @@ def attempts(ledger: Ledger) -> list[tuple[Any, ...]]:
 def test_names_become_teachers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"prompt": "q", "rationale": "r"}\n')
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    live = openai.load("openai", model="gpt-4o-mini", concurrency=3, root=tmp_path)
+    live = load("openai", model="gpt-4o-mini", concurrency=3, root=tmp_path)
     assert (live.endpoint, live.model, live.concurrency) == ("https://api.openai.com/v1", "gpt-4o-mini", 3)
     assert live.price is not None
-    assert isinstance(openai.load(f"recorded:{tmp_path / 't.jsonl'}"), Recorded)
-    assert isinstance(openai.load("fake"), Fake)
+    assert isinstance(load(f"recorded:{tmp_path / 't.jsonl'}"), Recorded)
+    assert isinstance(load("fake"), Fake)
     mine = Fake()
-    assert openai.load(mine) is mine
-    for teacher in (live, mine, openai.load(f"recorded:{tmp_path / 't.jsonl'}")):
+    assert load(mine) is mine
+    for teacher in (live, mine, load(f"recorded:{tmp_path / 't.jsonl'}")):
         assert isinstance(teacher, Teacher)
 
 
@@ -70,7 +74,7 @@ def test_names_become_teachers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 )
 def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        openai.load(name, **options)
+        load(name, **options)
 
 
 @pytest.mark.parametrize(
@@ -78,24 +82,24 @@ def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], w
 )
 def test_an_address_without_its_beginning_is_not_said_again(name: str) -> None:
     with pytest.raises(InputError, match="an address begins with http:// or https://") as caught:
-        openai.load(name, model="m")
+        load(name, model="m")
     assert SECRET not in str(caught.value)
 
 
 def test_a_key_in_the_place_of_its_variables_name_is_not_said_again() -> None:
     with pytest.raises(InputError, match="takes the name of an environment variable that holds the key") as caught:
-        openai.load("openai", model="m", api_key_env=SECRET)
+        load("openai", model="m", api_key_env=SECRET)
     assert SECRET not in str(caught.value)
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'recorded'"):
-        openai.load("recoded:x.jsonl")
+        load("recoded:x.jsonl")
 
 
 def test_a_registered_callable_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(openai.teachers._entries, "mine", lambda place, **options: Fake(model=place))
-    assert openai.load("mine:big").model == "big"
+    monkeypatch.setitem(teachers._entries, "mine", lambda place, **options: Fake(model=place))
+    assert load("mine:big").model == "big"
 
 
 # Good answers
@@ -149,10 +153,10 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
         monkeypatch.setenv(name, SECRET)
     with serving(first_then()) as server:
-        teacher = openai.load(server.url, model="m")
+        teacher = load(server.url, model="m")
         Account(teacher, ledger, "math").ask([asked()])
         monkeypatch.setenv("MY_KEY", "mine")
-        Account(openai.load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
+        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
     assert SECRET not in str(server.seen)
     assert server.seen[1][1]["authorization"] == "Bearer mine"
 
@@ -160,11 +164,11 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
 def test_a_key_with_white_space_around_it_or_odd_letters_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", f" {SECRET}\n")
     with serving(first_then()) as server:
-        Account(openai.load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
+        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
     assert server.seen[0][1]["authorization"] == f"Bearer {SECRET}"
     monkeypatch.setenv("MY_KEY", "sk-näh")
     with pytest.raises(InputError, match="'MY_KEY' has characters that no key has") as caught:
-        openai.load("http://127.0.0.1:1/v1", model="m", api_key_env="MY_KEY")
+        load("http://127.0.0.1:1/v1", model="m", api_key_env="MY_KEY")
     assert "näh" not in str(caught.value)
 
 

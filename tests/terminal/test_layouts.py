@@ -18,18 +18,19 @@ from baldistill.evaluate import Evaluation, Rate
 from baldistill.pipeline import Run, Stage
 from baldistill.score import Scored
 from baldistill.students import Trained
-from curate.audit.audit import FINDINGS, Audit
+from curate.audit.audit import Audit
+from curate.audit.base import FINDINGS
 from curate.balance.annotate import Annotated
 from curate.balance.results import Balanced, StageResult
 from curate.balance.synthesize import Synthesized
-from curate.calls.client import Spent
+from curate.calls.account import Spent
 from curate.calls.estimates import Reckoned
 from curate.calls.forecast import Estimate
 from curate.export.export import Exported
 from curate.generation.prompts import Template, built_in
-from curate.manifest.listings import Tags, log
+from curate.manifest.history import Tags, diff, log
 from curate.manifest.manifest import Manifest
-from curate.report.explain import diff, explain
+from curate.report.explain import explain
 from curate.report.profile import profile
 from curate.selection.policies import Quotas
 from curate.selection.sample import Sampled

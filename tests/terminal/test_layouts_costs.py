@@ -9,8 +9,7 @@ from curate.calls.estimates import Reckoned
 from curate.calls.forecast import Estimate
 from curate.ledger.records import Figures
 from curate.ledger.transfer import LedgerExported, LedgerImported
-from curate.report.costs import OpenBatch, Summary
-from curate.report.receipts import Call, Receipt, Receipts
+from curate.report.costs import Call, OpenBatch, Receipt, Receipts, Summary
 from curate.terminal import layouts, layouts_costs
 
 PART = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curate.terminal import payloads
+from curate.terminal.console import payload, plain
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from curate.terminal import payloads
     ],
 )
 def test_plain_data(value: Any, expected: Any) -> None:
-    assert payloads.plain(value) == expected
+    assert plain(value) == expected
 
 
 def test_a_result_says_itself_what_its_object_holds() -> None:
@@ -36,4 +36,4 @@ def test_a_result_says_itself_what_its_object_holds() -> None:
         def to_dict(self) -> dict[str, Any]:
             return {"rows": np.int64(3)}
 
-    assert payloads.payload(Own()) == {"rows": 3}
+    assert payload(Own()) == {"rows": 3}

@@ -1,0 +1,60 @@
+"""Owns the contract of exporters: `Snapshot`, the registry, and which rows a snapshot has. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from curate.errors import InputError
+from curate.manifest.manifest import Manifest
+from curate.manifest.schema import SPLITS
+from curate.registry import Registry
+
+__all__ = ["COLUMNS", "Exporter", "Snapshot", "exporters", "snapshot"]
+
+
+# What a user of the files may want to know of a row; the rest of the manifest's columns steer the work on it.
+COLUMNS = (
+    *("id", "prompt", "answer", "rationale", "messages", "domain", "split", "source", "stage"),
+    *("reason", "origin", "parents", "cluster", "score", "extra"),
+)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is exported.
+
+    Attributes:
+        manifest: the version that it is of.
+        splits: split → its rows with content joined on (columns `COLUMNS`); only splits that have rows.
+    """
+
+    manifest: Manifest
+    splits: dict[str, pl.DataFrame]
+
+
+Exporter = Callable[..., tuple[Path, ...]]
+
+
+exporters: Registry[Exporter] = Registry("export format", "curate.exporters", builtin=("curate.export.files",))
+
+
+def snapshot(manifest: Manifest) -> Snapshot:
+    """Return the selected train rows of a manifest, and its validation and test rows that were not rejected.
+
+    Raises:
+        InputError: no train row is selected.
+    """
+    train = pl.col("split") == "train"
+    kept = manifest.scan().filter((train & (pl.col("status") == "selected")) | (~train & (pl.col("status") != "rejected")))
+    rows = manifest.examples(kept.collect()).select(COLUMNS)
+    splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
+    if splits["train"].is_empty():
+        raise InputError(
+            f"{manifest} has no selected rows, so there is nothing to export: choose some first with "
+            f"curate balance {manifest.name} --budget N"
+        )
+    return Snapshot(manifest, {split: frame for split, frame in splits.items() if not frame.is_empty()})

@@ -1,0 +1,169 @@
+"""Owns three readings of a manifest: its log, its tags, and what differs between two versions. Changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+from curate.errors import InputError
+from curate.manifest.manifest import Commit, Manifest, load
+from curate.manifest.schema import SCHEMA
+
+__all__ = ["Diff", "DomainChanges", "Log", "Tags", "diff", "log", "tags"]
+
+
+@dataclass(frozen=True)
+class Log:
+    """What was done to a manifest.
+
+    Attributes:
+        manifest: up to which version.
+        commits: oldest first.
+        tags: version → the tags that name it.
+    """
+
+    manifest: Manifest
+    commits: tuple[Commit, ...]
+    tags: dict[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tags of a manifest.
+
+    Attributes:
+        manifest: whose tags they are.
+        tags: tag → version.
+    """
+
+    manifest: Manifest
+    tags: dict[str, int]
+
+
+def log(manifest: Manifest) -> Log:
+    """Return the commits up to a version, oldest first, and which tags name them.
+
+    Args:
+        manifest: the version to stop at.
+    """
+    named: dict[int, tuple[str, ...]] = {}
+    if "://" not in manifest.root:  # tags live beside a local root alone
+        for tag, version in sorted(manifest.tags().items()):
+            named[version] = (*named.get(version, ()), tag)
+    return Log(manifest, tuple(manifest.log()), named)
+
+
+def tags(manifest: Manifest) -> Tags:
+    """Return the tags of a manifest, of every version.
+
+    Args:
+        manifest: any version of it.
+    """
+    return Tags(manifest, manifest.tags())
+
+
+@dataclass(frozen=True)
+class DomainChanges:
+    """How many rows of a domain were added, are gone, or changed."""
+
+    domain: str
+    added: int
+    gone: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What differs between two versions.
+
+    Attributes:
+        manifest: the newer one.
+        old: the other one.
+        added, gone, changed: rows; a row is the same row where its id is the same.
+        columns: how many rows changed in each column, most first; a column in which none did is left out.
+        domains: the same counts per domain, by name; a row that moved counts in its new domain.
+        rows: one line per row that differs, sorted by domain and id: id, domain, change (added, gone or changed) and the
+            names of the columns that changed.
+    """
+
+    manifest: Manifest
+    old: Manifest
+    added: int
+    gone: int
+    changed: int
+    columns: dict[str, int]
+    domains: tuple[DomainChanges, ...]
+    rows: pl.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as JSON-able data, without the single rows."""
+        counts = {"added": self.added, "gone": self.gone, "changed": self.changed, "columns": self.columns}
+        return {"old": str(self.old), "new": str(self.manifest), **counts, "domains": [asdict(domain) for domain in self.domains]}
+
+
+def diff(manifest: Manifest, *, old: Manifest | str | None = None) -> Diff:
+    """Say which rows were added, are gone, or changed, by column and by domain.
+
+    Args:
+        manifest: the newer version.
+        old: the version to compare it with: a handle, a reference such as ``"math@3"``, or a version or tag of the same
+            manifest; the version before it, unless given.
+
+    Raises:
+        InputError: there is no version before the first.
+        ManifestNotFoundError: there is no such version or tag.
+    """
+    old = _other(manifest, old)
+    rows = _differences(old.rows(), manifest.rows())
+    changes = Counter(rows["change"])
+    columns = Counter(rows["columns"].explode(empty_as_null=False).to_list())
+    return Diff(
+        manifest=manifest,
+        old=old,
+        added=changes["added"],
+        gone=changes["gone"],
+        changed=changes["changed"],
+        columns=dict(sorted(columns.items(), key=lambda item: (-item[1], item[0]))),
+        domains=_per_domain(rows),
+        rows=rows,
+    )
+
+
+def _other(manifest: Manifest, old: Manifest | str | None) -> Manifest:
+    if isinstance(old, str):
+        return load(old if "@" in old else f"{manifest.name}@{old}", root=manifest.root)
+    if old is not None:
+        return old
+    if manifest.version < 1:
+        raise InputError(f"{manifest} is the first version, so there is none before it to compare it with")
+    return Manifest(manifest.name, manifest.version - 1, manifest.root)
+
+
+def _differences(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return one line per row that differs: id, domain, change, columns."""
+    names = [name for name in SCHEMA if name != "id"]
+    joined = old.with_columns(there=True).join(
+        new.with_columns(there=True), on="id", how="full", coalesce=True, suffix=" now", maintain_order="left_right"
+    )
+    change = (
+        pl.when(pl.col("there").is_null())
+        .then(pl.lit("added"))
+        .when(pl.col("there now").is_null())
+        .then(pl.lit("gone"))
+        .otherwise(pl.lit("changed"))
+    )
+    changed = [pl.when(pl.col(name).ne_missing(pl.col(f"{name} now"))).then(pl.lit(name)) for name in names]
+    both = pl.col("there") & pl.col("there now")
+    columns = pl.when(both).then(pl.concat_list(changed).list.drop_nulls()).otherwise(pl.lit([], dtype=pl.List(pl.String)))
+    lines = joined.select(
+        "id", pl.coalesce("domain now", "domain").alias("domain"), change.alias("change"), columns.alias("columns")
+    )
+    return lines.filter((pl.col("change") != "changed") | (pl.col("columns").list.len() > 0)).sort("domain", "id")
+
+
+def _per_domain(rows: pl.DataFrame) -> tuple[DomainChanges, ...]:
+    counts = rows.group_by("domain").agg((pl.col("change") == kind).sum().alias(kind) for kind in ("added", "gone", "changed"))
+    return tuple(DomainChanges(**(row | {"domain": row["domain"] or ""})) for row in counts.sort("domain").to_dicts())

@@ -1,0 +1,66 @@
+"""Owns the columns of both tables of a manifest, their types (docs/manifest.md is their dictionary) and the names of splits."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from curate.errors import ManifestError
+
+__all__ = ["CONTENT_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "SPLITS", "conform"]
+
+
+SCHEMA_VERSION = 1
+
+
+# One narrow row per example. Delta takes no Enum, Categorical or unsigned column, so each has an explicit plain type.
+SCHEMA = pl.Schema(
+    {
+        "id": pl.String(),  # 32 hex digits; never changes
+        "content": pl.String(),  # key into examples/
+        "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
+        "domain": pl.String(),
+        "split": pl.String(),  # train | validation | test
+        "source": pl.String(),  # real | synthetic
+        "origin": pl.String(),  # file and row, or teacher and request
+        "parents": pl.List(pl.String()),  # ids that it was written from
+        "cluster": pl.Int32(),  # within its domain
+        "centrality": pl.Float32(),  # cosine to the cluster's centre, -1 to 1
+        "n_chars": pl.Int32(),  # of prompt, rationale and answer together
+        "n_tokens": pl.Int32(),
+        "score": pl.Float64(),
+        "score_kind": pl.String(),
+        "scored_by": pl.String(),
+        "stage": pl.Int32(),  # that selected or rejected it, from 0
+        "status": pl.String(),  # candidate | selected | rejected
+        "reason": pl.String(),
+        "call_id": pl.Int64(),  # of the teacher ledger
+        "findings": pl.String(),  # JSON list of what auditors and attempts found
+    }
+)
+
+
+# What was written; `content` is the hash of the other five.
+CONTENT_SCHEMA = pl.Schema(
+    {
+        "content": pl.String(),  # 32 hex digits
+        "prompt": pl.String(),
+        "answer": pl.String(),
+        "rationale": pl.String(),
+        "messages": pl.String(),  # JSON; system turn and history of chat data
+        "extra": pl.String(),  # JSON; the source's other columns
+    }
+)
+
+
+def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """Bring a frame to the schema's columns, order and types; columns it lacks become null."""
+    unknown = set(frame.columns) - set(schema)
+    if unknown:
+        raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
+    return frame.select(
+        (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
+        for name, dtype in schema.items()
+    )
+
+
+SPLITS = ("train", "validation", "test")
