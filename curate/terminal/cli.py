@@ -121,7 +121,7 @@ def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
     return history.log(manifest.load(name, root=root))
 
 
-@verb(app, "curate.report.explain:diff", LOOK)
+@verb(app, "curate.manifest.history:diff", LOOK)
 def diff(
     name: Name,
     *,

@@ -196,12 +196,12 @@ class TestAStoppedRun:
         manifest = tiny_student.manifest(tmp_path / "stopped", rows)
         # It kills itself as soon as the eleventh batch is on disk: no handler runs, nothing is flushed.
         code = (
-            "import os, signal\nfrom baldistill import journals, scoring\nfrom curate import manifest\n"
-            "add, n = journals.Journal.add, [0]\n"
+            "import os, signal\nfrom baldistill import checkpoints, score\nfrom curate.manifest import manifest\n"
+            "add, n = checkpoints.Journal.add, [0]\n"
             "def count(self, entries):\n    add(self, entries); n[0] += 1\n"
             "    if n[0] == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "journals.Journal.add = count\n"
-            f"scoring.score(manifest.load('tiny', root={manifest.root!r}), student={base!r}, dtype='fp32', batch_tokens=60)\n"
+            "checkpoints.Journal.add = count\n"
+            f"score.score(manifest.load('tiny', root={manifest.root!r}), student={base!r}, dtype='fp32', batch_tokens=60)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
         assert done.returncode == -signal.SIGKILL, done.stderr

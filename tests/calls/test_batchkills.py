@@ -28,15 +28,16 @@ from tests.support.batchserver import (
 
 CHILD = """
 import os, signal, sys
-from curate import batchsteps
+from curate.calls import batch_steps
+from curate.calls.client import Account
 from curate.ledger.batches import Book
 from curate.calls.batch import Batching
 from curate.teachers.base import Request
 from curate.ledger.ledger import Caps, Ledger
 from curate.teachers.prices import Price
-from curate.teachers.openai import Account, Live
+from curate.teachers.openai import Live
 url, path, n, die, first = sys.argv[1:]
-batchsteps._CHUNK = 3
+batch_steps._CHUNK = 3
 record, recorded = Book.record, []
 def record_and_die(self, *args):
     done = record(self, *args)

@@ -17,14 +17,14 @@ def test_this_process_is_alive_as_long_as_its_lease() -> None:
 
 
 def test_a_process_that_ended_is_dead_whatever_its_lease() -> None:
-    code = "from curate import owners; print(owners.this_process())"
+    code = "from curate.ledger import leases; print(leases.this_process())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert not leases.is_alive(ended, lease=10.0, now=0.0)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
 def test_a_process_that_ended_and_was_not_waited_for_is_dead() -> None:
-    code = "from curate import owners; print(owners.this_process(), flush=True)"
+    code = "from curate.ledger import leases; print(leases.this_process(), flush=True)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         name = child.stdout.readline().strip()

@@ -326,7 +326,7 @@ def test_columns_of_a_later_schema_are_not_in_the_way(start: Manifest) -> None:
 
 FULL = """
 import sys
-from curate import manifest
+from curate.manifest import manifest
 from curate.errors import ManifestError
 handle = manifest.load("tail", root=sys.argv[1])
 rows = handle.rows()

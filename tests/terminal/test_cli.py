@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import baldistill.cli
 import curate.manifest.manifest
 import curate.terminal.cli
 
+SCRIPTS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 APPS = {"curate": curate.terminal.cli.app, "baldistill": baldistill.cli.app}
 # Parameters that the terminal has on its own, and those that take the place of the manifest.
 OF_THE_TERMINAL = {"json", "root", "name"}
@@ -80,7 +82,7 @@ def test_a_list_is_plural_and_its_flag_singular() -> None:
 def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
     code = (
         f"import sys; sys.argv = [{program!r}, '--help']\n"
-        f"from {program}.cli import main\n"
+        f"from {SCRIPTS[program].partition(':')[0]} import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
     )

@@ -87,7 +87,7 @@ def test_json_is_the_only_thing_on_stdout() -> None:
 
 def test_a_real_ctrl_c_is_status_130() -> None:
     code = (
-        "import time\nfrom curate import commands\napp = commands.make_app('t', 'A test.')\n"
+        "import time\nfrom curate.terminal import commands\napp = commands.make_app('t', 'A test.')\n"
         "@commands.command(app, 'Work')\ndef work():\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "@commands.command(app, 'Work')\ndef other():\n    pass\napp(['work'])"
     )

@@ -1,0 +1,93 @@
+"""Names of modules in strings: entry points, late imports and programs of child processes, which no linter follows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from curate.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("curate", "baldistill", "tests", "benchmarks", "examples")
+SOURCES = sorted({path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")} - {Path(__file__)})
+
+NAMED = re.compile(r"(?:curate|baldistill|tests)(?:\.\w+)+(?::\w+)?")
+FROM = re.compile(r"^\s*from ((?:curate|baldistill|tests)\b[\w.]*) import ([\w, ]+)", re.MULTILINE)
+# Dotted names in strings that are no modules: groups of entry points, and what a commit's metadata are called.
+OTHERS = {"curate.parameters", "curate.shouts", "curate.other", "curate.verb"}
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Return every string of a file; what an f-string fills in is left empty."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def groups() -> set[str]:
+    """Return the entry-point groups of all registries."""
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES if path.is_relative_to(ROOT / "curate")]
+    modules += ["baldistill.evaluate"]
+    owned = [vars(importlib.import_module(module.removesuffix(".__init__"))).values() for module in modules]
+    return {value.group for values in owned for value in values if isinstance(value, Registry)}
+
+
+def missing(reference: str) -> str | None:
+    """Return what a dotted name, with or without an attribute after a colon, lacks; None where it leads to something."""
+    module, _, attribute = reference.partition(":")
+    names = [*module.split("."), *([attribute] if attribute else [])]
+    found, rest = importlib.import_module(names[0]), names[1:]
+    for i, name in enumerate(rest):
+        if not hasattr(found, name):
+            try:
+                importlib.import_module(".".join(names[: i + 2]))
+            except ModuleNotFoundError:
+                return f"{reference}: no {name!r}"
+        found = getattr(found, name)
+    return None
+
+
+def used(text: str) -> Iterator[str]:
+    """Return as dotted names what a program in a string imports of ours, and what it takes from the modules that it imports."""
+    for module, names in FROM.findall(text):
+        for name, _, alias in (part.strip().partition(" as ") for part in names.split(",")):
+            yield f"{module}.{name}"
+            if missing(f"{module}.{name}") is None and f"{module}.{name}" in sys.modules:
+                yield from (f"{module}.{name}.{attribute}" for attribute in re.findall(rf"\b{alias or name}\.(\w+)", text))
+
+
+def test_what_strings_name_exists() -> None:
+    known = OTHERS | groups()
+    lacking = {}
+    for path in SOURCES:
+        named = [text for text in strings(path) if NAMED.fullmatch(text) and text not in known]
+        programs = [name for text in strings(path) for name in used(text)]
+        lacking[str(path.relative_to(ROOT))] = [lack for name in [*named, *programs] if (lack := missing(name))]
+    assert len(lacking) > 200
+    assert {path: lacks for path, lacks in lacking.items() if lacks} == {}
+
+
+def test_a_wrong_name_would_be_noticed() -> None:
+    assert missing("curate.manifest.manifest:load") is None
+    assert missing("curate.manifest.manifest:lode") == "curate.manifest.manifest:lode: no 'lode'"
+    assert missing("curate.manifests.manifest") == "curate.manifests.manifest: no 'manifests'"
+    program = "import sys\nfrom curate.manifest import manifest as m, lost\nm.load(sys.argv[1])\nm.lode()\n"
+    assert [missing(name) for name in used(program)] == [
+        None,
+        None,
+        "curate.manifest.manifest.lode: no 'lode'",
+        "curate.manifest.lost: no 'lost'",
+    ]
+
+
+def test_the_commands_lead_to_functions() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert sorted(scripts) == ["baldistill", "curate"]
+    assert [missing(target) for target in scripts.values()] == [None, None]
