@@ -24,7 +24,7 @@ from curate import progress
 from curate.audit import answers
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import domain_counts, head_domains
+from curate.manifest.rows import domain_counts, head_domains, is_usable_real
 from curate.registry import Registry
 
 __all__ = ["Evaluation", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
@@ -271,8 +271,7 @@ def _judge(manifest: Manifest, examples: pl.DataFrame, said: Sequence[generate.A
 
 def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
     """Tell each domain's kind of answer and its class names, from the train rows; from its own rows where it has none."""
-    real = (pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") != "rejected")
-    train = manifest.scan().filter(real).select("domain", "content").collect()
+    train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
     known = answers.survey(manifest.examples(train).select("domain", "prompt", "answer"))
     own = answers.survey(examples.filter(~pl.col("domain").is_in(list(known.kinds))).select("domain", "prompt", "answer"))
     kinds = {**own.kinds, **known.kinds}

@@ -29,6 +29,7 @@ from baldistill.tokens import Tokens
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import is_usable_real
 
 __all__ = ["FORMULAS", "OVER", "Scored", "score"]
 
@@ -144,7 +145,7 @@ def _check(kind: str, over: str, max_tokens: int, batch_tokens: int | None, batc
 
 
 def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFrame:
-    pool = rows.filter((pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") == "candidate"))
+    pool = rows.filter(is_usable_real(), status="candidate")
     if domains is None:
         return pool
     known = set(rows["domain"].drop_nulls())

@@ -20,6 +20,7 @@ from baldistill import adapters, sft, tokens
 from curate import models, progress
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import in_snapshot
 
 __all__ = ["DEFAULT_STUDENT", "Student", "Trained", "identify", "load", "train"]
 
@@ -205,8 +206,7 @@ def _check_parameters(parameters: dict[str, Any]) -> None:
 
 
 def _snapshot_rows(manifest: Manifest) -> pl.DataFrame:
-    selected = (pl.col("status") == "selected") & (pl.col("split") == "train")
-    rows = manifest.scan().filter(selected).sort("id").collect()
+    rows = manifest.scan().filter(in_snapshot(), split="train").sort("id").collect()
     if rows.is_empty():
         raise InputError(f"{manifest} has no selected train rows to learn from; select some: curate balance {manifest.name}")
     return rows

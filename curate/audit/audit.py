@@ -7,7 +7,6 @@ duplicate. Statuses change only with ``apply``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,8 @@ from curate.audit.base import (
 )
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import read_findings, write_findings
+from curate.manifest.schema import STATUSES
 from curate.vectors import embed
 from curate.vectors.encoders import Encoder
 
@@ -269,7 +270,7 @@ def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> lis
 
 
 def _pick(manifest: Manifest, rows: pl.DataFrame, status: str) -> pl.DataFrame:
-    known = ("auto", "selected", "candidate", "rejected", "all")
+    known = ("auto", *STATUSES, "all")
     if status not in known:
         raise UnknownNameError("status", status, known)
     train = rows.filter(split="train")
@@ -300,14 +301,14 @@ def _updated(rows: pl.DataFrame, picked: pl.DataFrame, judgement: Judgement, *, 
 
 def _merged(written: str | None, found: list[dict[str, Any]]) -> str | None:
     """Return a row's findings with those of a new audit in the place of those of the last; what stages wrote stays."""
-    kept = [f for f in json.loads(written or "[]") if f.get("stage") is not None or f.get("attempt") is not None]
+    kept = [f for f in read_findings(written) if f.get("stage") is not None or f.get("attempt") is not None]
     said = {(f["auditor"], f["because_of"], f["message"]) for f in kept}
     new = [
         {**{key: f[key] for key in ("auditor", "score", "decision", "because_of", "message")}, "stage": None, "attempt": None}
         for f in found
         if (f["auditor"], f["because_of"], f["message"]) not in said
     ]
-    return json.dumps([*kept, *({**f, "call_id": None} for f in new)], ensure_ascii=False) if kept or new else None
+    return write_findings([*kept, *({**f, "call_id": None} for f in new)])
 
 
 def _parse_fail_on(fail_on: str | None, names: list[str]) -> dict[str, float]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -25,6 +24,8 @@ from curate.generation import prompts
 from curate.generation.rationales import write_rationales
 from curate.ledger.ledger import Caps
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import n_attempts
+from curate.manifest.schema import conform
 from curate.teachers.base import TIMEOUT, Asker, Teacher
 from curate.teachers.registry import load_teacher
 
@@ -172,11 +173,7 @@ def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the selected real train rows without a rationale as a batch; `attempt` is the next sample to ask for."""
     selected = rows.filter(status="selected", split="train", source="real").sort("id")
     examples = manifest.examples(selected).filter(pl.col("rationale").is_null()).drop("call_id")
-    attempts = [sum(f.get("attempt") is not None for f in json.loads(told or "[]")) for told in examples["findings"]]
-    examples = examples.with_columns(pl.Series("attempt", attempts, dtype=pl.Int64), new=pl.lit(False))
-    return examples.select(
-        pl.col(name) if name in examples.columns else pl.lit(None, dtype).alias(name) for name, dtype in BATCH.items()
-    )
+    return conform(examples.with_columns(attempt=n_attempts(), new=pl.lit(False)), BATCH, drop=True)
 
 
 def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: Context) -> tuple[Settled, Counter[str]]:

@@ -29,7 +29,7 @@ from curate.generation import prompts
 from curate.ledger import network_disk
 from curate.ledger.ledger import Caps, Ledger
 from curate.manifest.manifest import Commit, Manifest, load
-from curate.manifest.rows import comparable_scores, domain_counts
+from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
 from curate.selection import feedback, policies
 from curate.selection.base import selectors
 from curate.teachers.base import TIMEOUT, Teacher
@@ -311,7 +311,7 @@ def _plan(rows: pl.DataFrame, job: _Job, stage: int, *, given: Mapping[str, int]
     selected = dict(train.filter(status="selected").group_by("domain").len().iter_rows())
     candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
     counts |= {domain: 0 for domain in {*candidates, *selected} if domain not in counts}
-    written = train.filter(pl.col("origin").str.starts_with("teacher:"), source="synthetic")
+    written = train.filter(is_written_by(), source="synthetic")
     used = dict(written.group_by("domain").len().iter_rows())
     capacity = {d: _capacity(job, d, candidates.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
     budget = policies.stage_budget(job["budget"], stage, job["stages"])

@@ -17,7 +17,7 @@ from curate.calls.forecast import Estimate, Task
 from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import may_be_shown
+from curate.manifest.rows import is_written_by, may_be_shown, n_attempts
 from curate.selection.policies import Quotas
 from curate.teachers import prices
 from curate.teachers.base import Reply, Request, Teacher
@@ -106,7 +106,7 @@ def stage_tasks(
 
 def written_before(train: pl.DataFrame, model: str) -> tuple[int, int]:
     """Return how many new examples of a model were accepted and rejected so far, by the rows of a manifest."""
-    written = train.filter(pl.col("origin").str.starts_with(f"teacher:{model}#"), source="synthetic")
+    written = train.filter(is_written_by(model), source="synthetic")
     rejected = written.filter(status="rejected").height
     return written.height - rejected, rejected
 
@@ -115,7 +115,7 @@ def _answered_before(train: pl.DataFrame) -> tuple[int, int]:
     """Return how many rationales of real rows were accepted and rejected so far."""
     real = train.filter(source="real")
     accepted = real.filter(pl.col("call_id").is_not_null(), status="selected").height
-    return accepted, int(real["findings"].str.count_matches('"attempt": *[0-9]').sum())
+    return accepted, int(real.select(n_attempts().sum()).item())
 
 
 def _split(

@@ -5,14 +5,13 @@ Collects decisions one by one and turns them into frames once, at the end; decid
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import polars as pl
 
 from curate.manifest import ids as identity
-from curate.manifest.rows import _REPEAT
-from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
+from curate.manifest.rows import append_findings, repeat_origin, teacher_origin, write_findings
+from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, conform
 
 __all__ = ["BATCH", "Settled", "as_batch"]
 
@@ -95,9 +94,9 @@ class Settled:
             "id", "status", "call_id", reason="why", stage=pl.when(status="rejected").then("stage")
         )
         rows = _overwrite(_overwrite(rows, selected), others)
-        rows = _overwrite(rows, lines.filter(~pl.col("new")).select("id", "findings"), append_json=True)
+        rows = _with_findings(rows, lines.filter(~pl.col("new")).select("id", further="findings"))
         written = lines.filter("new").with_columns(split=pl.lit("train"), reason="why")
-        rows = pl.concat([rows, _conform(written)])
+        rows = pl.concat([rows, conform(written, SCHEMA, drop=True)])
         return pl.concat([rows, *(self._repeated(rows, repeats) for repeats in self._repeats)])
 
     @staticmethod
@@ -116,11 +115,7 @@ class Settled:
         """Return every decided line with its content key, size and findings as JSON."""
         schema = pl.Schema({**BATCH, "status": pl.String(), "why": pl.String(), "findings": pl.String()})
         lines = pl.DataFrame(
-            [
-                {**line, "findings": json.dumps(line["found"], ensure_ascii=False) if line["found"] else None}
-                for line in self._decided.values()
-            ],
-            schema=schema,
+            [{**line, "findings": write_findings(line["found"])} for line in self._decided.values()], schema=schema
         )
         text = sum((pl.col(name).str.len_chars().fill_null(0) for name in ("prompt", "rationale", "answer")), start=pl.lit(0))
         return lines.with_columns(
@@ -134,36 +129,33 @@ class Settled:
         """Return copies of selected rows as rows of their own, each with its original as parent."""
         copies = repeats.join(rows, left_on="parent", right_on="id", maintain_order="left")
         copies = copies.with_columns(
-            origin=pl.format(_REPEAT + "{}#{}", pl.lit(self._stage), "turn"),
+            origin=repeat_origin(self._stage),
             parents=pl.concat_list("parent"),
             reason=pl.lit("repeated: the domain has no other row"),
             stage=pl.lit(self._stage, pl.Int32),
             findings=pl.lit(None, pl.String),
         )
         keyed = copies.with_columns(split=pl.concat_str("split", pl.lit("/"), "origin", pl.lit("/"), "parent"))
-        return _conform(copies.with_columns(id=identity.row_ids(keyed)))
+        return conform(copies.with_columns(id=identity.row_ids(keyed)), SCHEMA, drop=True)
 
 
 def _content(lines: pl.DataFrame) -> pl.Series:
     return identity.content_keys(lines.select("prompt", "answer", "rationale", "messages", "extra"))
 
 
-def _conform(lines: pl.DataFrame) -> pl.DataFrame:
-    return lines.select(
-        (pl.col(name).cast(dtype) if name in lines.columns else pl.lit(None, dtype).alias(name)) for name, dtype in SCHEMA.items()
-    )
+def _with_findings(rows: pl.DataFrame, further: pl.DataFrame) -> pl.DataFrame:
+    """Append findings (columns id and further) to those of the rows."""
+    joined = rows.join(further, on="id", how="left", maintain_order="left")
+    return joined.with_columns(findings=append_findings("findings", "further")).select(rows.columns)
 
 
-def _overwrite(rows: pl.DataFrame, changes: pl.DataFrame, *, append_json: bool = False) -> pl.DataFrame:
-    """Set the non-null values of `changes` (by id) in `rows`; JSON lists can be appended to instead."""
+def _overwrite(rows: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """Set the non-null values of `changes` (by id) in `rows`."""
     if changes.is_empty():
         return rows
     columns = [name for name in changes.columns if name != "id"]
     renamed = changes.rename({name: f"new_{name}" for name in columns})
     joined = rows.join(renamed, on="id", how="left", maintain_order="left")
-    if append_json:
-        both = pl.format("{}, {}", pl.col("findings").str.strip_suffix("]"), pl.col("new_findings").str.strip_prefix("["))
-        return joined.with_columns(findings=pl.coalesce(both, "new_findings", "findings")).select(rows.columns)
     return joined.with_columns(pl.coalesce(f"new_{name}", name).alias(name) for name in columns).select(rows.columns)
 
 
@@ -178,7 +170,7 @@ def as_batch(replies: pl.DataFrame, model: str) -> pl.DataFrame:
         A frame with the columns of `curate.balance.decisions.BATCH`.
     """
     answered = replies.filter(status="answered").with_columns(
-        origin=pl.format("teacher:{}#{}", pl.lit(model), "index"),
+        origin=teacher_origin(model),
         source=pl.lit("synthetic"),
         messages=pl.lit(None, pl.String),
         extra=pl.when((pl.col("prompt") == "") & pl.col("raw").is_not_null()).then(pl.struct(reply="raw").struct.json_encode()),

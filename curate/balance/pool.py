@@ -5,19 +5,16 @@ Opened from the rows that the stage starts from; `curate.balance.rounds` takes f
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
 import polars as pl
 
+from curate.manifest.rows import n_attempts, next_indices
 from curate.selection.base import POOL
 from curate.selection.policies import Quotas
 
 __all__ = ["Pool", "open_pools"]
-
-_INDEX = re.compile(r"#(\d+)$")  # the request's index, at the end of a synthetic row's origin
 
 
 @dataclass
@@ -53,10 +50,8 @@ def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Cou
     """
     train = rows.filter(split="train").sort("id")
     candidates = train.filter(status="candidate")
-    tried = candidates.filter(pl.col("findings").str.contains('"attempt": *[0-9]'), source="real")
-    attempts: Counter[str] = Counter()
-    for row in tried.select("id", "findings").iter_rows(named=True):
-        attempts[row["id"]] = sum(f.get("attempt") is not None for f in json.loads(row["findings"]))
+    tried = candidates.filter(n_attempts() > 0, source="real")
+    attempts: Counter[str] = Counter(dict(tried.select("id", n_attempts()).iter_rows()))
     fresh = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
     written = train.filter(source="synthetic").sort("origin", "id")
     parts = {
@@ -65,11 +60,11 @@ def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Cou
         "failed": tried.partition_by("domain", as_dict=True),
         "written": written.partition_by("domain", as_dict=True),
     }
+    indices = next_indices(train)
     empty = train.clear()
     out = {}
     for name in sorted(quotas.planned):
         mine = {kind: frames.get((name,), empty) for kind, frames in parts.items()}
-        indices = [int(m[1]) for m in map(_INDEX.search, mine["written"]["origin"].fill_null("")) if m]
         out[name] = Pool(
             name=name,
             target=quotas.planned[name],
@@ -77,6 +72,6 @@ def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Cou
             taken=mine["taken"].select(POOL.names()),
             written=mine["written"].filter(status="candidate")["id"].to_list(),
             failed=mine["failed"]["id"].to_list(),
-            next_index=1 + max(indices, default=-1),
+            next_index=indices.get(name, 0),
         )
     return out, attempts

@@ -26,7 +26,8 @@ from curate.errors import TeacherError
 from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import may_be_shown
+from curate.manifest.rows import may_be_shown, not_chosen
+from curate.manifest.schema import conform
 from curate.selection import policies
 from curate.selection.selectors import choose
 
@@ -188,7 +189,7 @@ class _Filler:
             vectors=self._vectors,
         )
         self.settled.explain(choice.kept.select("id", "reason"))
-        self.settled.explain(choice.dropped.select("id", pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")))
+        self.settled.explain(choice.dropped.select("id", reason=not_chosen()))
         kept = domain.fresh.join(choice.kept, on="id", how="semi")
         domain.taken = pl.concat([domain.taken, kept])
         domain.fresh = domain.fresh.join(choice.kept, on="id", how="anti", maintain_order="left")
@@ -347,9 +348,7 @@ class _Filler:
         order = pl.DataFrame({"id": ids}, schema={"id": pl.String})
         rows = order.join(self.rows, on="id", maintain_order="left")
         examples = self.manifest.examples(rows).with_columns(new=pl.lit(False), call_id=pl.lit(None, pl.Int64))
-        return examples.select(
-            pl.col(name) if name in examples.columns else pl.lit(None, dtype).alias(name) for name, dtype in BATCH.items()
-        )
+        return conform(examples, BATCH, drop=True)
 
     def _new_batch(self, orders: list[tuple[str, int]]) -> pl.DataFrame:
         """Have new examples written; a reply that cannot be read becomes a row too, with the raw reply kept."""

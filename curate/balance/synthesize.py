@@ -6,7 +6,6 @@ the same steps.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,7 +30,7 @@ from curate.generation import prompts
 from curate.generation.examples import Cost, cost, write_examples
 from curate.ledger.ledger import Caps
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import may_be_shown
+from curate.manifest.rows import may_be_shown, next_indices
 from curate.teachers.base import TIMEOUT, Asker, Teacher
 from curate.teachers.registry import load_teacher
 from curate.vectors.encoders import Encoder
@@ -40,7 +39,6 @@ __all__ = ["Synthesized", "synthesize"]
 
 _ENOUGH = 32  # judged replies of which none passes end the work
 _PROBED = 8  # requests of each domain that an estimate is made from
-_INDEX = re.compile(r"#(\d+)$")  # of the request, at the end of a synthetic row's origin
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,8 @@ def synthesize(
     options: dict[str, Any] = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
     options |= {"rows_per_call": rows_per_call, "seed": seed}
     whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
-    tallies = {name: _Tally(n, max_attempts * n, _next_index(rows, name)) for name in names}
+    indices = next_indices(rows)
+    tallies = {name: _Tally(n, max_attempts * n, indices.get(name, 0)) for name in names}
     known = _known(manifest, rows, encoder)
 
     def writer_of(asker: Asker) -> _Writer:
@@ -324,9 +323,3 @@ def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Seque
     if n < 1:
         raise InputError(f"the number of new examples is 1 or more, got {n}")
     return sorted(set(domains))
-
-
-def _next_index(rows: pl.DataFrame, domain: str) -> int:
-    """Return the number after the last request whose example is in the manifest already."""
-    origins = rows.filter(domain=domain, source="synthetic")["origin"].drop_nulls()
-    return 1 + max((int(found[1]) for found in map(_INDEX.search, origins) if found), default=-1)

@@ -10,6 +10,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import in_snapshot
 from curate.manifest.schema import SPLITS
 from curate.registry import Registry
 
@@ -48,9 +49,7 @@ def snapshot(manifest: Manifest) -> Snapshot:
     Raises:
         InputError: no train row is selected.
     """
-    train = pl.col("split") == "train"
-    kept = manifest.scan().filter((train & (pl.col("status") == "selected")) | (~train & (pl.col("status") != "rejected")))
-    rows = manifest.examples(kept.collect()).select(COLUMNS)
+    rows = manifest.examples(manifest.scan().filter(in_snapshot()).collect()).select(COLUMNS)
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     if splits["train"].is_empty():
         raise InputError(

@@ -15,11 +15,11 @@ from typing import Any
 import polars as pl
 
 from curate.manifest.manifest import Commit, Manifest
-from curate.manifest.rows import is_repeat
+from curate.manifest.rows import in_snapshot, is_repeat, read_findings
+from curate.manifest.schema import SPLITS
 
 __all__ = ["card"]
 
-SPLITS = ("train", "validation", "test")
 # Identifiers that the Hub knows and data sets use; any other licence is written as `other` with its name.
 _LICENCES = re.compile(
     r"apache-2\.0|mit|bsd-[23]-clause|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.[05]|odc-by|odbl|pddl|unlicense|gfdl|mpl-2\.0"
@@ -35,8 +35,7 @@ def card(manifest: Manifest) -> str:
         manifest: a version that has at least one commit.
     """
     rows = manifest.rows("domain", "split", "source", "origin", "status", "stage", "findings")
-    train = pl.col("split") == "train"
-    kept = rows.filter((train & (pl.col("status") == "selected")) | (~train & (pl.col("status") != "rejected")))
+    kept = rows.filter(in_snapshot())
     log = manifest.log()
     sources = _sources(log)
     parts = [
@@ -128,7 +127,7 @@ def _balancing(log: Iterable[Commit]) -> str:
 def _audit(rows: pl.DataFrame) -> str:
     counts: Counter[tuple[str, str]] = Counter()
     for text in rows["findings"].drop_nulls().to_list():
-        counts.update((str(f.get("auditor")), str(f.get("decision"))) for f in json.loads(text))
+        counts.update((str(f.get("auditor")), str(f.get("decision"))) for f in read_findings(text))
     if not counts:
         return ""
     names = sorted({auditor for auditor, _ in counts})

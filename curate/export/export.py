@@ -12,13 +12,10 @@ from pathlib import Path
 from curate import progress
 from curate.errors import InputError
 from curate.export.base import Exporter, Snapshot, exporters, snapshot
-from curate.manifest import chats
 from curate.manifest.manifest import Manifest
+from curate.manifest.schema import SPLITS
 
-__all__ = ["Exported", "completion", "export"]
-
-SPLITS = ("train", "validation", "test")
-completion = chats.completion
+__all__ = ["Exported", "export"]
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,101 @@
-"""Owns what the columns of a row mean: status, split, source, origin, reason and findings, read and written. Reads no files."""
+"""What the columns of a row mean: the one home of every rule about status, split, source, origin, reason and findings.
+
+Rules are expressions over the columns of `curate.manifest.schema.SCHEMA`, so that they run on frames, on lazy frames and inside
+larger expressions; where one row is at issue, a function takes it as a mapping. A string that the code writes into ``origin``,
+``reason`` or ``findings`` and reads again is written and read here and nowhere else. Reads no files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curate.manifest.manifest import Manifest
+if TYPE_CHECKING:
+    from curate.manifest.manifest import Manifest
 
-__all__ = ["comparable_scores", "domain_counts", "head_domains", "is_repeat", "may_be_shown"]
+__all__ = [
+    "SAMPLED_OUT",
+    "Origin",
+    "append_findings",
+    "comparable_scores",
+    "counts_as_ingested",
+    "domain_counts",
+    "file_origin",
+    "head_domains",
+    "held_out",
+    "in_snapshot",
+    "is_held_out",
+    "is_rejected_before_stages",
+    "is_repeat",
+    "is_retired",
+    "is_usable_real",
+    "is_written_by",
+    "may_be_drawn",
+    "may_be_shown",
+    "n_attempts",
+    "next_indices",
+    "not_chosen",
+    "origin_file",
+    "origin_index",
+    "parse_origin",
+    "read_findings",
+    "repeat_origin",
+    "retired",
+    "snapshot_holds",
+    "teacher_origin",
+    "write_findings",
+]
 
 
-_REPEAT = "repeat:"  # at the start of a repeat's origin
+# --- status, split and source ---
 
 
-def is_repeat() -> pl.Expr:
-    """Say which rows repeat others (``--fill repeat``)."""
-    return pl.col("origin").fill_null("").str.starts_with(_REPEAT)
+def in_snapshot() -> pl.Expr:
+    """Return which rows a snapshot holds: selected train rows, and held-out rows (validation, test) that were not rejected.
 
-
-def may_be_shown(rows: pl.DataFrame, domains: Collection[str]) -> pl.DataFrame:
-    """Return the rows of some domains that a teacher may see: real train rows, once each, and none that was taken out.
-
-    Held-out rows are never shown, nor rows rejected because they are among them, nor rows that `sample` left out.
-
-    Args:
-        rows: columns of `curate.manifest.schema.SCHEMA`.
-        domains: names of domains.
+    Students learn from the train rows of it alone.
     """
-    wanted = pl.col("domain").is_in(list(domains)) & (pl.col("status") != "rejected") & ~is_repeat()
-    return rows.filter(wanted, split="train", source="real")
+    held: pl.Expr = _in_snapshot(pl.col("split"), pl.col("status"))
+    return held
+
+
+def snapshot_holds(row: Mapping[str, Any]) -> bool:
+    """Return whether a snapshot holds one row: `in_snapshot` for a row with ``split`` and ``status``."""
+    return bool(_in_snapshot(row["split"], row["status"]))
+
+
+def _in_snapshot(split: Any, status: Any) -> Any:
+    return ((split == "train") & (status == "selected")) | ((split != "train") & (status != "rejected"))
+
+
+def is_usable_real() -> pl.Expr:
+    """Return which rows are real train rows that were not rejected: they can be chosen, clustered from, and learned from."""
+    return (pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") != "rejected")
+
+
+def is_rejected_before_stages() -> pl.Expr:
+    """Return which rows were rejected outside any stage (``stage`` is null): sampled out, retired, or by an audit."""
+    return (pl.col("status") == "rejected") & pl.col("stage").is_null()
+
+
+def counts_as_ingested() -> pl.Expr:
+    """Return which rows make up n_d, the real train rows of a domain as ingested, whatever stages did with them since."""
+    real_train = (pl.col("split") == "train") & (pl.col("source") == "real")
+    return real_train & ~is_rejected_before_stages() & ~is_repeat()
 
 
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Return the real train rows of each domain as ingested, n_d; rows sampled out, retired or repeated do not."""
-    out = ((pl.col("status") == "rejected") & pl.col("stage").is_null()) | is_repeat()
-    counted = rows.filter(pl.col("split") == "train", pl.col("source") == "real", ~out)
-    return dict(counted.group_by("domain").len().sort("domain").iter_rows())
+    """Return n_d of each domain, by name: see `counts_as_ingested`.
+
+    Args:
+        rows: columns ``domain, split, source, origin, status, stage`` at least.
+    """
+    return dict(rows.filter(counts_as_ingested()).group_by("domain").len().sort("domain").iter_rows())
 
 
 def head_domains(counts: Mapping[str, int], budget: int | None = None) -> frozenset[str]:
@@ -48,6 +107,18 @@ def head_domains(counts: Mapping[str, int], budget: int | None = None) -> frozen
     """
     total = sum(counts.values()) if budget is None else budget
     return frozenset(d for d, n in counts.items() if n * len(counts) >= total)
+
+
+def may_be_shown(rows: pl.DataFrame, domains: Collection[str]) -> pl.DataFrame:
+    """Return the rows of some domains that a teacher may see: real train rows, once each, and none that was taken out.
+
+    Held-out rows are never shown, nor rows rejected because they are among them, nor rows that `sample` left out.
+
+    Args:
+        rows: columns of `curate.manifest.schema.SCHEMA`.
+        domains: names of domains.
+    """
+    return rows.filter(pl.col("domain").is_in(list(domains)) & is_usable_real() & ~is_repeat())
 
 
 def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
@@ -64,3 +135,172 @@ def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     kind = max(sorted(kinds), key=lambda name: kinds[name])
     comparable = (pl.col("score_kind") == kind) & (pl.col("scored_by") == newest.parameters["student"])
     return rows.with_columns(score=pl.when(comparable).then("score"))
+
+
+# --- reason ---
+
+SAMPLED_OUT = "sampled_out"
+_HELD_OUT = "held out"
+_RETIRED = "retired"
+_NOT_CHOSEN = "not chosen: "
+
+
+def may_be_drawn() -> pl.Expr:
+    """Return which rows `sample` may draw: candidates, and rows that an earlier sample left out."""
+    return (pl.col("status") == "candidate") | (pl.col("reason") == SAMPLED_OUT)
+
+
+def retired() -> pl.Expr:
+    """Return the reason of a row whose source file no longer has it."""
+    return pl.concat_str(pl.lit(f"{_RETIRED}: no longer in "), origin_file())
+
+
+def is_retired() -> pl.Expr:
+    """Return which rows an ingest with ``prune`` retired; they come back when their file has them again. Never null."""
+    return pl.col("reason").str.starts_with(_RETIRED).fill_null(False)
+
+
+def held_out(how: str) -> str:
+    """Return the reason of a row that ``ingest --holdout`` made a validation row.
+
+    Args:
+        how: by which draw.
+    """
+    return f"{_HELD_OUT}: {how}"
+
+
+def is_held_out() -> pl.Expr:
+    """Return which rows ``ingest --holdout`` made validation rows; null where there is no reason."""
+    return pl.col("reason").str.starts_with(_HELD_OUT)
+
+
+def not_chosen(reason: str = "reason") -> pl.Expr:
+    """Return the reason of a row that a selector passed over, by the selector's own.
+
+    Args:
+        reason: column of the selector's reason.
+    """
+    return pl.concat_str(pl.lit(_NOT_CHOSEN), reason)
+
+
+# --- origin ---
+
+_FILE = re.compile(r"(?P<name>.*):(?P<number>[0-9]+)", re.DOTALL)
+_TEACHER = re.compile(r"teacher:(?P<name>.*)#(?P<number>[0-9]+)", re.DOTALL)
+_REPEAT = re.compile(r"repeat:(?P<name>[0-9]+)#(?P<number>[0-9]+)")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a row came from.
+
+    Attributes:
+        kind: ``"file"``, ``"teacher"``, ``"repeat"``, or ``"other"`` where nothing of this package wrote the origin.
+        name: the source file, the teacher's model, the stage that repeats, or the whole origin of another kind.
+        number: the row in its file (from 1), the teacher's request (from 0), the turn of the repeat (from 0), or None.
+    """
+
+    kind: str
+    name: str
+    number: int | None
+
+
+def parse_origin(origin: str | None) -> Origin:
+    """Read one row's origin: ``math.jsonl:41``, ``teacher:MODEL#7`` or ``repeat:STAGE#3``."""
+    for kind, pattern in (("file", _FILE), ("teacher", _TEACHER), ("repeat", _REPEAT)):
+        if found := pattern.fullmatch(origin or ""):
+            return Origin(kind, found["name"], int(found["number"]))
+    return Origin("other", origin or "", None)
+
+
+def file_origin(file: str, number: str) -> pl.Expr:
+    """Return the origin of rows of a source file.
+
+    Args:
+        file: its name as records show it, no local path.
+        number: column of the row's number in it, from 1.
+    """
+    return pl.concat_str(pl.lit(f"{file}:"), pl.col(number).cast(pl.String))
+
+
+def origin_file() -> pl.Expr:
+    """Return the source file of each row; the whole origin where no file wrote it."""
+    return pl.col("origin").str.replace(r":[0-9]+$", "")
+
+
+def teacher_origin(model: str, index: str = "index") -> pl.Expr:
+    """Return the origin of rows that a teacher wrote.
+
+    Args:
+        model: the teacher's.
+        index: column of the request's number, from 0.
+    """
+    return pl.format("teacher:{}#{}", pl.lit(model), index)
+
+
+def is_written_by(model: str | None = None) -> pl.Expr:
+    """Return which rows a teacher wrote; null where there is no origin.
+
+    Args:
+        model: the teacher's; None for every teacher.
+    """
+    name = "(?s:.*)" if model is None else pl.escape_regex(model)
+    return pl.col("origin").str.contains(f"^teacher:{name}#[0-9]+$")
+
+
+def origin_index() -> pl.Expr:
+    """Return the number at the end of an origin that a teacher or a repeat wrote, as Int64; null elsewhere."""
+    return pl.col("origin").str.extract(r"#([0-9]+)$").cast(pl.Int64, strict=False)
+
+
+def next_indices(rows: pl.DataFrame) -> dict[str, int]:
+    """Return, of each domain with synthetic rows, the index of the next request for a new example; of any other it is 0.
+
+    Args:
+        rows: columns ``domain, source, origin`` at least.
+    """
+    highest = rows.filter(source="synthetic").group_by("domain").agg(origin_index().max().fill_null(-1) + 1)
+    return dict(highest.iter_rows())
+
+
+def repeat_origin(stage: int | None, turn: str = "turn") -> pl.Expr:
+    """Return the origin of rows that repeat another row of their domain.
+
+    Args:
+        stage: that repeats them, from 0.
+        turn: column of the repeat's number, from 0.
+    """
+    return pl.format("repeat:{}#{}", pl.lit(stage), turn)
+
+
+def is_repeat() -> pl.Expr:
+    """Return which rows repeat others (``--fill repeat``). Never null."""
+    return pl.col("origin").str.contains("^repeat:[0-9]+#[0-9]+$").fill_null(False)
+
+
+# --- findings ---
+
+
+def read_findings(text: str | None) -> list[dict[str, Any]]:
+    """Read what auditors and attempts found about one row; the JSON of its column ``findings``."""
+    return list(json.loads(text)) if text else []
+
+
+def write_findings(findings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return findings as the JSON of the column ``findings``; None where there are none."""
+    return json.dumps([dict(finding) for finding in findings], ensure_ascii=False) if findings else None
+
+
+def append_findings(column: str, further: str) -> pl.Expr:
+    """Return the findings of two columns together, those of `further` last."""
+    mine, theirs = (pl.when(pl.col(name) != "[]").then(name) for name in (column, further))
+    both = pl.format("{}, {}", mine.str.strip_suffix("]"), theirs.str.strip_prefix("["))
+    return pl.coalesce(both, theirs, mine)
+
+
+def n_attempts() -> pl.Expr:
+    """Return how many answers of a teacher were judged for each row and found wanting, as Int64; 0 where there are none.
+
+    Counts the findings with an ``attempt``; they are the JSON of `write_findings`, where a key inside a text is escaped.
+    """
+    return pl.col("findings").str.count_matches(r'"attempt": *[0-9]').fill_null(0).cast(pl.Int64)

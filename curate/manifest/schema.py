@@ -1,4 +1,7 @@
-"""Owns the columns of both tables of a manifest, their types (docs/manifest.md is their dictionary) and the names of splits."""
+"""The columns of both tables of a manifest, their types (docs/manifest.md is their dictionary), and the names that they may hold.
+
+What the values mean, `curate.manifest.rows` says.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import polars as pl
 
 from curate.errors import ManifestError
 
-__all__ = ["CONTENT_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "SPLITS", "conform"]
-
+__all__ = ["AUTO", "CONTENT_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "SOURCES", "SPLITS", "STATUSES", "conform"]
 
 SCHEMA_VERSION = 1
+
+SPLITS = ("train", "validation", "test")
+SOURCES = ("real", "synthetic")
+STATUSES = ("candidate", "selected", "rejected")
+AUTO = "auto"  # the domain of rows whose domains `curate cluster` will make
 
 
 # One narrow row per example. Delta takes no Enum, Categorical or unsigned column, so each has an explicit plain type.
@@ -52,15 +59,21 @@ CONTENT_SCHEMA = pl.Schema(
 )
 
 
-def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Bring a frame to the schema's columns, order and types; columns it lacks become null."""
+def conform(frame: pl.DataFrame, schema: pl.Schema, *, drop: bool = False) -> pl.DataFrame:
+    """Bring a frame to a schema's columns, order and types; columns that it lacks become null.
+
+    Args:
+        frame: of any columns.
+        schema: of a table of the manifest, or of what is on its way there.
+        drop: leave out columns that the schema does not have.
+
+    Raises:
+        ManifestError: the frame has a column that the schema does not have, and `drop` is not set.
+    """
     unknown = set(frame.columns) - set(schema)
-    if unknown:
+    if unknown and not drop:
         raise ManifestError(f"columns {sorted(unknown)} are not in the manifest's schema {list(schema)}")
     return frame.select(
         (pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name))
         for name, dtype in schema.items()
     )
-
-
-SPLITS = ("train", "validation", "test")

@@ -15,17 +15,16 @@ from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains
-from curate.manifest.schema import SPLITS
+from curate.manifest.schema import SPLITS, STATUSES
 from curate.report import plot as reporting
 from curate.report import tail
 from curate.report import tokens as counting
 from curate.report.tail import Lengths, Part, Profile, StageRows
 
-__all__ = ["GROUPS", "STATUSES", "Lengths", "Part", "Profile", "StageRows", "profile"]
+__all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
 
 # What the rows can be grouped by, and the columns that make up a group.
 GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
-STATUSES = ("candidate", "selected", "rejected")
 
 
 def profile(

@@ -18,7 +18,7 @@ import polars as pl
 from curate.files import ledger_path
 from curate.ledger.ledger import Ledger
 from curate.manifest.manifest import Commit, Manifest
-from curate.manifest.rows import head_domains
+from curate.manifest.rows import domain_counts, head_domains, is_usable_real, parse_origin, read_findings, snapshot_holds
 from curate.manifest.schema import SCHEMA
 from curate.teachers.prices import NANO
 
@@ -67,8 +67,8 @@ class Moment:
     @cached_property
     def new_findings(self) -> list[dict[str, Any]]:
         """What auditors and attempts found in this commit."""
-        had = _findings(self.before)
-        return [finding for finding in _findings(self.after) if finding not in had]
+        had, now = (read_findings(row["findings"]) if row else [] for row in (self.before, self.after))
+        return [finding for finding in now if finding not in had]
 
 
 def tell(moment: Moment) -> list[str]:
@@ -86,7 +86,7 @@ def tell_use(moments: Sequence[Moment]) -> Iterator[tuple[str, list[str]]]:
     Args:
         moments: every commit that the version stands on, oldest first.
     """
-    holding = {m.end.version for m in moments if m.after and _is_held(m.after)}
+    holding = {m.end.version for m in moments if m.after and m.after["split"] == "train" and snapshot_holds(m.after)}
     learned = [
         f"the student of stage {index} of run {run} learns from snapshot v{version}"
         for run, index, version in _runs(moments[-1].end)
@@ -199,15 +199,12 @@ def _plan(moment: Moment, stage: int) -> str:
     """Say what the stage planned for the row's domain, and whether its real rows reach."""
     domain = moment.row["domain"]
     planned = moment.commit.summary.get("quotas", {}).get("planned", {}).get(domain, 0)
-    mine = (pl.col("split") == "train") & (pl.col("source") == "real")
-    counts = moment.start.scan().filter(mine).group_by("domain")
-    left, ingested = (pl.col("status") == "candidate").sum(), ~((pl.col("status") == "rejected") & pl.col("stage").is_null())
-    table = {row["domain"]: row for row in counts.agg(left=left, n=ingested.sum()).collect().to_dicts()}
-    heads = head_domains({name: row["n"] for name, row in table.items()}, moment.commit.parameters.get("budget"))
-    at_hand = table.get(domain, {"left": 0})["left"]
-    short_by = f", {planned - at_hand} short" if planned > at_hand else ""
+    rows = moment.start.rows("domain", "split", "source", "origin", "status", "stage")
+    heads = head_domains(domain_counts(rows), moment.commit.parameters.get("budget"))
+    left = rows.filter(is_usable_real(), domain=domain, status="candidate").height
+    short_by = f", {planned - left} short" if planned > left else ""
     kind = "head" if domain in heads else "tail"
-    return f"stage {stage} plans {planned} places for {domain}; {at_hand} real rows are left: a {kind}{short_by}"
+    return f"stage {stage} plans {planned} places for {domain}; {left} real rows are left: a {kind}{short_by}"
 
 
 def _written(moment: Moment) -> Iterator[str]:
@@ -235,11 +232,10 @@ def _tell_birth(moment: Moment) -> Iterator[str]:
     by_id = {parent["id"]: parent for parent in known.to_dicts()}
     named = [f"{short(i)} ({_origin(by_id[i])})" if i in by_id else short(i) for i in parents[:_PARENTS]]
     more = f" and {len(parents) - _PARENTS} more" if len(parents) > _PARENTS else ""
-    origin = row["origin"] or ""
-    if origin.startswith("repeat:"):
+    if parse_origin(row["origin"]).kind == "repeat":
         yield f"{short(row['id'])} repeats {', '.join(named)}"
         return
-    source = f"from {', '.join(named)}{more}" if named else f"as {origin}"
+    source = f"from {', '.join(named)}{more}" if named else f"as {row['origin'] or ''}"
     yield f"{short(row['id'])}, {row['source']}, is written for {row['domain']} {source}{_cost(moment, row['call_id'])}"
 
 
@@ -273,16 +269,13 @@ def _tell_changes(moment: Moment) -> Iterator[str]:
 
 def _tell_export(moment: Moment) -> str:
     row, name = moment.row, f"v{moment.end.version}"
-    if row["split"] != "train" and row["status"] != "rejected":
+    held = snapshot_holds(row)
+    if held and row["split"] != "train":
         use = "it may steer training" if row["split"] == "validation" else "it measures, and never steers"
         return f"every export of {name} holds it in split {row['split']}; no student learns from it, {use}"
-    if _is_held(row):
+    if held:
         return f"every export of {name} holds it in split train, with its source, stage, reason and parents"
     return f"no export of {name} holds it: it is {row['status']}"
-
-
-def _is_held(row: dict[str, Any]) -> bool:
-    return bool(row["split"] == "train" and row["status"] == "selected")
 
 
 def _because(row: dict[str, Any]) -> str:
@@ -291,13 +284,10 @@ def _because(row: dict[str, Any]) -> str:
 
 def _origin(row: dict[str, Any]) -> str:
     """Say where a row came from: ``row 41 of math.jsonl``, or the origin as it is."""
-    origin = str(row["origin"] or "a source without a name")
-    file, _, number = origin.rpartition(":")
-    return f"row {number} of {file}" if file and number.isdigit() else origin
-
-
-def _findings(row: dict[str, Any] | None) -> list[dict[str, Any]]:
-    return json.loads(row["findings"]) if row and row["findings"] else []
+    origin = parse_origin(row["origin"])
+    if origin.kind == "file":
+        return f"row {origin.number} of {origin.name}"
+    return row["origin"] or "a source without a name"
 
 
 def _cost(moment: Moment, call_id: int | None) -> str:

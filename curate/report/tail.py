@@ -18,6 +18,7 @@ import polars as pl
 
 from curate.manifest import ids
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import is_rejected_before_stages
 from curate.manifest.schema import SPLITS
 
 __all__ = [
@@ -70,8 +71,8 @@ def count_parts(rows: pl.LazyFrame, keys: Sequence[str], in_split: pl.Expr, want
     """
     chosen = in_split & wanted
     real, train = pl.col("source") == "real", pl.col("split") == "train"
-    # Rows that were sampled out or retired, which no stage rejected, are gone from the tail that was asked for.
-    ingested = train & ~((pl.col("status") == "rejected") & pl.col("stage").is_null())
+    # Repeats are not told from the rows that they repeat: that would read every origin, the longest of the columns.
+    ingested = train & ~is_rejected_before_stages()
     return (
         rows.group_by(*keys)
         .agg(

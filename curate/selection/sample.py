@@ -16,11 +16,10 @@ from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import SAMPLED_OUT, may_be_drawn
 from curate.selection import policies
 
 __all__ = ["SAMPLED_OUT", "Sampled", "sample", "zipf"]
-
-SAMPLED_OUT = "sampled_out"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def sample(
         UnknownNameError: a domain is not in the manifest.
     """
     frame = manifest.rows()
-    pool = frame.filter((pl.col("split") == "train") & (pl.col("source") == "real") & _may_be_drawn())
+    pool = frame.filter((pl.col("split") == "train") & (pl.col("source") == "real") & may_be_drawn())
     if frame.filter(pl.col("status") == "selected").height:
         raise InputError(
             f"{manifest} has selected rows; sample before balance: ingest the same source --to another name, and sample that"
@@ -106,10 +105,6 @@ def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int
         counts[max(reversed(domains), key=lambda name: counts[name])] -= 1  # the last of the largest: order by rank stays
         counts[domain] = 1
     return {domain: counts[domain] for domain in domains}
-
-
-def _may_be_drawn() -> pl.Expr:
-    return (pl.col("status") == "candidate") | (pl.col("reason") == SAMPLED_OUT)
 
 
 def _ranked(domains: Sequence[str] | None, sizes: Mapping[str, int]) -> list[str]:

@@ -16,7 +16,7 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest, load
-from curate.manifest.rows import comparable_scores
+from curate.manifest.rows import comparable_scores, is_usable_real, not_chosen
 from curate.selection import measures as coverage
 from curate.selection.base import POOL, Selection, selectors
 from curate.selection.selectors import choose
@@ -113,7 +113,7 @@ def select(
         raise InputError(f"--n must be at least 1, got {n}")
     selectors.get(selector)
     rows = comparable_scores(manifest, manifest.rows())
-    train = rows.filter(pl.col("split") == "train", pl.col("source") == "real", pl.col("status") != "rejected").sort("id")
+    train = rows.filter(is_usable_real()).sort("id")
     names = _checked(domains, train)
     chosen = embed.encoder_of(manifest, encoder, precision=precision, backend=backend, prefix=prefix)
     loader = _Loader(manifest, train, chosen)
@@ -173,8 +173,7 @@ def _select(
             if chosen[domain]:
                 made = choose(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
                 found.append(made.kept.select("id", "reason", status=pl.lit("selected")))
-                passed = pl.concat_str(pl.lit("not chosen: "), "reason").alias("reason")
-                found.append(made.dropped.select("id", passed, status=pl.lit("candidate")))
+                found.append(made.dropped.select("id", reason=not_chosen(), status=pl.lit("candidate")))
             counter.advance()
     result = Selected(manifest, n, name, chosen, already, short)
     if not found:

@@ -15,13 +15,14 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError, UnknownNameError, nearest
 from curate.manifest import chats
+from curate.manifest.rows import file_origin
+from curate.manifest.schema import AUTO, SPLITS
 from curate.sources import readers
-from curate.sources.discover import SPLITS, split_of
+from curate.sources.discover import split_of
 from curate.sources.readers import Table
 
-__all__ = ["AUTO", "Columns", "Shaped", "shape"]
+__all__ = ["Columns", "Shaped", "shape"]
 
-AUTO = "auto"  # the domain of rows whose domains come from clusters later
 _FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "split", "origin")
 
 
@@ -107,8 +108,8 @@ def shape(table: Table, columns: Columns, *, split: str | None = None, on_error:
     if draft.skipped and on_error == "fail":
         more = f" ({len(draft.skipped)} rows in all)" if len(draft.skipped) > 1 else ""
         raise InputError(f"{draft.skipped[0]}{more}; put it right, or leave such rows out with --on-error skip")
-    origin = pl.concat_str(pl.lit(f"{table.name}:"), pl.col(_NUMBER).cast(pl.String))
-    made = draft.put(_extra(draft).alias(_own("extra")), origin.alias(_own("origin"))).frame
+    origin = file_origin(table.name, _NUMBER).alias(_own("origin"))
+    made = draft.put(_extra(draft).alias(_own("extra")), origin).frame
     return Shaped(made.select(pl.col(_own(field)).cast(pl.String).alias(field) for field in _FIELDS), draft.skipped)
 
 

@@ -17,12 +17,12 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError, nearest
+from curate.manifest.schema import SPLITS
 from curate.sources import readers
 from curate.sources.readers import Table
 
-__all__ = ["SPLITS", "Read", "read", "split_of"]
+__all__ = ["Read", "read", "split_of"]
 
-SPLITS = ("train", "validation", "test")
 _ALIASES = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation", "eval": "validation"}
 _ALIASES |= {"testing": "test"} | {split: split for split in SPLITS}
 _HUB = "hf://"

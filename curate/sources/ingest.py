@@ -21,14 +21,13 @@ from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
-from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
+from curate.manifest.rows import held_out, is_held_out, is_retired, origin_file, retired
+from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SOURCES, conform
 from curate.sources import columns as examples
 from curate.sources.discover import read
 
 __all__ = ["Ingested", "ingest"]
 
-_HELD_OUT = "held out"
-_RETIRED = "retired"
 _LISTED = 20  # rows that the commit lists by name where some were skipped
 
 
@@ -125,7 +124,7 @@ def ingest(
     parameters = {"sources": [record["address"] for record in found.records], "source": source, **asdict(columns)}
     parameters |= {"holdout": holdout, "licence": licence, "on_error": on_error, "prune": prune}
     version = base.commit(
-        pl.concat([met.rows, fresh.select(known.columns)]),
+        pl.concat([met.rows, fresh]),
         verb="ingest",
         parameters=parameters,
         seed=seed,
@@ -147,7 +146,7 @@ def _check(sources: Sequence[str | Path], *, to: str, holdout: float, domain: st
 
 def _check_names(*, source: str, domain_from: str | None, domain_rule: str | None, on_error: str) -> None:
     choices: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
-        ("--source", source, ("real", "synthetic")),
+        ("--source", source, SOURCES),
         ("--domain-from", domain_from, ("filename", None)),
         ("--domain-rule", domain_rule, ("first", "explode", None)),
         ("--on-error", on_error, ("fail", "skip")),
@@ -208,7 +207,7 @@ def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
     ids = pl.concat([identity.row_ids(frame) for frame in frames])
     rows = pl.concat(frames).with_columns(ids)
     rows = rows.unique("id", keep="first", maintain_order=True) if len(frames) > 1 else rows
-    if rows["domain"].eq(examples.AUTO).any():
+    if rows["domain"].eq(AUTO).any():
         progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
     length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
     known = rows.with_columns(
@@ -217,22 +216,20 @@ def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
         pl.lit(source).alias("source"),
         pl.lit("candidate").alias("status"),
     )
-    return known.with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known.columns
-    )
+    return conform(known, SCHEMA, drop=True)
 
 
 def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
     """Make validation rows of new train rows: those of prompts held out before, and a share of the prompts never seen."""
     train = pl.col("split") == "train"
-    before = known.filter(pl.col("reason").str.starts_with(_HELD_OUT))["prompt_key"]
+    before = known.filter(is_held_out())["prompt_key"]
     unseen = fresh.filter(train & ~pl.col("prompt_key").is_in(known["prompt_key"].implode())) if share > 0 else fresh.clear()
     chosen = _choose(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
     reasons = (
         pl.when(pl.col("prompt_key").is_in(chosen.implode()))
-        .then(pl.lit(f"{_HELD_OUT}: share {share:g}, seed {seed}"))
+        .then(pl.lit(held_out(f"share {share:g}, seed {seed}")))
         .when(pl.col("prompt_key").is_in(before.implode()))
-        .then(pl.lit(f"{_HELD_OUT}: as its prompt was before"))
+        .then(pl.lit(held_out("as its prompt was before")))
     )
     held = fresh.with_columns(pl.when(train).then(reasons).alias("reason"))
     return held.with_columns(pl.when(pl.col("reason").is_null()).then("split").otherwise(pl.lit("validation")).alias("split"))
@@ -263,14 +260,12 @@ def _meet(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Met:
     """Bring back retired rows that were read again; find, and with `prune` retire, those that their files no longer have."""
     if known.is_empty():
         return _Met(known, 0, 0, 0)
-    was_retired = pl.col("reason").str.starts_with(_RETIRED).fill_null(False)
-    back = was_retired & pl.col("id").is_in(read_rows["id"].implode())
-    gone = _gone(known.filter(~was_retired), read_rows)
+    back = is_retired() & pl.col("id").is_in(read_rows["id"].implode())
+    gone = _gone(known.filter(~is_retired()), read_rows)
     leaves = pl.col("id").is_in(gone.implode()) if prune else pl.lit(False)
-    retired = pl.concat_str(pl.lit(f"{_RETIRED}: no longer in "), _file())
     rows = known.with_columns(
         pl.when(back).then(pl.lit("candidate")).when(leaves).then(pl.lit("rejected")).otherwise("status").alias("status"),
-        pl.when(back).then(None).when(leaves).then(retired).otherwise("reason").alias("reason"),
+        pl.when(back).then(None).when(leaves).then(retired()).otherwise("reason").alias("reason"),
     )
     return _Met(rows, known.select(back.sum()).item(), gone.len(), gone.len() if prune else 0)
 
@@ -281,8 +276,10 @@ def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
     A file of the same name that shares less than half of its prompts with the earlier one is another file: of that nothing
     is gone.
     """
-    now = read_rows.select("id", "prompt_key", _file().alias("file"))
-    before = known.select("id", "prompt_key", _file().alias("file")).join(now.select("file").unique(), on="file", how="semi")
+    now = read_rows.select("id", "prompt_key", origin_file().alias("file"))
+    before = known.select("id", "prompt_key", origin_file().alias("file")).join(
+        now.select("file").unique(), on="file", how="semi"
+    )
     ids = []
     for (file,), rows in before.group_by("file", maintain_order=True):
         prompts, others = rows["prompt_key"].unique(), now.filter(pl.col("file") == file)["prompt_key"].unique()
@@ -291,10 +288,6 @@ def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
         else:
             progress.note("ingest", f"{file}: taken as another file than the one of that name before; they share few rows")
     return pl.concat(ids) if ids else pl.Series("id", [], dtype=pl.String)
-
-
-def _file() -> pl.Expr:
-    return pl.col("origin").str.replace(r":\d+$", "")
 
 
 def _told(base: Manifest, found: _Gathered, rows: pl.DataFrame, met: _Met, *, added: int) -> Ingested:

@@ -16,13 +16,14 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import is_usable_real
+from curate.manifest.schema import AUTO
 from curate.vectors import neighbors
 from curate.vectors.embed import DEFAULT_ENCODER, fill, load_encoder, vectors
 from curate.vectors.encoders import Encoder
 
-__all__ = ["AUTO", "Clustered", "cluster", "default_clusters", "default_domains"]
+__all__ = ["Clustered", "cluster", "default_clusters", "default_domains"]
 
-AUTO = "auto"  # the domain of rows that wait for one
 
 _MADE_DOMAIN = rf"^{AUTO}(-\d+)?$"
 _MAX_CLUSTERS = 1_000
@@ -120,8 +121,7 @@ def cluster(
 
 def _work(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the columns that clustering needs, sorted by id, with the prompt and whether centres learn from the row."""
-    learns = (pl.col("split") == "train") & (pl.col("source") == "real") & (pl.col("status") != "rejected")
-    work = rows.select("id", "content", "domain", "split", learns.alias("learns")).sort("id")
+    work = rows.select("id", "content", "domain", "split", learns=is_usable_real()).sort("id")
     if not (work["split"] == "train").any():
         raise InputError(f"{manifest} has no train rows: clusters are made of train rows alone")
     texts = manifest.contents(work["content"], columns=["content", "prompt"])

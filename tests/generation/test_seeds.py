@@ -1,5 +1,4 @@
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -7,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.generation.seeds import answers_in_turn, openings, pick_seeds
-from curate.manifest.rows import may_be_shown
-from tests.support.samples import ingested
 
 ROW = st.fixed_dictionaries(
     {
@@ -49,21 +46,6 @@ def test_rows_that_would_make_every_request_dear_come_last_within_their_label() 
 
 def row(n: int, rationale: str | None = None) -> dict[str, Any]:
     return {"id": f"{n:02d}", "cluster": n // 3, "answer": str(n), "prompt": "Which?", "rationale": rationale}
-
-
-def test_rows_that_were_taken_out_or_held_out_are_never_shown(tmp_path: Path) -> None:
-    examples = [
-        {"prompt": "candidate"},
-        {"prompt": "selected", "status": "selected"},
-        {"prompt": "leaked", "status": "rejected"},
-        {"prompt": "held out", "split": "test"},
-        {"prompt": "written", "source": "synthetic"},
-        {"prompt": "again", "origin": "repeat:0#1", "status": "selected"},
-        {"prompt": "other", "domain": "geometry"},
-    ]
-    start = ingested(tmp_path, examples)
-    shown = start.examples(may_be_shown(start.rows(), ["algebra"]))
-    assert sorted(shown["prompt"]) == ["candidate", "selected"]
 
 
 def test_every_class_has_its_turn_and_the_seed_draws_the_order() -> None:

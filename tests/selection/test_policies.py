@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError, UnknownNameError
-from curate.manifest.rows import head_domains
 from curate.selection import policies
 from curate.selection.feedback import Judged
 
@@ -86,13 +85,6 @@ def test_the_largest_remainder_gets_what_is_left() -> None:
 def test_shares_must_sum_to_what_is_shared_out() -> None:
     with pytest.raises(InputError, match=r"sum to 3, got a sum of 2\.0"):
         policies.largest_remainder({"a": 1, "b": 1}, 3)
-
-
-def test_a_head_has_at_least_its_even_share_of_the_budget() -> None:
-    counts = {"a": 100, "b": 20, "c": 10}
-    assert head_domains(counts, 60) == {"a", "b"}
-    assert head_domains(counts) == {"a"}
-    assert head_domains({"a": 3, "b": 3}) == {"a", "b"}
 
 
 @given(total=st.integers(1, 5000), n_stages=st.integers(1, 20))
