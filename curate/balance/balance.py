@@ -20,14 +20,14 @@ from curate.audit.base import auditors as known_auditors
 from curate.balance import cost, rounds
 from curate.balance.results import Balanced, StageResult
 from curate.calls import estimates
-from curate.calls.account import Spent
-from curate.calls.client import Account, check_mode
-from curate.calls.throttle import Pace
+from curate.calls.client import MeteredTeacher, check_mode
+from curate.calls.throttle import RateLimit
 from curate.errors import ConflictError, InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.generation import prompts
 from curate.ledger import network_disk
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Commit, Manifest, load
 from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
 from curate.selection import feedback, policies
@@ -147,7 +147,7 @@ def balance(
         )
     check_mode(mode, asked)
     caps = Caps(calls=max_calls, tokens=max_tokens, usd=max_usd)
-    job = _Job(parameters=parameters, teacher=asked, caps=caps, pace=Pace(requests_per_minute, tokens_per_minute))
+    job = _Job(parameters=parameters, teacher=asked, caps=caps, pace=RateLimit(requests_per_minute, tokens_per_minute))
     wanted = range(stages) if stage is None else [stage]
     return _dry_run(manifest, job, wanted) if dry_run else _run(manifest, job, wanted)
 
@@ -159,7 +159,7 @@ class _Job:
     parameters: Mapping[str, Any]
     teacher: Teacher | None
     caps: Caps
-    pace: Pace  # of all stages together
+    pace: RateLimit  # of all stages together
 
     def __getitem__(self, name: str) -> Any:
         return self.parameters[name]
@@ -191,12 +191,12 @@ class _Job:
         names = [f.name for f in fields(rounds.Terms) if f.name != "stage"]
         return rounds.Terms(stage=stage, **{name: self.parameters[name] for name in names})
 
-    def account(self, manifest: Manifest, stage: int) -> Account | None:
+    def account(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
         """Return the teacher behind the ledger, or None."""
         if self.teacher is None:
             return None
         ledger = Ledger(ledger_path(manifest.root))
-        return Account(
+        return MeteredTeacher(
             self.teacher, ledger, manifest.name, self.caps, verb="balance", stage=stage, pace=self.pace, mode=self["mode"]
         )
 
@@ -258,10 +258,10 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
     terms = job.terms(stage)
     if account is not None:
         estimate = cost.estimate(start, rows, quotas, given={}, teacher=account.teacher, parameters=job.parameters)
-        estimates.keep(account, estimate, job.identity())
+        estimates.store_estimate(account, estimate, job.identity())
     context = audit.context(start, rows, encoder=job["encoder"])
     filled = rounds.fill(start, rows, quotas, terms=terms, context=context, account=account)
-    spend = account.spend() if account is not None else Spent(0, 0, 0.0, 0)
+    spend = account.spend() if account is not None else Charged(0, 0, 0.0, 0)
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
@@ -281,7 +281,7 @@ def _do_stage(manifest: Manifest, job: _Job, stage: int, base: int) -> tuple[Man
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
-        reckoned=None if account is None else estimates.conclude(account, complete=filled.complete),
+        reckoned=None if account is None else estimates.close_estimate(account, complete=filled.complete),
     )
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.settled.contents())

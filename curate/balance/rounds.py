@@ -21,7 +21,7 @@ from curate.audit.base import Context
 from curate.balance import pool
 from curate.balance.decisions import BATCH, Settled, as_batch
 from curate.balance.pool import Pool
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.errors import TeacherError
 from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
@@ -101,7 +101,7 @@ def fill(
     *,
     terms: Terms,
     context: Context,
-    account: Account | None,
+    account: MeteredTeacher | None,
 ) -> Filled:
     """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
 
@@ -140,7 +140,7 @@ class _Filler:
         quotas: policies.Quotas,
         terms: Terms,
         context: Context,
-        account: Account | None,
+        account: MeteredTeacher | None,
     ) -> None:
         self.manifest, self.terms, self.context, self.account = manifest, terms, context, account
         self.rows = rows
@@ -315,7 +315,7 @@ class _Filler:
         answered = self._ask_rationales(asks, self.account)
         return pl.concat([frame.join(asks, on="id", how="anti", maintain_order="left"), answered])
 
-    def _ask_rationales(self, asks: pl.DataFrame, account: Account) -> pl.DataFrame:
+    def _ask_rationales(self, asks: pl.DataFrame, account: MeteredTeacher) -> pl.DataFrame:
         """Ask the teacher for the next sample of each row's rationale; return the rows that were answered."""
         if asks.is_empty():
             return asks

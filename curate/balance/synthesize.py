@@ -21,14 +21,13 @@ from curate.balance import cost as estimating
 from curate.balance.cost import Probe
 from curate.balance.decisions import Settled, as_batch
 from curate.calls import estimates
-from curate.calls.account import Spent
-from curate.calls.client import check_mode, open_account
-from curate.calls.estimates import Reckoned
+from curate.calls.client import check_mode, open_metered_teacher
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate, Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
 from curate.generation.examples import Cost, cost, write_examples
-from curate.ledger.ledger import Caps
+from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, next_indices
 from curate.teachers.base import TIMEOUT, Asker, Teacher
@@ -62,10 +61,10 @@ class Synthesized:
     written: dict[str, int]
     rejected: dict[str, dict[str, int]]
     complete: bool = True
-    spent: Spent = field(default_factory=Spent)
+    spent: Charged = field(default_factory=Charged)
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
-    reckoned: Reckoned | None = None
+    reckoned: EstimateVsActual | None = None
     estimate: Estimate | None = None
 
     @property
@@ -167,7 +166,7 @@ def synthesize(
             {},
             estimate=estimates.plan(manifest.name, [task], one, mode, root=manifest.root),
         )
-    account = open_account(
+    account = open_metered_teacher(
         manifest.name,
         teacher,
         root=manifest.root,
@@ -184,7 +183,7 @@ def synthesize(
         **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
     }
     task = writer.task(tallies, max_attempts)
-    estimates.foretell(account, [task], {**parameters, "version": manifest.version})
+    estimates.estimate_and_store(account, [task], {**parameters, "version": manifest.version})
     writer.write_all(tallies)
     return writer.commit(tallies, parameters)
 
@@ -263,7 +262,7 @@ class _Writer:
             spent=self.account.spend(),
             tokens_per_written=tokens,
             usd_per_written=usd,
-            reckoned=estimates.conclude(self.account, complete=not self.stopped),
+            reckoned=estimates.close_estimate(self.account, complete=not self.stopped),
         )
         if not self.judged:
             return result
