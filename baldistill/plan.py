@@ -230,7 +230,7 @@ def _name(key: str, value: Any) -> Iterator[str]:
 
 def _table(verb: str, table: Mapping[str, Any]) -> Iterator[str]:
     allowed = parameters_of(verb)
-    hints = typing.get_type_hints(_import(VERBS[verb][0]))
+    hints = _types(verb)
     for key, value in table.items():
         if key in VERBS[verb][1]:
             yield f"[{verb}] {key}: a run sets this itself; leave it out"
@@ -243,6 +243,12 @@ def _table(verb: str, table: Mapping[str, Any]) -> Iterator[str]:
     for key, parameter in allowed.items():
         if parameter.default is inspect.Parameter.empty and key not in table:
             yield f"[{verb}] {key}: missing; it has no default"
+
+
+def _types(verb: str) -> dict[str, Any]:
+    """Return the type of each parameter of a verb, from its settings class where it has one."""
+    function = _import(VERBS[verb][0])
+    return typing.get_type_hints(getattr(function, "settings", function))
 
 
 def _value(verb: str, key: str, value: Any) -> Iterator[str]:

@@ -15,17 +15,19 @@ from curate.audit import audit
 from curate.audit.base import Context
 from curate.balance.cost import Probe
 from curate.balance.decisions import BATCH, Settled
+from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
-from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
-from curate.calls.estimates import EstimateVsActual
+from curate.calls.account import Spent
+from curate.calls.client import Account, check_mode, open_account
+from curate.calls.estimates import Reckoned
 from curate.calls.forecast import Estimate, Task
 from curate.generation import prompts
 from curate.generation.rationales import write_rationales
-from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
 from curate.manifest.schema import conform
-from curate.teachers.base import TIMEOUT, Asker, Teacher
+from curate.settings import takes
+from curate.teachers.base import Asker, Teacher
 from curate.teachers.registry import load_teacher
 
 __all__ = ["Annotated", "annotate"]
@@ -56,8 +58,8 @@ class Annotated:
     rejected: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     complete: bool = True
-    spent: Charged = field(default_factory=Charged)
-    reckoned: EstimateVsActual | None = None
+    spent: Spent = field(default_factory=Spent)
+    reckoned: Reckoned | None = None
     estimate: Estimate | None = None
 
     @property
@@ -73,27 +75,8 @@ class Annotated:
         return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
-def annotate(
-    manifest: Manifest,
-    *,
-    teacher: str | Teacher,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    show_answer: bool = False,
-    prompt_file: str | None = None,
-    words: int = 120,
-    temperature: float = 0.2,
-    reply_tokens: int = 512,
-    max_calls: int | None = None,
-    max_tokens: int | None = None,
-    max_usd: float | None = None,
-    concurrency: int = 16,
-    requests_per_minute: int | None = None,
-    tokens_per_minute: int | None = None,
-    timeout: float = TIMEOUT,
-    mode: str = "live",
-    dry_run: bool = False,
-) -> Annotated:
+@takes(AnnotateSettings)
+def annotate(manifest: Manifest, settings: AnnotateSettings) -> Annotated:
     """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
 
     A rationale that an auditor rejects leaves its row selected and without one, with a finding; the same command again asks
@@ -101,63 +84,35 @@ def annotate(
 
     Args:
         manifest: the newest version.
-        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
-        model: the server's name for the model.
-        api_key_env: the environment variable that holds its key.
-        show_answer: show the right answer to the teacher; the paper hides it.
-        prompt_file: template, or folder of templates, in place of the built-in ones.
-        words: length asked for.
-        temperature: of sampling.
-        reply_tokens: length of a reply, at most.
-        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
-        concurrency: requests under way at once, at most.
-        requests_per_minute, tokens_per_minute: limits of the server; None for none.
-        timeout: seconds for one reply.
-        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
-        dry_run: estimate what it would cost; ask nobody and change nothing.
 
     Raises:
         InputError: a parameter breaks a rule.
-        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
-        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; replies so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
     rows = manifest.rows()
     batch, context = _unannotated(manifest, rows), audit.context(manifest, rows)
     asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
-    options: dict[str, Any] = {"show_answer": show_answer, "words": words}
-    options |= {"temperature": temperature, "reply_tokens": reply_tokens}
+    options: dict[str, Any] = {name: getattr(settings, name) for name in ("show_answer", "words", "temperature", "reply_tokens")}
 
     def ask(some: pl.DataFrame, asker: Asker) -> pl.DataFrame:
-        return write_rationales(some, asker, context=context, prompt_file=prompt_file, **options)
-
-    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+        return write_rationales(some, asker, context=context, prompt_file=settings.prompt_file, **options)
 
     def task(teacher: Teacher) -> Task:
         ask(asked.head(_PROBED), probe := Probe(teacher))
         return Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
 
-    if dry_run:
-        one = load_teacher(teacher, **whom, root=manifest.root, to_ask=False)
-        check_mode(mode, one)
-        return Annotated(
-            manifest, batch.height, estimate=estimates.plan(manifest.name, [task(one)], one, mode, root=manifest.root)
-        )
-    account = open_metered_teacher(
-        manifest.name,
-        teacher,
-        root=manifest.root,
-        verb="annotate",
-        **whom,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        mode=mode,
-        caps=Caps(max_calls, max_tokens, max_usd),
-    )
+    if settings.dry_run:
+        teacher = load_teacher(settings, root=manifest.root, to_ask=False)
+        check_mode(settings.mode, teacher)
+        estimate = estimates.plan(manifest.name, [task(teacher)], teacher, settings.mode, root=manifest.root)
+        return Annotated(manifest, batch.height, estimate=estimate)
+    account = open_account(manifest.name, settings, root=manifest.root, verb="annotate")
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
-        "prompt": prompts.load("rationale", prompt_file).version,
+        "prompt": prompts.load("rationale", settings.prompt_file).version,
     }
-    estimates.estimate_and_store(account, [task(account.teacher)], {**parameters, "version": manifest.version})
+    estimates.foretell(account, [task(account.teacher)], {**parameters, "version": manifest.version})
     told = ask(asked, account)
     settled, rejected = _settle(rows, batch, told, context)
     result = _result(manifest, told, rejected, account)
@@ -189,7 +144,7 @@ def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context
     return settled, Counter(judgement.rejected.values())
 
 
-def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: MeteredTeacher) -> Annotated:
+def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: Account) -> Annotated:
     counts = Counter(told["status"].to_list())
     complete = not counts["capped"] + counts["failed"]
     return Annotated(
@@ -200,5 +155,5 @@ def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], acco
         unanswered=counts["unanswered"],
         complete=complete,
         spent=account.spend(),
-        reckoned=estimates.close_estimate(account, complete=complete),
+        reckoned=estimates.conclude(account, complete=complete),
     )

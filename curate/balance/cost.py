@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
 from curate.audit import audit
+from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.forecast import Estimate, Task
 from curate.generation import examples as writing
@@ -48,7 +48,7 @@ def estimate(
     *,
     given: Mapping[str, int],
     teacher: Teacher | None,
-    parameters: Mapping[str, Any],
+    settings: BalanceSettings,
 ) -> Estimate:
     """Estimate one stage's calls, tokens and money.
 
@@ -58,14 +58,14 @@ def estimate(
         quotas: its places.
         given: places per domain that earlier stages of a dry run planned.
         teacher: who would be asked; without one, what filling the deficits would cost with `model`.
-        parameters: of `curate.balance.balance.balance`.
+        settings: of `balance`.
     """
-    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, parameters=parameters)
-    model = parameters["model"]
+    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, settings=settings)
+    model = settings.model
     if teacher is None:
         price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
-        return estimates.plan(manifest.name, tasks, _Unnamed(model or "", price), parameters["mode"], root=manifest.root)
-    return estimates.plan(manifest.name, tasks, teacher, parameters["mode"], root=manifest.root)
+        return estimates.plan(manifest.name, tasks, _Unnamed(model or "", price), settings.mode, root=manifest.root)
+    return estimates.plan(manifest.name, tasks, teacher, settings.mode, root=manifest.root)
 
 
 def stage_tasks(
@@ -75,9 +75,9 @@ def stage_tasks(
     *,
     given: Mapping[str, int],
     teacher: Teacher | None,
-    parameters: Mapping[str, Any],
+    settings: BalanceSettings,
 ) -> list[Task]:
-    """Return what a stage would ask for; the parameters are those of `estimate`.
+    """Return what a stage would ask for; the arguments are those of `estimate`.
 
     Real rows come first, then synthetic ones at hand, then new examples.
     """
@@ -85,19 +85,19 @@ def stage_tasks(
     places = quotas.planned if teacher is not None else quotas.wanted
     candidates = train.filter(status="candidate")
     real, examples = _split(candidates, places, given)
-    if parameters["fill"] != "teacher":
+    if settings.fill != "teacher":
         examples = {}
     probe = manifest.examples(_sample(candidates.filter(source="real"), list(places)))
-    if teacher is None or parameters["rationales"] in ("keep", "none"):
+    if teacher is None or settings.rationales in ("keep", "none"):
         real = {}
-    elif parameters["rationales"] == "auto":
+    elif settings.rationales == "auto":
         lacking = dict(probe.group_by("domain").agg(pl.col("rationale").is_null().mean()).iter_rows())
         real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
     short = [domain for domain, n in examples.items() if n]
     seeds = manifest.examples(_sample(may_be_shown(train, short), short))
-    asked = _render(probe, seeds, teacher or Fake(), real, examples, manifest, parameters)
+    asked = _render(probe, seeds, teacher or Fake(), real, examples, manifest, settings)
     judged = written_before(train, teacher.model) if teacher is not None else (0, 0)
-    attempts = parameters["max_attempts"]
+    attempts = settings.max_attempts
     return [
         Task("rationale", real, asked["rationale"], *_answered_before(train), attempts),
         Task("synthesis", examples, asked["synthesis"], *judged, attempts),
@@ -145,10 +145,10 @@ def _render(
     real: Mapping[str, int],
     examples: Mapping[str, int],
     manifest: Manifest,
-    parameters: Mapping[str, Any],
+    settings: BalanceSettings,
 ) -> dict[str, list[Request]]:
     """Return some of what would be asked, by purpose."""
-    known = audit.context(manifest, pl.concat([probe, seeds]).unique("id", maintain_order=True), encoder=parameters["encoder"])
+    known = audit.context(manifest, pl.concat([probe, seeds]).unique("id", maintain_order=True), encoder=settings.encoder)
     asked = Probe(teacher)
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():
@@ -156,10 +156,10 @@ def _render(
             shown.select("id", "prompt", "answer", "domain"),
             asked,
             context=known,
-            show_answer=parameters["show_answer"],
-            prompt_file=parameters["rationale_prompt"],
+            show_answer=settings.show_answer,
+            prompt_file=settings.rationale_prompt,
         )
-    each = max(_ORDERS, parameters["rows_per_call"])
+    each = max(_ORDERS, settings.rows_per_call)
     orders = [(domain, index) for domain, n in examples.items() for index in range(min(n, each))]
     if orders:
         writing.write_examples(
@@ -167,9 +167,9 @@ def _render(
             asked,
             seeds=seeds,
             context=known,
-            prompt_file=parameters["synthesis_prompt"],
-            rows_per_call=parameters["rows_per_call"],
-            seed=parameters["seed"],
+            prompt_file=settings.synthesis_prompt,
+            rows_per_call=settings.rows_per_call,
+            seed=settings.seed,
         )
     return {purpose: [r for r in asked.requests if r.purpose == purpose] for purpose in ("rationale", "synthesis")}
 

@@ -21,7 +21,8 @@ from curate.audit.base import Context
 from curate.balance import pool
 from curate.balance.decisions import BATCH, Settled, as_batch
 from curate.balance.pool import Pool
-from curate.calls.client import MeteredTeacher
+from curate.balance.settings import BalanceSettings
+from curate.calls.client import Account
 from curate.errors import TeacherError
 from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
@@ -31,28 +32,10 @@ from curate.manifest.schema import conform
 from curate.selection import policies
 from curate.selection.selectors import choose
 
-__all__ = ["Filled", "Terms", "fill"]
+__all__ = ["Filled", "fill"]
 
 _PILOT, _ENOUGH = 40, 32  # replies judged before more are bought; so many of which none passes end the work
 _OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a stage is filled by; the parameters of `curate.balance.balance.balance` of the same names."""
-
-    stage: int
-    selector: Any
-    rationales: str
-    wrong_rationale: str
-    fill: str
-    max_attempts: int
-    auditors: tuple[str, ...]
-    seed: int
-    show_answer: bool = False
-    rationale_prompt: str | None = None
-    synthesis_prompt: str | None = None
-    rows_per_call: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,9 +82,10 @@ def fill(
     rows: pl.DataFrame,
     quotas: policies.Quotas,
     *,
-    terms: Terms,
+    settings: BalanceSettings,
+    stage: int,
     context: Context,
-    account: MeteredTeacher | None,
+    account: Account | None,
 ) -> Filled:
     """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
 
@@ -109,15 +93,16 @@ def fill(
         manifest: where content is read from.
         rows: the rows that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
         quotas: places per domain.
-        terms: how to fill them.
+        settings: how to fill them.
+        stage: its index, from 0.
         context: what the auditors compare with.
         account: the teacher behind its ledger, or None.
 
     Raises:
         TeacherError: every call of a round failed, or none of the first replies passes; nothing was changed.
     """
-    filler = _Filler(manifest, rows, quotas, terms, context, account)
-    with progress.step(f"stage {terms.stage}", sum(quotas.planned.values())) as counter:
+    filler = _Filler(manifest, rows, quotas, settings, stage, context, account)
+    with progress.step(f"stage {stage}", sum(quotas.planned.values())) as counter:
         while not filler.stopped:
             work = filler.plan_round()
             if work:
@@ -127,7 +112,7 @@ def fill(
                     counter.advance(filler.n_accepted - before, rejected=sum(d.rejected.total() for d in filler.domains.values()))
             elif not filler.move_places():
                 break
-    if terms.fill == "repeat":
+    if settings.fill == "repeat":
         filler.repeat()
     return filler.result()
 
@@ -138,13 +123,15 @@ class _Filler:
         manifest: Manifest,
         rows: pl.DataFrame,
         quotas: policies.Quotas,
-        terms: Terms,
+        settings: BalanceSettings,
+        stage: int,
         context: Context,
-        account: MeteredTeacher | None,
+        account: Account | None,
     ) -> None:
-        self.manifest, self.terms, self.context, self.account = manifest, terms, context, account
+        self.manifest, self.settings, self.context, self.account = manifest, settings, context, account
+        self.stage = stage
         self.rows = rows
-        self.settled = Settled(rows, stage=terms.stage)
+        self.settled = Settled(rows, stage=stage)
         self.domains, self.attempts = pool.open_pools(rows, quotas)
         self.tried = set(self.attempts)  # real rows with a rationale that was judged wrong
         self.unanswered = 0
@@ -162,7 +149,7 @@ class _Filler:
         work = _Work()
         for domain in self.domains.values():
             # A domain stops after so many judged replies per place, real rows' rationales and new examples together.
-            missing = min(domain.short, max(0, self.terms.max_attempts * domain.target - domain.judged))
+            missing = min(domain.short, max(0, self.settings.max_attempts * domain.target - domain.judged))
             chosen = self._choose(domain, missing)
             missing -= len(chosen)
             at_hand, domain.written = domain.written[:missing], domain.written[missing:]
@@ -180,12 +167,12 @@ class _Filler:
             return []
         choice = choose(
             domain.fresh,
-            selector=self.terms.selector,
+            selector=self.settings.selector,
             n=min(n, domain.fresh.height),
             taken=domain.taken,
-            seed=self.terms.seed,
+            seed=self.settings.seed,
             domain=domain.name,
-            stage=self.terms.stage,
+            stage=self.stage,
             vectors=self._vectors,
         )
         self.settled.explain(choice.kept.select("id", "reason"))
@@ -201,7 +188,7 @@ class _Filler:
 
     def _order(self, domain: Pool, missing: int) -> list[tuple[str, int]]:
         """Return the (domain, index) of up to `missing` new examples."""
-        if self.account is None or self.terms.fill != "teacher" or domain.dry:
+        if self.account is None or self.settings.fill != "teacher" or domain.dry:
             return []
         first = domain.next_index
         domain.next_index += missing
@@ -213,7 +200,7 @@ class _Filler:
         A domain that could not fill its places is closed: it gets no further ones, so this comes to an end.
         """
         short = [d for d in self.domains.values() if d.short]
-        if not short or self.terms.fill == "repeat":
+        if not short or self.settings.fill == "repeat":
             return False
         for domain in short:
             domain.closed = True
@@ -281,12 +268,12 @@ class _Filler:
 
     def _judge(self, batch: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None, list[dict[str, Any]]]]:
         """Yield each row in order, who rejects it, what was found; with ``answer-only`` a bad rationale is taken off first."""
-        judgement = audit.judge(batch, self.context, auditors=self.terms.auditors)
-        if self.terms.wrong_rationale == "answer-only":
+        judgement = audit.judge(batch, self.context, auditors=self.settings.auditors)
+        if self.settings.wrong_rationale == "answer-only":
             bare = [row_id for row_id, auditor in judgement.rejected.items() if auditor in _OF_RATIONALES]
             off = pl.col("id").is_in(bare) & (pl.col("source") == "real")
             batch = batch.with_columns(rationale=pl.when(~off).then("rationale"))
-            judgement = audit.judge(batch, self.context, auditors=self.terms.auditors)
+            judgement = audit.judge(batch, self.context, auditors=self.settings.auditors)
         found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
         for row in batch.iter_rows(named=True):
             yield row, judgement.rejected.get(row["id"]), found.get(row["id"], [])
@@ -295,42 +282,42 @@ class _Filler:
         """Reject a synthetic row or an unfit real one for good; of a real row with a bad rationale only the attempt."""
         attempt_only = row["source"] == "real" and row["rationale"] is not None and auditor in _OF_RATIONALES
         self.settled.reject(row, auditor, findings, keep_candidate=attempt_only)
-        if not attempt_only or self.account is None or self.terms.rationales == "keep":
+        if not attempt_only or self.account is None or self.settings.rationales == "keep":
             return
         self.tried.add(row["id"])
         if row["attempt"] is not None:
             self.attempts[row["id"]] += 1
-        if self.attempts[row["id"]] < self.terms.max_attempts:
+        if self.attempts[row["id"]] < self.settings.max_attempts:
             self.domains[row["domain"]].failed.append(row["id"])
 
     def _real_batch(self, ids: list[str]) -> pl.DataFrame:
         """Return the round's real rows with the rationale to judge; rows that no teacher answered are left out."""
         frame = self._at_hand(ids)
-        if self.terms.rationales == "none":
+        if self.settings.rationales == "none":
             return frame.with_columns(rationale=pl.lit(None, pl.String))
-        if self.account is None or self.terms.rationales == "keep":
+        if self.account is None or self.settings.rationales == "keep":
             return frame
-        wants = pl.col("rationale").is_null() | (self.terms.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
+        wants = pl.col("rationale").is_null() | (self.settings.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
         asks = frame.filter(wants)
         answered = self._ask_rationales(asks, self.account)
         return pl.concat([frame.join(asks, on="id", how="anti", maintain_order="left"), answered])
 
-    def _ask_rationales(self, asks: pl.DataFrame, account: MeteredTeacher) -> pl.DataFrame:
+    def _ask_rationales(self, asks: pl.DataFrame, account: Account) -> pl.DataFrame:
         """Ask the teacher for the next sample of each row's rationale; return the rows that were answered."""
         if asks.is_empty():
             return asks
         asks = asks.with_columns(attempt=pl.Series([self.attempts[i] for i in asks["id"]], dtype=pl.Int64))
-        hint = pl.col("attempt") > 0 if self.terms.wrong_rationale == "hint" else pl.lit(False)
+        hint = pl.col("attempt") > 0 if self.settings.wrong_rationale == "hint" else pl.lit(False)
         replies = [
             write_rationales(
                 part.select("id", "prompt", "answer", "domain", sample="attempt"),
                 account,
                 context=self.context,
                 show_answer=shown,
-                prompt_file=self.terms.rationale_prompt,
+                prompt_file=self.settings.rationale_prompt,
                 refills=self._refills(),
             )
-            for shown, part in ((self.terms.show_answer, asks.filter(~hint)), (True, asks.filter(hint)))
+            for shown, part in ((self.settings.show_answer, asks.filter(~hint)), (True, asks.filter(hint)))
             if not part.is_empty()
         ]
         told = pl.concat(replies)
@@ -360,9 +347,9 @@ class _Filler:
             self.account,
             seeds=self.manifest.examples(may_be_shown(self.rows, frame["domain"].unique().to_list())),
             context=self.context,
-            prompt_file=self.terms.synthesis_prompt,
-            rows_per_call=self.terms.rows_per_call,
-            seed=self.terms.seed,
+            prompt_file=self.settings.synthesis_prompt,
+            rows_per_call=self.settings.rows_per_call,
+            seed=self.settings.seed,
             refills=self._refills(),
         )
         self._heed(replies)

@@ -15,22 +15,24 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.audit.base import DEFAULT_AUDITORS, Context
+from curate.audit.base import Context
 from curate.audit.base import auditors as known_auditors
 from curate.balance import cost as estimating
 from curate.balance.cost import Probe
 from curate.balance.decisions import Settled, as_batch
+from curate.balance.settings import SynthesizeSettings
 from curate.calls import estimates
-from curate.calls.client import check_mode, open_metered_teacher
-from curate.calls.estimates import EstimateVsActual
+from curate.calls.account import Spent
+from curate.calls.client import check_mode, open_account
+from curate.calls.estimates import Reckoned
 from curate.calls.forecast import Estimate, Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
 from curate.generation.examples import Cost, cost, write_examples
-from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, next_indices
-from curate.teachers.base import TIMEOUT, Asker, Teacher
+from curate.settings import takes
+from curate.teachers.base import Asker
 from curate.teachers.registry import load_teacher
 from curate.vectors.encoders import Encoder
 
@@ -61,10 +63,10 @@ class Synthesized:
     written: dict[str, int]
     rejected: dict[str, dict[str, int]]
     complete: bool = True
-    spent: Charged = field(default_factory=Charged)
+    spent: Spent = field(default_factory=Spent)
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
-    reckoned: EstimateVsActual | None = None
+    reckoned: Reckoned | None = None
     estimate: Estimate | None = None
 
     @property
@@ -80,110 +82,48 @@ class Synthesized:
         return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
-def synthesize(
-    manifest: Manifest,
-    *,
-    domains: Sequence[str],
-    n: int,
-    teacher: str | Teacher,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    prompt_file: str | None = None,
-    words: int = 120,
-    temperature: float = 0.8,
-    reply_tokens: int = 1024,
-    n_seeds: int = 4,
-    rows_per_call: int = 1,
-    max_attempts: int = 5,
-    auditors: Sequence[str] = DEFAULT_AUDITORS,
-    encoder: str | Encoder | None = None,
-    max_calls: int | None = None,
-    max_tokens: int | None = None,
-    max_usd: float | None = None,
-    concurrency: int = 16,
-    requests_per_minute: int | None = None,
-    tokens_per_minute: int | None = None,
-    timeout: float = TIMEOUT,
-    mode: str = "live",
-    dry_run: bool = False,
-    seed: int = 0,
-) -> Synthesized:
-    """Write `n` new examples for each of some domains, audit them, and commit them as candidates.
+@takes(SynthesizeSettings)
+def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
+    """Write new examples for some domains, audit them, and commit them as candidates.
 
     What an auditor rejects is kept as a rejected row and replaced, until a domain has its examples, the teacher has no more,
     or `max_attempts` replies per example were judged.
 
     Args:
         manifest: the newest version.
-        domains: names of domains.
-        n: accepted examples per domain.
-        teacher: a URL, ``"openai"``, ``"recorded:FILE"``, ``"fake"``, a registered name, or a teacher.
-        model: the server's name for the model.
-        api_key_env: the environment variable that holds its key.
-        prompt_file: template, or folder of templates, in place of the built-in ones.
-        words: length of the rationale asked for.
-        temperature: of sampling.
-        reply_tokens: length of a reply per example, at most.
-        n_seeds: examples shown in each request, at most.
-        rows_per_call: new examples asked for in one request.
-        max_attempts: judged replies per example before a domain stops.
-        auditors: names that must find nothing.
-        encoder: for near-duplicates and leakage; None for that of the clusters.
-        max_calls, max_tokens, max_usd: hard caps over everything ever charged to this manifest's name.
-        concurrency: requests under way at once, at most.
-        requests_per_minute, tokens_per_minute: limits of the server; None for none.
-        timeout: seconds for one reply.
-        mode: ``"live"``, or ``"batch"``: the provider's batches, at half the price, within a day.
-        dry_run: estimate what it would cost; ask nobody and change nothing.
-        seed: of the choice of seeds.
 
     Raises:
         UnknownNameError: no such domain or auditor.
         InputError: a parameter breaks a rule.
-        TeacherError: nobody answers, or the teacher refuses the key or the model; answers so far are in the ledger.
-        ConflictError: another command committed meanwhile; run it again, the answers are in the ledger.
+        TeacherError: nobody answers, or the teacher refuses the key or the model; replies so far are in the ledger.
+        ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
-    rows = manifest.rows()
-    names = _checked(rows, domains, n, auditors)
-    options: dict[str, Any] = {"words": words, "temperature": temperature, "reply_tokens": reply_tokens, "n_seeds": n_seeds}
-    options |= {"rows_per_call": rows_per_call, "seed": seed}
-    whom: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "timeout": timeout}
+    rows, n, auditors = manifest.rows(), settings.n, tuple(settings.auditors)
+    names = _checked(rows, settings.domains, n, auditors)
+    shaping = ("words", "temperature", "reply_tokens", "n_seeds", "rows_per_call", "seed")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in shaping}
     indices = next_indices(rows)
-    tallies = {name: _Tally(n, max_attempts * n, indices.get(name, 0)) for name in names}
-    known = _known(manifest, rows, encoder)
+    tallies = {name: _Tally(n, settings.max_attempts * n, indices.get(name, 0)) for name in names}
+    known = _known(manifest, rows, settings.encoder)
 
     def writer_of(asker: Asker) -> _Writer:
-        return _Writer(manifest, rows, names, asker, known, tuple(auditors), {**options, "prompt_file": prompt_file})
+        return _Writer(manifest, rows, names, asker, known, auditors, {**options, "prompt_file": settings.prompt_file})
 
-    if dry_run:
-        one = load_teacher(teacher, **whom, root=manifest.root, to_ask=False)
-        check_mode(mode, one)
-        task = writer_of(Probe(one)).task(tallies, max_attempts)
-        return Synthesized(
-            manifest,
-            n,
-            dict.fromkeys(names, 0),
-            {},
-            estimate=estimates.plan(manifest.name, [task], one, mode, root=manifest.root),
-        )
-    account = open_metered_teacher(
-        manifest.name,
-        teacher,
-        root=manifest.root,
-        verb="synthesize",
-        **whom,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        mode=mode,
-        caps=Caps(max_calls, max_tokens, max_usd),
-    )
+    if settings.dry_run:
+        teacher = load_teacher(settings, root=manifest.root, to_ask=False)
+        check_mode(settings.mode, teacher)
+        task = writer_of(Probe(teacher)).task(tallies, settings.max_attempts)
+        estimate = estimates.plan(manifest.name, [task], teacher, settings.mode, root=manifest.root)
+        return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimate)
+    account = open_account(manifest.name, settings, root=manifest.root, verb="synthesize")
     writer = writer_of(account)
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
-        **{"max_attempts": max_attempts, "auditors": list(auditors), "prompt": prompts.load("synthesis", prompt_file).version},
+        **{"max_attempts": settings.max_attempts, "auditors": list(auditors)},
+        "prompt": prompts.load("synthesis", settings.prompt_file).version,
     }
-    task = writer.task(tallies, max_attempts)
-    estimates.estimate_and_store(account, [task], {**parameters, "version": manifest.version})
+    task = writer.task(tallies, settings.max_attempts)
+    estimates.foretell(account, [task], {**parameters, "version": manifest.version})
     writer.write_all(tallies)
     return writer.commit(tallies, parameters)
 
@@ -262,7 +202,7 @@ class _Writer:
             spent=self.account.spend(),
             tokens_per_written=tokens,
             usd_per_written=usd,
-            reckoned=estimates.close_estimate(self.account, complete=not self.stopped),
+            reckoned=estimates.conclude(self.account, complete=not self.stopped),
         )
         if not self.judged:
             return result

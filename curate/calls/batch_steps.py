@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 from curate import progress
-from curate.calls.account import Account
+from curate.calls.account import Tab
 from curate.errors import TeacherError
-from curate.ledger.batches import Batch, BatchStore
-from curate.ledger.records import CostBound
-from curate.teachers.base import RawResponse, RequestFailedError, parse_response
-from curate.teachers.batch_api import BatchAPI, Line, State
+from curate.ledger.batches import Batch, Book
+from curate.ledger.ledger import Charge
+from curate.teachers import base as calls
+from curate.teachers.base import Answer, NotDoneError
+from curate.teachers.batch_api import Line, State, Wire
 
-__all__ = ["BatchJob", "BatchSettings"]
+__all__ = ["Batching", "Steps"]
 
 _CHUNK = 500  # lines written in one transaction
 _VAIN_LOOKS, _VAIN_MAKINGS, _NOBODY = 30, 10, 5  # steps in a row that do not come about; the last where nobody listens
@@ -30,7 +31,7 @@ _LATE_FILES = 20  # looks at a batch that is over and has answers, and whose fil
 
 
 @dataclass(frozen=True)
-class BatchSettings:
+class Batching:
     """How batches are made and looked after.
 
     Attributes:
@@ -50,7 +51,7 @@ class BatchSettings:
     tries: int = 3
 
 
-class BatchJob:
+class Steps:
     """The steps of the batches that one asking looks after.
 
     Args:
@@ -60,18 +61,18 @@ class BatchJob:
         batching: how batches are made.
     """
 
-    def __init__(self, tab: Account, wire: BatchAPI, book: BatchStore, batching: BatchSettings) -> None:
+    def __init__(self, tab: Tab, wire: Wire, book: Book, batching: Batching) -> None:
         self.tab, self.wire, self.book, self.batching = tab, wire, book, batching
         self.where = f"teacher {tab.teacher.endpoint!r}"
         self.fresh: set[str] = set()  # batches planned by us, which nobody can have made yet
         self.states: dict[str, State] = {}  # what the provider said last, by batch
-        self.errors: dict[str, RawResponse] = {}  # why a call has no reply, by key
+        self.errors: dict[str, Answer] = {}  # why a call has no reply, by key
         self.dropped: set[str] = set()  # batches that were never run; being in one is no try
         self.most = batching.requests
         self.at_once: int | None = None  # batches at the provider together, where it told us of a limit
         self.wait = 0.0  # seconds that the provider asks us to wait
         self._not_before = 0.0  # loop time of the next making
-        self._bounds: dict[str, dict[str, CostBound]] = {}  # on our tab, by batch and key
+        self._bounds: dict[str, dict[str, Charge]] = {}  # on our tab, by batch and key
         self._unsure: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
         self._late: Counter[str] = Counter()
         self._in_vain = 0
@@ -80,7 +81,7 @@ class BatchJob:
         """Take the next step with a batch that is in our hands; say whether it got any further.
 
         Args:
-            batch: as `BatchStore.claim` gives it.
+            batch: as `Book.claim` gives it.
             n_submitted: batches at the provider now.
 
         Raises:
@@ -89,7 +90,7 @@ class BatchJob:
         self._put_on_tab(batch)
         try:
             moved = await (self._look if batch.status == "submitted" else self._make)(batch, n_submitted)
-        except RequestFailedError as e:
+        except NotDoneError as e:
             self._heed(batch, e)
             return False
         self._in_vain, self.wait = 0, 0.0
@@ -156,7 +157,7 @@ class BatchJob:
         self._unsure.pop(batch.id, None)
         try:
             made = await self.wire.create(batch.id, file)
-        except RequestFailedError as e:
+        except NotDoneError as e:
             if e.answer.outcome in ("refused", "unsent"):
                 self.book.write(batch.id, status="planned")
             raise
@@ -170,12 +171,12 @@ class BatchJob:
         """Return the batch if the provider has it already; where it has no list, what may be there is given up as lost."""
         try:
             return await self.wire.find(batch.id, batch.file)
-        except RequestFailedError as e:
+        except NotDoneError as e:
             if e.status not in (404, 405):
                 raise
             if batch.status == "creating":
                 self._lose(batch, "it may have been made, and the server has no list to look it up")
-                raise RequestFailedError(RawResponse("refused", error=str(e))) from e
+                raise NotDoneError(Answer("refused", error=str(e))) from e
             return None
 
     def _content(self, batch: Batch) -> bytes:
@@ -216,7 +217,7 @@ class BatchJob:
         for file in filter(None, (state.output, state.errors)):
             try:
                 lines = await self.wire.fetch(file)
-            except RequestFailedError as e:
+            except NotDoneError as e:
                 if e.status != 404:
                     raise
                 gone = f"the provider no longer has its results: {e}"
@@ -238,9 +239,9 @@ class BatchJob:
         while unread := self.book.unread(batch.id, _CHUNK):
             with self.tab.ledger.transaction():
                 for attempt, key, raw in unread:
-                    reading, bound = parse_response(raw), bounds.pop(key, None)
+                    reading, bound = calls.read(raw), bounds.pop(key, None)
                     if reading.error:
-                        self.errors[key] = RawResponse("refused", error=reading.error)
+                        self.errors[key] = Answer("refused", error=reading.error)
                         self.tab.ledger.reject(attempt, reading.error)
                         continue
                     self.tab.settle(attempt, reading, batched=True)
@@ -248,7 +249,7 @@ class BatchJob:
                         self.tab.correct(bound, reading, batched=True)
 
     def _fates(self, batch: Batch, errors: dict[str, Line], state: State, gone: str) -> Iterator[tuple[int, str, str]]:
-        """Yield what became of each call without a reply, for `BatchStore.end`."""
+        """Yield what became of each call without a reply, for `Book.end`."""
         bounds = self._bounds.get(batch.id, {})
         for held in self.book.held(batch.id):
             line, bound = errors.get(held.key), bounds.pop(held.key, None)
@@ -259,12 +260,12 @@ class BatchJob:
                 self.tab.free(bound, sent=fate == "failed")
             yield held.attempt, fate, answer.error
 
-    def _judge(self, line: Line | None, state: State, gone: str) -> RawResponse:
+    def _judge(self, line: Line | None, state: State, gone: str) -> Answer:
         if line is not None:
             return self.wire.judge(line)
         if gone or state.status == "completed":
-            return RawResponse("lost", error=gone or "the batch ended without a line for it")
-        return RawResponse("unsent", error=f"the batch was {state.status} before its turn came")
+            return Answer("lost", error=gone or "the batch ended without a line for it")
+        return Answer("unsent", error=f"the batch was {state.status} before its turn came")
 
     # What goes wrong
 
@@ -292,11 +293,11 @@ class BatchJob:
         held = self.book.held(batch.id)
         for call in held:
             self._bounds.get(batch.id, {}).pop(call.key, None)
-            self.errors[call.key] = RawResponse("lost", error=why)
+            self.errors[call.key] = Answer("lost", error=why)
         if self.book.end(batch.id, [(call.attempt, "lost", why) for call in held], told=why):
             progress.note("batch", f"{batch.provider or batch.id!r}: {why}; {len(held):,} calls stay charged")
 
-    def _heed(self, batch: Batch, error: RequestFailedError) -> None:
+    def _heed(self, batch: Batch, error: NotDoneError) -> None:
         """Bear with what may pass, and end what will not."""
         answer, making = error.answer, batch.status != "submitted"
         if answer.outcome in ("denied", "failed"):

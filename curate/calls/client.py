@@ -1,6 +1,6 @@
 """Owns asking a teacher through the ledger: answers at hand first, then one reservation for each sending, within the caps.
 
-A `MeteredTeacher` is the only one who calls `Teacher.submit`, by way of `curate.calls.live`, so that no teacher escapes a cap.
+An `Account` is the only one who calls `Teacher.submit`, by way of `curate.calls.live`, so that no teacher escapes a cap.
 Asking is
 synchronous for the caller and runs on a thread of its own, so that verbs work in notebooks. The first Ctrl-C stops sending
 and waits for what is under way; the second does not wait, and what was under way stays charged as lost.
@@ -17,20 +17,20 @@ from typing import Any, TypeVar
 
 from curate import progress
 from curate.calls import batch
-from curate.calls.account import Account
-from curate.calls.batch import BatchSettings
-from curate.calls.live import LiveRun
-from curate.calls.throttle import Backoff, RateLimit
+from curate.calls.account import Tab
+from curate.calls.batch import Batching
+from curate.calls.live import Asking
+from curate.calls.throttle import Backoff, Pace
 from curate.errors import InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.ledger import network_disk
-from curate.ledger.ledger import Ledger
-from curate.ledger.records import Caps
-from curate.teachers.base import TIMEOUT, Reply, Request, Teacher
+from curate.ledger.ledger import Caps, Ledger
+from curate.teachers.base import Reply, Request, Teacher
+from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import PRICE_FILE
 from curate.teachers.registry import load_teacher
 
-__all__ = ["MeteredTeacher", "check_mode", "open_metered_teacher"]
+__all__ = ["Account", "check_mode", "open_account"]
 
 MODES = ("live", "batch")
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 _LOOK = 0.2  # seconds between looks whether a run has ended
 
 
-class MeteredTeacher(Account):
+class Account(Tab):
     """What a verb asks a teacher through.
 
     Args:
@@ -68,14 +68,14 @@ class MeteredTeacher(Account):
         stage: int | None = None,
         *,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
-        pace: RateLimit | None = None,
+        pace: Pace | None = None,
         mode: str = "live",
-        batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+        batching: Batching = Batching(),  # noqa: B008 - frozen
     ) -> None:
         _check(caps, teacher)
         check_mode(mode, teacher)
         super().__init__(teacher, ledger, name, caps, verb, stage)
-        self.backoff, self.pace, self.mode, self.batching = backoff, pace or RateLimit(), mode, batching
+        self.backoff, self.pace, self.mode, self.batching = backoff, pace or Pace(), mode, batching
         if lost := ledger.sweep(name):
             progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
 
@@ -89,7 +89,7 @@ class MeteredTeacher(Account):
             TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
             KeyboardInterrupt: Ctrl-C; what was bought is kept, and the message says how much that is.
         """
-        asking = LiveRun(self, requests, self.backoff, self.pace, self.mode, self.batching)
+        asking = Asking(self, requests, self.backoff, self.pace, self.mode, self.batching)
         try:
             return _on_own_thread(asking.run, asking.halt) if requests else []
         except KeyboardInterrupt as e:
@@ -151,33 +151,17 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
     return future.result()
 
 
-def open_metered_teacher(
-    name: str,
-    teacher: str | Teacher,
-    *,
-    root: str,
-    verb: str,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    concurrency: int = 16,
-    requests_per_minute: int | None = None,
-    tokens_per_minute: int | None = None,
-    timeout: float = TIMEOUT,
-    mode: str = "live",
-    caps: Caps = Caps(),  # noqa: B008 - frozen
-) -> MeteredTeacher:
+def open_account(name: str, options: TeacherOptions, *, root: str, verb: str) -> Account:
     """Return an account of a manifest with a teacher, on the ledger of its root.
 
     Args:
         name: of the manifest that pays.
+        options: who is asked, how, and the caps.
         root: whose ledger is used.
-        teacher, model, api_key_env, concurrency, timeout: see `load`.
         verb: that asks.
-        requests_per_minute, tokens_per_minute: limits of the server; None for none.
-        mode: ``"live"``, or ``"batch"`` for the provider's batches.
-        caps: hard limits over everything ever charged to the manifest's name.
     """
-    pace = RateLimit(requests_per_minute, tokens_per_minute)
-    asked = load_teacher(teacher, model=model, api_key_env=api_key_env, concurrency=concurrency, timeout=timeout, root=root)
+    teacher = load_teacher(options, root=root)
+    pace = Pace(options.requests_per_minute, options.tokens_per_minute)
+    caps = Caps(options.max_calls, options.max_tokens, options.max_usd)
     network_disk.warn(ledger_path(root))
-    return MeteredTeacher(asked, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=mode)
+    return Account(teacher, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=options.mode)

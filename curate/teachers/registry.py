@@ -6,16 +6,18 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from curate import progress
 from curate.errors import InputError
 from curate.registry import Registry
+from curate.teachers import base as calls
 from curate.teachers import prices
-from curate.teachers.base import TIMEOUT, Teacher, endpoint_name
+from curate.teachers.base import Teacher
 from curate.teachers.fake import Fake
-from curate.teachers.openai import OPENAI_URL, OpenAITeacher
+from curate.teachers.openai import OPENAI_URL, Live
+from curate.teachers.options import TIMEOUT, TeacherOptions
 from curate.teachers.recorded import Recorded
 
 __all__ = ["Factory", "load_teacher", "teachers"]
@@ -31,24 +33,11 @@ Factory = Callable[..., Teacher]
 teachers: Registry[Factory] = Registry("teacher", "curate.teachers")
 
 
-def load_teacher(
-    teacher: str | Teacher,
-    *,
-    model: str | None = None,
-    api_key_env: str | None = None,
-    concurrency: int = 16,
-    timeout: float = TIMEOUT,
-    root: str | Path | None = None,
-    to_ask: bool = True,
-) -> Teacher:
-    """Return the teacher of that name; a teacher is handed back as it is.
+def load_teacher(options: TeacherOptions, *, root: str | Path | None = None, to_ask: bool = True) -> Teacher:
+    """Return the teacher that options name; a teacher object is handed back as it is.
 
     Args:
-        teacher: see above.
-        model: the server's name for the model.
-        api_key_env: name of the environment variable that holds the key.
-        concurrency: requests under way at once, at most.
-        timeout: seconds for one reply of a server.
+        options: teacher, model, api_key_env, concurrency and timeout are read.
         root: folder whose ``prices.toml`` is read.
         to_ask: whether it will be asked; a dry run needs a price and no key.
 
@@ -56,20 +45,22 @@ def load_teacher(
         UnknownNameError: no teacher of that name.
         InputError: a model is missing, or a file cannot be read.
     """
+    teacher = options.teacher
     if not isinstance(teacher, str):
-        return teacher
-    if concurrency < 1:
-        raise InputError(f"--concurrency is 1 or more, got {concurrency}")
-    if timeout <= 0:
-        raise InputError(f"--timeout is a number of seconds above 0, got {timeout:g}")
+        return cast(Teacher, teacher)
+    if options.concurrency < 1:
+        raise InputError(f"--concurrency is 1 or more, got {options.concurrency}")
+    if options.timeout <= 0:
+        raise InputError(f"--timeout is a number of seconds above 0, got {options.timeout:g}")
     is_address = teacher.casefold().startswith(("http://", "https://"))
     name, _, place = ("url", "", teacher) if is_address else teacher.partition(":")
     if name not in teachers and ({"/", "@", "?"} & set(teacher)):  # an address may hold a password, so it is not said again
         raise InputError("teacher: an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
-    options: dict[str, Any] = {"model": model, "api_key_env": api_key_env, "concurrency": concurrency, "root": root}
+    given: dict[str, Any] = {"model": options.model, "api_key_env": options.api_key_env}
+    given |= {"concurrency": options.concurrency, "root": root}
     if name in ("openai", "url"):
-        options |= {"need_key": to_ask, "timeout": timeout}
-    return teachers.get(name)(place, **options)
+        given |= {"need_key": to_ask, "timeout": options.timeout}
+    return teachers.get(name)(place, **given)
 
 
 @teachers.register("fake")
@@ -101,7 +92,7 @@ def _url(
     need_key: bool = True,
 ) -> Teacher:
     try:
-        endpoint = endpoint_name(place)
+        endpoint = calls.endpoint_name(place)
     except ValueError:
         raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
     if not model:
@@ -120,4 +111,4 @@ def _url(
     price = prices.find(model, endpoint, root=root)
     if price is None and (near := prices.nearest(model, endpoint)):
         progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
-    return OpenAITeacher(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+    return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
 from curate.terminal import options
-from curate.terminal.commands import Json, Name, Root, command, make_app, verb
-from curate.terminal.options import PLAN, TEACHER
+from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb, verb
 
 __all__ = ["app", "main"]
 
@@ -182,113 +182,27 @@ def select(
     """Choose rows of domains, asking no teacher, or compare the selectors."""
 
 
-@verb(app, "curate.balance.balance:balance", BALANCE)
-def balance(
-    name: Name,
-    *,
-    budget: Annotated[int, Option(help="Accepted rows over all stages.", show_default=False, rich_help_panel=PLAN)],
-    stages: Annotated[int, Option(help="In how many stages.", rich_help_panel=PLAN)] = 1,
-    stage: Annotated[int | None, Option(help="This one alone, from 0; else every one not done.", rich_help_panel=PLAN)] = None,
-    policy: Annotated[str, Option(help="natural, uniform, adaptive, temperature or need.", rich_help_panel=PLAN)] = "adaptive",
-    schedule: Annotated[str, Option(help="Of adaptive and need: ours (ends uniform) or paper.", rich_help_panel=PLAN)] = "ours",
-    temperature: Annotated[float, Option(help="T of the temperature policy.", rich_help_panel=PLAN)] = 2.0,
-    need_weight: Annotated[float, Option(help="Of need: 0 is adaptive, 1 goes by results alone.", rich_help_panel=PLAN)] = 0.5,
-    metrics: Annotated[
-        str | None, Option(metavar="FILE", help="Of need: what evaluate --split validation --json wrote.", rich_help_panel=PLAN)
-    ] = None,
-    selector: options.Selector = "representative",
-    teacher: options.Teacher = None,
-    model: options.Model = None,
-    api_key_env: options.KeyEnv = None,
-    rationales: Annotated[
-        str, Option(help="auto asks for missing ones; teacher, keep or none.", rich_help_panel=TEACHER)
-    ] = "auto",
-    wrong_rationale: Annotated[
-        str, Option(help="Of a real row: drop (try again when short), hint or answer-only.", rich_help_panel=TEACHER)
-    ] = "drop",
-    fill: Annotated[str, Option(help="Of a short domain: teacher, repeat or none.", rich_help_panel=PLAN)] = "teacher",
-    max_attempts: Annotated[int, Option(help="Judged replies per missing place.", rich_help_panel=TEACHER)] = 5,
-    max_calls: options.MaxCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_usd: options.MaxUsd = None,
-    auditors: options.Auditors = AUDITORS,
-    encoder: options.SameEncoder = None,
-    show_answer: options.ShowAnswer = False,
-    rationale_prompt: options.RationalePrompt = None,
-    synthesis_prompt: options.SynthesisPrompt = None,
-    rows_per_call: options.RowsPerCall = 1,
-    concurrency: options.Concurrency = 16,
-    requests_per_minute: options.PerMinute = None,
-    tokens_per_minute: options.TokensPerMinute = None,
-    timeout: options.Timeout = 600.0,
-    mode: options.Mode = "live",
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Select, annotate and complete every domain's rows within a budget."""
-
-
-@verb(app, "curate.balance.annotate:annotate", BALANCE)
-def annotate(
-    name: Name,
-    *,
-    teacher: options.TeacherNeeded,
-    model: options.Model = None,
-    api_key_env: options.KeyEnv = None,
-    show_answer: options.ShowAnswer = False,
-    prompt_file: options.PromptFile = None,
-    words: options.Words = 120,
-    temperature: options.Sampling = 0.2,
-    reply_tokens: options.ReplyTokens = 512,
-    max_calls: options.MaxCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_usd: options.MaxUsd = None,
-    concurrency: options.Concurrency = 16,
-    requests_per_minute: options.PerMinute = None,
-    tokens_per_minute: options.TokensPerMinute = None,
-    timeout: options.Timeout = 600.0,
-    mode: options.Mode = "live",
-    dry_run: options.DryRun = False,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Have rationales written for selected rows that lack one."""
-
-
-@verb(app, "curate.balance.synthesize:synthesize", BALANCE)
-def synthesize(
-    name: Name,
-    *,
-    domains: Annotated[list[str], Option("--domain", metavar="NAME", help="For which; may come again.", show_default=False)],
-    n: Annotated[int, Option("--n", help="Accepted examples per domain.", show_default=False)],
-    teacher: options.TeacherNeeded,
-    model: options.Model = None,
-    api_key_env: options.KeyEnv = None,
-    prompt_file: options.PromptFile = None,
-    words: options.Words = 120,
-    temperature: options.Sampling = 0.8,
-    reply_tokens: options.ReplyTokens = 1024,
-    n_seeds: Annotated[int, Option(help="Examples shown in a request.", rich_help_panel=TEACHER)] = 4,
-    rows_per_call: options.RowsPerCall = 1,
-    max_attempts: Annotated[int, Option(help="Judged replies per example.", rich_help_panel=TEACHER)] = 5,
-    auditors: options.Auditors = AUDITORS,
-    encoder: options.SameEncoder = None,
-    max_calls: options.MaxCalls = None,
-    max_tokens: options.MaxTokens = None,
-    max_usd: options.MaxUsd = None,
-    concurrency: options.Concurrency = 16,
-    requests_per_minute: options.PerMinute = None,
-    tokens_per_minute: options.TokensPerMinute = None,
-    timeout: options.Timeout = 600.0,
-    mode: options.Mode = "live",
-    dry_run: options.DryRun = False,
-    seed: options.Seed = 0,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Have new examples written for some domains, as candidates."""
+settings_verb(
+    app,
+    BalanceSettings,
+    "curate.balance.balance:balance",
+    BALANCE,
+    "Select, annotate and complete every domain's rows within a budget.",
+)
+settings_verb(
+    app,
+    AnnotateSettings,
+    "curate.balance.annotate:annotate",
+    BALANCE,
+    "Have rationales written for selected rows that lack one.",
+)
+settings_verb(
+    app,
+    SynthesizeSettings,
+    "curate.balance.synthesize:synthesize",
+    BALANCE,
+    "Have new examples written for some domains, as candidates.",
+)
 
 
 @command(app, LOOK)

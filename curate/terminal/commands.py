@@ -11,18 +11,35 @@ Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
+import inspect
 import re
-from collections.abc import Callable, Collection, Iterator
+import types
+import typing
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
+from curate.settings import help_of, options_of
 
-__all__ = ["INTERRUPTED", "STOPPED", "Json", "Name", "Root", "command", "guarded", "make_app", "strip_userinfo", "verb"]
+__all__ = [
+    "INTERRUPTED",
+    "STOPPED",
+    "Json",
+    "Name",
+    "Root",
+    "command",
+    "guarded",
+    "make_app",
+    "settings_verb",
+    "strip_userinfo",
+    "verb",
+]
 
 FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
 
@@ -30,6 +47,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The manifest: NAME, N
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
 Root = Annotated[str | None, typer.Option(help="Folder or URL of manifests/; else CURATE_ROOT, else the working directory.")]
 
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -126,6 +144,62 @@ def verb(
         return command(app, heading)(call)
 
     return file
+
+
+def settings_verb(app: typer.Typer, settings: type[Any], target: str, heading: str, about: str) -> Callable[..., None]:
+    """File the command of a verb whose options are a settings class (`curate.settings`); return what was filed.
+
+    Args:
+        app: where the command is filed.
+        settings: the class, from a module that imports nothing slow.
+        target: the verb, as ``"package.module:function"``; its first argument is the manifest that ``name`` and ``root`` tell.
+        heading: what the help lists the command under.
+        about: one sentence for the help.
+    """
+
+    def declaration(**options: Any) -> None: ...
+
+    declaration.__name__ = target.partition(":")[2]
+    declaration.__doc__ = about
+    given = [_flag(parameter, field) for parameter, field in _declared(settings)]
+    own = [inspect.Parameter("json", _KEYWORD, default=False, annotation=Json)]
+    own.append(inspect.Parameter("root", _KEYWORD, default=None, annotation=Root))
+    first = inspect.Parameter("name", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Name)
+    declaration.__dict__["__signature__"] = inspect.Signature([first, *given, *own])
+    declaration.__annotations__ = {p.name: p.annotation for p in (first, *given, *own)}
+    return verb(app, target, heading)(declaration)
+
+
+def _declared(settings: type[Any]) -> list[tuple[inspect.Parameter, dataclasses.Field[Any]]]:
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    return [(parameter, fields[parameter.name]) for parameter in options_of(settings)]
+
+
+def _flag(parameter: inspect.Parameter, field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """Return an option of a settings class as typer wants it: a type of the command line, a flag, a help."""
+    told, kind = help_of(field), _terminal_type(parameter)
+    singular = parameter.name.removesuffix("s") if typing.get_origin(kind) is list else parameter.name
+    required = parameter.default is inspect.Parameter.empty
+    made = typer.Option(
+        told["flag"] or f"--{singular.replace('_', '-')}",
+        help=told["help"],
+        metavar=told["metavar"],
+        rich_help_panel=told["heading"],
+        show_default=not required,
+    )
+    default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+    return parameter.replace(annotation=Annotated[kind, made], default=default)
+
+
+def _terminal_type(parameter: inspect.Parameter) -> Any:
+    """Return the type that a shell can give: of a union the plain member, a list for a sequence."""
+    kind = parameter.annotation
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        members = typing.get_args(kind)
+        plain = next(member for member in members if member in (str, int, float, bool))
+        return plain | None if type(None) in members else plain
+    origin = typing.get_origin(kind)
+    return list[str] if isinstance(origin, type) and issubclass(origin, Sequence) else kind
 
 
 def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:

@@ -1,6 +1,7 @@
 """What a stage would ask for: places of real rows and of new examples, and prompts as they are rendered."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,18 @@ import pytest
 
 from curate.balance.balance import balance
 from curate.balance.cost import stage_tasks, written_before
+from curate.balance.settings import BalanceSettings
 from curate.calls.forecast import Task
 from curate.manifest.manifest import Manifest
 from curate.selection.policies import Quotas
-from curate.teachers.base import RawResponse, Request
+from curate.teachers.base import Answer, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
 
 ENCODER = FakeEncoder()
-PARAMETERS: dict[str, Any] = {
-    "fill": "teacher",
-    "rationales": "auto",
-    "max_attempts": 5,
-    "show_answer": False,
-    "rows_per_call": 1,
-    "rationale_prompt": None,
-    "synthesis_prompt": None,
-    "encoder": ENCODER,
-    "seed": 0,
-}
+SETTINGS = BalanceSettings(budget=18, encoder=ENCODER)
 ROWS = [
     {"prompt": f"{d} item {i}: what is {i * 17} plus {i}?", "answer": str(i * 18), "domain": d}
     for d, n in {"head": 30, "tail": 3}.items()
@@ -38,9 +30,9 @@ ROWS = [
 
 
 def tasks(manifest: Manifest, quotas: Quotas, teacher: Fake | None, **changes: Any) -> dict[str, Task]:
-    found = stage_tasks(
-        manifest, manifest.rows(), quotas, given=changes.pop("given", {}), teacher=teacher, parameters=PARAMETERS | changes
-    )
+    given = changes.pop("given", {})
+    settings = replace(SETTINGS, **changes)
+    found = stage_tasks(manifest, manifest.rows(), quotas, given=given, teacher=teacher, settings=settings)
     return {task.purpose: task for task in found}
 
 
@@ -95,9 +87,9 @@ def test_rows_that_have_a_rationale_are_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_what_was_rejected_before_is_counted(start: Manifest) -> None:
-    def script(request: Request, _: int) -> RawResponse | None:
+    def script(request: Request, _: int) -> Answer | None:
         bad = request.purpose == "rationale" and request.sample == 0 and "head item 1" in request.prompt
-        return RawResponse.of("Some reasoning.\nThe answer is: 999999") if bad else None
+        return Answer.of("Some reasoning.\nThe answer is: 999999") if bad else None
 
     teacher = Fake({row["prompt"]: row["answer"] for row in ROWS}, script=script)
     after = balance(start, budget=18, policy="uniform", teacher=teacher, encoder=ENCODER).manifest

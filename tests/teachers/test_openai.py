@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from curate import progress
-from curate.calls.client import MeteredTeacher
+from curate.calls.client import Account
 from curate.calls.throttle import Backoff
 from curate.errors import InputError, TeacherError, UnknownNameError
-from curate.ledger.ledger import Ledger
-from curate.ledger.records import Caps
+from curate.ledger.ledger import Caps, Ledger
 from curate.teachers import openai
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.fake import Fake
-from curate.teachers.openai import OpenAITeacher
+from curate.teachers.openai import Live
+from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import FREE
 from curate.teachers.recorded import Recorded
 from curate.teachers.registry import load_teacher, teachers
@@ -26,14 +26,19 @@ SECRET = "sk-very-secret"
 SCHEMA = {"type": "object", "properties": {"prompt": {"type": "string"}}}
 
 
+def load(teacher: Any, *, root: Path | None = None, **options: Any) -> Teacher:
+    """Load a teacher by the options that a verb would have."""
+    return load_teacher(TeacherOptions(teacher=teacher, **options), root=root)
+
+
 def asked(n: int = 0, **changes: Any) -> Request:
     messages = [{"role": "user", "content": f"question {n}"}]
     return Request("rationale", messages, **{"prompt": f"question {n}", "max_tokens": 50, **changes})
 
 
 def ask(server: Server, ledger: Ledger, *requests: Request, caps: Caps = Caps(), **options: Any) -> list[Reply]:  # noqa: B008
-    teacher = OpenAITeacher(server.url, **{"model": "m", "price": FREE, **options})
-    return MeteredTeacher(teacher, ledger, "math", caps, "balance", 0, backoff=QUICK).ask(requests)
+    teacher = Live(server.url, **{"model": "m", "price": FREE, **options})
+    return Account(teacher, ledger, "math", caps, "balance", 0, backoff=QUICK).ask(requests)
 
 
 def first_then(*pages: Page) -> Script:
@@ -51,14 +56,14 @@ def attempts(ledger: Ledger) -> list[tuple[Any, ...]]:
 def test_names_become_teachers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"prompt": "q", "rationale": "r"}\n')
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    live = load_teacher("openai", model="gpt-4o-mini", concurrency=3, root=tmp_path)
+    live = load("openai", model="gpt-4o-mini", concurrency=3, root=tmp_path)
     assert (live.endpoint, live.model, live.concurrency) == ("https://api.openai.com/v1", "gpt-4o-mini", 3)
     assert live.price is not None
-    assert isinstance(load_teacher(f"recorded:{tmp_path / 't.jsonl'}"), Recorded)
-    assert isinstance(load_teacher("fake"), Fake)
+    assert isinstance(load(f"recorded:{tmp_path / 't.jsonl'}"), Recorded)
+    assert isinstance(load("fake"), Fake)
     mine = Fake()
-    assert load_teacher(mine) is mine
-    for teacher in (live, mine, load_teacher(f"recorded:{tmp_path / 't.jsonl'}")):
+    assert load(mine) is mine
+    for teacher in (live, mine, load(f"recorded:{tmp_path / 't.jsonl'}")):
         assert isinstance(teacher, Teacher)
 
 
@@ -75,7 +80,7 @@ def test_names_become_teachers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 )
 def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        load_teacher(name, **options)
+        load(name, **options)
 
 
 @pytest.mark.parametrize(
@@ -83,24 +88,24 @@ def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], w
 )
 def test_an_address_without_its_beginning_is_not_said_again(name: str) -> None:
     with pytest.raises(InputError, match="an address begins with http:// or https://") as caught:
-        load_teacher(name, model="m")
+        load(name, model="m")
     assert SECRET not in str(caught.value)
 
 
 def test_a_key_in_the_place_of_its_variables_name_is_not_said_again() -> None:
     with pytest.raises(InputError, match="takes the name of an environment variable that holds the key") as caught:
-        load_teacher("openai", model="m", api_key_env=SECRET)
+        load("openai", model="m", api_key_env=SECRET)
     assert SECRET not in str(caught.value)
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'recorded'"):
-        load_teacher("recoded:x.jsonl")
+        load("recoded:x.jsonl")
 
 
 def test_a_registered_callable_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(teachers._entries, "mine", lambda place, **options: Fake(model=place))
-    assert load_teacher("mine:big").model == "big"
+    assert load("mine:big").model == "big"
 
 
 # Good answers
@@ -126,8 +131,8 @@ def test_a_request_goes_out_as_it_should_and_comes_back(ledger: Ledger) -> None:
 def test_user_password_and_query_of_an_address_are_used_and_never_written(ledger: Ledger) -> None:
     with serving(first_then(refusal(400, "no user jo with hush-hush"))) as server:
         url = server.url.replace("http://", "http://jo:hush-hush@") + "?token=also-secret"
-        teacher = OpenAITeacher(url, model="m", price=FREE)
-        replies = MeteredTeacher(teacher, ledger, "math", backoff=QUICK).ask([asked(0), asked(1)])
+        teacher = Live(url, model="m", price=FREE)
+        replies = Account(teacher, ledger, "math", backoff=QUICK).ask([asked(0), asked(1)])
     assert server.seen[0][1]["authorization"].startswith("Basic ")
     assert {reply.status for reply in replies} == {"failed", "answered"}
     assert "no user jo with ***" in " ".join(reply.error for reply in replies)
@@ -154,10 +159,10 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
         monkeypatch.setenv(name, SECRET)
     with serving(first_then()) as server:
-        teacher = load_teacher(server.url, model="m")
-        MeteredTeacher(teacher, ledger, "math").ask([asked()])
+        teacher = load(server.url, model="m")
+        Account(teacher, ledger, "math").ask([asked()])
         monkeypatch.setenv("MY_KEY", "mine")
-        MeteredTeacher(load_teacher(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
+        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
     assert SECRET not in str(server.seen)
     assert server.seen[1][1]["authorization"] == "Bearer mine"
 
@@ -165,11 +170,11 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
 def test_a_key_with_white_space_around_it_or_odd_letters_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", f" {SECRET}\n")
     with serving(first_then()) as server:
-        MeteredTeacher(load_teacher(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
+        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
     assert server.seen[0][1]["authorization"] == f"Bearer {SECRET}"
     monkeypatch.setenv("MY_KEY", "sk-näh")
     with pytest.raises(InputError, match="'MY_KEY' has characters that no key has") as caught:
-        load_teacher("http://127.0.0.1:1/v1", model="m", api_key_env="MY_KEY")
+        load("http://127.0.0.1:1/v1", model="m", api_key_env="MY_KEY")
     assert "näh" not in str(caught.value)
 
 

@@ -1,0 +1,136 @@
+"""Turns one frozen dataclass into the options of a verb: its Python keywords, its command's flags and its table in a plan.
+
+Each field has a type, a default and one sentence of help, declared once:
+
+    @dataclass(frozen=True, kw_only=True)
+    class SampleSettings:
+        rows: int = option(help="Rows to draw in all.")
+        seed: int = option(0, help="Seed of every random choice.")
+
+    @takes(SampleSettings)
+    def sample(manifest: Manifest, settings: SampleSettings) -> SampleResult: ...
+
+    sample(manifest, rows=4125)
+
+`curate.terminal.commands.settings_verb` makes the command, `baldistill.plan` checks the table. Nothing here knows a verb, and a
+module that declares settings imports nothing slow, so that help stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import textwrap
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from curate.errors import nearest
+
+__all__ = ["help_of", "option", "options_of", "takes"]
+
+P = ParamSpec("P")
+M = TypeVar("M")
+S = TypeVar("S")
+R = TypeVar("R")
+
+_HELP = "curate"  # the key of our metadata in a dataclass field
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,
+    more: str = "",
+    metavar: str | None = None,
+    heading: str | None = None,
+    flag: str | None = None,
+) -> Any:
+    """Return a dataclass field that is an option of a verb.
+
+    Args:
+        default: its value unless given; an option without one must be given.
+        help: one sentence, for ``--help``.
+        more: what a Python caller needs beyond that.
+        metavar: what the help shows in the place of the value, such as ``"FILE"``.
+        heading: that the help lists it under.
+        flag: of the command, where it is not the field's name (singular where the field is a list).
+    """
+    told = {"help": help, "more": more, "metavar": metavar, "heading": heading, "flag": flag}
+    return dataclasses.field(default=default, kw_only=True, metadata={_HELP: told})
+
+
+def help_of(field: dataclasses.Field[Any]) -> Mapping[str, Any]:
+    """Return what `option` was given for a field: help, more, metavar, heading, flag."""
+    found: Mapping[str, Any] = field.metadata[_HELP]
+    return found
+
+
+def options_of(settings: type[Any]) -> list[inspect.Parameter]:
+    """Return the options of a settings class as keyword-only parameters with resolved types; those that must be given first."""
+    hints = typing.get_type_hints(settings)
+    fields = sorted(dataclasses.fields(settings), key=lambda field: field.default is not dataclasses.MISSING)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields
+    ]
+
+
+def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[Concatenate[M, P], R]]:
+    """Return a decorator that gives a verb the options of a settings class as its keyword arguments.
+
+    The verb is written as ``verb(manifest, settings)`` and called as ``verb(manifest, budget=2100, seed=1)``. Its signature and
+    its docstring tell the options, and so do type checkers.
+
+    Args:
+        settings: a frozen dataclass whose fields are made by `option`.
+    """
+    assert isinstance(settings, type)
+    kind: type[Any] = settings
+
+    def decorate(verb: Callable[[M, S], R]) -> Callable[Concatenate[M, P], R]:
+        first, *_ = inspect.signature(verb).parameters.values()
+        known = [field.name for field in dataclasses.fields(kind)]
+
+        @functools.wraps(verb)
+        def call(subject: M, /, *args: P.args, **given: P.kwargs) -> R:
+            if args:
+                raise TypeError(f"{verb.__name__}() takes its options by name, such as {known[0]}=…")
+            for name in given:
+                if name not in known:
+                    guess = nearest(name, known)
+                    hint = f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(known)}"
+                    raise TypeError(f"{verb.__name__}() has no option {name!r}{hint}")
+            return verb(subject, settings(**given))
+
+        call.__dict__["settings"] = kind
+        call.__dict__["__signature__"] = inspect.Signature(
+            [first.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD), *options_of(kind)],
+            return_annotation=inspect.signature(verb).return_annotation,
+        )
+        call.__doc__ = _with_options(inspect.cleandoc(verb.__doc__ or ""), kind)
+        return call
+
+    return decorate
+
+
+def _with_options(doc: str, settings: type[Any]) -> str:
+    """Put a line for each option under ``Args:``, made where there is none, before the other sections."""
+    lines = []
+    for field in dataclasses.fields(settings):
+        told = help_of(field)
+        text = f"{field.name}: {' '.join(filter(None, (told['help'], told['more'])))}"
+        lines += textwrap.wrap(text, 120, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
+    options = "\n".join(lines)
+    head, args, tail = doc.partition("\nArgs:\n")
+    if args:
+        own, gap, rest = tail.partition("\n\n")
+        return f"{head}{args}{own}\n{options}{gap}{rest}"
+    head, raises, tail = doc.partition("\n\nRaises:\n")
+    return f"{head}\n\nArgs:\n{options}{raises}{tail}"
