@@ -48,6 +48,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Root = Annotated[str | None, typer.Option(help="Folder or URL of manifests/; else CURATE_ROOT, else the working directory.")]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_COMPLETION = {
+    "install_completion": "Install completion for this shell.",
+    "show_completion": "Print the completion script instead.",
+}
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -66,7 +70,15 @@ class _Command(TyperCommand):
 
 
 class _Group(TyperGroup):
-    """An application whose help lists commands under the headings that they name."""
+    """An application whose help lists commands under the headings that they name, and has one line for each general option."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the general options; Typer's own help for those of shell completion is longer than a line."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if parameter.name in _COMPLETION:
+                parameter.__dict__["help"] = _COMPLETION[parameter.name]
+        return parameters
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -92,7 +104,6 @@ def make_app(name: str, about: str) -> typer.Typer:
         cls=_Group,
         context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
         no_args_is_help=True,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )

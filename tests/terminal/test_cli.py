@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import os
 import re
 import resource
 import subprocess
@@ -78,22 +79,60 @@ def test_a_list_is_plural_and_its_flag_singular() -> None:
                 assert flags == [[f"--{parameter.name.removesuffix('s').replace('_', '-')}"]]
 
 
-@pytest.mark.parametrize("program", APPS)
-def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
-    code = (
-        f"import sys; sys.argv = [{program!r}, '--help']\n"
+HEAVY = {"polars", "numpy", "rich", "torch", "faiss", "transformers", "datasets", "openai", "deltalake"}
+
+
+def program_of(program: str, *arguments: str) -> str:
+    """Return code that runs an installed command and prints on stderr what was loaded meanwhile."""
+    return (
+        f"import sys; sys.argv = [{program!r}, *{arguments!r}]\n"
         f"from {SCRIPTS[program].partition(':')[0]} import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules}), file=sys.stderr)"
     )
+
+
+@pytest.mark.parametrize("program", APPS)
+def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program_of(program, "--help")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     loaded = set(re.findall(r"'(\w+)'", done.stderr))
-    assert loaded.isdisjoint({"polars", "numpy", "rich", "torch", "faiss", "transformers", "datasets", "openai", "deltalake"})
+    assert loaded.isdisjoint(HEAVY)
     # Of the processor, since the clock counts what else the machine does; the promise is 0.3 s on an idle one.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
     assert "Usage: " in done.stdout
+    for flag in ("--version", "--install-completion", "--show-completion"):
+        (at,) = [i for i, line in enumerate(done.stdout.splitlines()) if line.startswith(f"  {flag} ")]
+        assert done.stdout.splitlines()[at + 1].startswith("  -"), "each has one line"
+
+
+def complete(program: str, words: str) -> tuple[list[str], set[str]]:
+    """Return what bash is offered for the last of `words`, and the packages that were loaded for it."""
+    asked = {f"_{program.upper()}_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", program_of(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **asked})
+    return done.stdout.split(), set(re.findall(r"'(\w+)'", done.stderr))
+
+
+@pytest.mark.parametrize("program", APPS)
+def test_the_shell_completes_commands_and_loads_no_verb(program: str) -> None:
+    offered, loaded = complete(program, f"{program} ")
+    assert offered == list(declared(APPS[program]))
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_the_shell_completes_the_beginning_of_a_command_and_of_an_option() -> None:
+    assert complete("curate", "curate led")[0] == ["ledger", "ledger-export", "ledger-import"]
+    assert complete("curate", "curate balance --max-u")[0] == ["--max-usd"]
+
+
+def test_the_completion_script_is_printed_for_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # else it takes the shell that started the tests
+    shown = CliRunner().invoke(curate.terminal.cli.app, ["--show-completion", "bash"], prog_name="curate")
+    assert shown.exit_code == 0, shown.stderr
+    assert "_CURATE_COMPLETE=complete_bash" in shown.stdout
 
 
 def test_usage_is_status_2_and_suggests_a_name() -> None:
