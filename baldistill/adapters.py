@@ -1,14 +1,13 @@
 """Owns adapter folders: LoRA weights, the record of what they were made from, and how they are put on a model.
 
 ``snapshot.json`` names the manifest's version, the hash of its rows, the student's fingerprint, every parameter and the
-loss of each step. A folder is written whole or not at all, and names no place on this machine. Trains nothing.
+loss of each step. It names no place on this machine. Trains nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import Any
 from curate.errors import ModelError
 from curate.models import Weights
 
-__all__ = ["RECORD", "attach", "check", "fingerprint", "merge", "quiet", "record", "save", "whole"]
+__all__ = ["RECORD", "attach", "check", "fingerprint", "merge", "quiet", "record", "save"]
 
 RECORD = "snapshot.json"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -106,19 +105,3 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Give a folder to write in, and put it in the place of `folder` once all is written; otherwise leave no trace."""
-    part, old = folder.with_name(f"{folder.name}.part"), folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

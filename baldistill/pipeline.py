@@ -21,6 +21,7 @@ from curate.balance import balance
 from curate.balance.results import StageResult
 from curate.errors import InputError
 from curate.export import export
+from curate.files import write_whole
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.selection import policies, sample
@@ -237,9 +238,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _write(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False, default=str), encoding="utf-8")
-    part.replace(path)
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), sync=True)
 
 
 def _jsonable(value: Any) -> Any:

@@ -19,6 +19,7 @@ import polars as pl
 from baldistill import adapters, sft, tokens
 from curate import models, progress
 from curate.errors import InputError
+from curate.files import replace_folder
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import in_snapshot
 
@@ -191,9 +192,12 @@ def train(
     if standing is not None:
         progress.note("train", f"{folder.name} stands already, trained on {manifest}; nothing to do")
         return standing
-    with adapters.whole(folder) as part:
+
+    def make(part: Path) -> None:
         record = _train_into(part, manifest, rows, student, warm_start, parameters)
         (part / adapters.RECORD).write_text(json.dumps({**made_from, **record}, indent=1), encoding="utf-8")
+
+    replace_folder(folder, make)
     return _read_record(manifest, folder)
 
 

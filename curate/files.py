@@ -1,11 +1,22 @@
-"""Owns where the project keeps its files: the root, the cache and the ledger's path. Reads and writes no data."""
+"""Where the project keeps its files, and how a file or folder is written so that it is whole or not there.
+
+Knows the layout below a root (``manifests/``, ``cache/``), not what the files hold.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "find_root", "ledger_path"]
+__all__ = ["cache_folder", "find_root", "ledger_path", "make_folder_once", "replace_folder", "write_whole"]
+
+_STALE_S = 24 * 3600  # seconds; an unfinished file that nobody has written to for so long was left by a crash
 
 
 def find_root(root: str | Path | None = None) -> str:
@@ -19,5 +30,119 @@ def cache_folder(root: str) -> Path:
 
 
 def ledger_path(root: str) -> Path:
-    """Return the place of a root's ledger; beside a root that is a URL it is in the working directory."""
+    """Return the path of a root's ledger; beside a root that is a URL it is in the working directory."""
     return (Path() if "://" in root else Path(root)) / "manifests" / "ledger.sqlite"
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = False) -> Path:
+    """Write a file under another name and rename it, so that a reader finds the old file or the whole new one.
+
+    Args:
+        path: of the file; its folder exists.
+        write: writes the file that it is given, in the same folder and with the same suffix.
+        sync: also survive a loss of power: wait until the file and its name are on the disk.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written; one that was there before is as it was.
+    """
+    with _unfinished(path) as part:
+        write(part)
+        if sync:
+            _sync(part)
+        part.replace(path)
+    if sync:
+        _sync(path.parent)
+    return path
+
+
+def make_folder_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """Make a folder that is whole or not there; where it is there, or another process was first, that one is kept.
+
+    Args:
+        folder: to make, and the folders above it.
+        make: fills the empty folder that it is given.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    if folder.is_dir():
+        return
+    try:
+        _fill(folder, make, lambda part: part.rename(folder))
+    except OSError:
+        if not folder.is_dir():  # else another process was first, and made the same
+            raise
+
+
+def replace_folder(folder: Path, make: Callable[[Path], object]) -> None:
+    """Make a folder and put it in the place of the one that is there, once it is whole.
+
+    Args:
+        folder: to make, and the folders above it.
+        make: fills the empty folder that it is given.
+
+    Raises:
+        OSError: the folder cannot be made; one that was there before is as it was.
+    """
+
+    def swap(part: Path) -> None:
+        if not folder.exists():
+            part.rename(folder)
+            return
+        with _unfinished(folder) as old:  # removed once it is out of the way
+            folder.rename(old)
+            try:
+                part.rename(folder)
+            except BaseException:
+                old.rename(folder)
+                raise
+
+    _fill(folder, make, swap)
+
+
+def _fill(folder: Path, make: Callable[[Path], object], finish: Callable[[Path], object]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _unfinished(folder) as part:
+        part.mkdir()
+        make(part)
+        for entry in part.rglob("*"):
+            if not entry.is_symlink():
+                _sync(entry)
+        _sync(part)
+        finish(part)
+    _sync(folder.parent)
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Give a free hidden name beside a path, with its suffix; what is left under it at the end is removed."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_S:
+                _remove(left)
+    part = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    try:
+        yield part
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import re
-import shutil
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,7 +21,7 @@ from typing import Any
 
 from curate import progress
 from curate.errors import ModelError
-from curate.files import cache_folder, find_root
+from curate.files import cache_folder, find_root, make_folder_once
 
 __all__ = [
     "DTYPES",
@@ -33,7 +30,6 @@ __all__ = [
     "has_cuda",
     "load_causal",
     "load_tokenizer",
-    "make_once",
     "pick_dtype",
     "quiet",
     "resolve_dtype",
@@ -49,7 +45,6 @@ _PACKAGED = {
 _WEIGHTS = ("*.safetensors", "*.gguf")
 _SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer; never code, never a pickle
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")
-_STALE_S = 3600  # an unfinished copy that nobody has written to for so long was left by a crash
 
 
 @dataclass(frozen=True)
@@ -138,28 +133,6 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
     except (OSError, ValueError, KeyError, SafetensorError) as e:
         raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_first_line(e)}") from e
     return model.eval(), _load_tokenizer(folder, weights.label)
-
-
-def make_once(place: Path, make: Callable[[Path], object]) -> None:
-    """Make a folder that is whole or not there; where another process is first, its folder is taken.
-
-    Args:
-        place: the folder; where it is there, nothing is done.
-        make: fills the folder that it is given.
-    """
-    if place.is_dir():
-        return
-    part = place.with_name(f"{place.name}.{os.getpid()}.part")
-    try:
-        _sweep(place)
-        part.mkdir(parents=True, exist_ok=True)
-        make(part)
-        part.rename(place)
-    except OSError:
-        if not place.is_dir():  # else another process was first, and made the same
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def has_cuda() -> bool:
@@ -283,17 +256,10 @@ def _dense(weights: Weights, root: str | Path | None) -> Path:
         return place
     progress.note("models", f"{weights.label}: making {weights.path.name} dense once, under cache/models (about 20 s per 0.1 GB)")
     try:
-        make_once(place, lambda part: _dequantise(weights, part))
+        make_folder_once(place, lambda part: _dequantise(weights, part))
     except (OSError, SafetensorError) as e:
         raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
     return place
-
-
-def _sweep(place: Path) -> None:
-    """Remove unfinished copies that a crash left."""
-    for left in place.parent.glob(f"{place.name}.*.part"):
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _dequantise(weights: Weights, out: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from curate.export import card as cards
 from curate.export.base import Snapshot, exporters
+from curate.files import write_whole
 from curate.manifest.chats import chat
 
 __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
@@ -17,13 +17,13 @@ __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 @exporters.register("parquet")
 def write_parquet(found: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one Parquet file per split, zstd-compressed."""
-    return tuple(_whole(destination / f"{split}.parquet", frame.write_parquet) for split, frame in found.splits.items())
+    return tuple(write_whole(destination / f"{split}.parquet", frame.write_parquet) for split, frame in found.splits.items())
 
 
 @exporters.register("jsonl")
 def write_jsonl(found: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split; messages and extra are JSON strings, as they are in the manifest."""
-    return tuple(_whole(destination / f"{split}.jsonl", frame.write_ndjson) for split, frame in found.splits.items())
+    return tuple(write_whole(destination / f"{split}.jsonl", frame.write_ndjson) for split, frame in found.splits.items())
 
 
 @exporters.register("chat")
@@ -46,11 +46,11 @@ def write_datasets(found: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write a folder that ``datasets.load_dataset`` reads back, splits and all, with a README card."""
     (destination / "data").mkdir(exist_ok=True)
     files = [
-        _whole(destination / "data" / f"{split}-00000-of-00001.parquet", frame.write_parquet)
+        write_whole(destination / "data" / f"{split}-00000-of-00001.parquet", frame.write_parquet)
         for split, frame in found.splits.items()
     ]
     text = cards.card(found.manifest)
-    card = _whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+    card = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     return (*files, card)
 
 
@@ -59,12 +59,4 @@ def _lines(path: Path, records: Any) -> Path:
         with part.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
-    return _whole(path, write)
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Write a file under another name and rename it, so that nobody finds half of it."""
-    part = path.with_name(f"{path.name}.part")
-    write(part)
-    part.replace(path)
-    return path
+    return write_whole(path, write)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from curate import progress
 from curate.errors import InputError, MistakesError
-from curate.files import find_root, ledger_path
+from curate.files import find_root, ledger_path, write_whole
 from curate.ledger.ledger import Ledger, Order
 from curate.teachers import base as calls
 from curate.teachers.base import canonical
@@ -90,9 +90,9 @@ def ledger_export(
         raise InputError(f"there is no ledger under {str(root or '.')!r}: no teacher was asked yet; --root names another folder")
     ledger = Ledger(place)
     counts: Counter[bool] = Counter()
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with _written(part, path.suffix) as file, progress.step("ledger-export", None) as step:
+
+    def write(part: Path) -> None:
+        with _written(part) as file, progress.step("ledger-export", None) as step:
             file.write(_line({"format": FORMAT, "version": VERSION}))
             for line in _answers(ledger, names, models):
                 sound = calls.key(line["endpoint"], line["model"], canonical(line["request"])) == line["key"]
@@ -102,11 +102,12 @@ def ledger_export(
                 if counts.total() % _STEP == 0:
                     step.advance(_STEP)
             file.write(_line({"calls": counts[True]}))
-        part.replace(path)
+
+    try:
+        write_whole(path, write, sync=True)
     except OSError as e:
         raise InputError(f"{str(path)!r} cannot be written: {e.strerror or e}") from e
     finally:
-        part.unlink(missing_ok=True)
         ledger.close()
     return LedgerExported(path, counts[True], counts[False])
 
@@ -246,10 +247,10 @@ def _digest(line: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _written(path: Path, suffix: str) -> Iterator[BinaryIO]:
+def _written(path: Path) -> Iterator[BinaryIO]:
     import pyarrow
 
-    with pyarrow.output_stream(str(path), compression=_PACKED.get(suffix)) as file:
+    with pyarrow.output_stream(str(path), compression=_PACKED.get(path.suffix)) as file:
         yield file
 
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from curate import __version__
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
-from curate.files import find_root
+from curate.files import find_root, write_whole
 from curate.manifest import delta
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SCHEMA_VERSION, conform
 
@@ -206,9 +206,8 @@ class Manifest:
         if tags.get(tag, self.version) != self.version and not force:
             raise InputError(f"tag {tag!r} names {self.name}@{tags[tag]} already; move it with --force")
         path = _tags_path(self)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True), encoding="utf-8")
-        part.replace(path)
+        text = json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True)
+        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), sync=True)
 
 
 def split_reference(reference: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError
+from curate.files import write_whole
 from curate.report.tail import Part, Profile
 
 __all__ = ["FORMATS", "check_ending", "plot_tail"]
@@ -44,12 +45,10 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
     if not panels or (titles and len(titles) != len(panels)):
         raise InputError(f"plot {target.name!r}: give at least one profile, and as many titles as profiles or none")
     chart = _chart(panels, titles or _titles(panels))
-    part = target.with_name(f".{target.stem}.part{target.suffix.lower()}")
+    kind = target.suffix.lower().removeprefix(".")
     try:
-        chart.save(str(part), scale_factor=_SCALE if target.suffix.lower() == ".png" else 1)
-        part.replace(target)
+        write_whole(target, lambda part: chart.save(str(part), format=kind, scale_factor=_SCALE if kind == "png" else 1))
     except OSError as e:
-        part.unlink(missing_ok=True)
         raise InputError(f"plot {str(target)!r} cannot be written: {e.strerror or e}") from e
     return target
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from curate import progress
 from curate.errors import ModelError
+from curate.files import write_whole
 from curate.vectors.encoders import Encoder
 
 if TYPE_CHECKING:
@@ -175,8 +176,5 @@ def _version(package: str) -> str:
 
 def _remember(file: Path, chosen: Measured, found: list[Measured]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    part.write_text(
-        json.dumps({"chosen": asdict(chosen), "measured": [asdict(one) for one in found]}, indent=1), encoding="utf-8"
-    )
-    part.replace(file)
+    text = json.dumps({"chosen": asdict(chosen), "measured": [asdict(one) for one in found]}, indent=1)
+    write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate import models, progress
 from curate.errors import InputError, MissingPackageError, ModelError, UnknownNameError
+from curate.files import make_folder_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ def start(backend: str, precision: str, module: Any, *, place: Path, label: str)
     if not folder.is_dir():
         progress.note("embed", f"{label}: exporting it for {backend} once, under cache/models")
     with _silence():
-        models.make_once(folder, lambda part: _guard(label, export, module.model, names, precision == "int8", part))
+        make_folder_once(folder, lambda part: _guard(label, export, module.model, names, precision == "int8", part))
         return run(folder, names, precision)
 
 

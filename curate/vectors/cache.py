@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curate.errors import ManifestError
+from curate.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,18 +199,9 @@ class Writer:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    """Write an array so that it is whole or not there."""
     import numpy as np
 
-    part = path.with_suffix(".part")
-    try:
-        with part.open("wb") as f:
-            np.save(f, array, allow_pickle=False)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda part: np.save(part, array, allow_pickle=False), sync=True)
 
 
 def _full(error: OSError) -> ManifestError:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate import models, progress
 from curate.errors import MissingPackageError, ModelError
-from curate.files import cache_folder, find_root
+from curate.files import cache_folder, find_root, make_folder_once
 from curate.vectors.encoders import unit
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class StaticEncoder:
         place = cache_folder(find_root(self._root)) / "models" / f"{stem}-static-{version('model2vec')}"
         if not place.is_dir():
             progress.note("embed", f"{self.name}: distilling it once, under cache/models (a minute or so)")
-        models.make_once(place, self._make)
+        make_folder_once(place, self._make)
         return place
 
     def _make(self, part: Path) -> None:

@@ -45,34 +45,5 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
         adapters.check(other, WEIGHTS)
 
 
-def test_whole_puts_a_folder_in_place_only_when_it_is_written(tmp_path: Path) -> None:
-    folder = tmp_path / "runs" / "adapter"
-    with adapters.whole(folder) as part:
-        (part / "file").write_text("one")
-        assert not folder.exists()
-    assert (folder / "file").read_text() == "one"
-    with adapters.whole(folder) as part:
-        (part / "file").write_text("two")
-    assert (folder / "file").read_text() == "two"
-    assert [p.name for p in folder.parent.iterdir()] == ["adapter"]
-
-
-def _write_half(folder: Path, error: BaseException) -> None:
-    with adapters.whole(folder) as part:
-        (part / "half").write_text("half")
-        raise error
-
-
-@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
-def test_whole_leaves_what_was_there_when_the_work_stops(tmp_path: Path, error: BaseException) -> None:
-    folder = tmp_path / "adapter"
-    _adapter(folder)
-    before = adapters.fingerprint(folder)
-    with pytest.raises(type(error)):
-        _write_half(folder, error)
-    assert adapters.fingerprint(folder) == before
-    assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
-
-
 def test_record_of_a_folder_without_one_is_empty(tmp_path: Path) -> None:
     assert adapters.record(tmp_path) == {}

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError
-from curate.files import cache_folder, find_root
 from curate.manifest import delta, manifest
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
@@ -247,7 +246,6 @@ def test_the_root_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest
     ingested(tmp_path, ROWS)
     monkeypatch.setenv("CURATE_ROOT", str(tmp_path))
     assert manifest.load("tail").version == 0
-    assert cache_folder(find_root()) == tmp_path / "cache"
 
 
 def test_the_working_directory_is_the_last_resort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,11 +390,6 @@ def test_the_table_is_plain_delta(start: Manifest) -> None:
     metadata = table.history(1)[0]
     assert metadata["curate.verb"] == "ingest"
     assert json.loads(metadata["curate.parameters"]) == {}
-
-
-@pytest.mark.parametrize(("root", "folder"), [("s3://bucket/data", Path("cache")), ("/data", Path("/data/cache"))])
-def test_the_cache_is_local_beside_any_root(root: str, folder: Path) -> None:
-    assert cache_folder(root) == folder
 
 
 def test_tags_need_a_local_root() -> None:
