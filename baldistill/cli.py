@@ -22,7 +22,11 @@ Dtype = Annotated[str, Option(help="Of the base weights: auto, bf16 or fp32.")]
 Student = Annotated[str, Option(metavar="MODEL", help="A path, a Hub id or package:NAME.")]
 Adapter = Annotated[str | None, Option(metavar="FOLDER", help="A trained adapter; else the base student.")]
 
-app = make_app("baldistill", "Distil a student in stages on data that curate balances: Multi-Stage Balanced Distillation.")
+app = make_app(
+    "baldistill",
+    "Distil a student in stages on data that curate balances: Multi-Stage Balanced Distillation.",
+    layouts="baldistill.layouts",
+)
 
 
 @command(app, RUN)

@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise InputError("--teacher needs --model: the server's name for its model")
         with console.watch():
             result = demo(root=options.root, teacher=options.teacher, model=options.model)
-        console.show(result)
+        console.show(result, layouts="baldistill.layouts")
 
 
 if __name__ == "__main__":

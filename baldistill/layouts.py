@@ -1,4 +1,7 @@
-"""Owns how the results of baldistill's verbs look on a screen. Prints nothing: it returns what rich can print."""
+"""Lays out the results of baldistill's verbs for a terminal: returns what rich can print, and prints nothing.
+
+`LAYOUTS` has these and curate's, so that either program shows either's results.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from curate.terminal import widgets
+from curate.terminal import layouts, widgets
+from curate.terminal.layouts import Layout
 from curate.terminal.layouts_balance import quota_grid, rejections
 from curate.terminal.widgets import accuracy, count, grid, money, number, seconds
 
@@ -167,11 +171,12 @@ def _student(stage: int) -> str:
     return "base" if stage < 0 else f"after stage {stage}"
 
 
-LAYOUTS: dict[str, Callable[[Any], Iterable[Any]]] = {
-    "Compared": _compared,
-    "Demo": _demo,
-    "Evaluation": _evaluation,
-    "Run": _run,
-    "Scored": _scored,
-    "Trained": _trained,
+LAYOUTS: Mapping[str, Layout] = {
+    **layouts.LAYOUTS,
+    "baldistill.compare:Compared": _compared,
+    "baldistill.demo:Demo": _demo,
+    "baldistill.evaluate:Evaluation": _evaluation,
+    "baldistill.pipeline:Run": _run,
+    "baldistill.score:Scored": _scored,
+    "baldistill.students:Trained": _trained,
 }

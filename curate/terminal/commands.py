@@ -1,4 +1,4 @@
-"""Owns how a verb becomes a command: imported late, its help, its exit status, what Ctrl-C leaves. Knows no verb by name.
+"""Turns verbs into commands: late imports, help, exit statuses, what Ctrl-C leaves. Knows no verb by name.
 
 A command is a declaration: a function whose parameters are the verb's, with help for each. `verb` gives it a body that
 loads the manifest, calls the verb with exactly those parameters and shows what comes back; `command` is for the few whose
@@ -26,10 +26,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
 from curate.settings import help_of, options_of
+from curate.terminal import console
+from curate.terminal.console import LAYOUTS
 
 __all__ = [
     "INTERRUPTED",
     "STOPPED",
+    "App",
     "Json",
     "Name",
     "Root",
@@ -96,10 +99,25 @@ def _write_sections(formatter: Any, sections: dict[str, list[tuple[str, str]]]) 
                 formatter.write_dl(records, col_max=40)
 
 
-def make_app(name: str, about: str) -> typer.Typer:
-    """Return an empty application whose ``--version`` and help are as in every other one of ours."""
-    app = typer.Typer(
-        name=name,
+class App(typer.Typer):
+    """A program: its commands, and the module whose ``LAYOUTS`` say how their results look."""
+
+    def __init__(self, name: str, *, layouts: str, **settings: Any) -> None:
+        super().__init__(name=name, **settings)
+        self.layouts = layouts
+
+
+def make_app(name: str, about: str, *, layouts: str = LAYOUTS) -> App:
+    """Return a program without commands, whose ``--version`` and help are as in every other one of ours.
+
+    Args:
+        name: what is typed to call it.
+        about: one sentence for the help.
+        layouts: module whose ``LAYOUTS`` say how the results of its commands look; imported when one is shown.
+    """
+    app = App(
+        name,
+        layouts=layouts,
         help=about,
         cls=_Group,
         context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
@@ -114,7 +132,6 @@ def make_app(name: str, about: str) -> typer.Typer:
 def _version(wanted: bool) -> None:
     if wanted:
         from curate import __version__
-        from curate.terminal import console
 
         console.say(__version__)
         raise typer.Exit
@@ -126,7 +143,7 @@ def _options(
 
 
 def verb(
-    app: typer.Typer, target: str, heading: str, *, on_manifest: bool = True, mappings: Collection[str] = ()
+    app: App, target: str, heading: str, *, on_manifest: bool = True, mappings: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that files a declaration as the command of a verb.
 
@@ -157,7 +174,7 @@ def verb(
     return file
 
 
-def settings_verb(app: typer.Typer, settings: type[Any], target: str, heading: str, about: str) -> Callable[..., None]:
+def settings_verb(app: App, settings: type[Any], target: str, heading: str, about: str) -> Callable[..., None]:
     """File the command of a verb whose options are a settings class (`curate.settings`); return what was filed.
 
     Args:
@@ -213,7 +230,7 @@ def _terminal_type(parameter: inspect.Parameter) -> Any:
     return list[str] if isinstance(origin, type) and issubclass(origin, Sequence) else kind
 
 
-def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Return a decorator that files a function as a command and shows what it returns.
 
     The function keeps its parameters, except ``json``, which is taken off before it is called.
@@ -226,13 +243,11 @@ def command(app: typer.Typer, heading: str) -> Callable[[Callable[..., Any]], Ca
     def file(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**options: Any) -> None:
-            from curate.terminal import console
-
             as_json = bool(options.pop("json", False))
             with guarded(as_json=as_json):
                 with console.watch(as_json=as_json):
                     result = function(**options)
-                console.show(result, as_json=as_json)
+                console.show(result, as_json=as_json, layouts=app.layouts)
             if not getattr(result, "complete", True):
                 raise SystemExit(STOPPED)
 
@@ -254,8 +269,6 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
     except CurateError as e:
         raise SystemExit(_report(e, as_json=as_json)) from e
     except KeyboardInterrupt as e:
-        from curate.terminal import console
-
         kept = str(e) or "every reply that was bought is kept, and the same command goes on from there"
         console.error(f"interrupted; manifests are as their last commit left them; {kept}")
         raise SystemExit(INTERRUPTED) from e
@@ -263,8 +276,6 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
 
 def _report(error: CurateError, *, as_json: bool) -> int:
     """Print an error and return its exit status."""
-    from curate.terminal import console
-
     if isinstance(error, AuditFailedError) and error.result is not None:
         console.show(error.result, as_json=as_json)
     mistakes = error.mistakes if isinstance(error, MistakesError) else ()

@@ -1,4 +1,4 @@
-"""Owns everything that is printed. Works nothing out: `tables` lays results out for people, `payloads` for scripts.
+"""Prints everything that is printed. `layouts` lays a result out for people; `payload` turns it into one object for scripts.
 
 A result goes to stdout. Progress, notes and errors go to stderr: live on a terminal, plain lines in a pipe. With ``--json``
 stdout carries one object and nothing else, whatever a library prints while the work is done.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import math
 import sys
@@ -24,24 +25,32 @@ from curate.terminal.progress_view import Board, figures
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["error", "figures", "payload", "plain", "say", "show", "watch"]
+__all__ = ["LAYOUTS", "error", "figures", "payload", "plain", "say", "show", "watch"]
 
+LAYOUTS = "curate.terminal.layouts"  # how the results of curate's verbs look
 PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
 PLAIN_SECONDS = 5.0  # between two lines about one step in a pipe, at least
 PLAIN_SHARE = 0.05  # of the time that it has taken
 PLAIN_MOST = 60.0  # seconds
 
 
-def show(result: Any, *, as_json: bool = False) -> None:
-    """Print what a verb returned: tables for people, or one JSON object."""
+def show(result: Any, *, as_json: bool = False, layouts: str = LAYOUTS) -> None:
+    """Print the result of a verb: tables for people, or one JSON object.
+
+    Args:
+        result: the result.
+        as_json: print it as one JSON object.
+        layouts: module whose ``LAYOUTS`` say how results look; imported only here, since rich takes time to load.
+    """
     if as_json:
         print(json.dumps(payload(result), ensure_ascii=False, allow_nan=False))
         return
-    from curate.terminal import layouts, widgets
+    from curate.terminal.layouts import render
+    from curate.terminal.widgets import Verbatim
 
     console = _screen(sys.stdout)
-    for part in layouts.render(result):
-        if isinstance(part, widgets.Verbatim):
+    for part in render(result, importlib.import_module(layouts).LAYOUTS):
+        if isinstance(part, Verbatim):
             print(part, end="")
         else:
             console.print(part, markup=False)
@@ -191,7 +200,7 @@ def _named(value: Any) -> Any:
 def _container(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if _is_manifest(value):
+    if _is_handle(value):
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -204,5 +213,7 @@ def _container(value: Any) -> Any:
     return str(value)
 
 
-def _is_manifest(value: Any) -> bool:
-    return type(value).__module__ == "curate.manifest.manifest" and type(value).__name__ == "Manifest"
+def _is_handle(value: Any) -> bool:
+    from curate.manifest.manifest import Manifest  # here, since help must not load it
+
+    return isinstance(value, Manifest)

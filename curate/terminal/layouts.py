@@ -1,44 +1,41 @@
-"""Owns how the results of curate's verbs look on a screen. Prints nothing: it returns what rich can print.
+"""Lays out the results of curate's verbs for a terminal: returns what rich can print, and prints nothing.
 
-`LAYOUTS` maps the name of a result's class to the function that lays it out; any other package of verbs has a module
-`tables` with such a mapping of its own. A result without a layout is shown field by field.
+`LAYOUTS` maps the class of a result, as ``"module:Class"``, to the function that lays it out, so that no verb is imported for
+another one's result. A program with verbs of its own names a module with such a mapping to `make_app`, as `baldistill.cli` does.
+A result without a layout is shown field by field.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any
 
 from curate.terminal import layouts_balance, layouts_costs, widgets
 from curate.terminal.widgets import ABSENT, count, grid, money, number, share
 
-__all__ = ["LAYOUTS", "render"]
+__all__ = ["LAYOUTS", "Layout", "layout_of", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
 _SHOWN = 40  # rows of a long list
 
 
-def render(result: Any) -> list[Any]:
-    """Return what rich prints for a result of any verb, from top to bottom."""
+def render(result: Any, layouts: Mapping[str, Layout] | None = None) -> list[Any]:
+    """Return what rich prints for a result of any verb, from top to bottom.
+
+    Args:
+        result: what the verb returned; None is shown as nothing.
+        layouts: ``"module:Class"`` → layout; `LAYOUTS` unless given.
+    """
     if result is None:
         return []
-    layouts: Mapping[str, Layout] = getattr(_tables_of(result), "LAYOUTS", LAYOUTS)
-    layout = layouts.get(type(result).__name__, _fields)
-    return list(layout(result))
+    return list(layout_of(type(result), LAYOUTS if layouts is None else layouts)(result))
 
 
-def _tables_of(result: Any) -> ModuleType | None:
-    package = type(result).__module__.partition(".")[0]
-    name = "curate.terminal.layouts" if package == "curate" else f"{package}.layouts"
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as e:
-        if e.name != name:
-            raise
-        return None
+def layout_of(kind: type[Any], layouts: Mapping[str, Layout]) -> Layout:
+    """Return the layout of a class, or of the nearest class that it is made from; `_fields` where there is none."""
+    names = (f"{parent.__module__}:{parent.__qualname__}" for parent in kind.__mro__)
+    return next((layouts[name] for name in names if name in layouts), _fields)
 
 
 def _fields(result: Any) -> list[Any]:
@@ -246,26 +243,26 @@ def _tags(result: Any) -> Iterable[Any]:
     yield grid(["tag", "version"], [(tag, f"{result.manifest.name}@{version}") for tag, version in lines], left=(0, 1))
 
 
-LAYOUTS: dict[str, Layout] = {
-    "Annotated": _annotated,
-    "Audit": _audit,
-    "Balanced": layouts_balance.balanced,
-    "Call": layouts_costs.call,
-    "Clustered": _clustered,
-    "Diff": _diff,
-    "Embedded": _embedded,
-    "Explanation": _explanation,
-    "Exported": _exported,
-    "Ingested": _ingested,
-    "LedgerExported": layouts_costs.exported,
-    "LedgerImported": layouts_costs.imported,
-    "Log": _log,
-    "Profile": layouts_balance.profile,
-    "Receipts": layouts_costs.receipts,
-    "Sampled": _sampled,
-    "Selected": layouts_balance.selected,
-    "Summary": layouts_costs.summary,
-    "Synthesized": _synthesized,
-    "Tags": _tags,
-    "Template": lambda result: [widgets.Verbatim(result.text)],
+LAYOUTS: Mapping[str, Layout] = {
+    "curate.audit.audit:Audit": _audit,
+    "curate.balance.annotate:Annotated": _annotated,
+    "curate.balance.results:Balanced": layouts_balance.balanced,
+    "curate.balance.synthesize:Synthesized": _synthesized,
+    "curate.export.export:Exported": _exported,
+    "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
+    "curate.ledger.transfer:LedgerExported": layouts_costs.exported,
+    "curate.ledger.transfer:LedgerImported": layouts_costs.imported,
+    "curate.manifest.history:Diff": _diff,
+    "curate.manifest.history:Log": _log,
+    "curate.manifest.history:Tags": _tags,
+    "curate.report.costs:Call": layouts_costs.call,
+    "curate.report.costs:Receipts": layouts_costs.receipts,
+    "curate.report.costs:Summary": layouts_costs.summary,
+    "curate.report.explain:Explanation": _explanation,
+    "curate.report.tail:Profile": layouts_balance.profile,
+    "curate.selection.sample:Sampled": _sampled,
+    "curate.selection.select:Selected": layouts_balance.selected,
+    "curate.sources.ingest:Ingested": _ingested,
+    "curate.vectors.cluster:Clustered": _clustered,
+    "curate.vectors.embed:Embedded": _embedded,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import typing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+import baldistill.cli
 import baldistill.layouts
+import curate.manifest.history
+import curate.terminal.cli
 from baldistill.compare import Compared, Line
 from baldistill.demo import Demo
 from baldistill.evaluate import Evaluation, Rate
@@ -35,8 +40,7 @@ from curate.report.profile import profile
 from curate.selection.policies import Quotas
 from curate.selection.sample import Sampled
 from curate.sources.ingest import Ingested
-from curate.terminal import console
-from curate.terminal import layouts as tables
+from curate.terminal import console, layouts
 from curate.vectors.cluster import Clustered
 from curate.vectors.embed import Embedded
 from tests.support.samples import ingested
@@ -47,7 +51,7 @@ MATH = Manifest("math", 7)
 def seen(result: Any, *, width: int = 130) -> str:
     """Return what a terminal of so many columns shows, without trailing blanks."""
     screen = Console(file=io.StringIO(), width=width, highlight=False)
-    for part in tables.render(result):
+    for part in layouts.render(result, baldistill.layouts.LAYOUTS):
         screen.print(part, markup=False)
     assert isinstance(screen.file, io.StringIO)
     return "\n".join(line.rstrip() for line in screen.file.getvalue().splitlines())
@@ -337,11 +341,47 @@ def test_a_template_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> N
     assert max(map(len, template.text.splitlines())) > console.PIPE_WIDTH
 
 
-@pytest.mark.parametrize("layouts", [tables.LAYOUTS, baldistill.layouts.LAYOUTS])
-def test_layouts_are_of_results_that_exist(layouts: dict[str, Any]) -> None:
-    elsewhere = "Call Diff Explanation LedgerExported LedgerImported Log Profile Receipts Selected Summary"  # in other tests
-    known = {name for name, value in globals().items() if isinstance(value, type)} | set(elsewhere.split())
-    assert set(layouts) <= known
+def kind(name: str) -> Any:
+    """Return what ``"module:Name"`` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("name", baldistill.layouts.LAYOUTS)
+def test_a_layout_is_of_a_class_under_its_own_name(name: str) -> None:
+    found = kind(name)
+    assert isinstance(found, type)
+    assert name == f"{found.__module__}:{found.__qualname__}"  # where `render` looks for it
+
+
+# What commands with a body of their own return: no declaration names it.
+OTHERS = "curate.manifest.history:log curate.manifest.history:tags curate.generation.prompts:built_in curate.report.costs:summary"
+OTHERS += " curate.report.costs:read_receipts curate.report.costs:read_call baldistill.pipeline:run baldistill.demo:demo"
+
+
+def targets() -> list[str]:
+    """Return every verb of both programs."""
+    apps = (curate.terminal.cli.app, baldistill.cli.app)
+    commands = [info.callback for app in apps for info in app.registered_commands]
+    return sorted({*(command.verb for command in commands if hasattr(command, "verb")), *OTHERS.split()})
+
+
+@pytest.mark.parametrize("target", targets())
+def test_every_result_of_a_verb_has_a_layout(target: str) -> None:
+    result = typing.get_type_hints(kind(target))["return"]
+    assert f"{result.__module__}:{result.__qualname__}" in baldistill.layouts.LAYOUTS
+
+
+def test_a_class_of_the_same_name_elsewhere_gets_no_layout_but_a_class_made_from_one_does() -> None:
+    class Tags:
+        def __str__(self) -> str:
+            return "other tags"
+
+    class MyTags(curate.manifest.history.Tags):
+        pass
+
+    assert seen(Tags()) == "other tags"
+    assert seen(MyTags(MATH, {})) == "math has no tags"
 
 
 def test_a_dry_run_after_a_first_stage_shows_both() -> None:

@@ -17,8 +17,10 @@ def test_every_shared_option_has_a_help_of_one_sentence() -> None:
 
 
 def test_their_headings_are_those_of_the_help() -> None:
+    from curate.balance.settings import PLAN
+    from curate.teachers.options import CAPS, TEACHER
     from curate.terminal import cli
 
     command = typer.main.get_command(cli.app).commands["balance"]  # type: ignore[attr-defined]
     headings = {getattr(parameter, "rich_help_panel", None) for parameter in command.params}
-    assert {options.PLAN, options.TEACHER, options.CAPS} <= headings
+    assert {PLAN, TEACHER, CAPS} <= headings
