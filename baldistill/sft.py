@@ -46,7 +46,7 @@ def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> Lessons:
 
     Args:
         tokenizer: of transformers, with a chat template.
-        examples: ``id`` and the columns of `curate.manifest.chats.chat`.
+        examples: ``id`` and the columns of `curate.manifest.chats.to_chats`.
         max_tokens: of prompt and completion; what is beyond it is cut off, or left out where it would be the whole
             completion. Both are told.
 

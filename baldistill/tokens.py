@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from curate.errors import InputError
-from curate.manifest.chats import chat
+from curate.manifest.chats import to_chats
 
 __all__ = [
     "PLAIN_TEMPLATE",
@@ -108,9 +108,9 @@ def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
 
     Args:
         tokenizer: of transformers, with a chat template.
-        examples: columns of `curate.manifest.chats.chat`; one example per row.
+        examples: columns of `curate.manifest.chats.to_chats`; one example per row.
     """
-    chats = chat(examples)
+    chats = to_chats(examples)
     prompts = [render(tokenizer, chat[:-1]) for chat in chats]
     return _part(tokenizer, prompts, [text + chat[-1]["content"] for text, chat in zip(prompts, chats, strict=True)])
 
@@ -120,7 +120,7 @@ def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
 
     These are the ids and the boundary that TRL's ``SFTTrainer`` makes of conversational prompts and completions.
     """
-    chats = chat(examples)
+    chats = to_chats(examples)
     whole = [render(tokenizer, chat, complete=True) for chat in chats]
     return _part(tokenizer, [render(tokenizer, chat[:-1]) for chat in chats], whole)
 

@@ -9,7 +9,7 @@ from typing import Any
 from curate.export import card as cards
 from curate.export.base import Snapshot, exporters
 from curate.files import write_whole
-from curate.manifest.chats import chat
+from curate.manifest.chats import to_chats
 
 __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
@@ -34,7 +34,7 @@ def write_chat(found: Snapshot, destination: Path) -> tuple[Path, ...]:
             destination / f"{split}.jsonl",
             (
                 {"id": row_id, "domain": domain, "messages": turns}
-                for row_id, domain, turns in zip(frame["id"], frame["domain"], chat(frame), strict=True)
+                for row_id, domain, turns in zip(frame["id"], frame["domain"], to_chats(frame), strict=True)
             ),
         )
         for split, frame in found.splits.items()

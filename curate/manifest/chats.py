@@ -1,6 +1,6 @@
-"""Owns the step between a chat and an example: which turn is asked, which is trained on, and what stays around them.
+"""Chats to examples and back: which turn is the prompt, which one is trained on, and which stay around them.
 
-`split` and `join` undo each other. Reads and writes nothing.
+`split_chat` and `join_chat` undo each other; `to_chats` makes what a student is trained on. Reads and writes no file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-__all__ = ["Chat", "chat", "completion", "join", "split"]
+__all__ = ["Chat", "completion", "join_chat", "split_chat", "to_chats"]
 
 ANSWER_LINE = "The answer is: "
 # Stands in `messages` for the asked turn, where further turns (calls of tools) come between it and the answer.
@@ -41,7 +41,7 @@ class Chat:
     dropped: int
 
 
-def split(turns: Any) -> Chat:
+def split_chat(turns: Any) -> Chat:
     """Take a chat apart: the last assistant turn is the answer, the last user turn before it the prompt.
 
     Args:
@@ -63,12 +63,26 @@ def split(turns: Any) -> Chat:
     return Chat(_text(turns[asked]), _text(turns[last]), messages, len(turns) - last - 1)
 
 
-def join(prompt: str, answer: str, messages: str | None) -> list[dict[str, Any]]:
+def join_chat(prompt: str, answer: str, messages: str | None) -> list[dict[str, Any]]:
     """Put a chat together: the kept turns, the user's prompt in its place, and the assistant's answer last."""
     rest = json.loads(messages) if messages else []
     user = {"role": "user", "content": prompt}
     turns = [user if turn == _ASKED else turn for turn in rest]
     return [*turns, *([] if _ASKED in rest else [user]), {"role": "assistant", "content": answer}]
+
+
+def to_chats(examples: pl.DataFrame) -> list[list[dict[str, Any]]]:
+    """Return every example as chat messages: system and history, the user's prompt, and the assistant's completion last.
+
+    Args:
+        examples: with the columns prompt and answer, and, where there are any, rationale and messages.
+    """
+    columns = [pl.col(name) if name in examples.columns else pl.lit(None).alias(name) for name in ("rationale", "messages")]
+    wanted = examples.select("prompt", "answer", *columns)
+    return [
+        join_chat(prompt or "", completion(rationale, answer or ""), messages)
+        for prompt, answer, rationale, messages in wanted.iter_rows()
+    ]
 
 
 def completion(rationale: str | None, answer: str) -> str:
@@ -106,17 +120,3 @@ def _text(turn: Mapping[str, Any]) -> str:
 
 def _bare(value: str) -> str:
     return re.sub(r"\s+", " ", _DRESS.sub("", value)).casefold()
-
-
-def chat(examples: pl.DataFrame) -> list[list[dict[str, Any]]]:
-    """Return every example as chat messages: system and history, the user's prompt, and the assistant's completion last.
-
-    Args:
-        examples: with the columns prompt and answer, and, where there are any, rationale and messages.
-    """
-    columns = [pl.col(name) if name in examples.columns else pl.lit(None).alias(name) for name in ("rationale", "messages")]
-    wanted = examples.select("prompt", "answer", *columns)
-    return [
-        join(prompt or "", completion(rationale, answer or ""), messages)
-        for prompt, answer, rationale, messages in wanted.iter_rows()
-    ]

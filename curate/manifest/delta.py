@@ -1,4 +1,4 @@
-"""Owns the reading and writing of one Delta table.
+"""Reads and writes one Delta table, at the version that the caller has read and no other.
 
 The only importer of deltalake; `curate.manifest.manifest` is its only caller.
 """

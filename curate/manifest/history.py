@@ -1,4 +1,4 @@
-"""Owns three readings of a manifest: its log, its tags, and what differs between two versions. Changes nothing."""
+"""Reads what happened to a manifest: its log, its tags, and the differences between two versions. Changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the manifest: two Delta Lake tables, their schema, commits and tags.
+"""The manifest: a handle on one version of two Delta Lake tables, and its commits and tags.
 
 ``manifests/<name>/examples`` holds what was written (append-only, content-addressed); ``manifests/<name>/manifest`` holds
 one narrow row per example and is rewritten by each verb. Every other module reads frames from here and hands frames

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from curate import models, progress
-from curate.manifest.chats import chat
+from curate.manifest.chats import to_chats
 from curate.manifest.manifest import Manifest
 
 __all__ = ["DEFAULT_STUDENT", "count_tokens"]
@@ -68,7 +68,7 @@ def _count(manifest: Manifest, keys: pl.Series, tokenizer: Any) -> pl.DataFrame:
 
 def _texts(contents: pl.DataFrame, tokenizer: Any) -> Sequence[str]:
     """Render every content as the student would see it; a tokenizer without a chat template sees the turns as lines."""
-    chats = chat(contents)
+    chats = to_chats(contents)
     if getattr(tokenizer, "chat_template", None):
         rendered: Sequence[str] = tokenizer.apply_chat_template(chats, tokenize=False)
         return rendered

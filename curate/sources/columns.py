@@ -140,7 +140,7 @@ def _take_chat(draft: _Draft) -> _Draft:
 def _chat(text: str | None) -> chats.Chat | str:
     """Return a chat taken apart, or what is wrong with it."""
     try:
-        return chats.split(json.loads(text or "null"))
+        return chats.split_chat(json.loads(text or "null"))
     except ValueError as e:
         return str(e)
 

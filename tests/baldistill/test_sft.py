@@ -96,11 +96,11 @@ def test_ids_and_labels_are_those_of_trl(manifest: Manifest, base: str, tmp_path
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from curate.manifest.chats import chat
+    from curate.manifest.chats import to_chats
 
     examples = manifest.examples(manifest.rows())
     model, tokenizer = models.load_causal(base)
-    chats = chat(examples)
+    chats = to_chats(examples)
     pairs = Dataset.from_list([{"prompt": chat[:-1], "completion": chat[-1:]} for chat in chats])
     config = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none")
     theirs = SFTTrainer(model, args=config, train_dataset=pairs, processing_class=tokenizer).train_dataset

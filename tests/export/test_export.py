@@ -11,7 +11,6 @@ import pytest
 from curate.errors import InputError, UnknownNameError
 from curate.export import export
 from curate.export.base import exporters, snapshot
-from curate.manifest.chats import chat
 from curate.manifest.manifest import Manifest
 from curate.sources import ingest
 
@@ -88,12 +87,6 @@ def test_chat_is_what_a_trainer_reads(selected, tmp_path):
     ]
     assert second["messages"][-1]["content"] == "B"
     assert (first["domain"], len(first["id"])) == ("sums", 32)
-
-
-def test_chat_puts_system_and_history_back():
-    history = [{"role": "system", "content": "Be brief."}]
-    frame = pl.DataFrame({"prompt": ["q"], "answer": ["a"], "messages": [json.dumps(history)]})
-    assert chat(frame) == [[*history, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]
 
 
 def test_load_dataset_reads_the_folder_back(selected, tmp_path):

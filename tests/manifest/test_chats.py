@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,30 +24,30 @@ def turn(role: str, content: object) -> dict[str, object]:
 
 def test_the_last_user_turn_is_asked_and_history_stays():
     history = [turn("system", "Be brief."), turn("user", "hi"), turn("assistant", "hello")]
-    found = chats.split([*history, turn("user", "2+3?"), turn("assistant", "5")])
+    found = chats.split_chat([*history, turn("user", "2+3?"), turn("assistant", "5")])
     assert (found.prompt, found.answer, found.dropped) == ("2+3?", "5", 0)
     assert json.loads(found.messages) == history
 
 
 def test_a_chat_of_two_turns_leaves_no_messages():
-    assert chats.split([turn("user", "q"), turn("assistant", "a")]).messages is None
+    assert chats.split_chat([turn("user", "q"), turn("assistant", "a")]).messages is None
 
 
 def test_turns_after_the_answer_are_counted_as_dropped():
-    assert chats.split([turn("user", "q"), turn("assistant", "a"), turn("user", "thanks")]).dropped == 1
+    assert chats.split_chat([turn("user", "q"), turn("assistant", "a"), turn("user", "thanks")]).dropped == 1
 
 
 @given(st.lists(turns, max_size=6), st.text(), st.lists(turns.filter(lambda t: t["role"] != "user"), max_size=3), st.text())
 def test_join_undoes_split(before, prompt, between, answer):
     chat = [*before, turn("user", prompt), *between, turn("assistant", answer)]
-    found = chats.split(chat)
+    found = chats.split_chat(chat)
     assert (found.prompt, found.answer) == (prompt, answer)
-    assert chats.join(found.prompt, found.answer, found.messages) == chat
+    assert chats.join_chat(found.prompt, found.answer, found.messages) == chat
 
 
 def test_parts_are_read_as_text():
     parts = [{"type": "text", "text": "What is it?"}, {"type": "image", "url": "x"}, {"type": "text", "text": "Say."}]
-    assert chats.split([turn("user", parts), turn("assistant", None)]).prompt == "What is it?\nSay."
+    assert chats.split_chat([turn("user", parts), turn("assistant", None)]).prompt == "What is it?\nSay."
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_parts_are_read_as_text():
 )
 def test_chats_that_cannot_be_trained_on_say_why(chat, reason):
     with pytest.raises(ValueError, match=reason):
-        chats.split(chat)
+        chats.split_chat(chat)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,9 @@ def test_completing_twice_changes_nothing(rationale, answer):
     if rationale.strip() and answer == answer.strip() and answer.isalnum():
         assert chats.completion(once, answer) == once
         assert once.endswith(f"The answer is: {answer}")
+
+
+def test_chat_puts_system_and_history_back():
+    history = [{"role": "system", "content": "Be brief."}]
+    frame = pl.DataFrame({"prompt": ["q"], "answer": ["a"], "messages": [json.dumps(history)]})
+    assert chats.to_chats(frame) == [[*history, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]]

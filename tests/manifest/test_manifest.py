@@ -395,3 +395,12 @@ def test_the_table_is_plain_delta(start: Manifest) -> None:
 def test_tags_need_a_local_root() -> None:
     with pytest.raises(ManifestError, match="tags need a local root"):
         Manifest("tail", 0, "s3://bucket").tags()
+
+
+def test_lineage_leaves_out_what_a_later_stage_undid(tmp_path: Path) -> None:
+    first = ingested(tmp_path, ROWS)
+    undone = first.commit(first.rows(), verb="balance", summary={"base": 0})
+    again = undone.commit(first.rows(), verb="balance", summary={"base": 0})
+    after = again.commit(first.rows(), verb="score")
+    assert [commit.version for commit in after.lineage()] == [0, 2, 3]
+    assert [commit.version for commit in undone.lineage()] == [0, 1]
