@@ -40,7 +40,7 @@ OWNERS = {
     "datasets": {"baldistill.sft", "curate.sources.discover"},
     "deltalake": {"curate.manifest.delta"},
     "faiss": {"curate.vectors.neighbors"},
-    "huggingface_hub": {"curate.models"},
+    "huggingface_hub": {"curate.export.card", "curate.models"},
     "jinja2": {"curate.generation.prompts"},
     "math_verify": {"curate.audit.mathematics"},
     "model2vec": {"curate.vectors.static"},

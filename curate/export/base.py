@@ -1,4 +1,8 @@
-"""Owns the contract of exporters: `Snapshot`, the registry, and which rows a snapshot has. Writes nothing."""
+"""The contract of exporters: what a `Snapshot` holds, and the registry. Writes nothing.
+
+An exporter is ``(snapshot, destination, **options) -> paths``: it writes files below the folder `destination`, which exists,
+and returns their paths. It registers itself where it stands.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from curate.manifest.rows import in_snapshot
 from curate.manifest.schema import SPLITS
 from curate.registry import Registry
 
-__all__ = ["COLUMNS", "Exporter", "Snapshot", "exporters", "snapshot"]
+__all__ = ["COLUMNS", "Exporter", "Snapshot", "exporters", "read_snapshot"]
 
 
 # What a user of the files may want to know of a row; the rest of the manifest's columns steer the work on it.
@@ -26,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is exported.
+    """The rows of a manifest that leave it, by split.
 
     Attributes:
         manifest: the version that it is of.
@@ -43,7 +47,7 @@ Exporter = Callable[..., tuple[Path, ...]]
 exporters: Registry[Exporter] = Registry("export format", "curate.exporters", builtin=("curate.export.files",))
 
 
-def snapshot(manifest: Manifest) -> Snapshot:
+def read_snapshot(manifest: Manifest) -> Snapshot:
     """Return the selected train rows of a manifest, and its validation and test rows that were not rejected.
 
     Raises:

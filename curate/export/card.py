@@ -1,4 +1,4 @@
-"""Owns the README card of an exported data set, made from the manifest and its log alone. Invents nothing.
+"""Makes the README card of an exported data set, from the manifest and its log alone. States nothing that they do not say.
 
 The YAML header follows the Hub's data set cards (https://huggingface.co/docs/hub/datasets-cards). A licence is named only
 where every source was ingested with one.
@@ -6,7 +6,6 @@ where every source was ingested with one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,23 +52,35 @@ def card(manifest: Manifest) -> str:
 
 
 def _header(manifest: Manifest, kept: pl.DataFrame, sources: Sequence[Mapping[str, Any]]) -> str:
-    size = next((label for limit, label in _SIZES if kept.height < limit), "n>10M")
+    """Return the YAML block that the Hub reads, with its two lines of dashes."""
+    from huggingface_hub import DatasetCardData
+
     splits = set(kept["split"].to_list())
-    files = [f"  - split: {split}\n    path: data/{split}-*.parquet" for split in SPLITS if split in splits]
-    lines = ["---", f"pretty_name: {json.dumps(manifest.name)}", *_licence(sources)]
-    lines += ["task_categories:", "- text-generation", "size_categories:", f"- {size}", "tags:", "- long-tail", "- baldistill"]
-    lines += ["configs:", "- config_name: default", "  data_files:", *files, "---"]
-    return "\n".join(lines)
+    data = DatasetCardData(
+        pretty_name=manifest.name,
+        task_categories=["text-generation"],
+        size_categories=[next((label for limit, label in _SIZES if kept.height < limit), "n>10M")],
+        tags=["long-tail", "baldistill"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in SPLITS if split in splits],
+            }
+        ],
+        **_licence(sources),
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
-def _licence(sources: Sequence[Mapping[str, Any]]) -> list[str]:
+def _licence(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of the licence; none unless every source was ingested with one."""
     named = [source.get("licence") for source in sources]
     if not named or not all(named):
-        return []
+        return {}
     known = sorted({str(name).lower() for name in named})
     if all(_LICENCES.fullmatch(name) for name in known):
-        return ["license:", *(f"- {name}" for name in known)]
-    return ["license: other", f"license_name: {json.dumps(' and '.join(sorted({str(name) for name in named})))}"]
+        return {"license": known}
+    return {"license": "other", "license_name": " and ".join(sorted({str(name) for name in named}))}
 
 
 def _sizes(kept: pl.DataFrame) -> str:

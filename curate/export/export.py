@@ -1,7 +1,6 @@
-"""Owns the ways out: a snapshot of a manifest as files that trainers read. Changes no manifest.
+"""`curate export`: writes the snapshot of a manifest as files that trainers read. Changes no manifest.
 
-A snapshot is the selected train rows, with the validation and test rows as their splits. `exporters` is the plug-in point:
-``(snapshot, destination, **options) -> paths``.
+Which rows a snapshot has, `curate.manifest.rows.in_snapshot` says; the formats are in `curate.export.files`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ from pathlib import Path
 
 from curate import progress
 from curate.errors import InputError
-from curate.export.base import Exporter, Snapshot, exporters, snapshot
+from curate.export.base import Exporter, Snapshot, exporters, read_snapshot
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
 
-__all__ = ["Exported", "export"]
+__all__ = ["ExportResult", "export"]
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What `export` wrote.
 
     Attributes:
@@ -33,7 +32,7 @@ class Exported:
     rows: dict[str, int]
 
 
-def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: str | Path | None = None) -> Exported:
+def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: str | Path | None = None) -> ExportResult:
     """Write the snapshot of a manifest as files.
 
     Args:
@@ -48,26 +47,26 @@ def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: s
     """
     write = exporters.get(to)
     label = to if isinstance(to, str) else getattr(to, "__name__", "export")
-    found = snapshot(manifest)
+    snapshot = read_snapshot(manifest)
     home = Path() if "://" in manifest.root else Path(manifest.root)
     folder = Path(destination) if destination else home / "exports" / f"{manifest.name}-v{manifest.version}-{label}"
-    rows = {split: frame.height for split, frame in found.splits.items()}
-    _check_folder(folder, found)
-    bare, train = found.splits["train"]["rationale"].null_count(), found.splits["train"].height
-    if 0 < bare < train:
+    rows = {split: frame.height for split, frame in snapshot.splits.items()}
+    _check_folder(folder, snapshot)
+    without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height
+    if 0 < without < train:
         progress.note(
-            "export", f"{bare:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
+            "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = tuple(write(found, folder))
+        paths = tuple(write(snapshot, folder))
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {e.strerror or e}") from e
-    return Exported(manifest, paths, rows)
+    return ExportResult(manifest, paths, rows)
 
 
-def _check_folder(folder: Path, found: Snapshot) -> None:
+def _check_folder(folder: Path, snapshot: Snapshot) -> None:
     """Refuse a folder that holds a split of another export, which a reader would take for a part of this one."""
-    for split in set(SPLITS) - set(found.splits):
+    for split in set(SPLITS) - set(snapshot.splits):
         for stale in folder.glob(f"**/{split}[.-]*"):
             raise InputError(f"export: {str(folder)!r} holds {stale.name!r} of another export; choose another --destination")

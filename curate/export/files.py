@@ -1,4 +1,4 @@
-"""Owns the built-in formats: parquet, jsonl, chat and a folder for `datasets.load_dataset`."""
+"""The built-in formats: parquet, jsonl, chat, and a folder for `datasets.load_dataset`. Decides nothing about rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
 
 @exporters.register("parquet")
-def write_parquet(found: Snapshot, destination: Path) -> tuple[Path, ...]:
+def write_parquet(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one Parquet file per split, zstd-compressed."""
-    return tuple(write_whole(destination / f"{split}.parquet", frame.write_parquet) for split, frame in found.splits.items())
+    return tuple(write_whole(destination / f"{split}.parquet", frame.write_parquet) for split, frame in snapshot.splits.items())
 
 
 @exporters.register("jsonl")
-def write_jsonl(found: Snapshot, destination: Path) -> tuple[Path, ...]:
+def write_jsonl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split; messages and extra are JSON strings, as they are in the manifest."""
-    return tuple(write_whole(destination / f"{split}.jsonl", frame.write_ndjson) for split, frame in found.splits.items())
+    return tuple(write_whole(destination / f"{split}.jsonl", frame.write_ndjson) for split, frame in snapshot.splits.items())
 
 
 @exporters.register("chat")
-def write_chat(found: Snapshot, destination: Path) -> tuple[Path, ...]:
+def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split with ``messages`` alone, as chat trainers read it, and the row's id and domain."""
     return tuple(
         _lines(
@@ -37,19 +37,19 @@ def write_chat(found: Snapshot, destination: Path) -> tuple[Path, ...]:
                 for row_id, domain, turns in zip(frame["id"], frame["domain"], to_chats(frame), strict=True)
             ),
         )
-        for split, frame in found.splits.items()
+        for split, frame in snapshot.splits.items()
     )
 
 
 @exporters.register("datasets")
-def write_datasets(found: Snapshot, destination: Path) -> tuple[Path, ...]:
+def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write a folder that ``datasets.load_dataset`` reads back, splits and all, with a README card."""
     (destination / "data").mkdir(exist_ok=True)
     files = [
         write_whole(destination / "data" / f"{split}-00000-of-00001.parquet", frame.write_parquet)
-        for split, frame in found.splits.items()
+        for split, frame in snapshot.splits.items()
     ]
-    text = cards.card(found.manifest)
+    text = cards.card(snapshot.manifest)
     card = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     return (*files, card)
 

@@ -248,7 +248,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.balance.annotate:Annotated": _annotated,
     "curate.balance.results:Balanced": layouts_balance.balanced,
     "curate.balance.synthesize:Synthesized": _synthesized,
-    "curate.export.export:Exported": _exported,
+    "curate.export.export:ExportResult": _exported,
     "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
     "curate.ledger.transfer:LedgerExported": layouts_costs.exported,
     "curate.ledger.transfer:LedgerImported": layouts_costs.imported,

@@ -31,7 +31,7 @@ from curate.balance.synthesize import Synthesized
 from curate.calls.account import Spent
 from curate.calls.estimates import Reckoned
 from curate.calls.forecast import Estimate
-from curate.export.export import Exported
+from curate.export.export import ExportResult
 from curate.generation.prompts import Template, built_in
 from curate.manifest.history import Tags, diff, log
 from curate.manifest.manifest import Manifest
@@ -237,7 +237,7 @@ def test_small_results() -> None:
     assert "math@7: 9 rows have vectors of 384 numbers" in seen(Embedded(MATH, 9, 4, 5, 384, "mini"))
     assert words(seen(Clustered(MATH, {"b": 2, "a": 3}, 40))).endswith("domain clusters a 3 b 2")
     assert words(seen(Sampled(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
-    assert seen(Exported(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
+    assert seen(ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
 
 
 def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
