@@ -7,7 +7,7 @@
 
 A server on loopback, in a process of its own, answers every chat completion after a delay. The sides take turns; each turn is a
 fresh process that imports and opens everything, is warmed up on requests that do not count, and then asks. "Ours" is
-`Account.ask` with everything on: the ledger in a new folder, reservations, caps, replies durable before they are read.
+`MeteredTeacher.ask` with everything on: the ledger in a new folder, reservations, caps, replies durable before they are read.
 """
 
 from __future__ import annotations
@@ -129,13 +129,14 @@ def ask_bare(url: str, n: int, concurrency: int) -> dict[str, float]:
 
 def account_of(url: str, folder: str, concurrency: int) -> Any:
     """Return an account with caps on a ledger in `folder`."""
-    from curate.calls.client import Account
-    from curate.ledger.ledger import Caps, Ledger
-    from curate.teachers.openai import Live
+    from curate.calls.client import MeteredTeacher
+    from curate.ledger.ledger import Ledger
+    from curate.ledger.records import Caps
+    from curate.teachers.openai import OpenAITeacher
     from curate.teachers.prices import Price
 
-    teacher = Live(url, model="m", concurrency=concurrency, price=Price(0.15, 0.60))
-    return Account(teacher, Ledger(Path(folder) / "ledger.sqlite"), "math", Caps(10**9, 10**12, 10**6), "balance", 0)
+    teacher = OpenAITeacher(url, model="m", concurrency=concurrency, price=Price(0.15, 0.60))
+    return MeteredTeacher(teacher, Ledger(Path(folder) / "ledger.sqlite"), "math", Caps(10**9, 10**12, 10**6), "balance", 0)
 
 
 def requests_of(numbers: range) -> list[Any]:
@@ -145,7 +146,7 @@ def requests_of(numbers: range) -> list[Any]:
 
 
 def ask_ours(url: str, n: int, concurrency: int) -> dict[str, float]:
-    """`Account.ask`, everything on; the time of opening connections anew in the second asking counts."""
+    """`MeteredTeacher.ask`, everything on; the time of opening connections anew in the second asking counts."""
     with tempfile.TemporaryDirectory() as folder:
         account = account_of(url, folder, concurrency)
         account.ask(requests_of(range(n, n + WARM_UP)))
@@ -203,15 +204,15 @@ def ask_many(url: str, n: int, concurrency: int) -> dict[str, Any]:
 
 def read_back(url: str, n: int, concurrency: int) -> dict[str, float]:
     """All of `n` answers, at hand in the ledger; written there straight, and read by a new account."""
-    from curate.ledger.ledger import Caps
-    from curate.teachers.base import Answer, Usage
+    from curate.ledger.records import Caps
+    from curate.teachers.base import RawResponse, Usage
 
     with tempfile.TemporaryDirectory() as folder:
         account, requests = account_of(url, folder, concurrency), requests_of(range(n))
         with account.ledger.transaction():
             for number, request in enumerate(requests):
                 grant = account.ledger.reserve(account.order(request), account.charge(request), Caps(), "[]")
-                account.ledger.record(grant.attempt, Answer.of(REPLY.format(number), usage=Usage(140, 160)).raw)
+                account.ledger.record(grant.attempt, RawResponse.of(REPLY.format(number), usage=Usage(140, 160)).raw)
                 account.ledger.settle(grant.attempt, Usage(140, 160), 100, "stop")
         account = account_of(url, folder, concurrency)
         requests = requests_of(range(n))

@@ -17,12 +17,12 @@ from curate.balance.cost import Probe
 from curate.balance.decisions import BATCH, Settled
 from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
-from curate.calls.account import Spent
-from curate.calls.client import Account, check_mode, open_account
-from curate.calls.estimates import Reckoned
+from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate, Task
 from curate.generation import prompts
 from curate.generation.rationales import write_rationales
+from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
 from curate.manifest.schema import conform
@@ -58,8 +58,8 @@ class Annotated:
     rejected: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     complete: bool = True
-    spent: Spent = field(default_factory=Spent)
-    reckoned: Reckoned | None = None
+    spent: Charged = field(default_factory=Charged)
+    reckoned: EstimateVsActual | None = None
     estimate: Estimate | None = None
 
     @property
@@ -107,12 +107,12 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> Annotated:
         check_mode(settings.mode, teacher)
         estimate = estimates.plan(manifest.name, [task(teacher)], teacher, settings.mode, root=manifest.root)
         return Annotated(manifest, batch.height, estimate=estimate)
-    account = open_account(manifest.name, settings, root=manifest.root, verb="annotate")
+    account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
         "prompt": prompts.load("rationale", settings.prompt_file).version,
     }
-    estimates.foretell(account, [task(account.teacher)], {**parameters, "version": manifest.version})
+    estimates.estimate_and_store(account, [task(account.teacher)], {**parameters, "version": manifest.version})
     told = ask(asked, account)
     settled, rejected = _settle(rows, batch, told, context)
     result = _result(manifest, told, rejected, account)
@@ -144,7 +144,7 @@ def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context
     return settled, Counter(judgement.rejected.values())
 
 
-def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: Account) -> Annotated:
+def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: MeteredTeacher) -> Annotated:
     counts = Counter(told["status"].to_list())
     complete = not counts["capped"] + counts["failed"]
     return Annotated(
@@ -155,5 +155,5 @@ def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], acco
         unanswered=counts["unanswered"],
         complete=complete,
         spent=account.spend(),
-        reckoned=estimates.conclude(account, complete=complete),
+        reckoned=estimates.close_estimate(account, complete=complete),
     )

@@ -20,14 +20,14 @@ from curate.balance import cost, rounds
 from curate.balance.results import Balanced, StageResult
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
-from curate.calls.account import Spent
-from curate.calls.client import Account, check_mode
-from curate.calls.throttle import Pace
+from curate.calls.client import MeteredTeacher, check_mode
+from curate.calls.throttle import RateLimit
 from curate.errors import ConflictError, InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.generation import prompts
 from curate.ledger import network_disk
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Commit, Manifest, load
 from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
 from curate.selection import feedback, policies
@@ -71,7 +71,7 @@ def balance(manifest: Manifest, settings: BalanceSettings) -> Balanced:
     teacher = load_teacher(settings, root=manifest.root, to_ask=not settings.dry_run) if settings.teacher is not None else None
     check_mode(settings.mode, teacher)
     caps = Caps(calls=settings.max_calls, tokens=settings.max_tokens, usd=settings.max_usd)
-    run = _BalanceRun(settings, metrics, teacher, caps, Pace(settings.requests_per_minute, settings.tokens_per_minute))
+    run = _BalanceRun(settings, metrics, teacher, caps, RateLimit(settings.requests_per_minute, settings.tokens_per_minute))
     wanted = range(settings.stages) if settings.stage is None else [settings.stage]
     return _dry_run(manifest, run, wanted) if settings.dry_run else _run(manifest, run, wanted)
 
@@ -84,7 +84,7 @@ class _BalanceRun:
     metrics: Mapping[str, feedback.Judged] | None
     teacher: Teacher | None
     caps: Caps
-    pace: Pace  # of all stages together
+    pace: RateLimit  # of all stages together
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters that shape the result, as they are recorded: no cap, no secret, no local path."""
@@ -108,12 +108,12 @@ class _BalanceRun:
         """Whether a stage's commit was made with these parameters, and the stage came to its end."""
         return self.same(commit) and bool(commit.summary["complete"])
 
-    def account(self, manifest: Manifest, stage: int) -> Account | None:
+    def account(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
         """Return the teacher behind the ledger, or None."""
         if self.teacher is None:
             return None
         ledger = Ledger(ledger_path(manifest.root))
-        return Account(
+        return MeteredTeacher(
             self.teacher, ledger, manifest.name, self.caps, verb="balance", stage=stage, pace=self.pace, mode=self.settings.mode
         )
 
@@ -174,10 +174,10 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     account = run.account(manifest, stage)
     if account is not None:
         estimate = cost.estimate(start, rows, quotas, given={}, teacher=account.teacher, settings=run.settings)
-        estimates.keep(account, estimate, run.identity())
+        estimates.store_estimate(account, estimate, run.identity())
     context = audit.context(start, rows, encoder=run.settings.encoder)
     filled = rounds.fill(start, rows, quotas, settings=run.settings, stage=stage, context=context, account=account)
-    spend = account.spend() if account is not None else Spent(0, 0, 0.0, 0)
+    spend = account.spend() if account is not None else Charged(0, 0, 0.0, 0)
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
@@ -197,7 +197,7 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
-        reckoned=None if account is None else estimates.conclude(account, complete=filled.complete),
+        reckoned=None if account is None else estimates.close_estimate(account, complete=filled.complete),
     )
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.settled.contents())

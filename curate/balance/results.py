@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from curate.calls.estimates import Reckoned
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.manifest.manifest import Manifest
 from curate.selection.policies import Quotas
@@ -56,7 +56,7 @@ class StageResult:
     usd_per_written: float | None = None
     reused: bool = False
     estimate: Estimate | None = None
-    reckoned: Reckoned | None = None
+    reckoned: EstimateVsActual | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""

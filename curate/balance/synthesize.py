@@ -22,13 +22,13 @@ from curate.balance.cost import Probe
 from curate.balance.decisions import Settled, as_batch
 from curate.balance.settings import SynthesizeSettings
 from curate.calls import estimates
-from curate.calls.account import Spent
-from curate.calls.client import check_mode, open_account
-from curate.calls.estimates import Reckoned
+from curate.calls.client import check_mode, open_metered_teacher
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate, Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
 from curate.generation.examples import Cost, cost, write_examples
+from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, next_indices
 from curate.settings import takes
@@ -63,10 +63,10 @@ class Synthesized:
     written: dict[str, int]
     rejected: dict[str, dict[str, int]]
     complete: bool = True
-    spent: Spent = field(default_factory=Spent)
+    spent: Charged = field(default_factory=Charged)
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
-    reckoned: Reckoned | None = None
+    reckoned: EstimateVsActual | None = None
     estimate: Estimate | None = None
 
     @property
@@ -115,7 +115,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
         task = writer_of(Probe(teacher)).task(tallies, settings.max_attempts)
         estimate = estimates.plan(manifest.name, [task], teacher, settings.mode, root=manifest.root)
         return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimate)
-    account = open_account(manifest.name, settings, root=manifest.root, verb="synthesize")
+    account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
     writer = writer_of(account)
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
@@ -123,7 +123,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
         "prompt": prompts.load("synthesis", settings.prompt_file).version,
     }
     task = writer.task(tallies, settings.max_attempts)
-    estimates.foretell(account, [task], {**parameters, "version": manifest.version})
+    estimates.estimate_and_store(account, [task], {**parameters, "version": manifest.version})
     writer.write_all(tallies)
     return writer.commit(tallies, parameters)
 
@@ -202,7 +202,7 @@ class _Writer:
             spent=self.account.spend(),
             tokens_per_written=tokens,
             usd_per_written=usd,
-            reckoned=estimates.conclude(self.account, complete=not self.stopped),
+            reckoned=estimates.close_estimate(self.account, complete=not self.stopped),
         )
         if not self.judged:
             return result

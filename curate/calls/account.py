@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from curate.ledger.ledger import Caps, Charge, Ledger, Order, Stored
-from curate.teachers import base as calls
-from curate.teachers.base import Reading, Reply, Request, Teacher
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec, Caps, Charged, CostBound, StoredReply
+from curate.teachers.base import (
+    ParsedResponse,
+    Reply,
+    Request,
+    Teacher,
+    Usage,
+    call_key,
+    canonical_json,
+    parse_response,
+    prompt_token_bound,
+)
 from curate.teachers.prices import NANO, Price
 
-__all__ = ["Spent", "Tab", "reply_of"]
+__all__ = ["Account", "reply_of"]
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What one account was charged so far.
-
-    Attributes:
-        calls: sendings, retries included.
-        tokens: of prompts and completions.
-        usd: dollars, or None where the model has no price.
-        saved: answers that were at hand and not bought again.
-    """
-
-    calls: int = 0
-    tokens: int = 0
-    usd: float | None = 0.0
-    saved: int = 0
-
-
-class Tab:
+class Account:
     """What one verb, in one stage, has with one teacher.
 
     The sums are kept here as well as in the ledger, so that looking at them costs nothing.
@@ -57,24 +49,24 @@ class Tab:
 
     def key(self, request: Request) -> str:
         """Return the key under which the ledger knows a request."""
-        return calls.key(self.teacher.endpoint, self.teacher.model, calls.canonical(self.teacher.shape(request)))
+        return call_key(self.teacher.endpoint, self.teacher.model, canonical_json(self.teacher.shape(request)))
 
-    def order(self, request: Request) -> Order:
+    def order(self, request: Request) -> CallSpec:
         """Return what the ledger writes down about a request."""
         endpoint, model = self.teacher.endpoint, self.teacher.model
-        told = calls.canonical(self.teacher.shape(request))
-        return Order(calls.key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
+        told = canonical_json(self.teacher.shape(request))
+        return CallSpec(call_key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
 
-    def charge(self, request: Request, *, batched: bool = False) -> Charge:
+    def charge(self, request: Request, *, batched: bool = False) -> CostBound:
         """Return the upper bound of what one sending of a request can cost, alone or in a batch, and who pays it."""
-        prompt, price = calls.token_bound(request), self._price(batched)
+        prompt, price = prompt_token_bound(request), self._price(batched)
         nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
         stage, bound = -1 if self.stage is None else self.stage, prompt + request.max_tokens
-        return Charge(self.name, self.verb, stage, bound, nano, request.refill)
+        return CostBound(self.name, self.verb, stage, bound, nano, request.refill)
 
-    def spend(self) -> Spent:
+    def spend(self) -> Charged:
         """Return what this account was charged so far, calls under way at their upper bounds."""
-        return Spent(self._calls, self._tokens, self._usd(), self.saved)
+        return Charged(self._calls, self._tokens, self._usd(), self.saved)
 
     def facts(self) -> dict[str, Any]:
         """Return what progress tells of the tab: calls; tokens and usd without what is under way; saved; the cap in words."""
@@ -82,29 +74,29 @@ class Tab:
         tokens = self._tokens - self._open_tokens
         return {"calls": self._calls, "tokens": tokens, "usd": usd, "saved": self.saved, "cap": self._cap()}
 
-    def begin(self, charge: Charge) -> None:
+    def begin(self, charge: CostBound) -> None:
         """Put the upper bound of a sending on the tab."""
         self.add(charge)
         self._open_tokens += charge.tokens
         self._open_nano += charge.nano_usd or 0
 
-    def end(self, charge: Charge) -> None:
+    def end(self, charge: CostBound) -> None:
         """A sending is no longer under way; what it is charged by now stays."""
         self._open_tokens -= charge.tokens
         self._open_nano -= charge.nano_usd or 0
 
-    def add(self, charge: Charge, sign: int = 1) -> None:
+    def add(self, charge: CostBound, sign: int = 1) -> None:
         """Put the upper bound of a sending on the tab; take it off again with a `sign` of -1."""
         self._calls += sign
         self._tokens += sign * charge.tokens
         self._nano += sign * (charge.nano_usd or 0)
 
-    def free(self, charge: Charge, *, sent: bool) -> None:
+    def free(self, charge: CostBound, *, sent: bool) -> None:
         """Take the bound of a refused sending off the tab; it stays a call if it was `sent`."""
         self.add(charge, -1)
         self._calls += sent
 
-    def correct(self, charge: Charge, reading: Reading, *, batched: bool = False) -> None:
+    def correct(self, charge: CostBound, reading: ParsedResponse, *, batched: bool = False) -> None:
         """Put what a reply says it used in the place of its bound."""
         self.bought += 1
         if reading.usage is not None:
@@ -117,13 +109,13 @@ class Tab:
         left = "batches stay at the provider" if batched else left
         return f"calls bought and kept: {self.bought:,}, {left}; the same command goes on from there"
 
-    def settle(self, attempt: int, reading: Reading, *, batched: bool = False) -> None:
+    def settle(self, attempt: int, reading: ParsedResponse, *, batched: bool = False) -> None:
         """Have the ledger charge what a reply says it used."""
         self.ledger.settle(attempt, reading.usage, self._cost(reading, batched), reading.finish_reason)
 
-    def read_stored(self, stored: Stored) -> Reply | None:
+    def read_stored(self, stored: StoredReply) -> Reply | None:
         """Read an answer that is at hand; None, and written down, where nobody can read it."""
-        reading = calls.read(stored.raw)
+        reading = parse_response(stored.raw)
         if reading.error:
             self.ledger.reject(stored.attempt, reading.error)
             return None
@@ -140,7 +132,7 @@ class Tab:
         price = self.teacher.price
         return price.batched() if price and batched else price
 
-    def _cost(self, reading: Reading, batched: bool) -> int | None:
+    def _cost(self, reading: ParsedResponse, batched: bool) -> int | None:
         used, price = reading.usage, self._price(batched)
         return price.nano_usd(used.prompt, used.completion, used.cached) if used and price else None
 
@@ -150,7 +142,7 @@ class Tab:
     def _cap(self) -> str:
         """Return the cap of which the largest share is charged, such as ``$0.41 of $2.00 (--max-usd)``; empty without one."""
         before, caps = self._before, self.caps
-        tokens, spent = before.tokens + self._tokens, before.usd + self._nano / NANO
+        tokens, spent = before.tokens + self._tokens, (before.usd or 0.0) + self._nano / NANO
         digits = 2 if (caps.usd or 0) >= 1 else 4
         told = [
             (before.calls + self._calls, caps.calls, "{:,} of {:,} (--max-calls)"),
@@ -161,11 +153,11 @@ class Tab:
         return max(shares)[1] if shares else ""
 
 
-def reply_of(reading: Reading, call_id: int, *, cached: bool) -> Reply:
+def reply_of(reading: ParsedResponse, call_id: int, *, cached: bool) -> Reply:
     """Return what an account hands back for a reply that was read."""
     return Reply(
         text=reading.text,
-        usage=reading.usage or calls.Usage(),
+        usage=reading.usage or Usage(),
         call_id=call_id,
         finish_reason=reading.finish_reason,
         seeds=reading.seeds,

@@ -13,22 +13,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from curate import progress
-from curate.calls.account import Tab
-from curate.calls.batch_steps import Batching, Steps
+from curate.calls.account import Account
+from curate.calls.batch_steps import BatchJob, BatchSettings
 from curate.errors import InputError, TeacherError
-from curate.ledger.batches import Batch, Book
-from curate.ledger.ledger import LEASE, Order
-from curate.teachers.base import Answer, Reply, Request
-from curate.teachers.batch_api import Wire
+from curate.ledger.batches import Batch, BatchStore
+from curate.ledger.ledger import LEASE
+from curate.ledger.records import CallSpec
+from curate.teachers.base import RawResponse, Reply, Request
+from curate.teachers.batch_api import BatchAPI
 
-__all__ = ["Batcher", "Batching", "Bought", "buy", "check", "under_way"]
+__all__ = ["BatchOutcome", "BatchRun", "BatchSettings", "TakesBatches", "buy", "check", "under_way"]
 
 _LOOK = 0.2  # seconds between looks whether somebody halts
 _WORTH = 0.05  # share of the calls asked for that must fit under a cap for a further batch
 
 
 @dataclass(frozen=True)
-class Bought:
+class BatchOutcome:
     """What came of it: replies by key, and the cap that stood against the rest, in words."""
 
     replies: dict[str, Reply]
@@ -36,40 +37,40 @@ class Bought:
 
 
 @runtime_checkable
-class Batcher(Protocol):
+class TakesBatches(Protocol):
     """A teacher that takes batches."""
 
     @property
-    def batches(self) -> Wire: ...
+    def batches(self) -> BatchAPI: ...
 
 
-def check(teacher: object) -> Wire:
+def check(teacher: object) -> BatchAPI:
     """Return the way to a teacher's batches.
 
     Raises:
         InputError: it takes none.
     """
-    if isinstance(teacher, Batcher):
+    if isinstance(teacher, TakesBatches):
         return teacher.batches
     name = getattr(teacher, "endpoint", type(teacher).__name__)
     raise InputError(f"--mode batch: teacher {name!r} takes no batches; use --mode live")
 
 
-def under_way(tab: Tab, keys: Sequence[str]) -> set[str]:
+def under_way(tab: Account, keys: Sequence[str]) -> set[str]:
     """Return the keys among `keys` that are under way in a batch."""
-    book, wanted = Book(tab.ledger), set(keys)
+    book, wanted = BatchStore(tab.ledger), set(keys)
     found = [book.keys(batch.id) & wanted for batch in book.open(tab.teacher.endpoint, tab.teacher.model)]
     return set().union(*found)
 
 
 async def buy(
-    tab: Tab,
-    missing: Sequence[tuple[Request, Order]],
+    tab: Account,
+    missing: Sequence[tuple[Request, CallSpec]],
     *,
     halted: Callable[[], bool],
-    batching: Batching = Batching(),  # noqa: B008 - frozen
+    batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     make: bool = True,
-) -> Bought:
+) -> BatchOutcome:
     """Have requests answered in batches; comes back when all are answered, failed or capped, or somebody halts.
 
     Args:
@@ -85,7 +86,7 @@ async def buy(
     """
     wire = check(tab.teacher)
     with progress.step(missing[0][0].purpose, len(missing)) as step:
-        buyer = _Buyer(tab, wire, missing, halted, batching, make, step)
+        buyer = BatchRun(tab, wire, missing, halted, batching, make, step)
         renewing = asyncio.create_task(buyer.renew())
         try:
             await buyer.run()
@@ -93,24 +94,24 @@ async def buy(
             renewing.cancel()
             buyer.leave()
             await tab.teacher.close()
-    return Bought(buyer.replies, buyer.cap)
+    return BatchOutcome(buyer.replies, buyer.cap)
 
 
-class _Buyer:
+class BatchRun:
     """One run of `buy`."""
 
     def __init__(
         self,
-        tab: Tab,
-        wire: Wire,
-        missing: Sequence[tuple[Request, Order]],
+        tab: Account,
+        wire: BatchAPI,
+        missing: Sequence[tuple[Request, CallSpec]],
         halted: Callable[[], bool],
-        batching: Batching,
+        batching: BatchSettings,
         make: bool,
         step: progress.Step,
     ) -> None:
-        self.tab, self.wire, self.book = tab, wire, Book(tab.ledger)
-        self.steps = Steps(tab, wire, self.book, batching)
+        self.tab, self.wire, self.book = tab, wire, BatchStore(tab.ledger)
+        self.steps = BatchJob(tab, wire, self.book, batching)
         self.missing = {order.key: (request, order) for request, order in missing}
         self.n_asked, self.halted, self.batching, self.make, self.step = len(missing), halted, batching, make, step
         self.replies: dict[str, Reply] = {}
@@ -185,9 +186,9 @@ class _Buyer:
         self.cap = planned.cap if not self.open else ""  # what is under way is charged at its bound and mostly costs less
         self._take_stored([order.key for _, order in fresh if order.key in self.missing])
 
-    def _split(self, entries: Sequence[tuple[Request, Order]]) -> Iterator[list[tuple[Request, Order]]]:
+    def _split(self, entries: Sequence[tuple[Request, CallSpec]]) -> Iterator[list[tuple[Request, CallSpec]]]:
         """Cut requests into groups that fit into one input file each."""
-        group: list[tuple[Request, Order]] = []
+        group: list[tuple[Request, CallSpec]] = []
         size = 0
         for request, order in entries:
             more = len(self.wire.line(order.key, request))
@@ -237,7 +238,7 @@ class _Buyer:
             return
         for key in [key for key in keys if key in self.missing]:
             self.tries[key] += 1
-            answer = self.steps.errors.get(key, Answer("refused", error="its batch ended without a reply"))
+            answer = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
             if answer.outcome == "denied":
                 raise TeacherError(f"{self.steps.where} refuses: {answer.error}")
             if answer.outcome == "failed" or self.tries[key] >= self.batching.tries:

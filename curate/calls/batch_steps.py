@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from itertools import islice
 
 from curate import progress
-from curate.calls.account import Tab
+from curate.calls.account import Account
 from curate.errors import TeacherError
-from curate.ledger.batches import Batch, Book
-from curate.ledger.ledger import Charge
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, NotDoneError
-from curate.teachers.batch_api import Line, State, Wire
+from curate.ledger.batches import Batch, BatchStore
+from curate.ledger.records import CostBound
+from curate.teachers.base import RawResponse, RequestFailedError, parse_response
+from curate.teachers.batch_api import BatchAPI, Line, State
 
-__all__ = ["Batching", "Steps"]
+__all__ = ["BatchJob", "BatchSettings"]
 
 _CHUNK = 500  # lines written in one transaction
 _VAIN_LOOKS, _VAIN_MAKINGS, _NOBODY = 30, 10, 5  # steps in a row that do not come about; the last where nobody listens
@@ -31,7 +30,7 @@ _LATE_FILES = 20  # looks at a batch that is over and has answers, and whose fil
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchSettings:
     """How batches are made and looked after.
 
     Attributes:
@@ -51,7 +50,7 @@ class Batching:
     tries: int = 3
 
 
-class Steps:
+class BatchJob:
     """The steps of the batches that one asking looks after.
 
     Args:
@@ -61,18 +60,18 @@ class Steps:
         batching: how batches are made.
     """
 
-    def __init__(self, tab: Tab, wire: Wire, book: Book, batching: Batching) -> None:
+    def __init__(self, tab: Account, wire: BatchAPI, book: BatchStore, batching: BatchSettings) -> None:
         self.tab, self.wire, self.book, self.batching = tab, wire, book, batching
         self.where = f"teacher {tab.teacher.endpoint!r}"
         self.fresh: set[str] = set()  # batches planned by us, which nobody can have made yet
         self.states: dict[str, State] = {}  # what the provider said last, by batch
-        self.errors: dict[str, Answer] = {}  # why a call has no reply, by key
+        self.errors: dict[str, RawResponse] = {}  # why a call has no reply, by key
         self.dropped: set[str] = set()  # batches that were never run; being in one is no try
         self.most = batching.requests
         self.at_once: int | None = None  # batches at the provider together, where it told us of a limit
         self.wait = 0.0  # seconds that the provider asks us to wait
         self._not_before = 0.0  # loop time of the next making
-        self._bounds: dict[str, dict[str, Charge]] = {}  # on our tab, by batch and key
+        self._bounds: dict[str, dict[str, CostBound]] = {}  # on our tab, by batch and key
         self._unsure: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
         self._late: Counter[str] = Counter()
         self._in_vain = 0
@@ -81,7 +80,7 @@ class Steps:
         """Take the next step with a batch that is in our hands; say whether it got any further.
 
         Args:
-            batch: as `Book.claim` gives it.
+            batch: as `BatchStore.claim` gives it.
             n_submitted: batches at the provider now.
 
         Raises:
@@ -90,7 +89,7 @@ class Steps:
         self._put_on_tab(batch)
         try:
             moved = await (self._look if batch.status == "submitted" else self._make)(batch, n_submitted)
-        except NotDoneError as e:
+        except RequestFailedError as e:
             self._heed(batch, e)
             return False
         self._in_vain, self.wait = 0, 0.0
@@ -157,7 +156,7 @@ class Steps:
         self._unsure.pop(batch.id, None)
         try:
             made = await self.wire.create(batch.id, file)
-        except NotDoneError as e:
+        except RequestFailedError as e:
             if e.answer.outcome in ("refused", "unsent"):
                 self.book.write(batch.id, status="planned")
             raise
@@ -171,12 +170,12 @@ class Steps:
         """Return the batch if the provider has it already; where it has no list, what may be there is given up as lost."""
         try:
             return await self.wire.find(batch.id, batch.file)
-        except NotDoneError as e:
+        except RequestFailedError as e:
             if e.status not in (404, 405):
                 raise
             if batch.status == "creating":
                 self._lose(batch, "it may have been made, and the server has no list to look it up")
-                raise NotDoneError(Answer("refused", error=str(e))) from e
+                raise RequestFailedError(RawResponse("refused", error=str(e))) from e
             return None
 
     def _content(self, batch: Batch) -> bytes:
@@ -217,7 +216,7 @@ class Steps:
         for file in filter(None, (state.output, state.errors)):
             try:
                 lines = await self.wire.fetch(file)
-            except NotDoneError as e:
+            except RequestFailedError as e:
                 if e.status != 404:
                     raise
                 gone = f"the provider no longer has its results: {e}"
@@ -239,9 +238,9 @@ class Steps:
         while unread := self.book.unread(batch.id, _CHUNK):
             with self.tab.ledger.transaction():
                 for attempt, key, raw in unread:
-                    reading, bound = calls.read(raw), bounds.pop(key, None)
+                    reading, bound = parse_response(raw), bounds.pop(key, None)
                     if reading.error:
-                        self.errors[key] = Answer("refused", error=reading.error)
+                        self.errors[key] = RawResponse("refused", error=reading.error)
                         self.tab.ledger.reject(attempt, reading.error)
                         continue
                     self.tab.settle(attempt, reading, batched=True)
@@ -249,7 +248,7 @@ class Steps:
                         self.tab.correct(bound, reading, batched=True)
 
     def _fates(self, batch: Batch, errors: dict[str, Line], state: State, gone: str) -> Iterator[tuple[int, str, str]]:
-        """Yield what became of each call without a reply, for `Book.end`."""
+        """Yield what became of each call without a reply, for `BatchStore.end`."""
         bounds = self._bounds.get(batch.id, {})
         for held in self.book.held(batch.id):
             line, bound = errors.get(held.key), bounds.pop(held.key, None)
@@ -260,12 +259,12 @@ class Steps:
                 self.tab.free(bound, sent=fate == "failed")
             yield held.attempt, fate, answer.error
 
-    def _judge(self, line: Line | None, state: State, gone: str) -> Answer:
+    def _judge(self, line: Line | None, state: State, gone: str) -> RawResponse:
         if line is not None:
             return self.wire.judge(line)
         if gone or state.status == "completed":
-            return Answer("lost", error=gone or "the batch ended without a line for it")
-        return Answer("unsent", error=f"the batch was {state.status} before its turn came")
+            return RawResponse("lost", error=gone or "the batch ended without a line for it")
+        return RawResponse("unsent", error=f"the batch was {state.status} before its turn came")
 
     # What goes wrong
 
@@ -293,11 +292,11 @@ class Steps:
         held = self.book.held(batch.id)
         for call in held:
             self._bounds.get(batch.id, {}).pop(call.key, None)
-            self.errors[call.key] = Answer("lost", error=why)
+            self.errors[call.key] = RawResponse("lost", error=why)
         if self.book.end(batch.id, [(call.attempt, "lost", why) for call in held], told=why):
             progress.note("batch", f"{batch.provider or batch.id!r}: {why}; {len(held):,} calls stay charged")
 
-    def _heed(self, batch: Batch, error: NotDoneError) -> None:
+    def _heed(self, batch: Batch, error: RequestFailedError) -> None:
         """Bear with what may pass, and end what will not."""
         answer, making = error.answer, batch.status != "submitted"
         if answer.outcome in ("denied", "failed"):

@@ -1,6 +1,6 @@
 """Owns asking a teacher through the ledger: answers at hand first, then one reservation for each sending, within the caps.
 
-An `Account` is the only one who calls `Teacher.submit`, by way of `curate.calls.live`, so that no teacher escapes a cap.
+A `MeteredTeacher` is the only one who calls `Teacher.submit`, by way of `curate.calls.live`, so that no teacher escapes a cap.
 Asking is
 synchronous for the caller and runs on a thread of its own, so that verbs work in notebooks. The first Ctrl-C stops sending
 and waits for what is under way; the second does not wait, and what was under way stays charged as lost.
@@ -17,20 +17,21 @@ from typing import Any, TypeVar
 
 from curate import progress
 from curate.calls import batch
-from curate.calls.account import Tab
-from curate.calls.batch import Batching
-from curate.calls.live import Asking
-from curate.calls.throttle import Backoff, Pace
+from curate.calls.account import Account
+from curate.calls.batch import BatchSettings
+from curate.calls.live import LiveRun
+from curate.calls.throttle import Backoff, RateLimit
 from curate.errors import InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.ledger import network_disk
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import PRICE_FILE
 from curate.teachers.registry import load_teacher
 
-__all__ = ["Account", "check_mode", "open_account"]
+__all__ = ["MeteredTeacher", "check_mode", "open_metered_teacher"]
 
 MODES = ("live", "batch")
 
@@ -39,7 +40,7 @@ T = TypeVar("T")
 _LOOK = 0.2  # seconds between looks whether a run has ended
 
 
-class Account(Tab):
+class MeteredTeacher(Account):
     """What a verb asks a teacher through.
 
     Args:
@@ -68,14 +69,14 @@ class Account(Tab):
         stage: int | None = None,
         *,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
-        pace: Pace | None = None,
+        pace: RateLimit | None = None,
         mode: str = "live",
-        batching: Batching = Batching(),  # noqa: B008 - frozen
+        batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     ) -> None:
         _check(caps, teacher)
         check_mode(mode, teacher)
         super().__init__(teacher, ledger, name, caps, verb, stage)
-        self.backoff, self.pace, self.mode, self.batching = backoff, pace or Pace(), mode, batching
+        self.backoff, self.pace, self.mode, self.batching = backoff, pace or RateLimit(), mode, batching
         if lost := ledger.sweep(name):
             progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
 
@@ -89,7 +90,7 @@ class Account(Tab):
             TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
             KeyboardInterrupt: Ctrl-C; what was bought is kept, and the message says how much that is.
         """
-        asking = Asking(self, requests, self.backoff, self.pace, self.mode, self.batching)
+        asking = LiveRun(self, requests, self.backoff, self.pace, self.mode, self.batching)
         try:
             return _on_own_thread(asking.run, asking.halt) if requests else []
         except KeyboardInterrupt as e:
@@ -151,7 +152,7 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
     return future.result()
 
 
-def open_account(name: str, options: TeacherOptions, *, root: str, verb: str) -> Account:
+def open_metered_teacher(name: str, options: TeacherOptions, *, root: str, verb: str) -> MeteredTeacher:
     """Return an account of a manifest with a teacher, on the ledger of its root.
 
     Args:
@@ -161,7 +162,7 @@ def open_account(name: str, options: TeacherOptions, *, root: str, verb: str) ->
         verb: that asks.
     """
     teacher = load_teacher(options, root=root)
-    pace = Pace(options.requests_per_minute, options.tokens_per_minute)
+    pace = RateLimit(options.requests_per_minute, options.tokens_per_minute)
     caps = Caps(options.max_calls, options.max_tokens, options.max_usd)
     network_disk.warn(ledger_path(root))
-    return Account(teacher, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=options.mode)
+    return MeteredTeacher(teacher, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=options.mode)

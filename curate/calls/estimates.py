@@ -11,13 +11,13 @@ from typing import Any
 
 from curate import progress
 from curate.calls import forecast
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.forecast import Estimate, Task, read_replies
 from curate.ledger.ledger import Ledger, existing_ledger
 from curate.teachers.base import Known
 from curate.teachers.prices import NANO
 
-__all__ = ["Reckoned", "conclude", "foretell", "keep", "plan", "reckon"]
+__all__ = ["EstimateVsActual", "close_estimate", "compare_with_bill", "estimate_and_store", "plan", "store_estimate"]
 
 _BILLED = (
     "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
@@ -27,7 +27,7 @@ _HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND st
 
 
 @dataclass(frozen=True)
-class Reckoned:
+class EstimateVsActual:
     """An estimate, and what was billed since it was made.
 
     Attributes:
@@ -68,9 +68,9 @@ class Reckoned:
         return {**asdict(self), "off": self.off}
 
 
-def foretell(account: Account, tasks: Sequence[Task], parameters: Mapping[str, Any]) -> Estimate:
-    """Estimate what an account's work will come to, and keep it; see `keep`."""
-    return keep(account, _foresee(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
+def estimate_and_store(account: MeteredTeacher, tasks: Sequence[Task], parameters: Mapping[str, Any]) -> Estimate:
+    """Estimate what an account's work will come to, and keep it; see `store_estimate`."""
+    return store_estimate(account, _simulate(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
 
 
 def plan(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: str) -> Estimate:
@@ -85,19 +85,19 @@ def plan(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: s
     """
     ledger = existing_ledger(root)
     try:
-        return _foresee(tasks, teacher, ledger, name, mode)
+        return _simulate(tasks, teacher, ledger, name, mode)
     finally:
         if ledger is not None:
             ledger.close()
 
 
-def _foresee(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
+def _simulate(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
     past = {} if ledger is None else read_replies(ledger, teacher.endpoint, teacher.model, name)
     price = teacher.price
-    return forecast.foresee(tasks, past, price.batched() if price is not None and mode == "batch" else price)
+    return forecast.simulate(tasks, past, price.batched() if price is not None and mode == "batch" else price)
 
 
-def keep(account: Account, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:
+def store_estimate(account: MeteredTeacher, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:
     """Write an estimate down, and return it; where the same work was begun before, return the estimate of then.
 
     Args:
@@ -135,7 +135,7 @@ def _words(estimate: Estimate) -> str:
     return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; 9 of 10 cases lie within the brackets"
 
 
-def conclude(account: Account, *, complete: bool) -> Reckoned | None:
+def close_estimate(account: MeteredTeacher, *, complete: bool) -> EstimateVsActual | None:
     """Return the newest estimate of an account's work, with what was billed since; None where none was kept.
 
     Args:
@@ -148,11 +148,11 @@ def conclude(account: Account, *, complete: bool) -> Reckoned | None:
                 "UPDATE estimates SET ended = ? WHERE ended IS NULL AND name = ? AND verb = ? AND stage = ?",
                 (time.time(), account.name, account.verb, -1 if account.stage is None else account.stage),
             )
-    found = reckon(account.ledger, account.name)
+    found = compare_with_bill(account.ledger, account.name)
     return next((r for r in found if (r.verb, r.stage) == (account.verb, account.stage)), None)
 
 
-def reckon(ledger: Ledger, name: str) -> list[Reckoned]:
+def compare_with_bill(ledger: Ledger, name: str) -> list[EstimateVsActual]:
     """Return the newest estimate of each verb and stage of a manifest, with what was billed since.
 
     Args:
@@ -170,5 +170,5 @@ def reckon(ledger: Ledger, name: str) -> list[Reckoned]:
         hits = ledger.query(_HITS, (name, verb, stage))[0][0] - had_hits
         estimate = Estimate.from_dict(json.loads(told))
         usd = None if estimate.usd is None else nano / NANO
-        found.append(Reckoned(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits, ended is not None))
+        found.append(EstimateVsActual(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits, ended is not None))
     return found

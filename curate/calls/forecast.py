@@ -29,7 +29,7 @@ from curate.ledger.ledger import Ledger
 from curate.teachers.base import Request
 from curate.teachers.prices import Price
 
-__all__ = ["ENOUGH", "Estimate", "Replies", "Task", "foresee", "read_replies"]
+__all__ = ["ENOUGH", "Estimate", "Replies", "Task", "read_replies", "simulate"]
 
 DRAWS = 2000
 CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies
@@ -125,7 +125,7 @@ class _Sums:
     completion: np.ndarray = field(default_factory=lambda: np.zeros(DRAWS))
 
 
-def foresee(tasks: Sequence[Task], past: Mapping[str, Replies], price: Price | None, *, seed: int = 0) -> Estimate:
+def simulate(tasks: Sequence[Task], past: Mapping[str, Replies], price: Price | None, *, seed: int = 0) -> Estimate:
     """Return what tasks would come to, with intervals; see the top of this module for how.
 
     Args:

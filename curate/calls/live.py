@@ -12,23 +12,23 @@ from typing import Any, TypeVar
 
 from curate import progress
 from curate.calls import batch
-from curate.calls.account import Tab, reply_of
-from curate.calls.batch import Batching
-from curate.calls.throttle import Backoff, Leave, Pace, Throttle
+from curate.calls.account import Account, reply_of
+from curate.calls.batch import BatchSettings
+from curate.calls.throttle import Backoff, Permit, RateLimit, Throttle
 from curate.errors import TeacherError
 from curate.ledger.leases import this_process
-from curate.ledger.ledger import LEASE, Charge, Grant, Ledger, Order
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, Reply, Request
+from curate.ledger.ledger import LEASE, Ledger
+from curate.ledger.records import CallSpec, CostBound, Reservation
+from curate.teachers.base import RawResponse, Reply, Request, parse_response
 
-__all__ = ["Asking", "Writer"]
+__all__ = ["GroupCommit", "LiveRun"]
 
 _GIVE_UP = 10  # requests in a row that fail after every try
 _POLL = 0.2  # seconds between looks at a call that another process has under way
 _TELL = 0.5  # seconds between two words on what is under way, while nothing comes
 
 
-class _Place:
+class _Slot:
     """Where a request stands: among those that were begun, and among those under way. Given back once, whoever says so."""
 
     def __init__(self, throttle: Throttle, begun: asyncio.Semaphore) -> None:
@@ -36,7 +36,7 @@ class _Place:
         self._inside = False
         self._counts = True
 
-    async def enter(self, tokens: int) -> Leave | None:
+    async def enter(self, tokens: int) -> Permit | None:
         """Wait until it may be sent."""
         leave = await self._throttle.enter(tokens)
         self._inside = True
@@ -56,8 +56,8 @@ class _Place:
             self._begun.release()
 
 
-class Asking:
-    """One run of `Account.ask`.
+class LiveRun:
+    """One run of `MeteredTeacher.ask`.
 
     Args:
         tab: who is asked, and who pays.
@@ -69,7 +69,7 @@ class Asking:
     """
 
     def __init__(
-        self, tab: Tab, requests: Sequence[Request], backoff: Backoff, pace: Pace, mode: str, batching: Batching
+        self, tab: Account, requests: Sequence[Request], backoff: Backoff, pace: RateLimit, mode: str, batching: BatchSettings
     ) -> None:
         self.tab, self.requests = tab, list(requests)
         self.backoff, self.pace, self.mode, self.batching = backoff, pace, mode, batching
@@ -114,13 +114,13 @@ class Asking:
                         self.replies[key] = reply
             self.tab.count_hits([reply.call_id for reply in self.replies.values() if reply.call_id is not None])
 
-    async def _buy_in_batches(self, missing: list[tuple[Request, Order]], *, make: bool = True) -> None:
+    async def _buy_in_batches(self, missing: list[tuple[Request, CallSpec]], *, make: bool = True) -> None:
         """Have requests answered in batches; without `make`, those that are in one already."""
         bought = await batch.buy(self.tab, missing, halted=lambda: self.halted, batching=self.batching, make=make)
         self.replies |= bought.replies
         self.capped = self.capped or bought.cap
 
-    async def _buy_all(self, missing: list[tuple[Request, Order]]) -> None:
+    async def _buy_all(self, missing: list[tuple[Request, CallSpec]]) -> None:
         """Send each request on its own; what is in a batch that an earlier run left at the provider is waited for."""
         held = batch.under_way(self.tab, [order.key for _, order in missing])
         await self._send_all([entry for entry in missing if entry[1].key not in held])
@@ -129,14 +129,14 @@ class Asking:
             await self._buy_in_batches([entry for entry in missing if entry[1].key in held], make=False)
             await self._send_all([entry for entry in missing if entry[1].key in held and entry[1].key not in self.replies])
 
-    async def _send_all(self, missing: list[tuple[Request, Order]]) -> None:
+    async def _send_all(self, missing: list[tuple[Request, CallSpec]]) -> None:
         if not missing or self.halted:
             return
         concurrency = max(1, min(self.tab.teacher.concurrency, len(missing)))
         self.throttle = Throttle(concurrency, self.backoff, lambda: self.halted, self.pace)
         self.free = asyncio.Semaphore(concurrency)  # places for requests that begin
         self.settled = asyncio.Event()  # set, and replaced, whenever something under way has ended
-        with Writer(self.tab.ledger) as self.writer, progress.step(missing[0][0].purpose, len(missing)) as self.step:
+        with GroupCommit(self.tab.ledger) as self.writer, progress.step(missing[0][0].purpose, len(missing)) as self.step:
             self.step.advance(0, **self._facts())  # what was spent before, of which nothing can be projected
             beside = [asyncio.create_task(self._renew()), asyncio.create_task(self._tell())]
             try:
@@ -149,7 +149,7 @@ class Asking:
         if self.failed:
             self.failed[0].result()
 
-    async def _buy_each(self, missing: list[tuple[Request, Order]]) -> None:
+    async def _buy_each(self, missing: list[tuple[Request, CallSpec]]) -> None:
         """Begin one purchase after the other until there are none, a cap is reached, or somebody halts; wait for the last."""
         try:
             for request, order in missing:
@@ -187,9 +187,9 @@ class Asking:
     def _facts(self) -> dict[str, Any]:
         return {**self.tab.facts(), "in_flight": self.under_way}
 
-    async def _buy(self, request: Request, order: Order) -> None:
+    async def _buy(self, request: Request, order: CallSpec) -> None:
         """Buy one call; the next may begin as soon as its reply is on its way to the disk, or it has ended otherwise."""
-        place = _Place(self.throttle, self.free)
+        place = _Slot(self.throttle, self.free)
         try:
             reply = await self._send_until_answered(request, order, place)
         finally:
@@ -198,7 +198,7 @@ class Asking:
             self.replies[order.key] = reply
             self.step.advance(**self._facts())
 
-    async def _send_until_answered(self, request: Request, order: Order, place: _Place) -> Reply | None:
+    async def _send_until_answered(self, request: Request, order: CallSpec, place: _Slot) -> Reply | None:
         """Send a request until it is answered or tried often enough; None where a cap or a halt came first."""
         charge, tried = self.tab.charge(request), 0
         while True:
@@ -221,21 +221,21 @@ class Asking:
                 return self._give_up(reply, answer)
             tried += 1
 
-    def _correct_pace(self, leave: Leave | None, answer: Answer, reply: Reply) -> None:
+    def _correct_pace(self, leave: Permit | None, answer: RawResponse, reply: Reply) -> None:
         """Replace the bound by what was used; what nobody knows of stays at its bound."""
         if answer.outcome in ("unsent", "unanswered"):
             self.pace.correct(leave, 0, sent=False)
         elif answer.outcome != "lost" and (answer.outcome != "answered" or reply.usage.total):
             self.pace.correct(leave, reply.usage.total)
 
-    def _say(self, error: str, answer: Answer) -> None:
+    def _say(self, error: str, answer: RawResponse) -> None:
         """Tell of a fault that may pass, once for each kind: the words of one server differ in numbers and ids alone."""
         kind = f"{answer.outcome} {error.partition(' ')[0]}"
         if kind not in self.said and answer.retry_after != 0 and not self.halted:
             self.said.add(kind)
             progress.note("teacher", f"{self.tab.teacher.endpoint!r}: {error}; asking again")
 
-    def _give_up(self, reply: Reply, answer: Answer) -> Reply:
+    def _give_up(self, reply: Reply, answer: RawResponse) -> Reply:
         """Hand back a failed reply, or end everything where the teacher seems to be gone."""
         self.in_vain += 1
         where = f"teacher {self.tab.teacher.endpoint!r}"
@@ -246,7 +246,7 @@ class Asking:
             raise TeacherError(f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; try again later")
         return reply
 
-    async def _reserve(self, order: Order, charge: Charge) -> Grant | None:
+    async def _reserve(self, order: CallSpec, charge: CostBound) -> Reservation | None:
         """Reserve a sending; waits for another process that has it under way, and for room under the caps."""
         ledger, caps = self.tab.ledger, self.tab.caps
         while not (self.halted or self.capped):
@@ -266,7 +266,7 @@ class Asking:
                 self.capped = grant.cap
         return None
 
-    async def _granted(self, reserving: asyncio.Future[Grant]) -> Grant:
+    async def _granted(self, reserving: asyncio.Future[Reservation]) -> Reservation:
         """Wait for a reservation; who is cancelled meanwhile takes it back, for nothing was sent."""
         try:
             return await asyncio.shield(reserving)
@@ -276,7 +276,7 @@ class Asking:
                 self.tab.ledger.fail(grant.attempt, "interrupted before it was sent", sent=False)
             raise
 
-    async def _send(self, request: Request, grant: Grant, charge: Charge) -> Answer:
+    async def _send(self, request: Request, grant: Reservation, charge: CostBound) -> RawResponse:
         """Send once; whatever happens to us on the way, the attempt does not stay open."""
         answered = False
         try:
@@ -284,14 +284,14 @@ class Asking:
                 answered = True
                 return answer
             answered = True
-            return Answer("lost", error="the teacher ended without an answer")
+            return RawResponse("lost", error="the teacher ended without an answer")
         finally:
             if not answered:
                 self.tab.ledger.lose(grant.attempt, "interrupted while it was under way")
                 self.tab.left += 1
                 self._end(charge)
 
-    async def _keep(self, order: Order, grant: Grant, charge: Charge, answer: Answer, place: _Place) -> Reply:
+    async def _keep(self, order: CallSpec, grant: Reservation, charge: CostBound, answer: RawResponse, place: _Slot) -> Reply:
         """Write down what came of a sending; a failed reply may be sent again, unless the outcome is ``failed``."""
         ledger, attempt = self.tab.ledger, grant.attempt
         failed = Reply(status="failed", error=answer.error, call_id=grant.call_id)
@@ -318,17 +318,17 @@ class Asking:
         finally:
             self._end(charge)
 
-    async def _read(self, grant: Grant, charge: Charge, answer: Answer) -> Reply:
-        reading = calls.read(answer.raw)
+    async def _read(self, grant: Reservation, charge: CostBound, answer: RawResponse) -> Reply:
+        reading = parse_response(answer.raw)
         if reading.error:
             await self.writer.do(partial(self.tab.ledger.reject, grant.attempt, reading.error))
             return Reply(status="failed", error=reading.error, call_id=grant.call_id)
         self.tab.correct(charge, reading)
         self.writer.post(partial(self.tab.settle, grant.attempt, reading))
-        self.throttle.praise()
+        self.throttle.record_success()
         return reply_of(reading, grant.call_id, cached=False)
 
-    def _bought_elsewhere(self, order: Order) -> Reply | None:
+    def _bought_elsewhere(self, order: CallSpec) -> Reply | None:
         """Take the answer that another process bought while we waited."""
         stored = self.tab.ledger.find([order.key]).get(order.key)
         reply = self.tab.read_stored(stored) if stored else None
@@ -336,7 +336,7 @@ class Asking:
             self.tab.count_hits([reply.call_id])
         return reply
 
-    def _end(self, charge: Charge) -> None:
+    def _end(self, charge: CostBound) -> None:
         self.under_way -= 1
         self.tab.end(charge)
         self.settled.set()
@@ -349,7 +349,7 @@ T = TypeVar("T")
 _SHARE = 0.5  # of the time, at most, that goes into commits
 
 
-class Writer:
+class GroupCommit:
     """Does writes of many tasks of one event loop in few commits, in the order in which they were asked for.
 
     After a commit that took some milliseconds the next one waits as long, so that on a slow disk groups are large and the
@@ -366,7 +366,7 @@ class Writer:
         self._planned = False  # a commit
         self._rests_until = 0.0  # loop time
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> GroupCommit:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from curate.errors import InputError
-from curate.teachers.base import Answer
+from curate.teachers.base import RawResponse
 
-__all__ = ["Backoff", "Leave", "Pace", "Throttle"]
+__all__ = ["Backoff", "Permit", "RateLimit", "Throttle"]
 
 MINUTE = 60.0  # seconds
 _SLACK = 1.0  # seconds' worth of sendings that may be made up for after a lull; the minute's limit holds all the same
@@ -40,7 +40,7 @@ class Backoff:
 
 
 @dataclass
-class Leave:
+class Permit:
     """The leave to send one request: when it was given, and what counts of it in the minute after."""
 
     at: float
@@ -48,7 +48,7 @@ class Leave:
     tokens: int
 
 
-class Pace:
+class RateLimit:
     """Limits per minute: whatever minute is looked at, no more is sent in it, and what is sent is spread over it.
 
     A request counts with its upper bound of tokens until its reply says what it used. Times are seconds of one clock that
@@ -67,7 +67,7 @@ class Pace:
             if limit is not None and limit < 1:
                 raise InputError(f"{name} is 1 or more, got {limit}")
         self._most = (requests_per_minute, tokens_per_minute)
-        self._minute: deque[Leave] = deque()  # given in the last minute
+        self._minute: deque[Permit] = deque()  # given in the last minute
         self._sums = [0, 0]  # of requests and of tokens in it
         self._due = [float("-inf"), float("-inf")]  # when, at an even pace, the next may leave
         self.is_set = self._most != (None, None)
@@ -84,9 +84,9 @@ class Pace:
                     waits.append(self._minute[0].at + MINUTE - now)
         return max(waits)
 
-    def give(self, tokens: int, now: float) -> Leave:
+    def give(self, tokens: int, now: float) -> Permit:
         """Count a request that leaves now."""
-        leave = Leave(now, 1, tokens)
+        leave = Permit(now, 1, tokens)
         self._minute.append(leave)
         self._count(leave, 1)
         for side, limit in enumerate(self._most):
@@ -95,11 +95,11 @@ class Pace:
                 self._due[side] = max(self._due[side], earliest) + (1, tokens)[side] * MINUTE / limit
         return leave
 
-    def correct(self, leave: Leave | None, tokens: int, *, sent: bool = True) -> None:
+    def correct(self, leave: Permit | None, tokens: int, *, sent: bool = True) -> None:
         """Count what a request used in the place of its bound, and nothing where it was not `sent`."""
         if leave is None:
             return
-        after = Leave(leave.at, int(sent), tokens if sent else 0)
+        after = Permit(leave.at, int(sent), tokens if sent else 0)
         more = (after.requests - leave.requests, after.tokens - leave.tokens)
         counts = bool(self._minute) and self._minute[0].at <= leave.at
         for side, limit in enumerate(self._most):
@@ -108,7 +108,7 @@ class Pace:
                 self._due[side] += more[side] * MINUTE / limit
         leave.requests, leave.tokens = after.requests, after.tokens
 
-    def _count(self, leave: Leave, sign: int) -> None:
+    def _count(self, leave: Permit, sign: int) -> None:
         self._sums[0] += sign * leave.requests
         self._sums[1] += sign * leave.tokens
 
@@ -125,15 +125,15 @@ class Throttle:
         pace: limits per minute.
     """
 
-    def __init__(self, width: int, backoff: Backoff, halted: Callable[[], bool], pace: Pace | None = None) -> None:
+    def __init__(self, width: int, backoff: Backoff, halted: Callable[[], bool], pace: RateLimit | None = None) -> None:
         self._most, self.width, self._inside = width, float(width), 0
         self._backoff, self._halted = backoff, halted
         self._rng = random.Random()  # jitter; no result depends on it
         self._quiet_until = 0.0  # loop time before which nothing is sent
         self._moved = asyncio.Event()
-        self._pace, self._turn = pace or Pace(), asyncio.Lock()
+        self._pace, self._turn = pace or RateLimit(), asyncio.Lock()
 
-    async def enter(self, tokens: int = 0) -> Leave | None:
+    async def enter(self, tokens: int = 0) -> Permit | None:
         """Wait for a place, until the server wants to hear from us again, and for our turn within the limits per minute.
 
         Args:
@@ -157,7 +157,7 @@ class Throttle:
             self.leave()
             raise
 
-    async def _wait_for_turn(self, tokens: int) -> Leave:
+    async def _wait_for_turn(self, tokens: int) -> Permit:
         loop = asyncio.get_running_loop()
         async with self._turn:  # one after the other, so that a large request is not passed by small ones for ever
             while not self._halted():
@@ -172,11 +172,11 @@ class Throttle:
         self._inside -= 1
         self._moved.set()
 
-    def praise(self) -> None:
+    def record_success(self) -> None:
         """Widen the gate a little after a good answer."""
         self.width = min(float(self._most), self.width + 1 / self.width)
 
-    async def wait(self, answer: Answer, tried: int) -> bool:
+    async def wait(self, answer: RawResponse, tried: int) -> bool:
         """Wait before the next try; False where there is none.
 
         Args:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from curate.ledger.leases import Watch, this_process
-from curate.ledger.ledger import LEASE, Caps, Charge, Ledger, Order
+from curate.ledger.leases import LeaseMonitor, this_process
+from curate.ledger.ledger import LEASE, Ledger
+from curate.ledger.records import CallSpec, Caps, CostBound
 from curate.teachers.base import Request
 
-__all__ = ["OPEN", "Batch", "Book", "Held", "Planned"]
+__all__ = ["OPEN", "Batch", "BatchStore", "PendingCall", "PlannedBatches"]
 
 OPEN = "('planned', 'creating', 'submitted')"  # in SQL
 _COLUMNS = "id, name, n, status, file, provider, told, created"
@@ -45,17 +46,17 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Held:
+class PendingCall:
     """One call that is under way in a batch: its attempt, what was asked, and the bound that it is charged."""
 
     key: str
     attempt: int
     request: Request
-    charge: Charge
+    charge: CostBound
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedBatches:
     """What could be planned: names of batches, calls in them, and the cap that stopped it, in words."""
 
     batches: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class _TooFewError(Exception):
     """Raised inside a transaction to take it back."""
 
 
-class Book:
+class BatchStore:
     """The batches of a ledger, as one asking sees and holds them.
 
     Args:
@@ -76,9 +77,9 @@ class Book:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self._holder = ledger, uuid.uuid4().hex
-        self._watch = Watch(LEASE / 2)
+        self._watch = LeaseMonitor(LEASE / 2)
 
-    def plan(self, groups: Iterable[Sequence[tuple[Order, Charge]]], caps: Caps, *, least: int = 0) -> Planned:
+    def plan(self, groups: Iterable[Sequence[tuple[CallSpec, CostBound]]], caps: Caps, *, least: int = 0) -> PlannedBatches:
         """Reserve calls and write down a batch for each group, all or nothing; calls that others have under way are left out.
 
         Args:
@@ -98,10 +99,10 @@ class Book:
                 if cap and n < least:
                     raise _TooFewError
         except _TooFewError:
-            return Planned(cap=cap)
-        return Planned(tuple(made), n, cap)
+            return PlannedBatches(cap=cap)
+        return PlannedBatches(tuple(made), n, cap)
 
-    def _plan_one(self, group: Sequence[tuple[Order, Charge]], caps: Caps) -> tuple[str, int, str]:
+    def _plan_one(self, group: Sequence[tuple[CallSpec, CostBound]], caps: Caps) -> tuple[str, int, str]:
         ledger, name, taken, cap = self.ledger, uuid.uuid4().hex, [], ""
         for order, charge in group:
             grant = ledger.reserve(order, charge, caps, this_process())
@@ -127,14 +128,14 @@ class Book:
         sql = f"SELECT {_COLUMNS} FROM batches WHERE endpoint = ? AND model = ? AND status IN {OPEN} ORDER BY created, id"
         return [Batch(*row) for row in self.ledger.query(sql, (endpoint, model))]
 
-    def held(self, batch: str) -> list[Held]:
+    def held(self, batch: str) -> list[PendingCall]:
         """Return the calls of a batch that have no reply yet, in the order in which they were reserved."""
         sql = (
             "SELECT c.key, c.purpose, c.domain, c.request, a.id, a.name, a.verb, a.stage, a.reserved_tokens, a.reserved_nano_usd "
             "FROM attempts a JOIN calls c ON c.id = a.call WHERE a.batch = ? AND a.status = 'sent' ORDER BY a.id"
         )
         return [
-            Held(key, attempt, _request(purpose, domain, json.loads(told)), Charge(*who))
+            PendingCall(key, attempt, _request(purpose, domain, json.loads(told)), CostBound(*who))
             for key, purpose, domain, told, attempt, *who in self.ledger.query(sql, (batch,))
         ]
 

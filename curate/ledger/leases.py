@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Watch", "is_alive", "machine", "this_process"]
+__all__ = ["LeaseMonitor", "is_alive", "machine", "this_process"]
 
 
 _FARTHEST = 3600.0  # seconds; a lease that ends later was measured by a clock that has been set back since
@@ -34,7 +34,7 @@ def is_alive(owner: str, lease: float, now: float) -> bool:
     return _runs_here(owner) is not False
 
 
-class Watch:
+class LeaseMonitor:
     """Tells who is gone for good, however the clock jumps that leases are measured by, and however long a machine slept.
 
     Args:

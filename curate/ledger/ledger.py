@@ -18,14 +18,14 @@ from typing import Any, Literal, TypeVar
 
 from curate.errors import LedgerError
 from curate.files import ledger_path
-from curate.ledger.leases import Watch, machine, this_process
+from curate.ledger.leases import LeaseMonitor, machine, this_process
 from curate.ledger.network_disk import MOUNTS, network_kind
-from curate.ledger.records import Caps, Charge, Grant, Order, Spend, Stored
+from curate.ledger.records import CallSpec, Caps, Charged, CostBound, Reservation, StoredReply
 from curate.ledger.schema import MIGRATIONS
 from curate.teachers.base import Usage
 from curate.teachers.prices import NANO
 
-__all__ = ["Caps", "Charge", "Grant", "Ledger", "Order", "Spend", "Stored", "existing_ledger"]
+__all__ = ["Ledger", "existing_ledger"]
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Ledger:
         self.path, self._clock = Path(path), clock
         self._network = network_kind(self.path, mounts=mounts)
         self._lock, self._depth = threading.RLock(), 0
-        self._watch = Watch(LEASE / 2)
+        self._watch = LeaseMonitor(LEASE / 2)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
@@ -130,11 +130,11 @@ class Ledger:
         except sqlite3.Error as e:
             raise LedgerError(f"ledger {self.path.name!r} cannot be read: {e}") from e
 
-    def find(self, keys: Iterable[str]) -> dict[str, Stored]:
+    def find(self, keys: Iterable[str]) -> dict[str, StoredReply]:
         """Return the answered calls among `keys`."""
         return {key: stored for some in self.find_each(keys) for key, stored in some.items()}
 
-    def find_each(self, keys: Iterable[str]) -> Iterator[dict[str, Stored]]:
+    def find_each(self, keys: Iterable[str]) -> Iterator[dict[str, StoredReply]]:
         """Yield the answered calls among `keys`, some at a time, in the order in which they lie on the disk."""
         found = []
         for some in _chunks(sorted(keys)):
@@ -148,11 +148,11 @@ class Ledger:
             )
             told = self.query(sql, calls)
             yield {
-                calls[answer][0]: Stored(calls[answer][1], answer, raw, bool(billed), bool(batched))
+                calls[answer][0]: StoredReply(calls[answer][1], answer, raw, bool(billed), bool(batched))
                 for answer, raw, billed, batched in told
             }
 
-    def reserve(self, order: Order, charge: Charge, caps: Caps, owner: str) -> Grant:
+    def reserve(self, order: CallSpec, charge: CostBound, caps: Caps, owner: str) -> Reservation:
         """Charge one sending of a call at its upper bound, unless a cap, an answer or another owner stands against it.
 
         The attempt counts as sent from here on: whoever is granted it sends it at once.
@@ -160,11 +160,11 @@ class Ledger:
         with self.transaction() as db:
             row = db.execute("SELECT id, answer FROM calls WHERE key = ?", (order.key,)).fetchone()
             if row and row[1] is not None:
-                return Grant("answered", call_id=row[0])
+                return Reservation("answered", call_id=row[0])
             if row and self._under_way(row[0]):
-                return Grant("busy", call_id=row[0])
+                return Reservation("busy", call_id=row[0])
             if cap := self._passed(charge, caps):
-                return Grant("capped", cap=cap)
+                return Reservation("capped", cap=cap)
             call = row[0] if row else self._new_call(order)
             cause = self._cause(call if row else None, charge)
             now = self._clock()
@@ -175,7 +175,7 @@ class Ledger:
                 (call, *who, now + LEASE, *bound, *bound, now),
             ).lastrowid
             self._charge(charge.name, 1, charge.tokens, charge.nano_usd or 0)
-            return Grant("granted", attempt=int(attempt or 0), call_id=call)
+            return Reservation("granted", attempt=int(attempt or 0), call_id=call)
 
     def record(self, attempt: int, raw: str) -> bool:
         """Keep the raw reply of an attempt, which stays charged at its bound; say whether it is the answer of its call.
@@ -228,7 +228,7 @@ class Ledger:
             (call,) = db.execute("DELETE FROM attempts WHERE id = ? RETURNING call", (attempt,)).fetchone()
             db.execute("DELETE FROM calls WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE call = ?1)", (call,))
 
-    def adopt(self, order: Order, raw: str, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> Adoption:
+    def adopt(self, order: CallSpec, raw: str, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> Adoption:
         """Take in an answer that was bought into another ledger; nobody is charged for it, and one that is here stays.
 
         Args:
@@ -286,10 +286,10 @@ class Ledger:
                 self.lose(attempt, "its process ended before the reply was recorded")
             return len(gone)
 
-    def charged(self, name: str) -> Spend:
+    def charged(self, name: str) -> Charged:
         """Return everything ever charged to a name, attempts under way at their upper bounds."""
         rows = self.query("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (name,))
-        return Spend(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Spend()
+        return Charged(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Charged()
 
     def _migrate(self) -> None:
         with self.transaction() as db:
@@ -323,7 +323,7 @@ class Ledger:
             self.lose(attempt, "its process ended before the reply was recorded")
         return False
 
-    def _passed(self, charge: Charge, caps: Caps) -> str:
+    def _passed(self, charge: CostBound, caps: Caps) -> str:
         row = self._db.execute("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (charge.name,)).fetchone()
         calls, tokens, nano_usd = row or (0, 0, 0)
         if caps.calls is not None and calls + 1 > caps.calls:
@@ -336,7 +336,7 @@ class Ledger:
             return f"--max-usd {caps.usd:g} would be passed: {spent}, the next call may cost {more}"
         return ""
 
-    def _new_call(self, order: Order) -> int:
+    def _new_call(self, order: CallSpec) -> int:
         """Write down a call; its number comes from its key, so that two ledgers with the same answers tell the same story."""
         call = int(order.key[:13], 16)  # 52 bits: whole in JSON everywhere
         values = (order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
@@ -348,7 +348,7 @@ class Ledger:
             call += 1
         return call
 
-    def _cause(self, call: int | None, charge: Charge) -> str:
+    def _cause(self, call: int | None, charge: CostBound) -> str:
         if call is not None and self._db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone():
             return "retry"
         return "refill" if charge.refill else "new"

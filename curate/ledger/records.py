@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["Caps", "Charge", "Figures", "Grant", "Order", "Spend", "Stored"]
+__all__ = ["CallSpec", "Caps", "Charged", "CostBound", "CostTotals", "Reservation", "StoredReply"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Caps:
 
 
 @dataclass(frozen=True)
-class Order:
+class CallSpec:
     """One call to be bought: its key, and what is written down about it."""
 
     key: str
@@ -31,7 +31,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Charge:
+class CostBound:
     """Who pays for an attempt, and at most how much.
 
     Attributes:
@@ -52,7 +52,7 @@ class Charge:
 
 
 @dataclass(frozen=True)
-class Grant:
+class Reservation:
     """What `Ledger.reserve` says.
 
     Attributes:
@@ -69,7 +69,7 @@ class Grant:
     cap: str = ""
 
 
-class Stored(NamedTuple):
+class StoredReply(NamedTuple):
     """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
 
     call_id: int
@@ -80,16 +80,24 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Spend:
-    """What was charged to a name: calls sent, tokens, dollars."""
+class Charged:
+    """What was charged: by one command in one stage, or ever to a manifest's name.
+
+    Attributes:
+        calls: sendings, retries included.
+        tokens: of prompts and completions; calls under way and lost ones at their upper bounds.
+        usd: dollars, or None where the model has no price.
+        saved: replies that were in the ledger already and were not bought again.
+    """
 
     calls: int = 0
     tokens: int = 0
-    usd: float = 0.0
+    usd: float | None = 0.0
+    saved: int = 0
 
 
 @dataclass(frozen=True)
-class Figures:
+class CostTotals:
     """What was charged to one manifest's name, in all or for one stage, domain, model, verb, purpose or cause.
 
     Attributes:

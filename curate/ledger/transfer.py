@@ -21,9 +21,9 @@ from typing import Any, BinaryIO
 from curate import progress
 from curate.errors import InputError, MistakesError
 from curate.files import find_root, ledger_path, write_whole
-from curate.ledger.ledger import Ledger, Order
-from curate.teachers import base as calls
-from curate.teachers.base import canonical
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec
+from curate.teachers.base import Usage, call_key, canonical_json, parse_response
 
 __all__ = ["LedgerExported", "LedgerImported", "ledger_export", "ledger_import"]
 
@@ -95,7 +95,7 @@ def ledger_export(
         with _written(part) as file, progress.step("ledger-export", None) as step:
             file.write(_line({"format": FORMAT, "version": VERSION}))
             for line in _answers(ledger, names, models):
-                sound = calls.key(line["endpoint"], line["model"], canonical(line["request"])) == line["key"]
+                sound = call_key(line["endpoint"], line["model"], canonical_json(line["request"])) == line["key"]
                 counts[sound] += 1
                 if sound:
                     file.write(_line({**line, "digest": _digest(line)}))
@@ -163,7 +163,7 @@ def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] 
     last = ""
     while rows := ledger.query(f"{sql} ORDER BY c.key LIMIT {_STEP}", (last, *chosen)):
         for key, endpoint, model, purpose, domain, sample, request, raw, nano in rows:
-            reading = calls.read(raw)
+            reading = parse_response(raw)
             if reading.error:  # it was never read; whoever reads it will reject it
                 continue
             asked = {"key": key, "endpoint": endpoint, "model": model, "purpose": purpose, "domain": domain, "sample": sample}
@@ -173,11 +173,11 @@ def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] 
         last = rows[-1][0]
 
 
-def _answer(line: Mapping[str, Any]) -> tuple[Order, str, calls.Usage | None, int | None, str]:
+def _answer(line: Mapping[str, Any]) -> tuple[CallSpec, str, Usage | None, int | None, str]:
     """Return a line as `Ledger.adopt` takes it."""
     told = ("key", "endpoint", "model", "purpose", "domain", "sample")
-    order = Order(**{name: line[name] for name in told}, request=canonical(line["request"]))
-    reading = calls.read(line["raw"])
+    order = CallSpec(**{name: line[name] for name in told}, request=canonical_json(line["request"]))
+    reading = parse_response(line["raw"])
     return order, line["raw"], reading.usage, line["nano_usd"], reading.finish_reason
 
 
@@ -213,9 +213,9 @@ def _wrong(line: dict[str, Any]) -> str:
     nano = line.get("nano_usd")
     if not isinstance(line.get("request"), dict) or not _whole(line.get("sample")) or not (nano is None or _whole(nano)):
         return "its request, sample or nano_usd is not what a ledger holds"
-    if calls.key(line["endpoint"], line["model"], canonical(line["request"])) != line["key"]:
+    if call_key(line["endpoint"], line["model"], canonical_json(line["request"])) != line["key"]:
         return f"its key {line['key'][:8]!r}… is not the key of its request"
-    return calls.read(line["raw"]).error
+    return parse_response(line["raw"]).error
 
 
 def _whole(value: Any) -> bool:
@@ -243,7 +243,7 @@ def _line(content: Mapping[str, Any]) -> bytes:
 
 
 def _digest(line: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(canonical(line).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical_json(line).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @contextmanager

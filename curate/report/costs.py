@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from curate.calls import estimates as reckoning
-from curate.calls.estimates import Reckoned
+from curate.calls.estimates import EstimateVsActual
 from curate.errors import InputError, LedgerError
 from curate.files import find_root
 from curate.ledger.batches import OPEN
 from curate.ledger.ledger import Ledger, existing_ledger
-from curate.ledger.records import Figures
+from curate.ledger.records import CostTotals
 from curate.manifest.manifest import Manifest
-from curate.teachers import base as replies
 from curate.teachers import prices
+from curate.teachers.base import parse_response
 from curate.teachers.prices import NANO
 
 __all__ = ["Call", "OpenBatch", "Receipt", "Receipts", "Summary", "iso", "read_call", "read_receipts", "summary"]
@@ -64,7 +64,7 @@ class OpenBatch:
 
 
 @dataclass(frozen=True)
-class Summary(Figures):
+class Summary(CostTotals):
     """Everything charged to one manifest's name.
 
     Attributes:
@@ -80,9 +80,9 @@ class Summary(Figures):
     billed_usd: float | None = None
     finish_reasons: dict[str, int] = field(default_factory=dict)
     listed: dict[str, str] = field(default_factory=dict)
-    estimates: list[Reckoned] = field(default_factory=list)
+    estimates: list[EstimateVsActual] = field(default_factory=list)
     batches: list[OpenBatch] = field(default_factory=list)
-    by: dict[str, dict[str, Figures]] = field(default_factory=dict)
+    by: dict[str, dict[str, CostTotals]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures that ``--json`` promises."""
@@ -103,13 +103,13 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
     try:
         with contextlib.suppress(LedgerError):  # another machine is at work in it; then nothing is known to be lost
             ledger.sweep(name)
-        total = _figures(ledger, name, "0", "0").get("0", Figures())
+        total = _figures(ledger, name, "0", "0").get("0", CostTotals())
         return Summary(
             **asdict(total),
             billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
             finish_reasons=_finish_reasons(ledger, name),
             listed=_listed(ledger, name, place),
-            estimates=reckoning.reckon(ledger, name),
+            estimates=reckoning.compare_with_bill(ledger, name),
             batches=_batches(ledger, name),
             by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
         )
@@ -117,12 +117,12 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
         ledger.close()
 
 
-def _figures(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, Figures]:
+def _figures(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, CostTotals]:
     """Return the figures by one side, in its order."""
     sql = f"SELECT {attempts_by}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1"
-    found = {part: Figures(*told) for part, *told in ledger.query(sql, (name,))}
+    found = {part: CostTotals(*told) for part, *told in ledger.query(sql, (name,))}
     for part, calls, tokens, usd in _hits(ledger, name, hits_by) if hits_by else ():
-        had = found.get(part, Figures())
+        had = found.get(part, CostTotals())
         found[part] = replace(had, saved_calls=calls, saved_tokens=tokens, saved=usd)
     return {str(part): found[part] for part in sorted(found)}
 
@@ -275,7 +275,7 @@ def _receipts(rows: Iterable[tuple[Any, ...]]) -> tuple[Receipt, ...]:
 def _receipt(row: tuple[Any, ...]) -> Receipt:
     call, started, verb, stage, *told, tokens, nano, error, raw = row
     domain, purpose, sample, cause, model, status, finish_reason = told
-    reading = None if raw is None else replies.read(raw)
+    reading = None if raw is None else parse_response(raw)
     reply = reading.text if reading is not None and not reading.error else None
     return Receipt(
         call_id=call,

@@ -21,22 +21,22 @@ from curate.errors import TeacherError
 from curate.teachers.prices import Price
 
 __all__ = [
-    "Answer",
     "Asker",
     "Known",
-    "NotDoneError",
     "Outcome",
-    "Reading",
+    "ParsedResponse",
+    "RawResponse",
     "Reply",
     "Request",
+    "RequestFailedError",
     "Teacher",
     "Usage",
-    "canonical",
+    "call_key",
+    "canonical_json",
+    "default_shape",
     "endpoint_name",
-    "key",
-    "read",
-    "shape",
-    "token_bound",
+    "parse_response",
+    "prompt_token_bound",
 ]
 
 # answered    a body came; whether it can be read is seen after it is stored
@@ -103,7 +103,7 @@ class Usage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     """What a teacher hands back for one sending.
 
     Attributes:
@@ -119,7 +119,9 @@ class Answer:
     retry_after: float | None = None
 
     @staticmethod
-    def of(text: str, *, usage: Usage | None = None, finish_reason: str = "stop", seeds: Sequence[str] | None = None) -> Answer:
+    def of(
+        text: str, *, usage: Usage | None = None, finish_reason: str = "stop", seeds: Sequence[str] | None = None
+    ) -> RawResponse:
         """Return an answer in the raw form that `read` reads; for teachers that are not an HTTP server.
 
         Args:
@@ -140,10 +142,10 @@ class Answer:
         }
         if seeds is not None:
             body["seeds"] = list(seeds)
-        return Answer("answered", raw=json.dumps(body, ensure_ascii=False))
+        return RawResponse("answered", raw=json.dumps(body, ensure_ascii=False))
 
 
-class Reading(NamedTuple):
+class ParsedResponse(NamedTuple):
     """What a raw reply says.
 
     Attributes:
@@ -174,7 +176,7 @@ class Reply(NamedTuple):
         status: ``"answered"``, ``"unanswered"``, ``"failed"``, ``"capped"`` (a cap was reached first).
         finish_reason: of the reply.
         error: why it failed, or which cap was reached.
-        seeds: see `Reading`.
+        seeds: see `ParsedResponse`.
         cached: whether it was bought before this account asked for it.
     """
 
@@ -213,7 +215,7 @@ class Teacher(Known, Protocol):
     @property
     def concurrency(self) -> int: ...
 
-    def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+    def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Send each request once and yield (its position, the answer) in any order. Retries are the account's."""
         ...
 
@@ -249,7 +251,7 @@ class Asker(Protocol):
         ...
 
 
-def shape(request: Request) -> dict[str, Any]:
+def default_shape(request: Request) -> dict[str, Any]:
     """Return what shapes the answer of a model that reads messages; what a `Teacher.shape` usually is."""
     return {
         "messages": [dict(turn) for turn in request.messages],
@@ -260,7 +262,7 @@ def shape(request: Request) -> dict[str, Any]:
     }
 
 
-def canonical(shaped: Mapping[str, Any]) -> str:
+def canonical_json(shaped: Mapping[str, Any]) -> str:
     """Return what shapes an answer as JSON that is the same for the same content."""
     try:
         return orjson.dumps(shaped, option=orjson.OPT_SORT_KEYS).decode()
@@ -268,7 +270,7 @@ def canonical(shaped: Mapping[str, Any]) -> str:
         return _CANONICAL.encode(shaped)
 
 
-def key(endpoint: str, model: str, shaped: str) -> str:
+def call_key(endpoint: str, model: str, shaped: str) -> str:
     """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the answer.
 
     Args:
@@ -280,30 +282,30 @@ def key(endpoint: str, model: str, shaped: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def token_bound(request: Request) -> int:
+def prompt_token_bound(request: Request) -> int:
     """Return tokens of prompt, at most: no tokenizer makes more tokens than the text has bytes."""
     content = sum(len(turn["content"].encode("utf-8", "surrogatepass")) for turn in request.messages)
     schema = len(json.dumps(request.schema)) if request.schema else 0
     return content + schema + _TOKENS_PER_MESSAGE * len(request.messages) + _TOKENS_PER_PROMPT
 
 
-def read(raw: str) -> Reading:
+def parse_response(raw: str) -> ParsedResponse:
     """Read a raw reply; what cannot be read says so in `error`, and nothing is raised."""
     try:
         body = _parse(raw)
         choice = body["choices"][0]
         message = choice["message"]
     except (ValueError, RecursionError):
-        return Reading(error="the reply is not JSON")
+        return ParsedResponse(error="the reply is not JSON")
     except (LookupError, TypeError):
         told = body.get("error") if isinstance(body, dict) else None
-        return Reading(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
+        return ParsedResponse(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
     if not isinstance(message, dict):
-        return Reading(error="the reply has no message")
+        return ParsedResponse(error="the reply has no message")
     text, shown = _split(message.get("content"))
     reasoning = _text(message.get("reasoning_content") or message.get("reasoning")) or shown
     seeds = body.get("seeds")
-    return Reading(
+    return ParsedResponse(
         text=text.strip(),
         usage=_usage(body.get("usage")),
         finish_reason="refusal" if message.get("refusal") and not text.strip() else str(choice.get("finish_reason") or ""),
@@ -377,7 +379,7 @@ def _count(told: Any, name: str) -> int | None:
     return int(value) if sane and value is not None else None
 
 
-class NotDoneError(TeacherError):
+class RequestFailedError(TeacherError):
     """A step at the provider that did not come about.
 
     Args:
@@ -385,6 +387,6 @@ class NotDoneError(TeacherError):
         status: of HTTP, or None.
     """
 
-    def __init__(self, answer: Answer, status: int | None = None) -> None:
+    def __init__(self, answer: RawResponse, status: int | None = None) -> None:
         self.answer, self.status = answer, status
         super().__init__(answer.error)

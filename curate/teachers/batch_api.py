@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from curate.teachers.base import Answer, Request
+from curate.teachers.base import RawResponse, Request
 
-__all__ = ["Line", "Reacher", "State", "Wire"]
+__all__ = ["BatchAPI", "HTTPClient", "Line", "State"]
 
 T = TypeVar("T")
 
@@ -84,14 +84,14 @@ class Line:
         return self.code in _UNRUN
 
 
-class Reacher(Protocol):
-    """What a `Wire` asks of a client."""
+class HTTPClient(Protocol):
+    """What a `BatchAPI` asks of a client."""
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return the body of a request."""
         ...
 
-    def judge(self, status: int, code: str | None, message: str) -> Answer:
+    def judge(self, status: int, code: str | None, message: str) -> RawResponse:
         """Say what an HTTP error means for a request."""
         ...
 
@@ -100,18 +100,18 @@ class Reacher(Protocol):
         ...
 
     async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Do something with the OpenAI client; what does not come about is a `NotDoneError`."""
+        """Do something with the OpenAI client; what does not come about is a `RequestFailedError`."""
         ...
 
 
-class Wire:
+class BatchAPI:
     """The batch endpoints behind one client.
 
     Args:
         reacher: that holds the connections.
     """
 
-    def __init__(self, reacher: Reacher) -> None:
+    def __init__(self, reacher: HTTPClient) -> None:
         self._reacher = reacher
 
     def line(self, key: str, request: Request) -> bytes:
@@ -170,13 +170,13 @@ class Wire:
         lines = (_line(line) for line in content.split(b"\n") if line.strip())
         return (replace(line, raw=self._reacher.redact(line.raw)) for line in lines)
 
-    def judge(self, line: Line) -> Answer:
+    def judge(self, line: Line) -> RawResponse:
         """Say what a line's error means for its request."""
         if line.unrun:
-            return Answer("unsent", error=f"{line.code}: {line.message}".strip(": "))
+            return RawResponse("unsent", error=f"{line.code}: {line.message}".strip(": "))
         return self._reacher.judge(line.status or 500, line.code, line.message)
 
-    def judge_whole(self, state: State) -> Answer:
+    def judge_whole(self, state: State) -> RawResponse:
         """Say what it means that a whole batch failed."""
         code, message = state.problems[0] if state.problems else ("", "")
         told = f"{code}: {message}".strip(": ") or "the batch failed, and the server does not say why"

@@ -11,8 +11,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import RawResponse, Request, Usage, canonical_json, default_shape
 from curate.teachers.prices import FREE, Price
 
 __all__ = ["Fake"]
@@ -24,7 +23,7 @@ class Fake:
     Args:
         answers: right final answer by prompt; a prompt without one is answered with ``unknown``.
         wrong: of the samples of each prompt, how many at the start are wrong.
-        script: ``(request, n) -> Answer or None`` for the n-th sending of a request, from 0; None for the usual answer.
+        script: ``(request, n) -> RawResponse or None`` for the n-th sending of a request, from 0; None for the usual answer.
         new_examples: how many new examples a domain has; None for no bound.
         delay: seconds before each answer.
         concurrency: requests at once.
@@ -42,7 +41,7 @@ class Fake:
         answers: Mapping[str, str] | None = None,
         *,
         wrong: int = 0,
-        script: Callable[[Request, int], Answer | None] | None = None,
+        script: Callable[[Request, int], RawResponse | None] | None = None,
         new_examples: int | None = None,
         delay: float = 0.0,
         concurrency: int = 8,
@@ -55,10 +54,10 @@ class Fake:
         self._new_examples, self._delay = new_examples, delay
         self._times: dict[str, int] = {}
 
-    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Yield an answer to each request, after the delay."""
         for position, request in enumerate(requests):
-            key = calls.canonical(self.shape(request))
+            key = canonical_json(self.shape(request))
             times = self._times.get(key, 0)
             self._times[key] = times + 1
             self.sent.append(request)
@@ -73,22 +72,22 @@ class Fake:
 
     def shape(self, request: Request) -> Mapping[str, Any]:
         """Return what shapes its answers: all that shapes a real teacher's, and the question and domain."""
-        return {**calls.shape(request), "prompt": request.prompt, "domain": request.domain, "label": request.label}
+        return {**default_shape(request), "prompt": request.prompt, "domain": request.domain, "label": request.label}
 
     async def close(self) -> None:
         """Do nothing; there are no connections."""
 
-    def _usual(self, request: Request) -> Answer:
+    def _usual(self, request: Request) -> RawResponse:
         if request.purpose == "synthesis":
             if self._new_examples is not None and request.sample >= self._new_examples:
-                return Answer("unanswered")
+                return RawResponse("unanswered")
             text = json.dumps(_new_examples(request), ensure_ascii=False)
         else:
             right = self._answers.get(request.prompt, "unknown")
             answer = f"not {right}" if request.sample < self._wrong else right
             text = f"This is reasoning number {request.sample}.\nThe answer is: {answer}"
         asked = sum(len(turn["content"]) for turn in request.messages)
-        return Answer.of(text, usage=Usage(prompt=asked // 4 + 1, completion=len(text) // 4 + 1))
+        return RawResponse.of(text, usage=Usage(prompt=asked // 4 + 1, completion=len(text) // 4 + 1))
 
 
 def _new_examples(request: Request) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Owns the names of teachers, and the client for OpenAI-compatible servers; the only importer of openai.
 
 A teacher is named by a URL (OpenAI, vLLM, llama.cpp, Ollama, gateways …), ``openai``, ``recorded:FILE``, ``fake``, a
-registered name, or is an object with the methods of `Teacher`. Nothing here asks one: an `Account` does.
+registered name, or is an object with the methods of `Teacher`. Nothing here asks one: an `MeteredTeacher` does.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from curate import progress
-from curate.teachers import base as calls
 from curate.teachers import prices
-from curate.teachers.base import Answer, NotDoneError, Outcome, Request
-from curate.teachers.batch_api import Wire
+from curate.teachers.base import Outcome, RawResponse, Request, RequestFailedError, default_shape, endpoint_name
+from curate.teachers.batch_api import BatchAPI
 from curate.teachers.options import TIMEOUT
 from curate.teachers.redaction import Redaction
 
-__all__ = ["Live"]
+__all__ = ["OpenAITeacher"]
 
 T = TypeVar("T")
 
@@ -46,7 +45,7 @@ _OPTIONAL = {
 }
 
 
-class Live:
+class OpenAITeacher:
     """A model behind an OpenAI-compatible server.
 
     Args:
@@ -68,7 +67,7 @@ class Live:
         price: prices.Price | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
-        self.endpoint, self.model = calls.endpoint_name(url), model
+        self.endpoint, self.model = endpoint_name(url), model
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
         place = self._url.netloc.rpartition("@")[2]
@@ -78,7 +77,7 @@ class Live:
         self._idle: list[Any] = []
         self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
 
-    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Send each request once, one after the other; the account sends many at a time."""
         for position, request in enumerate(requests):
             yield position, await self._send(request)
@@ -89,7 +88,7 @@ class Live:
 
     def shape(self, request: Request) -> Mapping[str, Any]:
         """Return what shapes the answer: messages, sampling parameters, schema, sample."""
-        return calls.shape(request)
+        return default_shape(request)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -99,25 +98,25 @@ class Live:
             self._redaction.end()
 
     @property
-    def batches(self) -> Wire:
+    def batches(self) -> BatchAPI:
         """The server's batch endpoints; see `curate.calls.batch`."""
-        return Wire(self)
+        return BatchAPI(self)
 
     def redact(self, text: str) -> str:
         """Return a reply without secrets."""
         return self._redaction.body(text)
 
     async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Do something with the OpenAI client; what does not come about is a `NotDoneError`."""
+        """Do something with the OpenAI client; what does not come about is a `RequestFailedError`."""
         return await self._reach(act, {}, max(self._timeout, FILE_TIMEOUT))
 
-    async def _send(self, request: Request) -> Answer:
+    async def _send(self, request: Request) -> RawResponse:
         body = self.body(request)
         try:
             # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
             raw = await self._reach(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
-            return Answer("answered", raw=self._redaction.body(raw))
-        except NotDoneError as e:
+            return RawResponse("answered", raw=self._redaction.body(raw))
+        except RequestFailedError as e:
             return e.answer
 
     async def _reach(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
@@ -130,15 +129,15 @@ class Live:
         except openai.APIStatusError as e:
             answer = self.judge(int(e.status_code), e.code, _message(e), body)
             wait = _retry_after(e.response.headers) if answer.retry_after is None else answer.retry_after
-            raise NotDoneError(replace(answer, retry_after=wait), int(e.status_code)) from e
+            raise RequestFailedError(replace(answer, retry_after=wait), int(e.status_code)) from e
         except (TimeoutError, openai.APITimeoutError) as e:
             unsent = type(e.__cause__).__name__ in _UNSENT
-            raise NotDoneError(Answer("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
+            raise RequestFailedError(RawResponse("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
         except openai.APIConnectionError as e:
             cause = e.__cause__ or e
             outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
-            raise NotDoneError(
-                Answer(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
+            raise RequestFailedError(
+                RawResponse(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
             ) from e
         finally:
             self._idle.append(client)
@@ -183,18 +182,18 @@ class Live:
             body["max_completion_tokens"] = request.max_tokens
         return {name: value for name, value in body.items() if name not in self._refused}
 
-    def judge(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> Answer:
+    def judge(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> RawResponse:
         """Say what an HTTP error means for the body that was sent, or that may have had every parameter."""
         error = self._redaction.line(f"{status} {message}")
         if status in _DENIED or code == "insufficient_quota":
-            return Answer("denied", error=error + self._advice(status))
+            return RawResponse("denied", error=error + self._advice(status))
         if status in _UNKNOWN_FATE:
-            return Answer("lost", error=error)
+            return RawResponse("lost", error=error)
         if status in _REFUSED or status >= 500:
-            return Answer("refused", error=error)
+            return RawResponse("refused", error=error)
         if self._go_without(error.casefold(), sent):
-            return Answer("refused", error=error, retry_after=0.0)
-        return Answer("failed", error=error)
+            return RawResponse("refused", error=error, retry_after=0.0)
+        return RawResponse("failed", error=error)
 
     def _advice(self, status: int) -> str:
         """Return what to look at first where a server refuses everybody; empty where nobody knows."""

@@ -29,7 +29,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest import ids
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.prices import FREE, Price
 
 __all__ = ["Recorded"]
@@ -77,7 +77,7 @@ class Recorded:
             self._pools.setdefault(record["domain"], []).append(record)
             self._distinct[record["domain"]] += record["turn"] == 0
 
-    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+    async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Yield the recorded answer to each request."""
         for position, request in enumerate(requests):
             yield position, self._answer(request)
@@ -94,17 +94,17 @@ class Recorded:
     async def close(self) -> None:
         """Do nothing; there are no connections."""
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> RawResponse:
         new = request.purpose == "synthesis"
         known = self._pools.get(request.domain, []) if new else self._answers.get(_key(request.prompt), [])
         if not 0 <= request.sample < len(known):
-            return Answer("unanswered")
+            return RawResponse("unanswered")
         record = known[request.sample]
         usage = Usage(record["prompt_tokens"] or 0, record["completion_tokens"] or 0)
         parts = {name: record[name] or "" for name in ("prompt", "rationale", "answer")}
         text = json.dumps(parts, ensure_ascii=False) if new and parts["prompt"] else parts["rationale"]
         seeds = (record["parents"] or []) if new else None
-        return Answer.of(text, usage=usage, finish_reason=record["finish_reason"] or "stop", seeds=seeds)
+        return RawResponse.of(text, usage=usage, finish_reason=record["finish_reason"] or "stop", seeds=seeds)
 
 
 def _key(prompt: str) -> int:

@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 from curate import progress
 from curate.errors import InputError
 from curate.registry import Registry
-from curate.teachers import base as calls
 from curate.teachers import prices
-from curate.teachers.base import Teacher
+from curate.teachers.base import Teacher, endpoint_name
 from curate.teachers.fake import Fake
-from curate.teachers.openai import OPENAI_URL, Live
+from curate.teachers.openai import OPENAI_URL, OpenAITeacher
 from curate.teachers.options import TIMEOUT, TeacherOptions
 from curate.teachers.recorded import Recorded
 
@@ -92,7 +91,7 @@ def _url(
     need_key: bool = True,
 ) -> Teacher:
     try:
-        endpoint = calls.endpoint_name(place)
+        endpoint = endpoint_name(place)
     except ValueError:
         raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
     if not model:
@@ -111,4 +110,4 @@ def _url(
     price = prices.find(model, endpoint, root=root)
     if price is None and (near := prices.nearest(model, endpoint)):
         progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
-    return Live(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+    return OpenAITeacher(place, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)

@@ -50,7 +50,7 @@ def summary(result: Any) -> Iterable[Any]:
 
 
 def reckoned(result: Any) -> str:
-    """Return how far off an estimate was, in words, from a `curate.calls.estimates.Reckoned`."""
+    """Return how far off an estimate was, in words, from a `curate.calls.estimates.EstimateVsActual`."""
     stage = result.verb if result.stage is None else f"stage {result.stage}"
     at_hand = f"; {count(result.at_hand)} answers were at hand" if result.at_hand else ""
     if result.off is None:

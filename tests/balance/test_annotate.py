@@ -6,14 +6,15 @@ import pytest
 
 from curate.audit.answers import TASKS
 from curate.balance.annotate import annotate
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.errors import ConflictError, InputError
 from curate.files import ledger_path
 from curate.generation.rationales import RATIONALES, write_rationales
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.manifest import manifest
 from curate.report import costs
-from curate.teachers.base import Answer
+from curate.teachers.base import RawResponse
 from curate.teachers.fake import Fake
 from curate.teachers.recorded import Recorded
 from tests.support.samples import corpus, ingested
@@ -25,8 +26,8 @@ RIGHT = {"2 + 2?": "4", "3 + 3?": "6"}
 
 
 def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None:
-    teacher = Fake(RIGHT, script=lambda request, n: Answer("unanswered") if request.prompt == "2 + 2?" else None)
-    told = write_rationales(ROWS, Account(teacher, ledger, "math"), context=corpus({"sums": "number"}))
+    teacher = Fake(RIGHT, script=lambda request, n: RawResponse("unanswered") if request.prompt == "2 + 2?" else None)
+    told = write_rationales(ROWS, MeteredTeacher(teacher, ledger, "math"), context=corpus({"sums": "number"}))
     assert told.schema == RATIONALES
     assert told.select("id", "sample", "status").rows() == [("b", 0, "unanswered"), ("a", 1, "answered")]
     assert told["rationale"].to_list() == [None, "This is reasoning number 1.\nThe answer is: 6"]
@@ -35,7 +36,7 @@ def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None
 
 def test_the_answer_is_hidden_unless_it_is_to_be_shown(ledger: Ledger) -> None:
     teacher = Fake()
-    account = Account(teacher, ledger, "math")
+    account = MeteredTeacher(teacher, ledger, "math")
     for shown in (False, True):
         write_rationales(ROWS.with_columns(answer=pl.lit("forty-two")), account, context=corpus({}), show_answer=shown)
     asked = [json.dumps(request.messages) for request in teacher.sent]
@@ -55,7 +56,7 @@ ASKED = {
 def test_every_task_has_its_prompt(ledger: Ledger, task: str) -> None:
     kind, words = ASKED[task]
     teacher = Fake()
-    account = Account(teacher, ledger, "math")
+    account = MeteredTeacher(teacher, ledger, "math")
     context = corpus({"sums": kind}, {"sums": ("cocoa", "tin")}, tasks={"sums": task})
     write_rationales(ROWS.head(1).with_columns(prompt=pl.lit("Which? (A) one (B) two")), account, context=context)
     assert words in teacher.sent[0].messages[0]["content"]
@@ -64,7 +65,7 @@ def test_every_task_has_its_prompt(ledger: Ledger, task: str) -> None:
 def test_a_prompt_file_of_ones_own_asks_anew(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "mine.j2").write_text("[user]\nExplain {{ prompt }}\n")
     teacher = Fake()
-    account = Account(teacher, ledger, "math")
+    account = MeteredTeacher(teacher, ledger, "math")
     for file in (None, tmp_path / "mine.j2", tmp_path / "mine.j2"):
         write_rationales(ROWS.head(1), account, context=corpus({}), prompt_file=file)
     assert [request.messages[-1]["content"] for request in teacher.sent] == ["2 + 2?", "Explain 2 + 2?"]
@@ -73,7 +74,7 @@ def test_a_prompt_file_of_ones_own_asks_anew(ledger: Ledger, tmp_path: Path) -> 
 
 
 def test_what_a_cap_left_out_is_said(ledger: Ledger) -> None:
-    told = write_rationales(ROWS, Account(Fake(), ledger, "math", Caps(calls=0)), context=corpus({}))
+    told = write_rationales(ROWS, MeteredTeacher(Fake(), ledger, "math", Caps(calls=0)), context=corpus({}))
     assert told["status"].to_list() == ["capped", "capped"]
     assert "--max-calls 0" in told["error"][0]
 

@@ -19,7 +19,7 @@ from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts
-from curate.teachers.base import Answer, Request
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
@@ -40,9 +40,9 @@ def questions(counts: dict[str, int] = COUNTS) -> list[dict[str, Any]]:
 def teacher(*, wrong: int = 0, **options: Any) -> Fake:
     """Return a fake teacher that knows the answers; the first `wrong` samples of a rationale end in another number."""
 
-    def mislead(request: Request, _: int) -> Answer | None:
+    def mislead(request: Request, _: int) -> RawResponse | None:
         bad = request.purpose == "rationale" and request.sample < wrong
-        return Answer.of("Some reasoning.\nThe answer is: 999999") if bad else None
+        return RawResponse.of("Some reasoning.\nThe answer is: 999999") if bad else None
 
     return Fake({row["prompt"]: row["answer"] for row in questions()}, **{"script": mislead, **options})
 
@@ -185,8 +185,8 @@ class TestWithATeacher:
     def test_one_request_that_the_server_rejects_stops_nothing(self, start: Manifest) -> None:
         odd = questions()[3]["prompt"]
 
-        def reject(request: Request, _: int) -> Answer | None:
-            return Answer("failed", error="400: too long") if request.prompt == odd else None
+        def reject(request: Request, _: int) -> RawResponse | None:
+            return RawResponse("failed", error="400: too long") if request.prompt == odd else None
 
         result = run(start, budget=30, policy="natural", teacher=teacher(script=reject))
         assert result.complete
@@ -200,8 +200,8 @@ class TestWithATeacher:
         assert all(r.sample > 0 for r in shown)
 
     def test_a_domain_stops_after_its_attempts_and_its_places_move_to_real_rows(self, start: Manifest) -> None:
-        def refuse(request: Request, _: int) -> Answer | None:
-            return Answer.of("I cannot help with that.") if request.purpose == "synthesis" else None
+        def refuse(request: Request, _: int) -> RawResponse | None:
+            return RawResponse.of("I cannot help with that.") if request.purpose == "synthesis" else None
 
         asked = teacher(script=refuse)
         result = run(start, budget=24, teacher=asked, max_attempts=2)
@@ -220,8 +220,8 @@ class TestWithATeacher:
         assert stage.rejected == {}
 
     def test_every_call_failing_is_an_error_and_changes_nothing(self, start: Manifest) -> None:
-        def fail(request: Request, _: int) -> Answer | None:
-            return Answer("failed", error="400: context length exceeded")
+        def fail(request: Request, _: int) -> RawResponse | None:
+            return RawResponse("failed", error="400: context length exceeded")
 
         with pytest.raises(TeacherError, match="context length exceeded"):
             run(start, budget=9, teacher=teacher(script=fail))
@@ -287,8 +287,8 @@ def test_a_teacher_that_is_always_wrong_costs_few_calls_however_many_are_wanted(
 def test_new_examples_that_are_always_wrong_are_given_up_and_rationales_go_on(tmp_path: Path) -> None:
     start = ingested(tmp_path, questions({"head": 90, "tail": 2}))
 
-    def script(request: Request, _: int) -> Answer | None:
-        return Answer.of("no example at all") if request.schema else None
+    def script(request: Request, _: int) -> RawResponse | None:
+        return RawResponse.of("no example at all") if request.schema else None
 
     asked = Fake({row["prompt"]: row["answer"] for row in questions({"head": 90, "tail": 2})}, script=script)
     said: list[str] = []
@@ -334,7 +334,7 @@ class TestStages:
     def test_a_commit_meanwhile_is_kept_and_the_stage_is_replayed_on_top(self, start: Manifest) -> None:
         meanwhile: list[Manifest] = []
 
-        def intrude(request: Request, _: int) -> Answer | None:
+        def intrude(request: Request, _: int) -> RawResponse | None:
             if not meanwhile:
                 rows = start.rows().with_columns(score=pl.lit(0.5))
                 meanwhile.append(start.commit(rows, verb="annotate"))

@@ -14,7 +14,7 @@ from curate.balance.settings import BalanceSettings
 from curate.calls.forecast import Task
 from curate.manifest.manifest import Manifest
 from curate.selection.policies import Quotas
-from curate.teachers.base import Answer, Request
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 from curate.vectors.encoders import Fake as FakeEncoder
@@ -87,9 +87,9 @@ def test_rows_that_have_a_rationale_are_not_asked_again(tmp_path: Path) -> None:
 
 
 def test_what_was_rejected_before_is_counted(start: Manifest) -> None:
-    def script(request: Request, _: int) -> Answer | None:
+    def script(request: Request, _: int) -> RawResponse | None:
         bad = request.purpose == "rationale" and request.sample == 0 and "head item 1" in request.prompt
-        return Answer.of("Some reasoning.\nThe answer is: 999999") if bad else None
+        return RawResponse.of("Some reasoning.\nThe answer is: 999999") if bad else None
 
     teacher = Fake({row["prompt"]: row["answer"] for row in ROWS}, script=script)
     after = balance(start, budget=18, policy="uniform", teacher=teacher, encoder=ENCODER).manifest

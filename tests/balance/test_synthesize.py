@@ -12,7 +12,7 @@ from curate.files import ledger_path
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
 from curate.report import costs
-from curate.teachers.base import Answer, Request
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
@@ -25,12 +25,12 @@ EXAMPLES = [
 ]
 
 
-def new(request: Request, n: int) -> Answer:
+def new(request: Request, n: int) -> RawResponse:
     """An example unlike all others; every third comes to another answer than it says."""
     word, said = WORDS[(request.sample + 6 * (request.domain == "totals")) % len(WORDS)], request.sample * 7
     came_to = said + 1 if request.sample % 3 == 0 else said
     prompt = f"{request.domain}: the {word} {word} {word} stands for {request.sample} times seven, how much is that?"
-    return Answer.of(json.dumps({"prompt": prompt, "rationale": f"So. The answer is: {came_to}", "answer": str(said)}))
+    return RawResponse.of(json.dumps({"prompt": prompt, "rationale": f"So. The answer is: {came_to}", "answer": str(said)}))
 
 
 def run(start: Manifest, teacher: Any, **options: Any) -> Synthesized:
@@ -95,7 +95,7 @@ def test_a_run_that_could_not_commit_pays_nothing_again(tmp_path: Path) -> None:
 
 
 def test_a_domain_stops_after_so_many_replies_for_each_example(tmp_path: Path) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("Sorry, I can't."))
+    teacher = Fake(script=lambda request, n: RawResponse.of("Sorry, I can't."))
     done = run(ingested(tmp_path, EXAMPLES), teacher, n=2, max_attempts=3)
     assert (done.written, done.rejected, len(teacher.sent)) == ({"sums": 0}, {"sums": {"malformed": 6}}, 6)
     kept = [json.loads(extra)["reply"] for extra in synthetic(done.manifest)["extra"]]
@@ -109,12 +109,12 @@ def test_a_teacher_without_further_examples_ends_the_work(tmp_path: Path) -> Non
 
 def test_a_near_copy_of_what_is_there_is_rejected(tmp_path: Path) -> None:
     text = json.dumps({"prompt": "What is 5 + 5?", "rationale": "The answer is: 10", "answer": "10"})
-    done = run(ingested(tmp_path, EXAMPLES), Fake(script=lambda request, n: Answer.of(text)), n=1, max_attempts=2)
+    done = run(ingested(tmp_path, EXAMPLES), Fake(script=lambda request, n: RawResponse.of(text)), n=1, max_attempts=2)
     assert done.rejected == {"sums": {"near_duplicate": 2}}
 
 
 def test_a_copy_of_a_candidate_of_an_earlier_run_is_rejected(tmp_path: Path) -> None:
-    once = Answer.of(json.dumps({"prompt": "How far is the moon?", "rationale": "The answer is: 9", "answer": "9"}))
+    once = RawResponse.of(json.dumps({"prompt": "How far is the moon?", "rationale": "The answer is: 9", "answer": "9"}))
     first = run(ingested(tmp_path, EXAMPLES), Fake(script=lambda request, n: once), n=1)
     second = run(first.manifest, Fake(script=lambda request, n: once), n=1, max_attempts=1)
     assert (first.written, second.rejected) == ({"sums": 1}, {"sums": {"near_duplicate": 1}})
@@ -129,7 +129,7 @@ def test_a_cap_commits_what_was_bought(tmp_path: Path) -> None:
 def test_nobody_there_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
     start = ingested(tmp_path, EXAMPLES)
     with pytest.raises(TeacherError):
-        run(start, Fake(script=lambda request, n: Answer("denied", error="401")))
+        run(start, Fake(script=lambda request, n: RawResponse("denied", error="401")))
     assert manifest.load("tail", root=tmp_path) == start
 
 
@@ -152,16 +152,16 @@ def test_what_is_wrong_is_said_before_anything_is_bought(
 
 
 def test_several_examples_per_call_are_rows_of_their_own(tmp_path: Path) -> None:
-    def some(request: Request, n: int) -> Answer:
+    def some(request: Request, n: int) -> RawResponse:
         """Answer with examples of which every second one has no question."""
         found = [
             json.loads(content_of(new(replace(request, sample=request.sample + k), n))) for k in range(len(request.wanted) or 1)
         ]
         for example in found[1::2]:
             example["prompt"] = ""
-        return Answer.of(json.dumps({"examples": found} if request.wanted else found[0]))
+        return RawResponse.of(json.dumps({"examples": found} if request.wanted else found[0]))
 
-    def content_of(answer: Answer) -> str:
+    def content_of(answer: RawResponse) -> str:
         return str(json.loads(answer.raw)["choices"][0]["message"]["content"])
 
     teacher = Fake(script=some)

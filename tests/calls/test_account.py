@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
-from curate.ledger.ledger import Caps, Ledger
-from curate.teachers.base import Answer, Request, Usage
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 
@@ -23,17 +24,17 @@ def asked(n: int) -> Request:
     return Request("rationale", [{"role": "user", "content": f"question {n}"}], prompt=str(n), max_tokens=50)
 
 
-def script(request: Request, n: int) -> Answer | None:
+def script(request: Request, n: int) -> RawResponse | None:
     fault = FAULTS[int(request.prompt) % len(FAULTS)] if n == 0 else "answered"
     if fault == "answered":
-        return Answer.of("x", usage=Usage(20, 30, cached=5))
+        return RawResponse.of("x", usage=Usage(20, 30, cached=5))
     if fault == "silent":
-        return Answer("answered", raw=json.dumps({"choices": [{"message": {"content": "x"}}]}))
-    return Answer("answered", raw="{") if fault == "garbage" else Answer(fault, error=fault)  # type: ignore[arg-type]
+        return RawResponse("answered", raw=json.dumps({"choices": [{"message": {"content": "x"}}]}))
+    return RawResponse("answered", raw="{") if fault == "garbage" else RawResponse(fault, error=fault)  # type: ignore[arg-type]
 
 
 def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledger) -> None:
-    account = Account(Fake(script=script, price=Price(1.0, 2.0, 0.5)), ledger, "math", backoff=Backoff(0.0, 0.0, 3))
+    account = MeteredTeacher(Fake(script=script, price=Price(1.0, 2.0, 0.5)), ledger, "math", backoff=Backoff(0.0, 0.0, 3))
     account.ask([asked(n) for n in range(24)])
     spent, charged = account.spend(), ledger.charged("math")
     assert (spent.calls, spent.tokens) == (charged.calls, charged.tokens)
@@ -51,9 +52,9 @@ def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledg
     ],
 )
 def test_the_nearest_cap_is_told_with_what_earlier_runs_were_charged(ledger: Ledger, caps: Caps, words: str) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(2000, 500)), price=Price(1.0, 2.0))
-    Account(teacher, ledger, "math").ask([asked(n) for n in range(4)])
-    account = Account(teacher, ledger, "math", caps)
+    teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(2000, 500)), price=Price(1.0, 2.0))
+    MeteredTeacher(teacher, ledger, "math").ask([asked(n) for n in range(4)])
+    account = MeteredTeacher(teacher, ledger, "math", caps)
     account.ask([asked(n) for n in range(6)])
     assert account.facts()["cap"] == words
     assert (account.facts()["calls"], account.facts()["saved"]) == (2, 4)

@@ -15,8 +15,9 @@ from polars.testing import assert_frame_equal
 
 from curate import progress
 from curate.balance.annotate import annotate
-from curate.ledger.batches import Book
-from curate.ledger.ledger import Caps, Ledger, Spend
+from curate.ledger.batches import BatchStore
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Manifest
 from curate.teachers.base import Reply
 from tests.support.batchserver import (
@@ -151,7 +152,7 @@ def test_ctrl_c_before_anything_was_made_gives_everything_back(ledger: Ledger) -
         provider.event = lambda name: os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             ask(provider, ledger, 3, batching=replace(QUICK, longest=1, first=1))
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
     assert ledger.query("SELECT status FROM batches") == [("dropped",)]
 
 
@@ -169,7 +170,7 @@ def test_live_mode_waits_for_what_is_in_a_batch_and_sends_the_rest(ledger: Ledge
 
 def test_live_mode_takes_back_a_batch_that_was_planned_and_never_made(ledger: Ledger) -> None:
     with providing(Provider(refuse=lambda method, path: (400, "sent live") if "chat" in path else None)) as provider:
-        planning, dead = account(provider, ledger), Book(ledger)
+        planning, dead = account(provider, ledger), BatchStore(ledger)
         dead.plan([[(planning.order(asked(0)), planning.charge(asked(0), batched=True))]], Caps())
         dead.let_go()
         (reply,) = ask(provider, ledger, 1, mode="live")
@@ -195,7 +196,7 @@ def test_a_clock_that_jumps_buys_nothing_twice(tmp_path: Path, jump: float) -> N
         thread.join()
     assert [reply.text for reply in replies] == [reply.text for reply in others[0]] == good(4)
     assert (provider.sizes, provider.seen["create"]) == ([4], 1)
-    assert ledger.charged("math") == Spend(4, 120, pytest.approx(4 * 20e-6))
+    assert ledger.charged("math") == Charged(4, 120, pytest.approx(4 * 20e-6))
 
 
 def start(root: Path) -> Manifest:

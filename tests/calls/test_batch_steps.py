@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from curate import progress
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.errors import InputError, TeacherError, UnknownNameError
-from curate.ledger.ledger import Caps, Ledger, Spend
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps, Charged
 from curate.teachers.fake import Fake
 from tests.support.batchserver import (
     BOUND,
@@ -78,7 +79,7 @@ def test_a_batch_that_the_provider_refuses_costs_nothing_and_says_why(ledger: Le
         pytest.raises(TeacherError, match="teacher 'local' refuses the batch: 400 model_not_found: no model m"),
     ):
         ask(provider, ledger, 3)
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
     assert ledger.query("SELECT status FROM batches") == [("dropped",)]
 
 
@@ -90,7 +91,7 @@ def test_too_many_tokens_in_waiting_mean_smaller_batches_one_after_the_other(led
         replies = ask(provider, ledger, 8, batching=replace(QUICK, longest=0.02))
     assert [reply.text for reply in replies] == good(8)
     assert sorted(provider.sizes, reverse=True) == [8, 4, 4, 2, 2, 2, 2]
-    assert ledger.charged("math") == Spend(8, 240, pytest.approx(8 * 20e-6))
+    assert ledger.charged("math") == Charged(8, 240, pytest.approx(8 * 20e-6))
 
 
 def test_one_request_that_is_too_much_for_the_limit_is_an_error(ledger: Ledger) -> None:
@@ -100,7 +101,7 @@ def test_one_request_that_is_too_much_for_the_limit_is_an_error(ledger: Ledger) 
         pytest.raises(TeacherError, match=r"takes no more tokens into batches: .*; try again later, or use --mode live"),
     ):
         ask(provider, ledger, 2, batching=replace(QUICK, longest=0.02))
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
 
 
 # Lines
@@ -202,14 +203,14 @@ def test_a_server_without_batches_is_one_clear_line(ledger: Ledger, status: int)
         pytest.raises(TeacherError, match=rf"teacher 'local' has no batch interface \({status} .*: use --mode live"),
     ):
         ask(provider, ledger, 2)
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
 
 
 def test_a_teacher_that_takes_no_batches_is_one_clear_line(ledger: Ledger) -> None:
     with pytest.raises(InputError, match="--mode batch: teacher 'fake' takes no batches; use --mode live"):
-        Account(Fake(), ledger, "math", mode="batch")
+        MeteredTeacher(Fake(), ledger, "math", mode="batch")
     with pytest.raises(UnknownNameError, match="unknown --mode 'bacth'; did you mean 'batch'"):
-        Account(Fake(), ledger, "math", mode="bacth")
+        MeteredTeacher(Fake(), ledger, "math", mode="bacth")
 
 
 def test_a_wrong_key_is_an_error_that_costs_nothing_before_a_batch_is_made_and_loses_nothing_after(ledger: Ledger) -> None:
@@ -217,7 +218,7 @@ def test_a_wrong_key_is_an_error_that_costs_nothing_before_a_batch_is_made_and_l
     with providing(provider):
         with pytest.raises(TeacherError, match="teacher 'local' refuses: 401 wrong key"):
             ask(provider, ledger, 2)
-        assert ledger.charged("math") == Spend()
+        assert ledger.charged("math") == Charged()
         provider.refuse = lambda method, path: (401, "wrong key") if method == "GET" else None
         with pytest.raises(TeacherError, match="teacher 'local' refuses: 401 wrong key"):
             ask(provider, ledger, 2)
@@ -253,7 +254,7 @@ def test_a_server_that_is_gone_is_an_error_after_some_tries_and_nothing_is_lost(
 def test_nobody_at_the_address_is_an_error_that_costs_nothing(ledger: Ledger) -> None:
     with pytest.raises(TeacherError, match=r"teacher 'local' cannot be reached: ConnectError: .*; check the address"):
         ask(Provider(url="http://127.0.0.1:9/v1"), ledger, 2)
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
 
 
 def test_a_making_whose_fate_is_unknown_is_looked_up_before_it_is_repeated(ledger: Ledger) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from curate.errors import TeacherError
-from curate.ledger.ledger import Ledger, Spend
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Charged
 from tests.support.batchserver import (
     BOUND,
     Provider,
@@ -29,28 +30,29 @@ from tests.support.batchserver import (
 CHILD = """
 import os, signal, sys
 from curate.calls import batch_steps
-from curate.calls.client import Account
-from curate.ledger.batches import Book
-from curate.calls.batch import Batching
+from curate.ledger.batches import BatchStore
+from curate.calls.batch import BatchSettings
 from curate.teachers.base import Request
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.teachers.prices import Price
-from curate.teachers.openai import Live
+from curate.calls.client import MeteredTeacher
+from curate.teachers.openai import OpenAITeacher
 url, path, n, die, first = sys.argv[1:]
 batch_steps._CHUNK = 3
-record, recorded = Book.record, []
+record, recorded = BatchStore.record, []
 def record_and_die(self, *args):
     done = record(self, *args)
     recorded.append(done)
     if len(recorded) == int(die):
         os.kill(os.getpid(), signal.SIGKILL)
     return done
-Book.record = record_and_die
+BatchStore.record = record_and_die
 requests = [Request("rationale", [{"role": "user", "content": f"question {k}"}], prompt=f"question {k}", max_tokens=50)
             for k in range(int(n))]
-teacher = Live(url, model="m", price=Price(1.0, 2.0))
-batching = Batching(first=float(first), longest=float(first), grace=0.05)
-replies = Account(teacher, Ledger(path), "math", Caps(), "balance", 0, mode="batch", batching=batching).ask(requests)
+teacher = OpenAITeacher(url, model="m", price=Price(1.0, 2.0))
+batching = BatchSettings(first=float(first), longest=float(first), grace=0.05)
+replies = MeteredTeacher(teacher, Ledger(path), "math", Caps(), "balance", 0, mode="batch", batching=batching).ask(requests)
 print([reply.text for reply in replies])
 """
 
@@ -107,7 +109,7 @@ def test_a_run_killed_at_any_step_is_taken_up_and_buys_nothing_twice(ledger: Led
     assert [reply.text for reply in replies] == good(5)
     assert provider.sizes == [5, 1]  # one batch, and one for the call that expired
     assert [row[:4] for row in statuses(ledger) if row[0] == "answered"] == [("answered", 1, 30, 20_000)] * 5
-    assert ledger.charged("math") == Spend(5, 150, pytest.approx(5 * 20e-6))
+    assert ledger.charged("math") == Charged(5, 150, pytest.approx(5 * 20e-6))
     assert asking.spend().calls + asking.spend().saved == 5
     assert ledger.query("SELECT DISTINCT status FROM batches") == [("done",)]
 
@@ -123,7 +125,7 @@ def test_a_run_killed_when_half_of_the_results_are_written_down(ledger: Ledger) 
     assert [reply.text for reply in replies] == good(8)
     assert [reply.cached for reply in replies] == [True] * 6 + [False] * 2
     assert (provider.sizes, provider.seen["create"]) == ([8], 1)
-    assert ledger.charged("math") == Spend(8, 240, pytest.approx(8 * 20e-6))
+    assert ledger.charged("math") == Charged(8, 240, pytest.approx(8 * 20e-6))
 
 
 def test_two_processes_want_the_same_and_one_batch_is_made(ledger: Ledger) -> None:
@@ -133,7 +135,7 @@ def test_two_processes_want_the_same_and_one_batch_is_made(ledger: Ledger) -> No
     assert [run.returncode for run in runs] == [0, 0], told
     assert {out for out, _ in told} == {f"{good(6)}\n"}
     assert (provider.sizes, provider.seen["create"], provider.seen["fetch"]) == ([6], 1, 1)
-    assert ledger.charged("math") == Spend(6, 180, pytest.approx(6 * 20e-6))
+    assert ledger.charged("math") == Charged(6, 180, pytest.approx(6 * 20e-6))
 
 
 @pytest.mark.slow
@@ -164,7 +166,7 @@ def test_batches_that_nobody_asks_for_any_more_are_fetched_or_given_back(ledger:
         assert ledger.charged("math").calls == 3
         provider.looks = 0
         assert account(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
-        assert ledger.charged("math") == Spend(4, 120, pytest.approx(4 * 20e-6))
+        assert ledger.charged("math") == Charged(4, 120, pytest.approx(4 * 20e-6))
         assert [row[0] for row in ledger.query("SELECT status FROM batches ORDER BY created")] == ["done", "done"]
 
 

@@ -19,12 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.calls import live as asking
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
 from curate.errors import TeacherError
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.teachers.base import Reply, Request
-from curate.teachers.openai import Live
+from curate.teachers.openai import OpenAITeacher
 from curate.teachers.prices import NANO, Price
 from tests.support.loopback import Page, Server, completion, refusal, serving
 
@@ -112,7 +113,7 @@ def test_no_schedule_passes_a_cap_at_any_moment_and_nothing_stays_reserved(
     assert len(replies) == len(askers)
     assert ledger.query("SELECT * FROM breaches") == []
     assert ledger.query("SELECT COUNT(*) FROM attempts WHERE status = 'answered' AND NOT billed") == [(0,)]
-    assert Account(live(server, 1), ledger, "math").ledger.sweep("math") == 0
+    assert MeteredTeacher(live(server, 1), ledger, "math").ledger.sweep("math") == 0
     assert ledger.query("SELECT COUNT(*) FROM attempts WHERE status = 'sent'") == [(0,)]
     sums = ledger.query("SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts")
     assert ledger.query("SELECT calls, tokens, nano_usd FROM accounts") in (sums, [])
@@ -122,13 +123,13 @@ def test_no_schedule_passes_a_cap_at_any_moment_and_nothing_stays_reserved(
     ledger.close()
 
 
-def live(server: Server, width: int) -> Live:
-    return Live(server.url, model="m", concurrency=width, price=PRICE)
+def live(server: Server, width: int) -> OpenAITeacher:
+    return OpenAITeacher(server.url, model="m", concurrency=width, price=PRICE)
 
 
 def die_with(ledger: Ledger, server: Server, numbers: list[int], limits: Caps) -> None:
     """Leave requests under way behind, as a process does that was killed on another machine a while ago."""
-    account = Account(live(server, 1), ledger, "math")
+    account = MeteredTeacher(live(server, 1), ledger, "math")
     for number in numbers:
         ledger.reserve(account.order(asked(number)), account.charge(asked(number)), limits, DEAD)
     ledger.query("UPDATE attempts SET lease = 0")
@@ -137,7 +138,7 @@ def die_with(ledger: Ledger, server: Server, numbers: list[int], limits: Caps) -
 def ask(path: Path, server: Server, width: int, numbers: list[int], limits: Caps, replies: list[list[Reply]]) -> None:
     ledger = Ledger(path)
     try:
-        account = Account(live(server, width), ledger, "math", limits, backoff=Backoff(0.0, 0.0, 3))
+        account = MeteredTeacher(live(server, width), ledger, "math", limits, backoff=Backoff(0.0, 0.0, 3))
         replies.append(account.ask([asked(number) for number in numbers]))
     except TeacherError:
         replies.append([])

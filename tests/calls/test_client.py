@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import progress
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
 from curate.errors import InputError, TeacherError
-from curate.ledger.ledger import Caps, Charge, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps, CostBound
 from curate.report import costs
-from curate.teachers.base import Answer, Reply, Request, Usage
+from curate.teachers.base import RawResponse, Reply, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 
@@ -31,11 +32,11 @@ def asked(n: int = 0, *, sample: int = 0, max_tokens: int = 50) -> Request:
     return Request("rationale", messages, sample=sample, domain="d", prompt=f"question {n}", max_tokens=max_tokens)
 
 
-def account(teacher: Fake, ledger: Ledger, caps: Caps = NO_CAPS, name: str = "math", backoff: Backoff = QUICK) -> Account:
-    return Account(teacher, ledger, name, caps, "balance", 0, backoff=backoff)
+def account(teacher: Fake, ledger: Ledger, caps: Caps = NO_CAPS, name: str = "math", backoff: Backoff = QUICK) -> MeteredTeacher:
+    return MeteredTeacher(teacher, ledger, name, caps, "balance", 0, backoff=backoff)
 
 
-def scripted(*answers: Answer | None) -> Callable[[Request, int], Answer | None]:
+def scripted(*answers: RawResponse | None) -> Callable[[Request, int], RawResponse | None]:
     return lambda request, n: answers[n] if n < len(answers) else None
 
 
@@ -47,7 +48,7 @@ def test_replies_come_in_the_order_of_the_requests_whatever_the_order_of_arrival
     rng = random.Random(3)
 
     class Uneven(Fake):
-        async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, Answer]]:
+        async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
             await asyncio.sleep(rng.random() / 100)
             async for item in super().submit(requests):
                 yield item
@@ -80,7 +81,7 @@ def test_another_sample_is_another_call(ledger: Ledger) -> None:
 
 
 def test_spend_tells_what_was_billed(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(1000, 500, cached=0)), price=PRICE)
+    teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(1000, 500, cached=0)), price=PRICE)
     first = account(teacher, ledger)
     first.ask([asked(0), asked(1)])
     spent = first.spend()
@@ -89,7 +90,7 @@ def test_spend_tells_what_was_billed(ledger: Ledger) -> None:
 
 
 def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> None:
-    teacher = Fake(script=scripted(Answer("unanswered")))
+    teacher = Fake(script=scripted(RawResponse("unanswered")))
     asking = account(teacher, ledger, Caps(calls=1))
     assert asking.ask([asked()]) == [Reply(status="unanswered")]
     assert (ledger.charged("math").calls, asking.spend().calls, statuses(ledger)) == (0, 0, [])
@@ -98,15 +99,15 @@ def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> No
 @pytest.mark.parametrize(
     ("failure", "left", "tokens"),
     [
-        (Answer("refused", error="429 slow down"), "failed", 0),
-        (Answer("refused", error="503", retry_after=0.01), "failed", 0),
-        (Answer("lost", error="ReadError"), "lost", 50),
-        (Answer("answered", raw='{"choices": [{"mess'), "failed", 50),
-        (Answer("answered", raw='{"choices": []}'), "failed", 50),
+        (RawResponse("refused", error="429 slow down"), "failed", 0),
+        (RawResponse("refused", error="503", retry_after=0.01), "failed", 0),
+        (RawResponse("lost", error="ReadError"), "lost", 50),
+        (RawResponse("answered", raw='{"choices": [{"mess'), "failed", 50),
+        (RawResponse("answered", raw='{"choices": []}'), "failed", 50),
     ],
 )
 def test_a_failure_that_may_pass_is_tried_again_and_every_sending_counts(
-    ledger: Ledger, failure: Answer, left: str, tokens: int
+    ledger: Ledger, failure: RawResponse, left: str, tokens: int
 ) -> None:
     asking = account(Fake(script=scripted(failure)), ledger)
     (reply,) = asking.ask([asked()])
@@ -118,14 +119,16 @@ def test_a_failure_that_may_pass_is_tried_again_and_every_sending_counts(
 
 
 def test_after_the_last_try_the_reply_says_why_and_the_next_run_asks_again(ledger: Ledger) -> None:
-    teacher = Fake(script=scripted(*[Answer("refused", error="503 overloaded")] * 3))
+    teacher = Fake(script=scripted(*[RawResponse("refused", error="503 overloaded")] * 3))
     (reply,) = account(teacher, ledger).ask([asked()])
     assert (reply.status, reply.error, len(teacher.sent)) == ("failed", "503 overloaded", 3)
     assert account(teacher, ledger).ask([asked()])[0].status == "answered"
 
 
 def test_a_request_that_is_wrong_is_sent_once(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer("failed", error="400 too long") if request.prompt.endswith("0") else None)
+    teacher = Fake(
+        script=lambda request, n: RawResponse("failed", error="400 too long") if request.prompt.endswith("0") else None
+    )
     replies = account(teacher, ledger).ask([asked(0), asked(1)])
     assert [reply.status for reply in replies] == ["failed", "answered"]
     assert (replies[0].error, len(teacher.sent)) == ("400 too long", 2)
@@ -133,7 +136,7 @@ def test_a_request_that_is_wrong_is_sent_once(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("finish_reason", ["length", "content_filter"])
 def test_a_reply_that_was_cut_or_filtered_is_paid_for_and_not_asked_for_again(ledger: Ledger, finish_reason: str) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("", finish_reason=finish_reason, usage=Usage(5, 50)))
+    teacher = Fake(script=lambda request, n: RawResponse.of("", finish_reason=finish_reason, usage=Usage(5, 50)))
     for _ in range(2):
         (reply,) = account(teacher, ledger).ask([asked()])
         assert (reply.status, reply.finish_reason) == ("answered", finish_reason)
@@ -143,7 +146,7 @@ def test_a_reply_that_was_cut_or_filtered_is_paid_for_and_not_asked_for_again(le
 
 def test_who_refuses_everybody_is_asked_once_and_what_was_bought_is_kept(ledger: Ledger) -> None:
     teacher = Fake(
-        script=lambda request, n: Answer("denied", error="401 wrong key") if request.prompt == "question 5" else None,
+        script=lambda request, n: RawResponse("denied", error="401 wrong key") if request.prompt == "question 5" else None,
         concurrency=1,
     )
     with pytest.raises(TeacherError, match="teacher 'fake' refuses: 401 wrong key"):
@@ -153,14 +156,14 @@ def test_who_refuses_everybody_is_asked_once_and_what_was_bought_is_kept(ledger:
 
 
 def test_nobody_at_the_endpoint_is_an_error_and_costs_nothing(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer("unsent", error="ConnectError: refused"))
+    teacher = Fake(script=lambda request, n: RawResponse("unsent", error="ConnectError: refused"))
     with pytest.raises(TeacherError, match="cannot be reached: ConnectError: refused; check the address"):
         account(teacher, ledger).ask([asked()])
     assert (len(teacher.sent), ledger.charged("math").calls) == (3, 0)
 
 
 def test_a_teacher_that_answers_nobody_is_given_up(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer("refused", error="503"), concurrency=1)
+    teacher = Fake(script=lambda request, n: RawResponse("refused", error="503"), concurrency=1)
     with pytest.raises(TeacherError, match="answered none of the last 10 requests: 503"):
         account(teacher, ledger).ask([asked(n) for n in range(1000)])
     assert len(teacher.sent) == 30
@@ -171,7 +174,7 @@ def test_an_answer_is_found_whoever_asks_next_even_if_nobody_read_it(ledger: Led
     asking = account(teacher, ledger)
     order, charge = asking.order(asked()), asking.charge(asked())
     grant = ledger.reserve(order, charge, NO_CAPS, "[]")
-    ledger.record(grant.attempt, Answer.of("kept", usage=Usage(3, 4)).raw)  # and then the machine went down
+    ledger.record(grant.attempt, RawResponse.of("kept", usage=Usage(3, 4)).raw)  # and then the machine went down
     (reply,) = asking.ask([asked()])
     assert (reply.text, teacher.sent) == ("kept", [])
     assert ledger.charged("math").tokens == 7
@@ -205,7 +208,7 @@ def test_a_second_asker_waits_for_the_first_and_buys_nothing(ledger: Ledger, tmp
 def test_what_a_dead_run_had_under_way_is_lost_charged_and_told(ledger: Ledger) -> None:
     teacher = Fake()
     asking = account(teacher, ledger)
-    ledger.reserve(asking.order(asked()), Charge("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
+    ledger.reserve(asking.order(asked()), CostBound("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
     ledger.query("UPDATE attempts SET lease = 0")
     notes: list[str] = []
     with progress.listen(lambda event: notes.append(event.message)):
@@ -221,7 +224,7 @@ def test_what_a_dead_run_had_under_way_is_lost_charged_and_told(ledger: Ledger) 
     [(Caps(calls=3), 3, "--max-calls 3"), (Caps(calls=0), 0, "--max-calls 0"), (Caps(tokens=700), 10, "--max-tokens 700")],
 )
 def test_a_cap_ends_the_buying_in_order_and_says_so(ledger: Ledger, caps: Caps, bought: int, words: str) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(40, 10)), concurrency=1)
+    teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(40, 10)), concurrency=1)
     replies = account(teacher, ledger, caps).ask([asked(n) for n in range(20)])
     assert [reply.status for reply in replies] == ["answered"] * bought + ["capped"] * (20 - bought)
     assert words in replies[-1].error
@@ -230,7 +233,7 @@ def test_a_cap_ends_the_buying_in_order_and_says_so(ledger: Ledger, caps: Caps, 
 
 def test_room_that_comes_free_under_a_cap_is_used(ledger: Ledger) -> None:
     """Bounds are several times what is billed: what is under way must not end the buying before it has to."""
-    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(1, 1)), concurrency=8, delay=0.001)
+    teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(1, 1)), concurrency=8, delay=0.001)
     bound = account(teacher, ledger).charge(asked()).tokens
     replies = account(teacher, ledger, Caps(tokens=bound + 40)).ask([asked(n) for n in range(20)])
     assert {reply.status for reply in replies} == {"answered"}
@@ -264,12 +267,12 @@ OUTCOMES = st.sampled_from(["answered", "refused", "lost", "garbage", "unanswere
 def test_no_schedule_passes_a_cap_and_nothing_stays_reserved(
     tmp_path_factory: pytest.TempPathFactory, outcomes: list[list[str]], calls: int, tokens: int, concurrency: int
 ) -> None:
-    def script(request: Request, n: int) -> Answer:
+    def script(request: Request, n: int) -> RawResponse:
         told = outcomes[int(request.prompt.split()[1])]
         outcome = told[n] if n < len(told) else "answered"
         if outcome == "answered":
-            return Answer.of("x", usage=Usage(20, 30))
-        return Answer("answered", raw="{") if outcome == "garbage" else Answer(outcome, error=outcome)  # type: ignore[arg-type]
+            return RawResponse.of("x", usage=Usage(20, 30))
+        return RawResponse("answered", raw="{") if outcome == "garbage" else RawResponse(outcome, error=outcome)  # type: ignore[arg-type]
 
     ledger = Ledger(tmp_path_factory.mktemp("caps") / "ledger.sqlite")
     teacher = Fake(script=script, concurrency=concurrency, price=PRICE)
@@ -305,7 +308,7 @@ def test_asking_works_inside_a_running_event_loop(ledger: Ledger) -> None:
 
 
 def test_a_bug_in_a_teacher_keeps_its_traceback_and_leaves_nothing_open(ledger: Ledger) -> None:
-    def script(request: Request, n: int) -> Answer:
+    def script(request: Request, n: int) -> RawResponse:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError, match="a bug"):

@@ -3,21 +3,22 @@ from typing import Any
 
 import pytest
 
-from curate.calls.client import Account
-from curate.calls.estimates import conclude, foretell, keep, reckon
+from curate.calls.client import MeteredTeacher
+from curate.calls.estimates import close_estimate, compare_with_bill, estimate_and_store, store_estimate
 from curate.calls.forecast import Estimate, Task
 from curate.ledger.ledger import Ledger
 from curate.progress import Event, listen
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 
 ESTIMATE = Estimate(4, 0, 400, 200, 0.0008, 4, (4, 5), (500, 700), (0.0007, 0.0009))
+PRICE = Price(1.0, 2.0)
 
 
-def account(ledger: Ledger, *, stage: int | None = 0, name: str = "math", price: Price | None = Price(1.0, 2.0)) -> Account:  # noqa: B008
-    teacher = Fake(script=lambda request, _: Answer.of("four", usage=Usage(100, 60)), price=price)
-    return Account(teacher, ledger, name, verb="balance", stage=stage)
+def account(ledger: Ledger, *, stage: int | None = 0, name: str = "math", price: Price | None = PRICE) -> MeteredTeacher:
+    teacher = Fake(script=lambda request, _: RawResponse.of("four", usage=Usage(100, 60)), price=price)
+    return MeteredTeacher(teacher, ledger, name, verb="balance", stage=stage)
 
 
 def asked(*samples: int) -> list[Request]:
@@ -31,9 +32,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def test_what_was_billed_is_compared_with_what_was_estimated(ledger: Ledger) -> None:
     mine = account(ledger)
-    keep(mine, ESTIMATE, {"budget": 4})
+    store_estimate(mine, ESTIMATE, {"budget": 4})
     mine.ask(asked(0, 1, 2, 3))
-    told = conclude(mine, complete=True)
+    told = close_estimate(mine, complete=True)
     assert told is not None
     assert (told.verb, told.stage, told.estimate, told.calls, told.tokens, told.at_hand) == ("balance", 0, ESTIMATE, 4, 640, 0)
     assert told.usd == pytest.approx(4 * 220e-6)
@@ -43,51 +44,51 @@ def test_what_was_billed_is_compared_with_what_was_estimated(ledger: Ledger) -> 
 
 def test_a_run_that_goes_on_keeps_the_estimate_of_its_start(ledger: Ledger) -> None:
     first = account(ledger)
-    keep(first, ESTIMATE, {"budget": 4})
+    store_estimate(first, ESTIMATE, {"budget": 4})
     first.ask(asked(0, 1))
     again = account(ledger)
-    assert keep(again, Estimate(0, 0, 9, 9, 9.0), {"budget": 4}) == ESTIMATE
+    assert store_estimate(again, Estimate(0, 0, 9, 9, 9.0), {"budget": 4}) == ESTIMATE
     again.ask(asked(0, 1, 2, 3))
-    told = conclude(again, complete=True)
+    told = close_estimate(again, complete=True)
     assert told is not None
     assert (told.calls, told.at_hand) == (4, 2)
 
 
 def test_work_that_was_stopped_is_told_as_so_far(ledger: Ledger) -> None:
     mine = account(ledger)
-    keep(mine, ESTIMATE, {})
-    stopped, done = conclude(mine, complete=False), conclude(mine, complete=True)
+    store_estimate(mine, ESTIMATE, {})
+    stopped, done = close_estimate(mine, complete=False), close_estimate(mine, complete=True)
     assert stopped is not None
     assert done is not None
-    assert (stopped.ended, done.ended, [told.ended for told in reckon(ledger, "math")]) == (False, True, [True])
+    assert (stopped.ended, done.ended, [told.ended for told in compare_with_bill(ledger, "math")]) == (False, True, [True])
 
 
 def test_other_work_of_the_same_stage_is_reckoned_from_its_own_start(ledger: Ledger) -> None:
     mine = account(ledger)
-    keep(mine, ESTIMATE, {"budget": 4})
+    store_estimate(mine, ESTIMATE, {"budget": 4})
     mine.ask(asked(0, 1))
     other = Estimate(1, 0, 100, 60, 0.0002, 1, (1, 1), (150, 170), (0.0001, 0.0003))
-    keep(mine, other, {"budget": 5})
+    store_estimate(mine, other, {"budget": 5})
     mine.ask(asked(1, 2))
-    told = conclude(mine, complete=True)
+    told = close_estimate(mine, complete=True)
     assert told is not None
     assert (told.estimate, told.calls, told.tokens, told.at_hand) == (other, 1, 160, 1)
 
 
 def test_each_stage_and_name_has_its_own(ledger: Ledger) -> None:
     for stage, name in ((0, "math"), (1, "math"), (None, "math"), (0, "chats")):
-        keep(account(ledger, stage=stage, name=name), ESTIMATE, {})
-    assert [told.stage for told in reckon(ledger, "math")] == [None, 0, 1]
-    assert reckon(ledger, "nobody") == []
-    assert conclude(account(ledger, stage=7), complete=True) is None
+        store_estimate(account(ledger, stage=stage, name=name), ESTIMATE, {})
+    assert [told.stage for told in compare_with_bill(ledger, "math")] == [None, 0, 1]
+    assert compare_with_bill(ledger, "nobody") == []
+    assert close_estimate(account(ledger, stage=7), complete=True) is None
 
 
 def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
     mine = account(ledger)
-    keep(mine, ESTIMATE, {})
+    store_estimate(mine, ESTIMATE, {})
     grant = ledger.reserve(mine.order(asked(9)[0]), mine.charge(asked(9)[0]), mine.caps, "[]")
     ledger.lose(grant.attempt, "reset")
-    told = conclude(mine, complete=True)
+    told = close_estimate(mine, complete=True)
     assert told is not None
     assert (told.calls, told.tokens, told.off) == (0, 0, None)
 
@@ -105,10 +106,10 @@ def test_it_is_said_once_before_money_is_spent(ledger: Ledger, price: Price | No
     mine = account(ledger, price=price)
     task = Task("rationale", {"a": 3}, asked(0))
     with listen(heard.append):
-        first = foretell(mine, [task], {})
+        first = estimate_and_store(mine, [task], {})
         mine.ask(asked(*range(20)))
-        assert foretell(mine, [task], {}) == first
-        later = foretell(mine, [task], {"budget": 9})
+        assert estimate_and_store(mine, [task], {}) == first
+        later = estimate_and_store(mine, [task], {"budget": 9})
     notes = [event.message for event in heard if isinstance(event, Event) and "about" in event.message]
     assert len(notes) == (2 if words else 0)
     assert all(words in note for note in notes)

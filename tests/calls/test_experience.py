@@ -2,19 +2,19 @@ from pathlib import Path
 
 import pytest
 
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.forecast import ENOUGH, read_replies
 from curate.ledger.ledger import Ledger
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 
 
 def ask(ledger: Ledger, n: int, name: str, *, purpose: str = "rationale", prompt: int = 10, model: str = "fake") -> None:
     used = Usage(prompt, 20, 4, 0)
-    teacher = Fake(script=lambda request, _: Answer.of("four", usage=used), model=model)
+    teacher = Fake(script=lambda request, _: RawResponse.of("four", usage=used), model=model)
     messages = [{"role": "system", "content": "s" * 10}, {"role": "user", "content": "u" * 30}]
     requests = [Request(purpose, messages, sample=i + 1000 * (name == "other"), domain=f"d{i % 2}") for i in range(n)]
-    Account(teacher, ledger, name).ask(requests)
+    MeteredTeacher(teacher, ledger, name).ask(requests)
 
 
 @pytest.fixture
@@ -43,5 +43,5 @@ def test_a_manifests_own_replies_come_before_those_of_others_once_they_are_enoug
 
 
 def test_replies_without_figures_tell_nothing(ledger: Ledger) -> None:
-    Account(Fake(), ledger, "math").ask([Request("rationale", [{"role": "user", "content": "2 + 2?"}], prompt="2 + 2?")])
+    MeteredTeacher(Fake(), ledger, "math").ask([Request("rationale", [{"role": "user", "content": "2 + 2?"}], prompt="2 + 2?")])
     assert all(0 not in told.prompt_tokens for told in read_replies(ledger, "fake", "fake", "math").values())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
 from curate.files import ledger_path
 from curate.ledger.ledger import Ledger
@@ -22,7 +22,7 @@ from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
 from curate.report import costs
 from curate.teachers.base import Request
-from curate.teachers.openai import Live
+from curate.teachers.openai import OpenAITeacher
 from curate.terminal.cli import app
 from tests.support.loopback import Page, completion, refusal, serving
 from tests.support.samples import ingested
@@ -151,7 +151,7 @@ def serve(fault: Fault) -> Any:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """Three questions, a price, and a run that does not wait long."""
-    monkeypatch.setitem(Account.__init__.__kwdefaults__, "backoff", QUICK)
+    monkeypatch.setitem(MeteredTeacher.__init__.__kwdefaults__, "backoff", QUICK)
     (tmp_path / "prices.toml").write_text("[m]\ninput = 1\noutput = 2\n")
     return ingested(tmp_path, [{"prompt": f"Case {n}: how much is 2 plus 2?"} for n in range(3)], name="sums")
 
@@ -229,7 +229,7 @@ def test_the_clock_jumps(start: Manifest, jump: float) -> None:
     texts: list[str] = []
 
     def ask(ledger: Ledger) -> None:
-        texts.append(Account(Live(server.url, model="m", timeout=60.0), ledger, "sums").ask([request])[0].text)
+        texts.append(MeteredTeacher(OpenAITeacher(server.url, model="m", timeout=60.0), ledger, "sums").ask([request])[0].text)
 
     with serving(lambda body, n: replace(completion("4"), delay=0.3)) as server:
         first, second = Ledger(path), Ledger(path, clock=lambda: time.time() + jump)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.balance.cost import Probe
-from curate.calls.forecast import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Replies, Task, foresee
+from curate.calls.forecast import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Replies, Task, simulate
 from curate.teachers.base import Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import FREE, Price
@@ -36,7 +36,7 @@ def task(n: int = 100, **changes: Any) -> Task:
 
 
 def test_without_replies_an_estimate_is_what_is_usual_and_wide() -> None:
-    told = foresee([task()], {}, PRICE)
+    told = simulate([task()], {}, PRICE)
     assert (told.rationales, told.examples, told.calls, told.calls_range, told.replies) == (100, 0, 100, (100, 100), 0)
     assert told.prompt_tokens == pytest.approx(100 * 400 / CHARS_PER_TOKEN, rel=0.05)
     assert told.completion_tokens == pytest.approx(100 * REPLY_TOKENS["rationale"], rel=0.1)
@@ -48,7 +48,7 @@ def test_without_replies_an_estimate_is_what_is_usual_and_wide() -> None:
 
 
 def test_replies_narrow_it_and_replace_what_is_usual() -> None:
-    told = foresee([task()], {"rationale": replies([80, 120] * 50)}, PRICE)
+    told = simulate([task()], {"rationale": replies([80, 120] * 50)}, PRICE)
     assert told.prompt_tokens == pytest.approx(100 * 120, rel=0.02)
     assert told.completion_tokens == pytest.approx(100 * 100, rel=0.02)
     low, high = told.tokens_range
@@ -60,9 +60,9 @@ def test_a_domain_with_replies_enough_goes_by_its_own() -> None:
     past = replies([100] * 200)
     long = replies([500] * 40, domain="b")
     every = Replies(past.domains + long.domains, *(np.concatenate(p) for p in zip(_arrays(past), _arrays(long), strict=True)))
-    told = foresee([task(places={"b": 100})], {"rationale": every}, None)
+    told = simulate([task(places={"b": 100})], {"rationale": every}, None)
     assert told.completion_tokens == pytest.approx(100 * 500, rel=0.05)
-    few = foresee([task(places={"c": 100})], {"rationale": every}, None)
+    few = simulate([task(places={"c": 100})], {"rationale": every}, None)
     assert few.completion_tokens == pytest.approx(100 * (200 * 100 + 40 * 500) / 240, rel=0.05)
 
 
@@ -71,30 +71,30 @@ def _arrays(past: Replies) -> tuple[np.ndarray, ...]:
 
 
 def test_rejected_replies_are_asked_for_again() -> None:
-    half = foresee([task(accepted=1000, rejected=1000, max_attempts=5)], {}, None)
+    half = simulate([task(accepted=1000, rejected=1000, max_attempts=5)], {}, None)
     assert half.calls == pytest.approx(200, rel=0.05)
-    assert foresee([task(accepted=1000, rejected=0, max_attempts=5)], {}, None).calls <= 103
-    unknown = foresee([task(max_attempts=5)], {}, None)
+    assert simulate([task(accepted=1000, rejected=0, max_attempts=5)], {}, None).calls <= 103
+    unknown = simulate([task(max_attempts=5)], {}, None)
     assert unknown.calls_range[0] < 110
     assert unknown.calls_range[1] > 160
-    assert foresee([task(accepted=0, rejected=1000, max_attempts=3)], {}, None).calls_range[1] == 300
+    assert simulate([task(accepted=0, rejected=1000, max_attempts=3)], {}, None).calls_range[1] == 300
 
 
 def test_several_rows_in_a_call_are_fewer_calls() -> None:
     five = replace(asked(400, purpose="synthesis"), wanted=[None] * 5)
-    assert foresee([task(purpose="synthesis", requests=[five])], {}, None).calls == 20
-    assert foresee([task(purpose="synthesis", requests=[five], places={"a": 6, "b": 1})], {}, None).calls == 3
+    assert simulate([task(purpose="synthesis", requests=[five])], {}, None).calls == 20
+    assert simulate([task(purpose="synthesis", requests=[five], places={"a": 6, "b": 1})], {}, None).calls == 3
 
 
 def test_prompts_are_weighed_by_the_places_of_their_domains() -> None:
     requests = [asked(100, "short")] * 10 + [asked(1000, "long")] * 10
-    told = foresee([task(places={"short": 90, "long": 10}, requests=requests)], {}, None)
+    told = simulate([task(places={"short": 90, "long": 10}, requests=requests)], {}, None)
     assert told.prompt_tokens == pytest.approx((90 * 100 + 10 * 1000) / CHARS_PER_TOKEN, rel=0.05)
 
 
 def test_what_the_server_had_cached_costs_less() -> None:
-    dear = foresee([task()], {"rationale": replies([100] * 50)}, PRICE)
-    cheap = foresee([task()], {"rationale": replies([100] * 50, cached=1.0)}, PRICE)
+    dear = simulate([task()], {"rationale": replies([100] * 50)}, PRICE)
+    cheap = simulate([task()], {"rationale": replies([100] * 50, cached=1.0)}, PRICE)
     assert dear.usd is not None
     assert cheap.usd is not None
     assert dear.usd - cheap.usd == pytest.approx(dear.prompt_tokens * 0.5e-6, rel=0.05)
@@ -102,32 +102,32 @@ def test_what_the_server_had_cached_costs_less() -> None:
 
 def test_replies_under_another_limit_tell_nothing_of_lengths() -> None:
     past = {"rationale": replies([10] * 50)}
-    other = foresee([task(requests=[asked(400, limit=LIMIT + 1)])], past, None)
+    other = simulate([task(requests=[asked(400, limit=LIMIT + 1)])], past, None)
     assert other.completion_tokens == pytest.approx(100 * REPLY_TOKENS["rationale"], rel=0.1)
-    assert other.prompt_tokens == foresee([task(requests=[asked(400)])], past, None).prompt_tokens
+    assert other.prompt_tokens == simulate([task(requests=[asked(400)])], past, None).prompt_tokens
 
 
 def test_a_reply_is_never_longer_than_its_limit() -> None:
-    told = foresee([task(requests=[asked(400, limit=50)])], {}, None)
+    told = simulate([task(requests=[asked(400, limit=50)])], {}, None)
     assert told.completion_tokens <= 100 * 50
     assert told.tokens_range[1] - told.prompt_tokens * 1.5 <= 100 * 50
 
 
 def test_nothing_to_do_costs_nothing() -> None:
-    told = foresee([task(0), task(0, purpose="synthesis")], {}, PRICE)
+    told = simulate([task(0), task(0, purpose="synthesis")], {}, PRICE)
     assert (told.calls, told.tokens, told.usd, told.calls_range) == (0, 0, 0.0, (0, 0))
-    assert foresee([], {}, None).usd is None
+    assert simulate([], {}, None).usd is None
 
 
 def test_an_unknown_price_is_not_invented_and_a_free_one_is_zero() -> None:
-    assert foresee([task()], {}, None).usd is None
-    assert foresee([task()], {}, None).usd_range is None
-    assert foresee([task()], {}, FREE).usd_range == (0.0, 0.0)
+    assert simulate([task()], {}, None).usd is None
+    assert simulate([task()], {}, None).usd_range is None
+    assert simulate([task()], {}, FREE).usd_range == (0.0, 0.0)
 
 
 def test_the_same_seed_tells_the_same() -> None:
-    told = foresee([task()], {}, PRICE, seed=3)
-    assert told == foresee([task()], {}, PRICE, seed=3)
+    told = simulate([task()], {}, PRICE, seed=3)
+    assert told == simulate([task()], {}, PRICE, seed=3)
     assert Estimate.from_dict(told.to_dict()) == told
 
 
@@ -141,7 +141,7 @@ def test_the_same_seed_tells_the_same() -> None:
 )
 def test_the_middle_is_within_the_range(n: int, lengths: list[int], accepted: int, rejected: int, attempts: int) -> None:
     past = {"rationale": replies(lengths)} if lengths else {}
-    told = foresee([task(n, accepted=accepted, rejected=rejected, max_attempts=attempts)], past, PRICE)
+    told = simulate([task(n, accepted=accepted, rejected=rejected, max_attempts=attempts)], past, PRICE)
     assert n <= told.calls_range[0] <= told.calls <= told.calls_range[1] <= attempts * n
     assert 0 <= told.tokens_range[0] <= told.tokens_range[1]
     assert told.usd_range is not None
@@ -169,7 +169,7 @@ def _coverage(worlds: int, seen: int, seed: int) -> Mapping[str, float]:
         judged = int(rng.binomial(seen, passing))
         requests = [asked(int(size)) for size in rng.lognormal(np.log(600), 0.4, 32)]
         work = task(120, requests=requests, accepted=judged, rejected=seen - judged, max_attempts=50)
-        told = foresee([work], {"rationale": past} if seen else {}, None, seed=world)
+        told = simulate([work], {"rationale": past} if seen else {}, None, seed=world)
         calls, tokens = _future(rng, 120, mean, passing, per_char)
         held["calls"] += told.calls_range[0] <= calls <= told.calls_range[1]
         held["tokens"] += told.tokens_range[0] <= tokens <= told.tokens_range[1]

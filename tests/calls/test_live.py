@@ -9,10 +9,11 @@ import pytest
 
 from curate import progress
 from curate.calls import live
-from curate.calls.client import Account
-from curate.calls.throttle import Backoff, Leave, Pace
-from curate.ledger.ledger import Caps, Ledger
-from curate.teachers.base import Answer, Request, Usage
+from curate.calls.client import MeteredTeacher
+from curate.calls.throttle import Backoff, Permit, RateLimit
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 
@@ -21,7 +22,7 @@ def asked(n: int) -> Request:
     return Request("rationale", [{"role": "user", "content": f"question {n}"}], prompt=f"question {n}", max_tokens=50)
 
 
-def facts_of(account: Account, requests: Sequence[Request]) -> list[dict[str, Any]]:
+def facts_of(account: MeteredTeacher, requests: Sequence[Request]) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     with progress.listen(lambda event: told.append(event.facts)):
         account.ask(requests)
@@ -29,9 +30,9 @@ def facts_of(account: Account, requests: Sequence[Request]) -> list[dict[str, An
 
 
 def test_every_reply_tells_what_was_spent_what_was_saved_and_which_cap_is_near(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("x", usage=Usage(20, 30)), price=Price(1.0, 2.0), concurrency=1)
-    Account(teacher, ledger, "math").ask([asked(0)])
-    told = facts_of(Account(teacher, ledger, "math", Caps(calls=9)), [asked(n) for n in range(4)])
+    teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(20, 30)), price=Price(1.0, 2.0), concurrency=1)
+    MeteredTeacher(teacher, ledger, "math").ask([asked(0)])
+    told = facts_of(MeteredTeacher(teacher, ledger, "math", Caps(calls=9)), [asked(n) for n in range(4)])
     assert [facts["calls"] for facts in told] == [1, 2, 3]
     assert [facts["tokens"] for facts in told] == [50, 100, 150]
     assert told[-1] == {
@@ -46,7 +47,7 @@ def test_every_reply_tells_what_was_spent_what_was_saved_and_which_cap_is_near(l
 
 def test_what_is_under_way_is_told_while_nothing_comes(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_TELL", 0.05)
-    told = facts_of(Account(Fake(delay=0.4, concurrency=3, price=None), ledger, "math"), [asked(n) for n in range(3)])
+    told = facts_of(MeteredTeacher(Fake(delay=0.4, concurrency=3, price=None), ledger, "math"), [asked(n) for n in range(3)])
     assert (told[0]["in_flight"], told[0]["calls"], told[0]["usd"]) == (3, 3, None)
 
 
@@ -54,17 +55,17 @@ def test_what_is_under_way_is_told_while_nothing_comes(ledger: Ledger, monkeypat
 def test_a_pace_counts_what_was_used_and_what_nobody_knows_of_at_its_bound(ledger: Ledger, outcome: str) -> None:
     left: list[tuple[int, int]] = []
 
-    class Watched(Pace):
+    class Watched(RateLimit):
         def correct(self, leave: Any, tokens: int, *, sent: bool = True) -> None:
             super().correct(leave, tokens, sent=sent)
             left.append((leave.requests, leave.tokens))
 
-    def script(request: Request, n: int) -> Answer:
+    def script(request: Request, n: int) -> RawResponse:
         if n or outcome == "answered":
-            return Answer.of("x", usage=Usage(20, 30))
-        return Answer("answered", raw="{") if outcome == "garbage" else Answer(outcome, error="e")  # type: ignore[arg-type]
+            return RawResponse.of("x", usage=Usage(20, 30))
+        return RawResponse("answered", raw="{") if outcome == "garbage" else RawResponse(outcome, error="e")  # type: ignore[arg-type]
 
-    account = Account(Fake(script=script), ledger, "math", backoff=Backoff(0.0, 0.0, 2), pace=Watched(10**6, 10**9))
+    account = MeteredTeacher(Fake(script=script), ledger, "math", backoff=Backoff(0.0, 0.0, 2), pace=Watched(10**6, 10**9))
     account.ask([asked(0)])
     first = {"refused": [(1, 0)], "failed": [(1, 0)], "unsent": [(0, 0)], "unanswered": [(0, 0)]}.get(outcome, [])
     good = [] if outcome in ("unanswered", "failed") else [(1, 50)]
@@ -74,14 +75,14 @@ def test_a_pace_counts_what_was_used_and_what_nobody_knows_of_at_its_bound(ledge
 def test_workers_keep_to_the_pace_together_and_one_pace_holds_for_two_askings(ledger: Ledger) -> None:
     given: list[float] = []
 
-    class Watched(Pace):
-        def give(self, tokens: int, now: float) -> Leave:
+    class Watched(RateLimit):
+        def give(self, tokens: int, now: float) -> Permit:
             given.append(now)
             return super().give(tokens, now)
 
     pace = Watched(requests_per_minute=1200)
     for run in range(2):
-        account = Account(Fake(concurrency=8), ledger, "math", stage=run, pace=pace)
+        account = MeteredTeacher(Fake(concurrency=8), ledger, "math", stage=run, pace=pace)
         account.ask([asked(n) for n in range(run * 10, run * 10 + 10)])
     assert len(given) == 20
     assert all(at - given[0] >= number * 0.05 - 1e-6 for number, at in enumerate(given))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.calls.throttle import MINUTE, Backoff, Pace, Throttle
+from curate.calls.throttle import MINUTE, Backoff, RateLimit, Throttle
 from curate.errors import InputError
-from curate.teachers.base import Answer
+from curate.teachers.base import RawResponse
 
 QUICK = Backoff(first=0.001, longest=0.002, tries=3)
 
@@ -47,12 +47,12 @@ def test_no_more_are_inside_than_the_gate_is_wide() -> None:
 def test_a_refusal_halves_the_gate_and_good_answers_widen_it_again() -> None:
     async def story() -> list[float]:
         gate, widths = throttle(8), []
-        await gate.wait(Answer("refused"), 0)
+        await gate.wait(RawResponse("refused"), 0)
         widths.append(gate.width)
-        await gate.wait(Answer("refused", retry_after=0.0), 0)  # we asked wrongly; the server is not busy
+        await gate.wait(RawResponse("refused", retry_after=0.0), 0)  # we asked wrongly; the server is not busy
         widths.append(gate.width)
         for _ in range(100):
-            gate.praise()
+            gate.record_success()
         return [*widths, gate.width]
 
     assert asyncio.run(story()) == [4.0, 4.0, 8.0]
@@ -62,7 +62,7 @@ def test_a_server_that_asks_for_a_wait_is_left_alone_by_everybody() -> None:
     async def story() -> float:
         gate, loop = throttle(), asyncio.get_running_loop()
         start = loop.time()
-        waiting = asyncio.create_task(gate.wait(Answer("refused", retry_after=0.05), 0))
+        waiting = asyncio.create_task(gate.wait(RawResponse("refused", retry_after=0.05), 0))
         await asyncio.sleep(0)
         await gate.enter()
         assert await waiting
@@ -74,10 +74,10 @@ def test_a_server_that_asks_for_a_wait_is_left_alone_by_everybody() -> None:
 def test_there_is_no_next_try_after_the_last_or_when_halted_or_when_told_to_come_back_another_day() -> None:
     async def ends() -> list[bool]:
         return [
-            await throttle().wait(Answer("lost"), 1),
-            await throttle().wait(Answer("lost"), 2),
-            await throttle(halted=True).wait(Answer("lost"), 0),
-            await throttle().wait(Answer("refused", retry_after=3600.0), 0),
+            await throttle().wait(RawResponse("lost"), 1),
+            await throttle().wait(RawResponse("lost"), 2),
+            await throttle(halted=True).wait(RawResponse("lost"), 0),
+            await throttle().wait(RawResponse("refused", retry_after=3600.0), 0),
         ]
 
     assert asyncio.run(ends()) == [True, False, False, False]
@@ -105,7 +105,7 @@ def jump(work: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(work)
 
 
-async def press(pace: Pace, sendings: list[tuple[int, int, float]], workers: int) -> list[tuple[float, int]]:
+async def press(pace: RateLimit, sendings: list[tuple[int, int, float]], workers: int) -> list[tuple[float, int]]:
     """Send (bound, used, seconds) by some workers; return when each left, and what it used."""
     gate, queue, left = Throttle(workers, QUICK, lambda: False, pace), iter(sendings), []
     loop = asyncio.get_running_loop()
@@ -139,7 +139,7 @@ SENDINGS = st.lists(
 def test_no_minute_holds_more_requests_or_tokens_than_its_limits(
     sendings: list[tuple[int, int, float]], requests: int, tokens: int, workers: int
 ) -> None:
-    left = jump(press(Pace(requests, tokens), sendings, workers))
+    left = jump(press(RateLimit(requests, tokens), sendings, workers))
     assert len(left) == len(sendings)
     n, used = most_in_a_minute(left)
     assert n <= requests
@@ -147,20 +147,20 @@ def test_no_minute_holds_more_requests_or_tokens_than_its_limits(
 
 
 def test_requests_are_spread_over_the_minute_from_the_first_on() -> None:
-    left = jump(press(Pace(requests_per_minute=60), [(1, 1, 0.0)] * 150, 20))
+    left = jump(press(RateLimit(requests_per_minute=60), [(1, 1, 0.0)] * 150, 20))
     assert [at - 1000 for at, _ in left] == pytest.approx(list(range(150)))
 
 
 def test_tokens_count_at_their_bound_until_the_reply_says_what_was_used() -> None:
     """Replies of a tenth of the bound let ten times as many leave as bounds alone would."""
-    left = jump(press(Pace(tokens_per_minute=6000), [(1000, 100, 1.0)] * 200, 4))
+    left = jump(press(RateLimit(tokens_per_minute=6000), [(1000, 100, 1.0)] * 200, 4))
     minutes = (left[-1][0] - left[0][0]) / MINUTE
     assert 3.3 <= minutes <= 6  # 20,000 tokens used; at the bounds it would be 33 minutes
     assert most_in_a_minute(left)[1] <= 6000
 
 
 def test_what_was_never_sent_does_not_count() -> None:
-    pace = Pace(requests_per_minute=2)
+    pace = RateLimit(requests_per_minute=2)
     for _ in range(5):
         pace.correct(pace.give(1, now=0.0), 0, sent=False)
     assert pace.wait(1, now=0.0) == 0
@@ -169,7 +169,7 @@ def test_what_was_never_sent_does_not_count() -> None:
 
 
 def test_after_a_lull_a_little_is_made_up_for_and_no_more() -> None:
-    pace, left = Pace(requests_per_minute=600), 0
+    pace, left = RateLimit(requests_per_minute=600), 0
     pace.give(1, now=0.0)
     while pace.wait(1, now=50.0) <= 0:
         pace.give(1, now=50.0)
@@ -178,7 +178,7 @@ def test_after_a_lull_a_little_is_made_up_for_and_no_more() -> None:
 
 
 def test_a_request_above_the_limit_leaves_alone() -> None:
-    left = jump(press(Pace(tokens_per_minute=100), [(50, 50, 0.0), (900, 900, 0.0), (50, 50, 0.0)], 3))
+    left = jump(press(RateLimit(tokens_per_minute=100), [(50, 50, 0.0), (900, 900, 0.0), (50, 50, 0.0)], 3))
     first, large, last = (at - 1000 for at, _ in left)
     assert (first, large) == (0, 60)
     assert last >= 120
@@ -186,11 +186,11 @@ def test_a_request_above_the_limit_leaves_alone() -> None:
 
 def test_a_server_that_asks_for_a_wait_is_left_alone_by_those_whose_turn_comes_meanwhile() -> None:
     async def story() -> float:
-        gate, loop = Throttle(4, QUICK, lambda: False, Pace(requests_per_minute=60)), asyncio.get_running_loop()
+        gate, loop = Throttle(4, QUICK, lambda: False, RateLimit(requests_per_minute=60)), asyncio.get_running_loop()
         await gate.enter()
         waiting = asyncio.create_task(gate.enter())
         await asyncio.sleep(0.5)
-        await gate.wait(Answer("refused", retry_after=20.0), 0)
+        await gate.wait(RawResponse("refused", retry_after=20.0), 0)
         await waiting
         return loop.time() - 1000
 
@@ -199,7 +199,7 @@ def test_a_server_that_asks_for_a_wait_is_left_alone_by_those_whose_turn_comes_m
 
 def test_who_is_cancelled_while_waiting_for_a_turn_gives_the_place_back() -> None:
     async def story() -> bool:
-        gate = Throttle(2, QUICK, lambda: False, Pace(requests_per_minute=1))
+        gate = Throttle(2, QUICK, lambda: False, RateLimit(requests_per_minute=1))
         await gate.enter()
         waiting = asyncio.create_task(gate.enter())
         await asyncio.sleep(1)
@@ -215,4 +215,4 @@ def test_who_is_cancelled_while_waiting_for_a_turn_gives_the_place_back() -> Non
 @pytest.mark.parametrize(("limits", "name"), [((0, None), "--requests-per-minute"), ((None, -5), "--tokens-per-minute")])
 def test_a_limit_below_one_is_an_error(limits: tuple[int | None, int | None], name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 1 or more, got"):
-        Pace(*limits)
+        RateLimit(*limits)

@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 
 from curate.balance.decisions import BATCH, as_batch
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.errors import InputError
 from curate.generation import examples
 from curate.generation.examples import Cost, cost, write_examples
 from curate.generation.parsing import schema
-from curate.ledger.ledger import Caps, Ledger
-from curate.teachers.base import Answer, Request
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 from curate.teachers.recorded import Recorded
@@ -39,7 +40,7 @@ TEA = corpus({"tea": "label"}, ("coffee", "tea"))
 
 
 def write(ledger: Ledger, teacher: Any, *pairs: tuple[str, int], caps: Caps | None = None, **options: Any) -> pl.DataFrame:
-    account = Account(teacher, ledger, "math", caps or Caps())
+    account = MeteredTeacher(teacher, ledger, "math", caps or Caps())
     return write_examples(orders(*pairs), account, **{"seeds": SEEDS, "context": corpus({}), **options})
 
 
@@ -87,7 +88,7 @@ def test_classes_are_asked_for_by_name_in_turn(ledger: Ledger) -> None:
     assert f'of the class "{asked[0]}"' in teacher.sent[0].messages[-1]["content"]
     assert teacher.sent[0].schema == schema(1, [asked[0]])
     ordered = orders(("tea", 9)).with_columns(label=pl.lit("tea"))
-    account = Account(teacher, ledger, "math")
+    account = MeteredTeacher(teacher, ledger, "math")
     write_examples(ordered, account, seeds=SEEDS, context=TEA)
     assert teacher.sent[-1].label == "tea"
 
@@ -106,7 +107,7 @@ def test_a_domain_without_rows_is_written_for_all_the_same(ledger: Ledger) -> No
 
 
 def test_a_reply_that_cannot_be_read_keeps_its_text(ledger: Ledger) -> None:
-    teacher = Fake(script=lambda request, n: Answer.of("Sorry, I can't.", finish_reason="stop"))
+    teacher = Fake(script=lambda request, n: RawResponse.of("Sorry, I can't.", finish_reason="stop"))
     told = write(ledger, teacher, ("sums", 0))
     assert told.select("prompt", "rationale", "answer", "status", "raw").row(0) == ("", "", "", "answered", "Sorry, I can't.")
     batch = as_batch(told, "fake")
@@ -130,7 +131,7 @@ def test_a_recordings_parents_are_those_that_it_names(ledger: Ledger, tmp_path: 
 
 
 def test_a_batch_has_new_rows_with_ids_of_their_own(ledger: Ledger) -> None:
-    same = Answer.of('{"prompt": "again", "rationale": "r", "answer": "1"}')
+    same = RawResponse.of('{"prompt": "again", "rationale": "r", "answer": "1"}')
     told = write(ledger, Fake(script=lambda request, n: same), ("sums", 0), ("sums", 1), ("tea", 0))
     batch = as_batch(told, "fake")
     assert batch.schema == BATCH
@@ -203,7 +204,7 @@ def test_several_examples_come_in_one_reply_each_with_its_own_number(ledger: Led
 
 def test_of_a_reply_that_is_partly_there_the_whole_examples_count(ledger: Ledger) -> None:
     text = json.dumps({"examples": [{"prompt": f"q{n}", "rationale": "r", "answer": "1"} for n in range(3)]})[:-41]
-    teacher = Fake(script=lambda request, n: Answer.of(text, finish_reason="length"))
+    teacher = Fake(script=lambda request, n: RawResponse.of(text, finish_reason="length"))
     told = write(ledger, teacher, *(("sums", n) for n in range(4)), rows_per_call=4)
     assert told["prompt"].to_list() == ["q0", "q1", "", ""]
     assert told["finish_reason"].to_list() == [None, None, "length", "length"]
@@ -224,7 +225,7 @@ def test_what_replies_cost_does_not_depend_on_who_bought_them(ledger: Ledger) ->
     teacher = Fake(price=Price(1.0, 2.0))
     pairs = [("sums", n) for n in range(4)]
     told = write(ledger, teacher, *pairs, rows_per_call=2)
-    paid = Account(teacher, ledger, "math")
+    paid = MeteredTeacher(teacher, ledger, "math")
     again = write_examples(orders(*pairs), paid, seeds=SEEDS, context=corpus({}), rows_per_call=2)
     assert paid.spend().calls == 0
     assert cost(told) == cost(again)

@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.ledger.batches import Book
-from curate.ledger.ledger import LEASE, Caps, Charge, Ledger, Order, Spend
-from curate.teachers.base import Answer, Request, Usage
+from curate.ledger.batches import BatchStore
+from curate.ledger.ledger import LEASE, Ledger
+from curate.ledger.records import CallSpec, Caps, Charged, CostBound
+from curate.teachers.base import RawResponse, Request, Usage
 
-CHARGE = Charge("math", "balance", 0, 100, 1000)
+CHARGE = CostBound("math", "balance", 0, 100, 1000)
 TOLD = '{"max_tokens":50,"messages":[{"content":"q","role":"user"}],"sample":2,"schema":null,"temperature":0.2}'
 
 
-def order(n: int) -> Order:
-    return Order(f"{n:032x}", "local", "m", "rationale", "d", 2, TOLD)
+def order(n: int) -> CallSpec:
+    return CallSpec(f"{n:032x}", "local", "m", "rationale", "d", 2, TOLD)
 
 
-def group(*numbers: int) -> list[tuple[Order, Charge]]:
+def group(*numbers: int) -> list[tuple[CallSpec, CostBound]]:
     return [(order(n), CHARGE) for n in numbers]
 
 
@@ -30,9 +31,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_a_plan_reserves_every_call_and_keeps_what_is_asked(ledger: Ledger) -> None:
-    book = Book(ledger)
+    book = BatchStore(ledger)
     planned = book.plan([group(0, 1), group(2)], Caps())
-    assert (planned.n, planned.cap, ledger.charged("math")) == (3, "", Spend(3, 300, 3e-6))
+    assert (planned.n, planned.cap, ledger.charged("math")) == (3, "", Charged(3, 300, 3e-6))
     first, second = (batch.id for batch in book.open("local", "m"))
     assert (first, second) == planned.batches
     assert book.keys(first) == {order(0).key, order(1).key}
@@ -45,10 +46,10 @@ def test_a_plan_reserves_every_call_and_keeps_what_is_asked(ledger: Ledger) -> N
 
 
 def test_what_others_have_under_way_or_have_bought_is_left_out(ledger: Ledger) -> None:
-    book, other = Book(ledger), Book(ledger)
+    book, other = BatchStore(ledger), BatchStore(ledger)
     other.plan([group(0)], Caps())
     grant = ledger.reserve(order(1), CHARGE, Caps(), '["host", 1, ""]')
-    ledger.record(grant.attempt, Answer.of("x", usage=Usage(1, 1)).raw)
+    ledger.record(grant.attempt, RawResponse.of("x", usage=Usage(1, 1)).raw)
     planned = book.plan([group(0, 1, 2)], Caps())
     assert planned.n == 1
     assert book.keys(planned.batches[0]) == {order(2).key}
@@ -56,7 +57,7 @@ def test_what_others_have_under_way_or_have_bought_is_left_out(ledger: Ledger) -
 
 
 def test_a_cap_takes_what_fits_or_nothing_where_that_is_too_little(ledger: Ledger) -> None:
-    book = Book(ledger)
+    book = BatchStore(ledger)
     planned = book.plan([group(0, 1), group(2, 3)], Caps(calls=3))
     assert (len(planned.batches), planned.n, "--max-calls 3 is reached" in planned.cap) == (2, 3, True)
     before = ledger.charged("math")
@@ -67,7 +68,7 @@ def test_a_cap_takes_what_fits_or_nothing_where_that_is_too_little(ledger: Ledge
 def test_one_holds_a_batch_at_a_time_and_who_lost_it_writes_nothing(tmp_path: Path) -> None:
     now = [1e9]
     ledger = Ledger(tmp_path / "ledger.sqlite", clock=lambda: now[0])
-    book, other = Book(ledger), Book(ledger)
+    book, other = BatchStore(ledger), BatchStore(ledger)
     (name,) = book.plan([group(0)], Caps()).batches
     assert book.claim(name) is not None
     assert other.claim(name) is None
@@ -92,7 +93,7 @@ def test_one_holds_a_batch_at_a_time_and_who_lost_it_writes_nothing(tmp_path: Pa
 def test_the_attempts_of_a_batch_are_not_lost_when_their_process_is_gone(tmp_path: Path) -> None:
     now = [1e9]
     ledger = Ledger(tmp_path / "ledger.sqlite", clock=lambda: now[0])
-    Book(ledger).plan([group(0)], Caps())
+    BatchStore(ledger).plan([group(0)], Caps())
     now[0] += 10 * LEASE
     assert ledger.sweep("math") == 0
     assert ledger.reserve(order(0), CHARGE, Caps(), '["host", 1, ""]').status == "busy"
@@ -102,9 +103,9 @@ def test_the_attempts_of_a_batch_are_not_lost_when_their_process_is_gone(tmp_pat
 @settings(max_examples=15, deadline=None)
 def test_when_a_batch_is_over_nothing_stays_reserved(tmp_path_factory: pytest.TempPathFactory, fates: list[str]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("l") / "ledger.sqlite")
-    book = Book(ledger)
+    book = BatchStore(ledger)
     (name,) = book.plan([group(*range(len(fates)))], Caps()).batches
-    book.record(name, [(order(n).key, Answer.of("x").raw) for n, fate in enumerate(fates) if fate == "answered"])
+    book.record(name, [(order(n).key, RawResponse.of("x").raw) for n, fate in enumerate(fates) if fate == "answered"])
     for attempt, _, _ in book.unread(name, 100):
         ledger.settle(attempt, Usage(20, 10), 60, "stop")
     left = [fate for fate in fates if fate != "answered"]

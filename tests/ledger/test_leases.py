@@ -60,7 +60,7 @@ class Steady:
 
 def test_who_is_there_is_not_gone_because_the_clock_jumped() -> None:
     steady = Steady()
-    watch = leases.Watch(30.0, steady)
+    watch = leases.LeaseMonitor(30.0, steady)
     assert not watch.is_gone(1, leases.this_process(), lease=10.0, now=1e6)  # the clock has jumped forward
     steady.now = 29.0
     assert not watch.is_gone(1, leases.this_process(), lease=10.0, now=1e6)
@@ -73,7 +73,7 @@ def test_who_is_there_is_not_gone_because_the_clock_jumped() -> None:
 
 def test_who_is_not_there_is_gone_at_once() -> None:
     host, pid, started = json.loads(leases.this_process())
-    watch = leases.Watch(30.0)
+    watch = leases.LeaseMonitor(30.0)
     assert watch.is_gone(1, json.dumps([host, pid, started.rpartition(":")[0] + ":12345"]), lease=10.0, now=5.0)
     assert watch.is_gone(2, json.dumps([host + "-other", pid, started]), lease=10.0, now=15.0)
 

@@ -16,7 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from curate.errors import LedgerError
 from curate.ledger import ledger as ledgers
 from curate.ledger.leases import this_process
-from curate.ledger.ledger import Caps, Charge, Ledger, Order, Spend
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec, Caps, Charged, CostBound
 from curate.teachers.base import Usage
 
 USED = Usage(10, 5)
@@ -31,13 +32,13 @@ class Clock:
         return self.now
 
 
-def order(n: int = 0, **changes: object) -> Order:
+def order(n: int = 0, **changes: object) -> CallSpec:
     told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
-    return Order(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+    return CallSpec(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
 
 
-def charge(tokens: int = 100, nano_usd: int | None = 50, name: str = "math", stage: int = 0) -> Charge:
-    return Charge(name, "balance", stage, tokens, nano_usd)
+def charge(tokens: int = 100, nano_usd: int | None = 50, name: str = "math", stage: int = 0) -> CostBound:
+    return CostBound(name, "balance", stage, tokens, nano_usd)
 
 
 @pytest.fixture
@@ -62,12 +63,12 @@ def buy(ledger: Ledger, n: int = 0, *, raw: str = "raw", usage: Usage | None = U
 def test_a_reservation_is_charged_at_once_and_settled_at_what_was_billed(ledger: Ledger) -> None:
     grant = ledger.reserve(order(), charge(), Caps(), ME)
     assert grant.status == "granted"
-    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.charged("math") == Charged(1, 100, 50e-9)
     ledger.record(grant.attempt, "raw")
-    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.charged("math") == Charged(1, 100, 50e-9)
     ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
-    assert ledger.charged("math") == Spend(1, 15, 7e-9)
-    assert ledger.charged("other") == Spend()
+    assert ledger.charged("math") == Charged(1, 15, 7e-9)
+    assert ledger.charged("other") == Charged()
 
 
 def test_a_raw_reply_is_on_disk_before_it_is_read(ledger: Ledger) -> None:
@@ -88,19 +89,19 @@ def test_an_answered_call_is_never_granted_again(ledger: Ledger) -> None:
 
 def test_a_reply_without_figures_stays_charged_at_its_bound(ledger: Ledger) -> None:
     buy(ledger, usage=None, nano=None)
-    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.charged("math") == Charged(1, 100, 50e-9)
 
 
 def test_a_reply_that_used_more_than_its_bound_is_charged_in_full(ledger: Ledger) -> None:
     buy(ledger, usage=Usage(500, 500), nano=900)
-    assert ledger.charged("math") == Spend(1, 1000, 900e-9)
+    assert ledger.charged("math") == Charged(1, 1000, 900e-9)
 
 
 def test_a_refusal_costs_a_call_and_no_tokens_and_one_that_never_left_costs_nothing(ledger: Ledger) -> None:
     ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "429 slow down")
-    assert ledger.charged("math") == Spend(1, 0, 0.0)
+    assert ledger.charged("math") == Charged(1, 0, 0.0)
     ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "nobody listens", sent=False)
-    assert ledger.charged("math") == Spend(1, 0, 0.0)
+    assert ledger.charged("math") == Charged(1, 0, 0.0)
     assert ledger.query("SELECT status FROM attempts WHERE cause = 'retry'") == [("failed",)]
 
 
@@ -108,7 +109,7 @@ def test_a_lost_attempt_stays_charged_and_may_be_sent_again(ledger: Ledger) -> N
     ledger.lose(ledger.reserve(order(), charge(), Caps(), ME).attempt, "reset")
     again = ledger.reserve(order(), charge(), Caps(), ME)
     assert again.status == "granted"
-    assert ledger.charged("math") == Spend(2, 200, 100e-9)
+    assert ledger.charged("math") == Charged(2, 200, 100e-9)
 
 
 def test_an_unreadable_reply_is_kept_and_charged_and_the_call_may_be_sent_again(ledger: Ledger) -> None:
@@ -117,13 +118,13 @@ def test_an_unreadable_reply_is_kept_and_charged_and_the_call_may_be_sent_again(
     ledger.reject(grant.attempt, "the reply is not JSON")
     assert ledger.find([order().key]) == {}
     assert ledger.query("SELECT raw FROM replies") == [("<html>",)]
-    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.charged("math") == Charged(1, 100, 50e-9)
     assert ledger.reserve(order(), charge(), Caps(), ME).status == "granted"
 
 
 def test_what_was_released_has_never_been(ledger: Ledger) -> None:
     ledger.release(ledger.reserve(order(), charge(), Caps(), ME).attempt)
-    assert ledger.charged("math") == Spend(0, 0, 0.0)
+    assert ledger.charged("math") == Charged(0, 0, 0.0)
     assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
 
 
@@ -184,7 +185,7 @@ def test_a_sweep_loses_what_dead_owners_had_under_way_for_this_name_alone(ledger
     assert ledger.sweep("math") == 0
     clock.now += ledgers.LEASE + 1
     assert ledger.sweep("math") == 1
-    assert ledger.charged("math") == Spend(1, 100, 50e-9)
+    assert ledger.charged("math") == Charged(1, 100, 50e-9)
     assert ledger.query("SELECT name, status FROM attempts ORDER BY name") == [("math", "lost"), ("other", "sent")]
 
 
@@ -192,7 +193,7 @@ def test_a_transaction_is_written_whole_or_not_at_all(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), ledger.transaction():  # noqa: PT012
         ledger.reserve(order(), charge(), Caps(), ME)
         raise ZeroDivisionError
-    assert ledger.charged("math") == Spend()
+    assert ledger.charged("math") == Charged()
     assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
 
 
@@ -387,12 +388,13 @@ def test_many_processes_do_not_pass_a_cap_and_buy_a_call_once(tmp_path: Path) ->
     path, shared = tmp_path / "ledger.sqlite", 20
     code = (
         "import sys\n"
-        "from curate.ledger.ledger import Caps, Charge, Ledger, Order\n"
+        "from curate.ledger.ledger import Ledger\n"
+        "from curate.ledger.records import CallSpec, Caps, CostBound\n"
         "from curate.ledger.leases import this_process\n"
         "ledger, own = Ledger(sys.argv[1]), int(sys.argv[2])\n"
         f"for n in [*range({shared}), *range(own * 1000, own * 1000 + 30)]:\n"
-        "    order = Order(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
-        "    grant = ledger.reserve(order, Charge('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
+        "    order = CallSpec(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
+        "    grant = ledger.reserve(order, CostBound('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
         "    if grant.status == 'granted':\n"
         "        ledger.record(grant.attempt, 'raw')\n"
         "    print(n, grant.status)\n"

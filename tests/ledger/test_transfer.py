@@ -12,12 +12,12 @@ from curate.balance.results import Balanced
 from curate.errors import InputError, MistakesError
 from curate.files import ledger_path
 from curate.ledger.leases import this_process
-from curate.ledger.ledger import Caps, Charge, Ledger, Order
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec, Caps, CostBound
 from curate.ledger.transfer import ledger_export, ledger_import
 from curate.report import costs
 from curate.report.costs import read_receipts
-from curate.teachers import base as calls
-from curate.teachers.base import Usage
+from curate.teachers.base import RawResponse, Usage, call_key, canonical_json, parse_response
 from curate.teachers.fake import Fake
 from curate.vectors.encoders import Fake as FakeEncoder
 from tests.support.samples import ingested
@@ -25,26 +25,26 @@ from tests.support.samples import ingested
 SECRET = "sk-not-a-real-key"
 
 
-def order(n: int = 0, model: str = "m") -> Order:
-    told = calls.canonical({"messages": [{"role": "user", "content": f"question {n} ü 🙂"}], "temperature": 0.7})
-    return Order(calls.key("local", model, told), "local", model, "rationale", "algebra", 0, told)
+def order(n: int = 0, model: str = "m") -> CallSpec:
+    told = canonical_json({"messages": [{"role": "user", "content": f"question {n} ü 🙂"}], "temperature": 0.7})
+    return CallSpec(call_key("local", model, told), "local", model, "rationale", "algebra", 0, told)
 
 
-def bought(root: Path, *orders: Order, text: str = "four", name: str = "math") -> Path:
+def bought(root: Path, *orders: CallSpec, text: str = "four", name: str = "math") -> Path:
     ledger = Ledger(ledger_path(str(root)))
     for wanted in orders:
-        grant = ledger.reserve(wanted, Charge(name, "balance", 0, 100, 50), Caps(), this_process())
-        ledger.record(grant.attempt, calls.Answer.of(text, usage=Usage(10, 5, 4, 1)).raw)
+        grant = ledger.reserve(wanted, CostBound(name, "balance", 0, 100, 50), Caps(), this_process())
+        ledger.record(grant.attempt, RawResponse.of(text, usage=Usage(10, 5, 4, 1)).raw)
         ledger.settle(grant.attempt, Usage(10, 5, 4, 1), 7, "stop")
     ledger.close()
     return root
 
 
-def stored(root: Path, wanted: Order) -> str | None:
+def stored(root: Path, wanted: CallSpec) -> str | None:
     ledger = Ledger(ledger_path(str(root)))
     found = ledger.find([wanted.key]).get(wanted.key)
     ledger.close()
-    return None if found is None else calls.read(found.raw).text
+    return None if found is None else parse_response(found.raw).text
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_nobody_is_charged_for_what_comes_in(tmp_path: Path, here: Path) -> None
     ledger_import(tmp_path / "a.jsonl", root=there)
     ledger = Ledger(ledger_path(str(there)))
     assert ledger.query("SELECT * FROM accounts") == []
-    grant = ledger.reserve(order(0), Charge("math", "balance", 0, 100, 50), Caps(calls=0), this_process())
+    grant = ledger.reserve(order(0), CostBound("math", "balance", 0, 100, 50), Caps(calls=0), this_process())
     assert grant.status == "answered"
     ledger.hit([grant.call_id], "math", "balance", 0)
     ledger.close()
@@ -93,7 +93,7 @@ def test_a_call_that_was_lost_here_is_answered(tmp_path: Path, here: Path) -> No
     ledger_export(tmp_path / "a.jsonl", root=here)
     there = tmp_path / "there"
     ledger = Ledger(ledger_path(str(there)))
-    lost = ledger.reserve(order(0), Charge("math", "balance", 0, 100, 50), Caps(), this_process())
+    lost = ledger.reserve(order(0), CostBound("math", "balance", 0, 100, 50), Caps(), this_process())
     ledger.lose(lost.attempt, "reset")
     ledger.close()
     assert ledger_import(tmp_path / "a.jsonl", root=there).new == 3
@@ -123,7 +123,7 @@ def changed(**changes: Any) -> Callable[[list[str]], None]:
     ("damage", "reason"),
     [
         (lambda lines: lines.__setitem__(2, lines[2][:-9]), "line 3: it is not a JSON object"),
-        (changed(raw=calls.Answer.of("five").raw), "line 3: its content is not what was exported"),
+        (changed(raw=RawResponse.of("five").raw), "line 3: its content is not what was exported"),
         (changed(key="0" * 32), "line 3: its content is not what was exported"),
         (changed(raw=None), "line 3: it needs key, endpoint"),
         (lambda lines: lines.append(lines[1]), "line 6: it comes after the end"),

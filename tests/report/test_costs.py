@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from curate.ledger.batches import Book
+from curate.ledger.batches import BatchStore
 from curate.ledger.leases import this_process
-from curate.ledger.ledger import Caps, Charge, Ledger, Order
-from curate.ledger.records import Figures
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec, Caps, CostBound, CostTotals
 from curate.report import costs
 from curate.report.costs import Summary
 from curate.teachers import prices
@@ -16,13 +16,13 @@ from curate.teachers.base import Usage
 ME = this_process()
 
 
-def order(n: int = 0, **changes: object) -> Order:
+def order(n: int = 0, **changes: object) -> CallSpec:
     told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
-    return Order(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+    return CallSpec(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
 
 
-def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> Charge:
-    return Charge("math", "balance", stage, 100, nano_usd, refill)
+def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> CostBound:
+    return CostBound("math", "balance", stage, 100, nano_usd, refill)
 
 
 def buy(ledger: Ledger, n: int = 0, **changes: object) -> None:
@@ -85,7 +85,7 @@ def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
 
 
 def test_a_summary_keeps_its_promise_to_scripts() -> None:
-    told = Summary(calls=1, usd=0.25, by={"stage": {"0": Figures(calls=1)}}).to_dict()
+    told = Summary(calls=1, usd=0.25, by={"stage": {"0": CostTotals(calls=1)}}).to_dict()
     assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(told)
     assert json.loads(json.dumps(told)) == told
     assert told["by"]["stage"]["0"]["calls"] == 1
@@ -136,7 +136,7 @@ def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Le
 
 
 def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
-    book = Book(ledger)
+    book = BatchStore(ledger)
     (name,) = book.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
     root = ledger.path.parents[1]
     (batch,) = costs.summary("math", root=root).batches

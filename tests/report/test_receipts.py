@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.errors import InputError
 from curate.files import ledger_path
 from curate.ledger.ledger import Ledger
 from curate.manifest import manifest
 from curate.report.costs import read_call, read_receipts
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
 from tests.support.samples import ingested
@@ -23,12 +23,12 @@ def asked(n: int) -> Request:
 def bought(tmp_path: Path) -> manifest.Manifest:
     handle = ingested(tmp_path, [{"prompt": "2 + 2?"}])
 
-    def script(request: Request, _: int) -> Answer | None:
+    def script(request: Request, _: int) -> RawResponse | None:
         if request.prompt == "question 1":
-            return Answer("failed", error="400 too long")
-        return Answer.of("Add.\nFour.", usage=Usage(100, 50), finish_reason="length")
+            return RawResponse("failed", error="400 too long")
+        return RawResponse.of("Add.\nFour.", usage=Usage(100, 50), finish_reason="length")
 
-    account = Account(
+    account = MeteredTeacher(
         Fake(script=script, price=Price(1, 2)), Ledger(ledger_path(handle.root)), handle.name, verb="balance", stage=0
     )
     account.ask([asked(0), asked(1)])

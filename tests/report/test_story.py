@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from curate.files import ledger_path
-from curate.ledger.ledger import Caps, Charge, Ledger, Order
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import CallSpec, Caps, CostBound
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SCHEMA
 from curate.report import explain, story
@@ -47,8 +48,8 @@ def start(tmp_path: Path) -> Manifest:
 def balanced(start: Manifest) -> Manifest:
     """Stage 1 took the row and wrote two from it, one of which the audit rejected; the ledger knows its call."""
     ledger = Ledger(ledger_path(start.root))
-    order = Order(key=f"{8841:013x}", endpoint="local", model="m", purpose="rationale", domain="sets", sample=0, request="{}")
-    grant = ledger.reserve(order, Charge("tail", "balance", 1, tokens=900, nano_usd=900_000), Caps(), "[]")
+    order = CallSpec(key=f"{8841:013x}", endpoint="local", model="m", purpose="rationale", domain="sets", sample=0, request="{}")
+    grant = ledger.reserve(order, CostBound("tail", "balance", 1, tokens=900, nano_usd=900_000), Caps(), "[]")
     ledger.record(grant.attempt, "{}")
     ledger.settle(grant.attempt, Usage(prompt=300, completion=112), 310_000, "stop")
     ledger.close()
@@ -123,7 +124,7 @@ def test_a_second_attempt_comes_after_the_first(start: Manifest) -> None:
     first, free = FINDING | {"call_id": 3}, {"key": "0000000000004", "endpoint": "local", "model": "m", "request": "{}"}
     ledger = Ledger(ledger_path(start.root))
     grant = ledger.reserve(
-        Order(purpose="rationale", domain="sets", sample=1, **free), Charge("tail", "balance", 0, 9, 0), Caps(), "[]"
+        CallSpec(purpose="rationale", domain="sets", sample=1, **free), CostBound("tail", "balance", 0, 9, 0), Caps(), "[]"
     )
     ledger.close()
     rows = changed(

@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from curate.calls.batch import Batching
-from curate.calls.client import Account
-from curate.ledger.ledger import Caps, Ledger
+from curate.calls.batch import BatchSettings
+from curate.calls.client import MeteredTeacher
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.teachers.base import Reply, Request
-from curate.teachers.openai import Live
+from curate.teachers.openai import OpenAITeacher
 from curate.teachers.prices import Price
 
 Answerer = Callable[[dict[str, Any]], dict[str, Any] | str | None]
@@ -195,7 +196,7 @@ def _kind(method: str, path: str) -> str:
     return "chat"
 
 
-QUICK = Batching(first=0.005, longest=0.01, grace=0.05)
+QUICK = BatchSettings(first=0.005, longest=0.01, grace=0.05)
 PRICE = Price(1.0, 2.0)
 BOUND = 50 + 10 + 16 + 128  # tokens that one of the requests below may take
 
@@ -211,11 +212,11 @@ def good(n: int) -> list[str]:
     return [f"re: question {k}" for k in range(n)]
 
 
-def account(provider: Provider, ledger: Ledger, *, caps: Caps = Caps(), mode: str = "batch", **options: Any) -> Account:  # noqa: B008
+def account(provider: Provider, ledger: Ledger, *, caps: Caps = Caps(), mode: str = "batch", **options: Any) -> MeteredTeacher:  # noqa: B008
     """Return an account with the provider's model."""
     batching = options.pop("batching", QUICK)
-    teacher = Live(provider.url, **{"model": "m", "price": PRICE, **options})
-    return Account(teacher, ledger, "math", caps, "balance", 0, mode=mode, batching=batching)
+    teacher = OpenAITeacher(provider.url, **{"model": "m", "price": PRICE, **options})
+    return MeteredTeacher(teacher, ledger, "math", caps, "balance", 0, mode=mode, batching=batching)
 
 
 def ask(provider: Provider, ledger: Ledger, n: int, **options: Any) -> list[Reply]:

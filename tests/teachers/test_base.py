@@ -5,14 +5,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, Request, Usage
+from curate.teachers.base import (
+    RawResponse,
+    Request,
+    Usage,
+    call_key,
+    canonical_json,
+    default_shape,
+    endpoint_name,
+    parse_response,
+    prompt_token_bound,
+)
 
 REQUEST = Request("rationale", [{"role": "user", "content": "Why?"}], domain="d", prompt="Why?")
 
 
 def key(request: Request, endpoint: str = "local", model: str = "m") -> str:
-    return calls.key(endpoint, model, calls.canonical(calls.shape(request)))
+    return call_key(endpoint, model, canonical_json(default_shape(request)))
 
 
 @pytest.mark.parametrize(
@@ -51,13 +60,13 @@ def test_endpoint_and_model_are_in_the_key_and_what_shapes_nothing_is_not() -> N
     ],
 )
 def test_an_endpoints_name_has_no_secrets_and_loopback_no_port(url: str, name: str) -> None:
-    assert calls.endpoint_name(url) == name
+    assert endpoint_name(url) == name
 
 
 @given(st.text(), st.integers(3, 10**6), st.integers(4, 10**6), st.sampled_from(["stop", "length", "content_filter"]))
 def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: int, finish_reason: str) -> None:
-    made = Answer.of(text, usage=Usage(prompt, completion, 3, 4), finish_reason=finish_reason, seeds=["a"])
-    found = calls.read(made.raw)
+    made = RawResponse.of(text, usage=Usage(prompt, completion, 3, 4), finish_reason=finish_reason, seeds=["a"])
+    found = parse_response(made.raw)
     if not text.lstrip().startswith("<think"):
         assert found.text == text.strip()
     assert (found.usage, found.finish_reason, found.seeds, found.error) == (
@@ -85,24 +94,24 @@ def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: in
     ],
 )
 def test_what_cannot_be_read_says_why_and_raises_nothing(raw: str, error: str) -> None:
-    assert error in calls.read(raw).error
+    assert error in parse_response(raw).error
 
 
 def test_visible_reasoning_is_kept_apart() -> None:
     body = {"choices": [{"message": {"content": "<think>\nhm\n</think>\n\nThe answer is: 4"}, "finish_reason": "stop"}]}
-    found = calls.read(json.dumps(body))
+    found = parse_response(json.dumps(body))
     assert (found.text, found.reasoning, found.usage) == ("The answer is: 4", "hm", None)
     body["choices"][0]["message"] = {"content": "4", "reasoning_content": "two and two"}
-    assert calls.read(json.dumps(body)).reasoning == "two and two"
+    assert parse_response(json.dumps(body)).reasoning == "two and two"
     body["choices"][0]["message"] = {"content": "two and two\n</think>\n4"}  # the template had opened the tag
-    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("4", "two and two")
+    assert (parse_response(json.dumps(body)).text, parse_response(json.dumps(body)).reasoning) == ("4", "two and two")
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "two"}]}, {"type": "text", "text": "4"}]
     body["choices"][0]["message"] = {"content": parts}
-    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("4", "two")
+    assert (parse_response(json.dumps(body)).text, parse_response(json.dumps(body)).reasoning) == ("4", "two")
     body["choices"][0]["message"] = {"content": "I think so."}
-    assert (calls.read(json.dumps(body)).text, calls.read(json.dumps(body)).reasoning) == ("I think so.", "")
+    assert (parse_response(json.dumps(body)).text, parse_response(json.dumps(body)).reasoning) == ("I think so.", "")
     body["choices"][0]["message"] = {"content": "<think>cut off"}
-    assert calls.read(json.dumps(body)).text == ""
+    assert parse_response(json.dumps(body)).text == ""
 
 
 @pytest.mark.parametrize(
@@ -121,13 +130,13 @@ def test_visible_reasoning_is_kept_apart() -> None:
     ],
 )
 def test_usage_that_cannot_be_true_is_as_good_as_none(told: object) -> None:
-    assert calls.read(json.dumps({"choices": [{"message": {"content": "x"}}], "usage": told})).usage is None
+    assert parse_response(json.dumps({"choices": [{"message": {"content": "x"}}], "usage": told})).usage is None
 
 
 def test_a_part_of_the_tokens_is_never_more_than_all_of_them() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": 99}, "completion_tokens_details": {"reasoning_tokens": 99}}
     body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 7.0, **details}}
-    assert calls.read(json.dumps(body)).usage == Usage(5, 7, 5, 7)
+    assert parse_response(json.dumps(body)).usage == Usage(5, 7, 5, 7)
 
 
 @pytest.mark.parametrize(
@@ -141,35 +150,35 @@ def test_a_part_of_the_tokens_is_never_more_than_all_of_them() -> None:
     ],
 )
 def test_a_turn_is_text_in_whatever_form_it_comes(content: object, text: str) -> None:
-    assert calls.read(json.dumps({"choices": [{"message": {"content": content}}]})).text == text
+    assert parse_response(json.dumps({"choices": [{"message": {"content": content}}]})).text == text
 
 
 def test_a_model_that_declines_in_its_own_field_has_refused() -> None:
     body = {"choices": [{"message": {"content": None, "refusal": "I must decline."}, "finish_reason": "stop"}]}
-    found = calls.read(json.dumps(body))
+    found = parse_response(json.dumps(body))
     assert (found.text, found.finish_reason, found.error) == ("", "refusal", "")
 
 
 @given(st.text())
 def test_the_bound_is_at_least_a_token_a_byte(text: str) -> None:
     request = Request("rationale", [{"role": "user", "content": text}], schema={"type": "object"})
-    assert calls.token_bound(request) > len(text.encode("utf-8", "surrogatepass"))
+    assert prompt_token_bound(request) > len(text.encode("utf-8", "surrogatepass"))
 
 
 def test_a_refill_is_the_same_call_as_any_other() -> None:
     asked = Request("rationale", [{"role": "user", "content": "1 + 1?"}])
-    assert calls.shape(asked) == calls.shape(dataclasses.replace(asked, refill=True))
+    assert default_shape(asked) == default_shape(dataclasses.replace(asked, refill=True))
 
 
 @pytest.mark.parametrize(
     "odd", ["half a letter \ud83d", 2**70, {"deep": [[[]]] * 2}], ids=["surrogate", "long integer", "nested"]
 )
 def test_what_shapes_an_answer_is_told_in_one_way_whatever_it_is(odd: object) -> None:
-    told = calls.canonical({"b": 1, "a": odd})
+    told = canonical_json({"b": 1, "a": odd})
     assert json.loads(told) == {"a": odd, "b": 1}
-    assert told == calls.canonical({"a": odd, "b": 1})
+    assert told == canonical_json({"a": odd, "b": 1})
     assert told.startswith('{"a":')
 
 
 def test_a_reply_with_half_a_letter_is_read() -> None:
-    assert calls.read('{"choices": [{"message": {"content": "so \\ud83d"}}], "limit": NaN}').text == "so ?"
+    assert parse_response('{"choices": [{"message": {"content": "so \\ud83d"}}], "limit": NaN}').text == "so ?"

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import pytest
 
-from curate.teachers.base import NotDoneError, Request
-from curate.teachers.batch_api import Line, State, Wire, _line
-from curate.teachers.openai import Live
+from curate.teachers.base import Request, RequestFailedError
+from curate.teachers.batch_api import BatchAPI, Line, State, _line
+from curate.teachers.openai import OpenAITeacher
 from tests.support.batchserver import Provider, providing
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ KEY = "0" * 31 + "a"
 SECRET = "sk-very-secret-indeed"
 
 
-def run(live: Live, work: Callable[[Wire], Awaitable[T]]) -> T:
+def run(live: OpenAITeacher, work: Callable[[BatchAPI], Awaitable[T]]) -> T:
     async def to_its_end() -> T:
         try:
             return await work(live.batches)
@@ -34,7 +34,7 @@ def asked(text: str = "q") -> Request:
 
 
 def test_a_line_holds_what_a_live_request_would() -> None:
-    live = Live("http://127.0.0.1:1/v1", model="m")
+    live = OpenAITeacher("http://127.0.0.1:1/v1", model="m")
     line = live.batches.line(KEY, asked("a\u2028b\ud800"))
     assert line.endswith(b"\n")
     assert json.loads(line) == {
@@ -46,7 +46,7 @@ def test_a_line_holds_what_a_live_request_would() -> None:
 
 
 def test_a_batch_is_found_by_its_name_or_by_its_file_and_not_otherwise() -> None:
-    async def look(wire: Wire) -> list[State | None]:
+    async def look(wire: BatchAPI) -> list[State | None]:
         file = await wire.upload("mine", b"{}\n{}\n")
         other = await wire.upload("other", b"{}\n")
         await wire.create("mine", file)
@@ -54,7 +54,7 @@ def test_a_batch_is_found_by_its_name_or_by_its_file_and_not_otherwise() -> None
         return [await wire.find(*asked) for asked in (("mine", None), ("lost", file), ("lost", None), ("lost", "no file"))]
 
     with providing(Provider()) as provider:
-        live = Live(provider.url, model="m")
+        live = OpenAITeacher(provider.url, model="m")
         found = run(live, look)
         names = [batch["metadata"] for batch in provider.batches.values()]
     assert [state and (state.id, state.total) for state in found] == [("batch_0", 2), ("batch_0", 2), None, None]
@@ -91,7 +91,7 @@ def test_a_line_that_cannot_be_read_is_kept_for_whom_it_names(told: bytes) -> No
 
 
 def test_an_error_line_that_says_nothing_else_may_pass_and_an_unrun_one_is_free() -> None:
-    wire = Live("http://127.0.0.1:1/v1", model="m").batches
+    wire = OpenAITeacher("http://127.0.0.1:1/v1", model="m").batches
     judged = [
         wire.judge(line).outcome for line in (Line(KEY), Line(KEY, status=429), Line(KEY, status=400), Line(KEY, status=401))
     ]
@@ -103,9 +103,9 @@ def test_an_error_line_that_says_nothing_else_may_pass_and_an_unrun_one_is_free(
 def test_keys_are_in_no_error_and_no_result() -> None:
     lines = [{"custom_id": KEY, "response": {"status_code": 200, "body": {"text": f"your key is {SECRET}"}}}]
 
-    async def work(wire: Wire) -> list[Line]:
+    async def work(wire: BatchAPI) -> list[Line]:
         fetched = list(await wire.fetch("results"))
-        with pytest.raises(NotDoneError) as caught:
+        with pytest.raises(RequestFailedError) as caught:
             await wire.look("batch_9")
         assert SECRET not in str(caught.value)
         return fetched
@@ -113,7 +113,7 @@ def test_keys_are_in_no_error_and_no_result() -> None:
     provider = Provider(refuse=lambda method, path: (400, f"no {SECRET}") if "batches" in path else None)
     with providing(provider):
         provider.files["results"] = json.dumps(lines[0]).encode() + b"\n\n"
-        live = Live(provider.url, model="m", api_key=SECRET)
+        live = OpenAITeacher(provider.url, model="m", api_key=SECRET)
         (line,) = run(live, work)
     assert line.raw == '{"text": "your key is ***"}'
 

@@ -1,14 +1,13 @@
 import asyncio
 import json
 
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, Request
+from curate.teachers.base import ParsedResponse, RawResponse, Request, parse_response
 from curate.teachers.fake import Fake
 
 
-def ask(teacher: Fake, *requests: Request) -> list[calls.Reading]:
-    async def all_of_them() -> list[calls.Reading]:
-        return [calls.read(answer.raw) async for _, answer in teacher.submit(requests)]
+def ask(teacher: Fake, *requests: Request) -> list[ParsedResponse]:
+    async def all_of_them() -> list[ParsedResponse]:
+        return [parse_response(answer.raw) async for _, answer in teacher.submit(requests)]
 
     return asyncio.run(all_of_them())
 
@@ -29,7 +28,7 @@ def test_new_examples_differ_and_end() -> None:
     prompts = {json.loads(reading.text)["prompt"] for reading in ask(teacher, *requests)}
     assert len(prompts) == teacher.capacity("sums") == 3
 
-    async def last() -> Answer:
+    async def last() -> RawResponse:
         (answer,) = [answer async for _, answer in teacher.submit([Request("synthesis", [], sample=3)])]
         return answer
 
@@ -39,9 +38,9 @@ def test_new_examples_differ_and_end() -> None:
 def test_a_script_says_anything_and_sees_how_often_it_was_asked() -> None:
     seen = []
 
-    def script(request: Request, n: int) -> Answer | None:
+    def script(request: Request, n: int) -> RawResponse | None:
         seen.append(n)
-        return Answer.of("mine") if n == 1 else None
+        return RawResponse.of("mine") if n == 1 else None
 
     teacher = Fake(script=script)
     assert [reading.text for reading in ask(teacher, rationale("q"), rationale("q"))][1] == "mine"

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from curate import progress
-from curate.calls.client import Account
+from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
 from curate.errors import InputError, TeacherError, UnknownNameError
-from curate.ledger.ledger import Caps, Ledger
+from curate.ledger.ledger import Ledger
+from curate.ledger.records import Caps
 from curate.teachers import openai
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.fake import Fake
-from curate.teachers.openai import Live
+from curate.teachers.openai import OpenAITeacher
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import FREE
 from curate.teachers.recorded import Recorded
@@ -37,8 +38,8 @@ def asked(n: int = 0, **changes: Any) -> Request:
 
 
 def ask(server: Server, ledger: Ledger, *requests: Request, caps: Caps = Caps(), **options: Any) -> list[Reply]:  # noqa: B008
-    teacher = Live(server.url, **{"model": "m", "price": FREE, **options})
-    return Account(teacher, ledger, "math", caps, "balance", 0, backoff=QUICK).ask(requests)
+    teacher = OpenAITeacher(server.url, **{"model": "m", "price": FREE, **options})
+    return MeteredTeacher(teacher, ledger, "math", caps, "balance", 0, backoff=QUICK).ask(requests)
 
 
 def first_then(*pages: Page) -> Script:
@@ -131,8 +132,8 @@ def test_a_request_goes_out_as_it_should_and_comes_back(ledger: Ledger) -> None:
 def test_user_password_and_query_of_an_address_are_used_and_never_written(ledger: Ledger) -> None:
     with serving(first_then(refusal(400, "no user jo with hush-hush"))) as server:
         url = server.url.replace("http://", "http://jo:hush-hush@") + "?token=also-secret"
-        teacher = Live(url, model="m", price=FREE)
-        replies = Account(teacher, ledger, "math", backoff=QUICK).ask([asked(0), asked(1)])
+        teacher = OpenAITeacher(url, model="m", price=FREE)
+        replies = MeteredTeacher(teacher, ledger, "math", backoff=QUICK).ask([asked(0), asked(1)])
     assert server.seen[0][1]["authorization"].startswith("Basic ")
     assert {reply.status for reply in replies} == {"failed", "answered"}
     assert "no user jo with ***" in " ".join(reply.error for reply in replies)
@@ -160,9 +161,9 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
         monkeypatch.setenv(name, SECRET)
     with serving(first_then()) as server:
         teacher = load(server.url, model="m")
-        Account(teacher, ledger, "math").ask([asked()])
+        MeteredTeacher(teacher, ledger, "math").ask([asked()])
         monkeypatch.setenv("MY_KEY", "mine")
-        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
+        MeteredTeacher(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked(1)])
     assert SECRET not in str(server.seen)
     assert server.seen[1][1]["authorization"] == "Bearer mine"
 
@@ -170,7 +171,7 @@ def test_the_users_openai_key_goes_to_nobody_else(ledger: Ledger, monkeypatch: p
 def test_a_key_with_white_space_around_it_or_odd_letters_in_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", f" {SECRET}\n")
     with serving(first_then()) as server:
-        Account(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
+        MeteredTeacher(load(server.url, model="m", api_key_env="MY_KEY"), ledger, "math").ask([asked()])
     assert server.seen[0][1]["authorization"] == f"Bearer {SECRET}"
     monkeypatch.setenv("MY_KEY", "sk-näh")
     with pytest.raises(InputError, match="'MY_KEY' has characters that no key has") as caught:

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from curate.errors import InputError
-from curate.teachers import base as calls
-from curate.teachers.base import Answer, Reading, Request
+from curate.teachers.base import ParsedResponse, RawResponse, Request, Usage, parse_response
 from curate.teachers.recorded import Recorded
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "teacher_recorded"
@@ -22,15 +21,15 @@ def written(folder: Path, records: Sequence[Mapping[str, Any]], name: str = "tea
     return path
 
 
-def answers(teacher: Recorded, *requests: Request) -> list[Answer]:
-    async def all_of_them() -> list[Answer]:
+def answers(teacher: Recorded, *requests: Request) -> list[RawResponse]:
+    async def all_of_them() -> list[RawResponse]:
         return [answer async for _, answer in teacher.submit(requests)]
 
     return asyncio.run(all_of_them())
 
 
-def readings(teacher: Recorded, *requests: Request) -> list[Reading]:
-    return [calls.read(answer.raw) for answer in answers(teacher, *requests)]
+def readings(teacher: Recorded, *requests: Request) -> list[ParsedResponse]:
+    return [parse_response(answer.raw) for answer in answers(teacher, *requests)]
 
 
 def real(prompt: str, sample: int = 0) -> Request:
@@ -94,7 +93,7 @@ def test_tokens_and_parents_are_told_on(tmp_path: Path) -> None:
     record = {"prompt": "a", "rationale": "r", "domain": "x", "kind": "synthetic", "parents": ["p"]}
     record |= {"prompt_tokens": 7, "completion_tokens": 3}
     found = readings(Recorded(written(tmp_path, [record])), new("x", 0))[0]
-    assert (found.usage, found.seeds) == (calls.Usage(7, 3), ("p",))
+    assert (found.usage, found.seeds) == (Usage(7, 3), ("p",))
 
 
 def test_the_words_of_the_prompt_do_not_shape_a_recorded_answer_and_the_file_does(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from curate.audit.base import FINDINGS
 from curate.balance.annotate import Annotated
 from curate.balance.results import Balanced, StageResult
 from curate.balance.synthesize import Synthesized
-from curate.calls.account import Spent
-from curate.calls.estimates import Reckoned
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.export.export import ExportResult
 from curate.generation.prompts import Template, built_in
+from curate.ledger.records import Charged
 from curate.manifest.history import Tags, diff, log
 from curate.manifest.manifest import Manifest
 from curate.report.explain import explain
@@ -152,7 +152,7 @@ ESTIMATE = Estimate(
 
 
 def test_a_stage_says_how_far_off_its_estimate_was() -> None:
-    told = seen(Balanced(MATH, 10, (replace(STAGE, reckoned=Reckoned("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
+    told = seen(Balanced(MATH, 10, (replace(STAGE, reckoned=EstimateVsActual("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
     assert "stage 0: estimated $1.50 ($1.10–$2.00), billed $1.64; 4 answers were at hand" in told
 
 
@@ -221,7 +221,7 @@ def test_diff_and_explain(tmp_path: Path) -> None:
 
 
 def test_what_a_teacher_wrote_alone() -> None:
-    spent = Spent(calls=3, tokens=900, usd=0.02, saved=4)
+    spent = Charged(calls=3, tokens=900, usd=0.02, saved=4)
     text = words(seen(Annotated(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
     assert text == (
         "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7; "

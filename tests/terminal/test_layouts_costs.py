@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from curate.calls.estimates import Reckoned
+from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
-from curate.ledger.records import Figures
+from curate.ledger.records import CostTotals
 from curate.ledger.transfer import LedgerExported, LedgerImported
 from curate.report.costs import Call, OpenBatch, Receipt, Receipts, Summary
 from curate.terminal import layouts, layouts_costs
 
-PART = Figures(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
+PART = CostTotals(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
 WHOLE = Summary(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02, lost_tokens=90, lost_usd=0.01, billed_usd=0.01)
 RECEIPT = Receipt(
     call_id=7,
@@ -63,7 +63,7 @@ def test_a_side_with_one_part_needs_no_table_and_no_column_is_all_zeros() -> Non
 
 
 def test_where_everything_was_at_hand_nothing_is_counted_but_that() -> None:
-    free = Figures(saved_calls=4)
+    free = CostTotals(saved_calls=4)
     text = seen(Summary(saved_calls=4, saved_tokens=80, by={"stage": {"0": free, "1": free}, "cause": {}}))
     assert [words(line) for line in text.splitlines()] == [
         *("nothing was charged", "saved 4 calls, 80 tokens for answers at hand", ""),
@@ -136,7 +136,7 @@ ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 
     ],
 )
 def test_how_far_off_an_estimate_was(changes: dict[str, Any], told: str) -> None:
-    made = replace(Reckoned("balance", 1, ESTIMATE, calls=11, tokens=1500, usd=0.45, at_hand=0), **changes)
+    made = replace(EstimateVsActual("balance", 1, ESTIMATE, calls=11, tokens=1500, usd=0.45, at_hand=0), **changes)
     assert layouts_costs.reckoned(made) == told
     assert told in words(seen(replace(WHOLE, estimates=[made]), width=160))
 
