@@ -127,7 +127,8 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
 def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
     """Ingest, sample and cluster where the plan says so; each is a no-op when it is done."""
     if "ingest" in plan:
-        current = ingest.ingest(**plan.parameters("ingest"), to=plan.manifest, root=root).manifest
+        options = plan.parameters("ingest")
+        current = ingest.ingest(options.pop("sources"), **options, to=plan.manifest, root=root).manifest
     else:
         current = manifests.load(plan.manifest, root=root)
     done = {commit.verb for commit in current.lineage()}

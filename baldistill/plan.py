@@ -30,6 +30,7 @@ from typing import Any, Literal
 from curate.errors import CurateError, InputError, MistakesError, nearest
 from curate.manifest import manifest as manifests
 from curate.registry import Registry
+from curate.settings import wrong_choices
 
 __all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
 
@@ -246,9 +247,9 @@ def _table(verb: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _types(verb: str) -> dict[str, Any]:
-    """Return the type of each parameter of a verb, from its settings class where it has one."""
+    """Return the type of each parameter of a verb, of its options from its settings class."""
     function = _import(VERBS[verb][0])
-    return typing.get_type_hints(getattr(function, "settings", function))
+    return typing.get_type_hints(function) | typing.get_type_hints(getattr(function, "settings", function))
 
 
 def _value(verb: str, key: str, value: Any) -> Iterator[str]:
@@ -260,6 +261,9 @@ def _value(verb: str, key: str, value: Any) -> Iterator[str]:
                 registry.get(name)
             except CurateError as e:
                 yield str(e)
+    settings = getattr(_import(VERBS[verb][0]), "settings", None)
+    if settings is not None:
+        yield from map(str, wrong_choices(settings, {key: value}))
     if (verb, key) in INPUTS:
         for item in [value] if isinstance(value, str) else value:
             file = item.removeprefix("recorded:")

@@ -12,6 +12,8 @@ Each field has a type, a default and one sentence of help, declared once:
 
     sample(manifest, rows=4125)
 
+A verb that takes no manifest has another subject in its place, and ``root`` among its options.
+
 `curate.terminal.commands.settings_verb` makes the command, `baldistill.plan` checks the table. Nothing here knows a verb, and a
 module that declares settings imports nothing slow, so that help stays quick.
 """
@@ -23,18 +25,19 @@ import functools
 import inspect
 import textwrap
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from curate.errors import nearest
+from curate.errors import UnknownNameError, nearest
 
-__all__ = ["help_of", "option", "options_of", "takes"]
+__all__ = ["ROOT", "help_of", "option", "options_of", "takes", "wrong_choices"]
 
 P = ParamSpec("P")
 M = TypeVar("M")
 S = TypeVar("S")
 R = TypeVar("R")
 
+ROOT = "Folder or URL that holds manifests/; default: CURATE_ROOT, else the working directory."  # help of every --root
 _HELP = "curate"  # the key of our metadata in a dataclass field
 
 
@@ -43,6 +46,7 @@ def option(
     *,
     help: str,
     more: str = "",
+    choices: Sequence[str] = (),
     metavar: str | None = None,
     heading: str | None = None,
     flag: str | None = None,
@@ -53,16 +57,17 @@ def option(
         default: its value unless given; an option without one must be given.
         help: one sentence, for ``--help``.
         more: what a Python caller needs beyond that.
-        metavar: what the help shows in the place of the value, such as ``"FILE"``.
+        choices: every value that it takes, where they are few and no plug-in adds one; `takes` checks them.
+        metavar: what the help shows in the place of the value, such as ``"FILE"``; the choices, or by its type, unless given.
         heading: that the help lists it under.
         flag: of the command, where it is not the field's name (singular where the field is a list).
     """
-    told = {"help": help, "more": more, "metavar": metavar, "heading": heading, "flag": flag}
-    return dataclasses.field(default=default, kw_only=True, metadata={_HELP: told})
+    about = {"help": help, "more": more, "metavar": metavar or "|".join(choices) or None, "heading": heading, "flag": flag}
+    return dataclasses.field(default=default, kw_only=True, metadata={_HELP: about | {"choices": tuple(choices)}})
 
 
 def help_of(field: dataclasses.Field[Any]) -> Mapping[str, Any]:
-    """Return what `option` was given for a field: help, more, metavar, heading, flag."""
+    """Return what `option` was given for a field: help, more, choices, metavar, heading, flag."""
     found: Mapping[str, Any] = field.metadata[_HELP]
     return found
 
@@ -82,11 +87,20 @@ def options_of(settings: type[Any]) -> list[inspect.Parameter]:
     ]
 
 
+def wrong_choices(settings: type[Any], values: Mapping[str, Any]) -> Iterator[UnknownNameError]:
+    """Yield an error for each value that is not among the choices of its option; an option that may be None may be left out."""
+    for field in dataclasses.fields(settings):
+        choices, value = help_of(field)["choices"], values.get(field.name, field.default)
+        if choices and value not in choices and not (value is None and field.default is None):
+            yield UnknownNameError(f"--{field.name.replace('_', '-')}", str(value), choices)
+
+
 def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[Concatenate[M, P], R]]:
     """Return a decorator that gives a verb the options of a settings class as its keyword arguments.
 
     The verb is written as ``verb(manifest, settings)`` and called as ``verb(manifest, budget=2100, seed=1)``. Its signature and
-    its docstring tell the options, and so do type checkers.
+    its docstring list the options, and type checkers know them. A value that is not among an option's choices is an
+    `UnknownNameError`.
 
     Args:
         settings: a frozen dataclass whose fields are made by `option`.
@@ -107,7 +121,10 @@ def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[
                     guess = nearest(name, known)
                     hint = f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(known)}"
                     raise TypeError(f"{verb.__name__}() has no option {name!r}{hint}")
-            return verb(subject, settings(**given))
+            chosen = settings(**given)
+            for mistake in wrong_choices(kind, vars(chosen)):
+                raise mistake
+            return verb(subject, chosen)
 
         call.__dict__["settings"] = kind
         call.__dict__["__signature__"] = inspect.Signature(
@@ -124,8 +141,9 @@ def _with_options(doc: str, settings: type[Any]) -> str:
     """Put a line for each option under ``Args:``, made where there is none, before the other sections."""
     lines = []
     for field in dataclasses.fields(settings):
-        told = help_of(field)
-        text = f"{field.name}: {' '.join(filter(None, (told['help'], told['more'])))}"
+        about = help_of(field)
+        name = f"{field.name} ({'|'.join(about['choices'])})" if about["choices"] else field.name
+        text = f"{name}: {' '.join(filter(None, (about['help'], about['more'])))}"
         lines += textwrap.wrap(text, 120, initial_indent="    ", subsequent_indent="        ", break_on_hyphens=False)
     options = "\n".join(lines)
     head, args, tail = doc.partition("\nArgs:\n")

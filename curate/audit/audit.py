@@ -18,7 +18,6 @@ from curate.audit import answers
 from curate.audit.base import (
     _THRESHOLD,
     BATCH,
-    DEFAULT_AUDITORS,
     FINDINGS,
     PROMPTS,
     THRESHOLDS,
@@ -28,10 +27,11 @@ from curate.audit.base import (
     auditors,
     with_numbers,
 )
+from curate.audit.settings import DEFAULT_AUDITORS, AuditSettings
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import read_findings, write_findings
-from curate.manifest.schema import STATUSES
+from curate.settings import takes
 from curate.vectors import embed
 from curate.vectors.encoders import Encoder
 
@@ -168,55 +168,40 @@ def judge(
     return Judgement(pl.DataFrame(found, schema=FINDINGS), rejected)
 
 
-def audit(
-    manifest: Manifest,
-    *,
-    auditors: Sequence[str | Auditor] = DEFAULT_AUDITORS,
-    apply: bool = False,
-    fail_on: str | None = None,
-    thresholds: Mapping[str, float] | None = None,
-    encoder: str | Encoder | None = None,
-    status: str = "auto",
-) -> Audit:
+@takes(AuditSettings)
+def audit(manifest: Manifest, settings: AuditSettings) -> Audit:
     """Audit the train rows of a manifest and write what is found into it.
 
     Rows are judged in the order of stage, real before synthetic, then id. The same audit again writes nothing.
 
     Args:
         manifest: to audit.
-        auditors: names, or callables; in the order in which they judge.
-        apply: also reject the rows that were found wanting; without it findings alone are written.
-        fail_on: ``SHARE`` or ``AUDITOR=SHARE[,AUDITOR=SHARE…]``, 0 to 1: more than that rejected is an error, after the commit.
-        thresholds: per auditor the lowest score that rejects, 0 to 1.
-        encoder: a model's name or an `Encoder`, for duplicates and leakage; None for that of the clusters.
-        status: of the rows to audit: ``selected``, ``candidate``, ``rejected``, ``all``, or ``auto``, which is selected rows, or
-            candidates where nothing is selected yet.
 
     Raises:
         UnknownNameError: an auditor, or a name in `fail_on` or `thresholds`, is not known.
         InputError: the status or `fail_on` cannot be understood, or no row has that status.
         AuditFailedError: more was rejected than `fail_on` allows; the findings were written.
     """
-    limits = _parse_fail_on(fail_on, list(_chosen(auditors)))
+    limits = _parse_fail_on(settings.fail_on, list(_chosen(settings.auditors)))
     rows = manifest.rows()
-    picked = _pick(manifest, rows, status)
+    picked = _pick(manifest, rows, settings.status)
     batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(BATCH.names())
     with progress.step("audit", batch.height) as counter:
-        known = context(manifest, rows, encoder=encoder)
+        known = context(manifest, rows, encoder=settings.encoder)
         known = replace(known, accepted=known.accepted.join(batch, on="id", how="anti", maintain_order="left"))
-        judgement = judge(batch, known, auditors=auditors, thresholds=thresholds)
-        counter.advance(batch.height, **{"rejected" if apply else "would_be_rejected": len(judgement.rejected)})
+        judgement = judge(batch, known, auditors=settings.auditors, thresholds=settings.thresholds)
+        counter.advance(batch.height, **{"rejected" if settings.apply else "would_be_rejected": len(judgement.rejected)})
     findings = judgement.findings.join(rows.select("id", "domain"), on="id", how="left", maintain_order="left")
-    updated = _updated(rows, picked, judgement, apply=apply)
-    result = Audit(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), apply)
+    updated = _updated(rows, picked, judgement, apply=settings.apply)
+    result = Audit(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), settings.apply)
     if not updated.equals(rows):
         parameters = {
-            "auditors": list(_chosen(auditors)),
-            "apply": apply,
-            "fail_on": fail_on,
-            "thresholds": dict(thresholds or {}),
-            "encoder": encoder if isinstance(encoder, str | None) else encoder.name,
-            "status": status,
+            "auditors": list(_chosen(settings.auditors)),
+            "apply": settings.apply,
+            "fail_on": settings.fail_on,
+            "thresholds": dict(settings.thresholds or {}),
+            "encoder": settings.encoder if isinstance(settings.encoder, str | None) else settings.encoder.name,
+            "status": settings.status,
         }
         summary = {"rows": batch.height, "findings": findings.height, "rejected": result.shares}
         result = replace(result, manifest=manifest.commit(updated, verb="audit", parameters=parameters, summary=summary))
@@ -270,9 +255,6 @@ def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> lis
 
 
 def _pick(manifest: Manifest, rows: pl.DataFrame, status: str) -> pl.DataFrame:
-    known = ("auto", *STATUSES, "all")
-    if status not in known:
-        raise UnknownNameError("status", status, known)
     train = rows.filter(split="train")
     if status == "auto":
         status = "selected" if train["status"].eq("selected").any() else "candidate"

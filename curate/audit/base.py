@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH",
-    "DEFAULT_AUDITORS",
     "FINDINGS",
     "NUMBERS",
     "PROMPTS",
@@ -106,9 +105,6 @@ Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]
 
 
 auditors: Registry[Auditor] = Registry("auditor", "curate.auditors", builtin=("curate.audit.auditors",))
-
-
-DEFAULT_AUDITORS = ("malformed", "answer_mismatch", "leakage", "near_duplicate")
 
 
 THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}

@@ -22,7 +22,7 @@ from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode
 from curate.calls.throttle import RateLimit
-from curate.errors import ConflictError, InputError, UnknownNameError
+from curate.errors import ConflictError, InputError
 from curate.files import ledger_path
 from curate.generation import prompts
 from curate.ledger import network_disk
@@ -38,9 +38,6 @@ from curate.teachers.registry import load_teacher
 
 __all__ = ["balance"]
 
-RATIONALES = ("auto", "teacher", "keep", "none")
-WRONG_RATIONALES = ("drop", "hint", "answer-only")
-FILLS = ("teacher", "repeat", "none")
 _NOT_SHAPING = {
     *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute", "mode"),
     *("api_key_env", "timeout", "dry_run", "stage"),
@@ -295,9 +292,6 @@ def _check_newest(manifest: Manifest) -> None:
 
 def _check(settings: BalanceSettings) -> None:
     """Refuse parameters that break a rule, before anything is read or spent."""
-    for option, known in (("rationales", RATIONALES), ("wrong_rationale", WRONG_RATIONALES), ("fill", FILLS)):
-        if getattr(settings, option) not in known:
-            raise UnknownNameError(f"--{option.replace('_', '-')}", getattr(settings, option), known)
     for option in ("max_attempts", "rows_per_call"):
         if getattr(settings, option) < 1:
             raise InputError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(settings, option)}")

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.audit.settings import DEFAULT_AUDITORS
 from curate.settings import option
 from curate.teachers.options import TEACHER, TeacherOptions
 
 __all__ = ["PLAN", "AnnotateSettings", "BalanceSettings", "SynthesizeSettings"]
 
 PLAN = "What is chosen"
-AUDITORS = ("malformed", "answer_mismatch", "leakage", "near_duplicate")
 
 _TEACHER = "Teacher to ask: a URL, openai, recorded:FILE or fake."
 
@@ -27,7 +27,12 @@ class BalanceSettings(TeacherOptions):
     policy: str | Any = option(
         "adaptive", heading=PLAN, help="natural, uniform, adaptive, temperature or need.", more="Or a callable of that contract."
     )
-    schedule: str = option("ours", heading=PLAN, help="Of adaptive and need: ours (the last increment is uniform) or paper.")
+    schedule: str = option(
+        "ours",
+        choices=("ours", "paper"),
+        heading=PLAN,
+        help="Of adaptive and need: ours (the last increment is uniform) or paper.",
+    )
     temperature: float = option(2.0, heading=PLAN, help="T of the temperature policy.")
     need_weight: float = option(
         0.5, heading=PLAN, help="Of need, 0 to 1: how far the last student's results shift the adaptive slots."
@@ -47,19 +52,26 @@ class BalanceSettings(TeacherOptions):
     )
     rationales: str = option(
         "auto",
+        choices=("auto", "teacher", "keep", "none"),
         heading=TEACHER,
         help="auto asks for missing rationales; teacher asks for all, keep for none; none drops them.",
         more="With none, the answer alone is trained on.",
     )
     wrong_rationale: str = option(
         "drop",
+        choices=("drop", "hint", "answer-only"),
         heading=TEACHER,
         help="Of a real row: drop (try again if its domain runs short), hint (then show the answer) or answer-only.",
         more="What to do where a rationale ends in another answer than the row's; answer-only takes the row without one.",
     )
-    fill: str = option("teacher", heading=PLAN, help="What completes a short domain: teacher, repeat or none.")
+    fill: str = option(
+        "teacher",
+        choices=("teacher", "repeat", "none"),
+        heading=PLAN,
+        help="What completes a short domain: teacher, repeat or none.",
+    )
     max_attempts: int = option(5, heading=TEACHER, help="Judged replies per open slot before a domain stops.")
-    auditors: Sequence[str] = option(AUDITORS, metavar="NAME", help="Auditor that must find nothing; repeat for several.")
+    auditors: Sequence[str] = option(DEFAULT_AUDITORS, metavar="NAME", help="Auditor that must find nothing; repeat for several.")
     encoder: str | Any | None = option(
         None, metavar="MODEL", help="Encoder for near-duplicates and leakage; else that of the clusters."
     )
@@ -114,7 +126,7 @@ class SynthesizeSettings(TeacherOptions):
     n_seeds: int = option(4, heading=TEACHER, help="Examples shown in each request, at most.")
     rows_per_call: int = option(1, heading=TEACHER, help="New examples asked for in one request.")
     max_attempts: int = option(5, heading=TEACHER, help="Judged replies per example before a domain stops.")
-    auditors: Sequence[str] = option(AUDITORS, metavar="NAME", help="Auditor that must find nothing; repeat for several.")
+    auditors: Sequence[str] = option(DEFAULT_AUDITORS, metavar="NAME", help="Auditor that must find nothing; repeat for several.")
     encoder: str | Any | None = option(
         None, metavar="MODEL", help="Encoder for near-duplicates and leakage; else that of the clusters."
     )

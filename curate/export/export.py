@@ -10,9 +10,11 @@ from pathlib import Path
 
 from curate import progress
 from curate.errors import InputError
-from curate.export.base import Exporter, Snapshot, exporters, read_snapshot
+from curate.export.base import Snapshot, exporters, read_snapshot
+from curate.export.settings import ExportSettings
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
+from curate.settings import takes
 
 __all__ = ["ExportResult", "export"]
 
@@ -32,24 +34,22 @@ class ExportResult:
     rows: dict[str, int]
 
 
-def export(manifest: Manifest, *, to: str | Exporter = "parquet", destination: str | Path | None = None) -> ExportResult:
+@takes(ExportSettings)
+def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     """Write the snapshot of a manifest as files.
 
     Args:
         manifest: the version to export.
-        to: a registered format (``parquet``, ``jsonl``, ``chat`` or ``datasets``) or a callable of the same contract.
-        destination: folder to write in, made where it is missing; ``exports/NAME-vVERSION-FORMAT`` beside
-            ``manifests/`` unless given. Files of the same names are replaced, each only once it is whole.
 
     Raises:
         InputError: no row is selected, or the destination cannot be written.
         UnknownNameError: there is no such format.
     """
-    write = exporters.get(to)
-    label = to if isinstance(to, str) else getattr(to, "__name__", "export")
+    write = exporters.get(settings.to)
+    label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     snapshot = read_snapshot(manifest)
     home = Path() if "://" in manifest.root else Path(manifest.root)
-    folder = Path(destination) if destination else home / "exports" / f"{manifest.name}-v{manifest.version}-{label}"
+    folder = Path(settings.destination or home / "exports" / f"{manifest.name}-v{manifest.version}-{label}")
     rows = {split: frame.height for split, frame in snapshot.splits.items()}
     _check_folder(folder, snapshot)
     without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height

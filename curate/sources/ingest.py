@@ -10,21 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from curate import progress
-from curate.errors import InputError, UnknownNameError
+from curate.errors import InputError
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import held_out, is_held_out, is_retired, origin_file, retired
-from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SOURCES, conform
+from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, conform
+from curate.settings import takes
 from curate.sources import columns as examples
 from curate.sources.discover import read
+from curate.sources.settings import IngestSettings
 
 __all__ = ["Ingested", "ingest"]
 
@@ -63,118 +65,74 @@ class _Gathered:
     skipped: tuple[str, ...]
 
 
-def ingest(
-    sources: Sequence[str | Path],
-    *,
-    to: str,
-    prompt: str | None = None,
-    answer: str | None = None,
-    rationale: str | None = None,
-    domain: str | None = None,
-    split: str | None = None,
-    source: str = "real",
-    holdout: float = 0.0,
-    seed: int = 0,
-    licence: str | None = None,
-    domain_from: str | None = None,
-    domain_rule: str | None = None,
-    on_error: str = "fail",
-    prune: bool = False,
-    root: str | Path | None = None,
-) -> Ingested:
+@takes(IngestSettings)
+def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> Ingested:
     """Bring files, folders or data sets into a manifest; what is there already stays as it is.
 
     Args:
         sources: files (JSONL, CSV, TSV, Parquet, also .gz and .zst), folders, globs, or ``hf://org/name[:config]``.
-        to: name of the manifest, made where there is none.
-        prompt: column of the question; ``prompt`` unless given. A column ``messages`` is read as a chat unless it is given.
-        answer: column of the final answer; ``answer`` unless given.
-        rationale: column of the reasoning; ``rationale``, where there is one, unless given.
-        domain: column of the domain, or ``auto`` for domains from clusters later; ``domain``, where there is one, unless given.
-        split: column of the split, or one split for all rows; ``split``, where there is one, unless given, else train.
-        source: ``real``, or ``synthetic`` for rows that a model wrote (train rows only).
-        holdout: share of the distinct prompts of new real train rows that become validation, 0 to 1, even over domains.
-        seed: of the choice of the hold-out.
-        licence: of the sources, recorded as given.
-        domain_from: ``filename`` where each file is one domain.
-        domain_rule: ``first`` or ``explode`` (one row per label), for domains in lists.
-        on_error: ``fail`` at the first record that is no example, or ``skip`` those and list them.
-        prune: retire the rows that a changed file no longer has.
-        root: folder that holds ``manifests/``.
 
     Raises:
         InputError: a source, column, row or option breaks a rule; the manifest is as it was.
         ConflictError: another command committed meanwhile; the manifest is as that one left it.
     """
-    _check(sources, to=to, holdout=holdout, domain=domain, domain_from=domain_from)
-    _check_names(source=source, domain_from=domain_from, domain_rule=domain_rule, on_error=on_error)
-    base = manifests.new(to, root=root)
-    columns = examples.Columns(prompt, answer, rationale, domain, split, domain_from, domain_rule)
-    found = _gather([str(item) for item in sources], columns, source=source, on_error=on_error, licence=licence)
+    _check(sources, settings)
+    base = manifests.new(settings.to, root=settings.root)
+    columns = examples.Columns(**{field.name: getattr(settings, field.name) for field in fields(examples.Columns)})
+    found = _gather([str(item) for item in sources], columns, settings)
     with _appending(base, found.frames):
         known = base.rows()
-        rows = _identified(found.frames, source)
+        rows = _identified(found.frames, settings.source)
         fresh = rows.filter(~pl.col("id").is_in(known["id"].implode()))
-        fresh = _hold_out(fresh, known, share=holdout, seed=seed) if source == "real" else fresh
-        met = _meet(known, rows, prune=prune)
+        fresh = _hold_out(fresh, known, share=settings.holdout, seed=settings.seed) if settings.source == "real" else fresh
+        met = _meet(known, rows, prune=settings.prune)
     done = _told(base, found, rows, met, added=fresh.height + met.returned)
     if not done.added and not met.retired and not _new_licence(base, found.records):
         progress.note("ingest", f"{base}: nothing new, {done.already} rows are already there")
         return done
-    parameters = {"sources": [record["address"] for record in found.records], "source": source, **asdict(columns)}
-    parameters |= {"holdout": holdout, "licence": licence, "on_error": on_error, "prune": prune}
+    parameters = {"sources": [record["address"] for record in found.records], "source": settings.source, **asdict(columns)}
+    parameters |= {name: getattr(settings, name) for name in ("holdout", "licence", "on_error", "prune")}
     version = base.commit(
         pl.concat([met.rows, fresh]),
         verb="ingest",
         parameters=parameters,
-        seed=seed,
+        seed=settings.seed,
         summary=_summary(done, found.records),
     )
     return replace(done, manifest=version)
 
 
-def _check(sources: Sequence[str | Path], *, to: str, holdout: float, domain: str | None, domain_from: str | None) -> None:
+def _check(sources: Sequence[str | Path], settings: IngestSettings) -> None:
     if isinstance(sources, str | Path) or not sources:
         raise InputError(f"sources: give a list of one or more files, folders or data sets, got {sources!r}")
-    if "@" in to:
-        raise InputError(f"--to {to!r}: rows come in on top of the newest version; leave out what is behind the '@'")
-    if not 0 <= holdout < 1:
-        raise InputError(f"--holdout {holdout}: a share of the prompts, at least 0 and below 1, such as 0.05")
-    if domain and domain_from:
-        raise InputError(f"--domain {domain!r} and --domain-from {domain_from!r}: a row has one domain, choose one of the two")
+    if "@" in settings.to:
+        raise InputError(f"--to {settings.to!r}: rows are added to the newest version; leave out what follows the '@'")
+    if not 0 <= settings.holdout < 1:
+        raise InputError(f"--holdout {settings.holdout}: a share of the prompts, at least 0 and below 1, such as 0.05")
+    if settings.domain and settings.domain_from:
+        both = f"--domain {settings.domain!r} and --domain-from {settings.domain_from!r}"
+        raise InputError(f"{both}: a row has one domain, choose one of the two")
 
 
-def _check_names(*, source: str, domain_from: str | None, domain_rule: str | None, on_error: str) -> None:
-    choices: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
-        ("--source", source, SOURCES),
-        ("--domain-from", domain_from, ("filename", None)),
-        ("--domain-rule", domain_rule, ("first", "explode", None)),
-        ("--on-error", on_error, ("fail", "skip")),
-    )
-    for option, value, known in choices:
-        if value not in known:
-            raise UnknownNameError(f"value of {option}", str(value), [name for name in known if name])
-
-
-def _gather(sources: Sequence[str], columns: examples.Columns, *, source: str, on_error: str, licence: str | None) -> _Gathered:
+def _gather(sources: Sequence[str], columns: examples.Columns, settings: IngestSettings) -> _Gathered:
     """Read and shape every source."""
     frames: list[pl.DataFrame] = []
     skipped: list[str] = []
     records: list[dict[str, Any]] = []
     for item in sources:
-        found = read(item, on_error=on_error)
+        found = read(item, on_error=settings.on_error)
         splits = [None if columns.domain_from else split for split in found.splits]
         shaped = [
-            examples.shape(table, columns, split=split, on_error=on_error)
+            examples.shape(table, columns, split=split, on_error=settings.on_error)
             for table, split in zip(found.tables, splits, strict=True)
         ]
         rows = pl.concat([part.frame for part in shaped])
-        _check_training(rows, source)
+        _check_training(rows, settings.source)
         frames.append(rows.with_columns(identity.content_keys(rows)))
         left_out = [line for table, part in zip(found.tables, shaped, strict=True) for line in (*table.skipped, *part.skipped)]
         skipped += left_out
         record = {"address": found.address, "hash": found.fingerprint, "rows": rows.height, "skipped": len(left_out)}
-        records.append(record | {"source": source, "licence": licence})
+        records.append(record | {"source": settings.source, "licence": settings.licence})
     if not any(frame.height for frame in frames):
         raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}; the first skipped: {skipped[0]}")
     return _Gathered(frames, records, tuple(skipped))

@@ -34,7 +34,12 @@ class TeacherOptions:
         None, metavar="N", heading=TEACHER, help="Tokens of prompts and replies in a minute, at most."
     )
     timeout: float = option(TIMEOUT, metavar="SECONDS", heading=TEACHER, help="Seconds to wait for one reply.")
-    mode: str = option("live", heading=TEACHER, help="live, or batch: the provider's batches, at half the price, within a day.")
+    mode: str = option(
+        "live",
+        choices=("live", "batch"),
+        heading=TEACHER,
+        help="live, or batch: the provider's batches, at half the price, within a day.",
+    )
     max_calls: int | None = option(None, heading=CAPS, help="Calls.")
     max_tokens: int | None = option(None, heading=CAPS, help="Tokens of prompts and replies together.")
     max_usd: float | None = option(None, heading=CAPS, help="US dollars.")

@@ -9,43 +9,33 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
+from curate.export.settings import ExportSettings
+from curate.sources.settings import IngestSettings
 from curate.terminal import options
 from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb, verb
 
 __all__ = ["app", "main"]
 
-AUDITORS = ["malformed", "answer_mismatch", "leakage", "near_duplicate"]
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
 
+Sources = Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")]
+
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
 
 
-@verb(app, "curate.sources.ingest:ingest", MAKE, on_manifest=False)
-def ingest(
-    sources: Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")],
-    *,
-    to: Annotated[str, Option(metavar="NAME", help="The manifest; made where there is none.", show_default=False)],
-    prompt: Annotated[str | None, Option(metavar="COL", help="The question; else prompt, or the last turn of messages.")] = None,
-    answer: Annotated[str | None, Option(metavar="COL", help="The final answer; else answer.")] = None,
-    rationale: Annotated[str | None, Option(metavar="COL", help="The reasoning; else rationale where there is one.")] = None,
-    domain: Annotated[str | None, Option(metavar="COL", help="The domain, or auto for domains from clusters later.")] = None,
-    split: Annotated[str | None, Option(metavar="NAME_OR_COL", help="The split: a column, or one for all rows.")] = None,
-    source: Annotated[str, Option(help="real, or synthetic for rows that a model wrote.")] = "real",
-    holdout: Annotated[float, Option(metavar="F", help="Share of new train prompts that become validation.")] = 0.0,
-    seed: options.Seed = 0,
-    licence: Annotated[str | None, Option(metavar="L", help="Of the sources, recorded as given.")] = None,
-    domain_from: Annotated[str | None, Option(help="filename where each file is one domain.")] = None,
-    domain_rule: Annotated[str | None, Option(help="Of domains in lists: first or explode.")] = None,
-    on_error: Annotated[str, Option(help="At a bad record: fail, or skip and list it.")] = "fail",
-    prune: Annotated[bool, Option("--prune", help="Retire the rows that a changed file no longer has.")] = False,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Bring JSONL, CSV, TSV, Parquet or datasets into a manifest."""
+settings_verb(
+    app,
+    IngestSettings,
+    "curate.sources.ingest:ingest",
+    MAKE,
+    "Bring JSONL, CSV, TSV, Parquet or datasets into a manifest.",
+    subject=("sources", Sources),
+)
 
 
 @verb(app, "curate.selection.sample:sample", MAKE)
@@ -218,20 +208,7 @@ def prompt(
     return prompts.built_in(purpose, kind)
 
 
-@verb(app, "curate.audit.audit:audit", BALANCE, mappings=("thresholds",))
-def audit(
-    name: Name,
-    *,
-    auditors: options.Auditors = AUDITORS,
-    apply: Annotated[bool, Option("--apply", help="Reject what was found wanting; else findings alone are written.")] = False,
-    fail_on: Annotated[str | None, Option(metavar="A=F", help="Exit with 3 above this share, such as malformed=0.01.")] = None,
-    thresholds: options.Thresholds = None,
-    encoder: options.SameEncoder = None,
-    status: Annotated[str, Option(help="Which rows: selected, candidate, rejected, all or auto.")] = "auto",
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Judge rows, and write what is found into the manifest."""
+settings_verb(app, AuditSettings, "curate.audit.audit:audit", BALANCE, "Judge rows, and write the findings into the manifest.")
 
 
 @command(app, KEEP)
@@ -252,16 +229,13 @@ def tag(
     return history.tags(handle)
 
 
-@verb(app, "curate.export.export:export", KEEP)
-def export(
-    name: Name,
-    *,
-    to: Annotated[str, Option(metavar="FORMAT", help="parquet, jsonl, chat or datasets.")] = "parquet",
-    destination: Annotated[str | None, Option(metavar="FOLDER", help="Else exports/NAME-vVERSION-FORMAT.")] = None,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Write the selected rows, and the held-out splits, as files that trainers read."""
+settings_verb(
+    app,
+    ExportSettings,
+    "curate.export.export:export",
+    KEEP,
+    "Write the selected rows, and the held-out splits, as files that trainers read.",
+)
 
 
 @verb(app, "curate.ledger.transfer:ledger_export", KEEP, on_manifest=False)

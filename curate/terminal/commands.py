@@ -18,7 +18,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -55,21 +55,36 @@ _COMPLETION = {
     "install_completion": "Install completion for this shell.",
     "show_completion": "Print the completion script instead.",
 }
+_METAVARS = {int: "N", float: "F", str: "TEXT"}  # what help shows in the place of a value that has no name of its own
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class _Command(TyperCommand):
-    """A command whose help lists options under the headings that they name, in plain text: rich's takes too long to load."""
+    """A command whose help lists options under the headings that they name, in plain text: rich's takes too long to load.
+
+    Arguments are shown by their metavar alone, without Typer's braces and Python types.
+    """
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        names = [(_shown(p), p.required) for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required in names)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
-                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                sections.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(record)
+                if parameter.param_type_name == "argument":
+                    sections["Arguments"].append((_shown(parameter), record[1]))
+                    continue
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         sections["Options"] = sections.pop("Options")  # the general ones come last
         _write_sections(formatter, sections)
+
+
+def _shown(argument: Any) -> str:
+    """Return what help shows for an argument."""
+    return str(argument.metavar or argument.name.upper())
 
 
 class _Group(TyperGroup):
@@ -174,60 +189,77 @@ def verb(
     return file
 
 
-def settings_verb(app: App, settings: type[Any], target: str, heading: str, about: str) -> Callable[..., None]:
+def settings_verb(
+    app: App, settings: type[Any], target: str, heading: str, about: str, *, subject: tuple[str, Any] = ("name", Name)
+) -> Callable[..., None]:
     """File the command of a verb whose options are a settings class (`curate.settings`); return what was filed.
 
     Args:
         app: where the command is filed.
         settings: the class, from a module that imports nothing slow.
-        target: the verb, as ``"package.module:function"``; its first argument is the manifest that ``name`` and ``root`` tell.
+        target: the verb, as ``"package.module:function"``.
         heading: what the help lists the command under.
         about: one sentence for the help.
+        subject: name and type, as Typer reads it, of the command's argument. ``name`` is that of a manifest, which is loaded
+            for the verb; any other goes to the verb as it is, whose settings then have a ``root`` of their own.
     """
+    parameter, kind = subject
 
-    def declaration(**options: Any) -> None: ...
+    def call(**options: Any) -> Any:
+        module, _, function = target.partition(":")
+        work = getattr(importlib.import_module(module), function)
+        options |= {key: _mapping(options[key]) for key in mappings}
+        first = options.pop(parameter)
+        if parameter == "name":
+            from curate.manifest import manifest
 
-    declaration.__name__ = target.partition(":")[2]
-    declaration.__doc__ = about
-    given = [_flag(parameter, field) for parameter, field in _declared(settings)]
-    own = [inspect.Parameter("json", _KEYWORD, default=False, annotation=Json)]
-    own.append(inspect.Parameter("root", _KEYWORD, default=None, annotation=Root))
-    first = inspect.Parameter("name", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Name)
-    declaration.__dict__["__signature__"] = inspect.Signature([first, *given, *own])
-    declaration.__annotations__ = {p.name: p.annotation for p in (first, *given, *own)}
-    return verb(app, target, heading)(declaration)
+            first = manifest.load(first, root=options.pop("root"))
+        return work(first, **options)
 
-
-def _declared(settings: type[Any]) -> list[tuple[inspect.Parameter, dataclasses.Field[Any]]]:
+    given = options_of(settings)
+    mappings = [option.name for option in given if _is_mapping(option.annotation)]
     fields = {field.name: field for field in dataclasses.fields(settings)}
-    return [(parameter, fields[parameter.name]) for parameter in options_of(settings)]
+    flags = {option.name: _flag(option, fields[option.name]) for option in given}
+    json = inspect.Parameter("json", _KEYWORD, default=False, annotation=Json)
+    root = flags.pop("root", inspect.Parameter("root", _KEYWORD, default=None)).replace(annotation=Root)
+    first = inspect.Parameter(parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+    parameters = [first, *flags.values(), json, root]
+    call.__name__, call.__doc__ = target.partition(":")[2], about
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    call.__dict__ |= {"verb": target, "__signature__": inspect.Signature(parameters)}
+    return command(app, heading)(call)
 
 
 def _flag(parameter: inspect.Parameter, field: dataclasses.Field[Any]) -> inspect.Parameter:
     """Return an option of a settings class as typer wants it: a type of the command line, a flag, a help."""
-    told, kind = help_of(field), _terminal_type(parameter)
-    singular = parameter.name.removesuffix("s") if typing.get_origin(kind) is list else parameter.name
-    required = parameter.default is inspect.Parameter.empty
+    about, kind = help_of(field), _terminal_type(parameter.annotation)
+    optional = type(None) in _members(parameter.annotation)
+    singular = parameter.name.removesuffix("s") if kind == list[str] else parameter.name
     made = typer.Option(
-        told["flag"] or f"--{singular.replace('_', '-')}",
-        help=told["help"],
-        metavar=told["metavar"],
-        rich_help_panel=told["heading"],
-        show_default=not required,
+        about["flag"] or f"--{singular.replace('_', '-')}",
+        help=about["help"],
+        metavar=about["metavar"] or _METAVARS.get(kind),
+        rich_help_panel=about["heading"],
+        show_default=parameter.default is not inspect.Parameter.empty,
     )
     default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-    return parameter.replace(annotation=Annotated[kind, made], default=default)
+    return parameter.replace(annotation=Annotated[kind | None if optional else kind, made], default=default)
 
 
-def _terminal_type(parameter: inspect.Parameter) -> Any:
-    """Return the type that a shell can give: of a union the plain member, a list for a sequence."""
-    kind = parameter.annotation
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        members = typing.get_args(kind)
-        plain = next(member for member in members if member in (str, int, float, bool))
-        return plain | None if type(None) in members else plain
-    origin = typing.get_origin(kind)
-    return list[str] if isinstance(origin, type) and issubclass(origin, Sequence) else kind
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """Return the members of a union; a type that is none is its own only member."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _terminal_type(annotation: Any) -> Any:
+    """Return the type that a shell can give: of a union the plain member, text for what is repeated."""
+    return next((member for member in _members(annotation) if member in _METAVARS or member is bool), list[str])
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Return whether a shell gives an option as repeated ``NAME=NUMBER``: a mapping to numbers and nothing plainer."""
+    return any(typing.get_origin(member) is Mapping and float in typing.get_args(member) for member in _members(annotation))
 
 
 def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from curate.audit import audit as auditing
-from curate.audit.base import BATCH, DEFAULT_AUDITORS, FINDINGS, Context, Finding
+from curate.audit.base import BATCH, FINDINGS, Context, Finding
+from curate.audit.settings import DEFAULT_AUDITORS
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.vectors.encoders import Fake
 from tests.support.samples import ingested

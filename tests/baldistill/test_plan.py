@@ -100,6 +100,7 @@ def test_names_and_files_in_a_plan_must_exist(tmp_path: Path) -> None:
         auditors = ["malformed", "leakge"]
         teacher = "recorded:gone.jsonl"
         rationale_prompt = "gone.j2"
+        fill = "repat"
         """,
     )
     assert [line.split(" Known")[0] for line in found] == [
@@ -108,6 +109,7 @@ def test_names_and_files_in_a_plan_must_exist(tmp_path: Path) -> None:
         "[balance] auditors: unknown auditor 'leakge'; did you mean 'leakage'?",
         f"[balance] teacher: no such file '{tmp_path / 'gone.jsonl'}'",
         f"[balance] rationale_prompt: no such file '{tmp_path / 'gone.j2'}'",
+        "[balance] fill: unknown --fill 'repat'; did you mean 'repeat'?",
     ]
 
 
