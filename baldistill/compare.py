@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError, UnknownNameError
-from curate.files import find_root
+from curate.files import find_root, runs_folder
+from curate.report.runs import read_run, run_names
 
 __all__ = ["Compared", "Line", "compare"]
-
-RECORD = "record.json"
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,14 @@ def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> Comp
         UnknownNameError: no run of that name.
         InputError: there is no run at all, or a record cannot be read.
     """
-    folder = Path(find_root(root)) / "manifests" / "runs"
-    known = sorted(path.parent.name for path in folder.glob(f"*/{RECORD}"))
+    home = find_root(root)
+    known = run_names(home)
     if not known:
-        raise InputError(f"no run has a record under {str(folder)!r}; make one with: baldistill run PLAN")
+        raise InputError(f"no run has a record under {str(runs_folder(home))!r}; make one with: baldistill run PLAN")
     for name in runs:
         if name not in known:
             raise UnknownNameError("run", name, known)
-    lines = [line for name in dict.fromkeys(runs or known) for line in _lines(name, folder / name / RECORD)]
+    lines = [line for name in dict.fromkeys(runs or known) for line in _lines(name, read_run(home, name))]
     measured = {f"{line.metrics.get('rows')} {line.metrics.get('split')} rows of {_name(line)}" for line in lines}
     return Compared(tuple(lines), tuple(sorted(measured)) if len(measured) > 1 else ())
 
@@ -81,11 +79,7 @@ def _name(line: Line) -> str:
     return line.snapshot.partition("@")[0]
 
 
-def _lines(run: str, path: Path) -> list[Line]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise InputError(f"the record of run {run!r} cannot be read ({e}); run its plan again") from e
+def _lines(run: str, record: Sequence[Mapping[str, Any]]) -> list[Line]:
     lines: list[Line] = []
     rows, calls, tokens, usd = 0, 0, 0, 0.0
     priced = True

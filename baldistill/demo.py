@@ -79,7 +79,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     before = profile.profile(ingested, budget=plan.parameters("balance")["budget"])
     after = profile.profile(run.manifest, status="selected")
     plot = reporting.plot_tail([before, after], run.folder / "tail.png")
-    bought = costs.summary(run.manifest)
+    bought = costs.read_costs(run.manifest)
     price = prices.find(*PRICED_AS)
     usd = None if price is None else price.usd(bought.prompt_tokens, bought.completion_tokens)
     return Demo(run, before, after, Path(plot), bought.tokens, usd, PRICED_AS[0])

@@ -21,9 +21,10 @@ from curate.balance import balance
 from curate.balance.results import StageResult
 from curate.errors import InputError
 from curate.export import export
-from curate.files import write_whole
+from curate.files import runs_folder, write_whole
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
+from curate.report.runs import RECORD
 from curate.selection import policies, sample
 from curate.sources import ingest
 from curate.vectors import cluster
@@ -87,7 +88,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
     all rows chosen so far.
     """
     current = _prepare(plan, root)
-    folder = Path(current.root) / "manifests" / "runs" / plan.name
+    folder = runs_folder(current.root) / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
     steered = _steered(plan, current)
@@ -119,7 +120,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
             scored = current.version > before
         balanced.append(result)
         lines.append(_line(index, snapshot, result, adapter, metrics))
-        _write(folder / "record.json", [asdict(line) for line in lines])
+        _write(folder / RECORD, [asdict(line) for line in lines])
     exported = export.export(current, **plan.parameters("export")).paths if "export" in plan else ()
     return Run(current, folder, tuple(lines), tuple(balanced), tuple(exported))
 

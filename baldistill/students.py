@@ -19,7 +19,7 @@ import polars as pl
 from baldistill import adapters, sft, tokens
 from curate import models, progress
 from curate.errors import InputError
-from curate.files import replace_folder
+from curate.files import replace_folder, runs_folder
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import in_snapshot
 
@@ -222,9 +222,8 @@ def _rows_fingerprint(rows: pl.DataFrame) -> str:
 
 
 def _default_output(manifest: Manifest, made_from: dict[str, Any]) -> Path:
-    base = Path() if "://" in manifest.root else Path(manifest.root)
     digest = hashlib.blake2b(json.dumps(made_from, sort_keys=True).encode(), digest_size=4).hexdigest()
-    return base / "manifests" / "runs" / "adapters" / f"{manifest.name}-{manifest.version}-{digest}"
+    return runs_folder(manifest.root) / "adapters" / f"{manifest.name}-{manifest.version}-{digest}"
 
 
 def _standing(manifest: Manifest, folder: Path, made_from: dict[str, Any]) -> Trained | None:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "find_root", "ledger_path", "make_folder_once", "replace_folder", "write_whole"]
+__all__ = ["cache_folder", "find_root", "ledger_path", "make_folder_once", "replace_folder", "runs_folder", "write_whole"]
 
 _STALE_S = 24 * 3600  # seconds; an unfinished file that nobody has written to for so long was left by a crash
 
@@ -32,6 +32,11 @@ def cache_folder(root: str) -> Path:
 def ledger_path(root: str) -> Path:
     """Return the path of a root's ledger; beside a root that is a URL it is in the working directory."""
     return (Path() if "://" in root else Path(root)) / "manifests" / "ledger.sqlite"
+
+
+def runs_folder(root: str) -> Path:
+    """Return the folder of training runs' records and adapters; beside a root that is a URL it is in the working directory."""
+    return (Path() if "://" in root else Path(root)) / "manifests" / "runs"
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = False) -> Path:

@@ -154,5 +154,7 @@ def test_roots_and_what_is_below_them(tmp_path: Path, monkeypatch: pytest.Monkey
     assert files.find_root("elsewhere") == "elsewhere"
     assert files.cache_folder(str(tmp_path)) == tmp_path / "cache"
     assert files.ledger_path(str(tmp_path)) == tmp_path / "manifests" / "ledger.sqlite"
+    assert files.runs_folder(str(tmp_path)) == tmp_path / "manifests" / "runs"
+    assert files.runs_folder("s3://bucket") == Path("manifests") / "runs"
     assert files.cache_folder("s3://bucket") == Path("cache")
     assert files.ledger_path("s3://bucket") == Path("manifests") / "ledger.sqlite"

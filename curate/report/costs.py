@@ -1,6 +1,7 @@
-"""Owns what was spent, read from the ledger: sums per manifest name, in all and by stage, domain, model …
+"""`curate ledger`: what was charged to a manifest's name, read from the ledger: sums, and single calls.
 
-Writes one thing: that calls are lost which a process had under way that is no more.
+`read_costs` sums, in all and by stage, domain, model and so on; `read_receipts` lists every sending of a call; `read_call` is one
+call in full. One thing is written: calls that were under way in a process that no longer runs are marked as lost.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from curate.calls import estimates as reckoning
+from curate.calls import estimates
 from curate.calls.estimates import EstimateVsActual
 from curate.errors import InputError, LedgerError
 from curate.files import find_root
@@ -25,7 +26,7 @@ from curate.teachers import prices
 from curate.teachers.base import parse_response
 from curate.teachers.prices import NANO
 
-__all__ = ["Call", "OpenBatch", "Receipt", "Receipts", "Summary", "iso", "read_call", "read_receipts", "summary"]
+__all__ = ["Call", "CostSummary", "OpenBatch", "Receipt", "Receipts", "iso", "read_call", "read_costs", "read_receipts"]
 
 _COUNTED = """COALESCE(SUM(a.calls), 0), COUNT(*), COUNT(*) FILTER (WHERE a.status = 'answered'),
     COUNT(*) FILTER (WHERE a.status = 'failed'), COUNT(*) FILTER (WHERE a.status = 'lost'),
@@ -35,8 +36,8 @@ _COUNTED = """COALESCE(SUM(a.calls), 0), COUNT(*), COUNT(*) FILTER (WHERE a.stat
     COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'lost'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'lost') / 1e9,
     COALESCE(SUM(a.tokens) FILTER (WHERE a.status = 'sent'), 0), SUM(a.nano_usd) FILTER (WHERE a.status = 'sent') / 1e9"""
 _SAVED = "SUM(h.n), COALESCE(SUM(h.n * a.tokens), 0), SUM(h.n * a.nano_usd) / 1e9"
-# what the figures are told apart by: of an attempt, and of an answer that was given again
-_SIDES = {
+# What the sums are grouped by: the column of an attempt, and of an answer that was given again ("" for none).
+_GROUPS = {
     "stage": ("a.stage", "h.stage"),
     "domain": ("c.domain", "c.domain"),
     "model": ("c.model", "c.model"),
@@ -64,7 +65,7 @@ class OpenBatch:
 
 
 @dataclass(frozen=True)
-class Summary(CostTotals):
+class CostSummary(CostTotals):
     """Everything charged to one manifest's name.
 
     Attributes:
@@ -89,7 +90,7 @@ class Summary(CostTotals):
         return {**asdict(self), "estimates": [reckoned.to_dict() for reckoned in self.estimates]}
 
 
-def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summary:
+def read_costs(manifest: Manifest | str, *, root: str | Path | None = None) -> CostSummary:
     """Return what was charged to a manifest's name; nothing where no teacher was ever asked.
 
     Args:
@@ -99,28 +100,28 @@ def summary(manifest: Manifest | str, *, root: str | Path | None = None) -> Summ
     name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
     ledger = existing_ledger(place)
     if ledger is None:
-        return Summary()
+        return CostSummary()
     try:
         with contextlib.suppress(LedgerError):  # another machine is at work in it; then nothing is known to be lost
             ledger.sweep(name)
-        total = _figures(ledger, name, "0", "0").get("0", CostTotals())
-        return Summary(
+        total = _totals(ledger, name, "0", "0").get("0", CostTotals())
+        return CostSummary(
             **asdict(total),
             billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
             finish_reasons=_finish_reasons(ledger, name),
             listed=_listed(ledger, name, place),
-            estimates=reckoning.compare_with_bill(ledger, name),
+            estimates=estimates.compare_with_bill(ledger, name),
             batches=_batches(ledger, name),
-            by={side: _figures(ledger, name, *columns) for side, columns in _SIDES.items()},
+            by={group: _totals(ledger, name, *columns) for group, columns in _GROUPS.items()},
         )
     finally:
         ledger.close()
 
 
-def _figures(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, CostTotals]:
-    """Return the figures by one side, in its order."""
+def _totals(ledger: Ledger, name: str, attempts_by: str, hits_by: str) -> dict[str, CostTotals]:
+    """Return the sums by one column, in its order."""
     sql = f"SELECT {attempts_by}, {_COUNTED} FROM attempts a JOIN calls c ON c.id = a.call WHERE a.name = ? GROUP BY 1"
-    found = {part: CostTotals(*told) for part, *told in ledger.query(sql, (name,))}
+    found = {part: CostTotals(*sums) for part, *sums in ledger.query(sql, (name,))}
     for part, calls, tokens, usd in _hits(ledger, name, hits_by) if hits_by else ():
         had = found.get(part, CostTotals())
         found[part] = replace(had, saved_calls=calls, saved_tokens=tokens, saved=usd)
@@ -273,8 +274,7 @@ def _receipts(rows: Iterable[tuple[Any, ...]]) -> tuple[Receipt, ...]:
 
 
 def _receipt(row: tuple[Any, ...]) -> Receipt:
-    call, started, verb, stage, *told, tokens, nano, error, raw = row
-    domain, purpose, sample, cause, model, status, finish_reason = told
+    call, started, verb, stage, domain, purpose, sample, cause, model, status, finish_reason, tokens, nano, error, raw = row
     reading = None if raw is None else parse_response(raw)
     reply = reading.text if reading is not None and not reading.error else None
     return Receipt(

@@ -1,6 +1,6 @@
-"""Owns the looking back: which scores can be compared, what differs between two versions, and the story of one row.
+"""`curate explain`: what happened to one row, verb by verb, over the commits that a version stands on. Changes nothing.
 
-Reads only. The sentences of a story are in `curate.report.story`; time travel itself is `curate.manifest.manifest.load`.
+The sentences are made in `curate.report.story`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Explanation:
     """The story of one row, oldest step first.
 
     Attributes:
-        manifest: the version that it is told of.
+        manifest: the version whose history was read.
         id: of the row.
-        steps: what touched it, and what holds it.
+        steps: what changed it, and what uses it.
     """
 
     manifest: Manifest
@@ -62,10 +62,10 @@ class Explanation:
 
 
 def explain(manifest: Manifest, row: str) -> Explanation:
-    """Tell every decision about one row, in order, from where it came to what holds it.
+    """Return every decision about one row, in order, from its source to the exports and students that use it.
 
     Args:
-        manifest: the version to tell it of.
+        manifest: the version whose history is read.
         row: the row's id, or the beginning of it.
 
     Raises:
@@ -73,16 +73,16 @@ def explain(manifest: Manifest, row: str) -> Explanation:
     """
     row_id = _find(manifest, row)
     commits = manifest.lineage()
-    moments = []
+    history = []
     start, before = Manifest(manifest.name, -1, manifest.root), None
     for commit in commits:
         end = Manifest(manifest.name, commit.version, manifest.root)
         after = _row(end, row_id)
-        moments.append(story.Moment(commit, start, end, before, after))
+        history.append(story.RowChange(commit, start, end, before, after))
         start, before = end, after
-    told = [(moment, story.tell(moment)) for moment in moments]
-    steps = [Step(moment.commit.verb, tuple(lines), moment.commit.version) for moment, lines in told if lines]
-    steps += [Step(verb, tuple(lines), None) for verb, lines in story.tell_use(moments)]
+    described = [(change.commit, story.describe(change)) for change in history]
+    steps = [Step(commit.verb, tuple(lines), commit.version) for commit, lines in described if lines]
+    steps += [Step(verb, tuple(lines), None) for verb, lines in story.describe_use(history)]
     return Explanation(manifest, row_id, tuple(steps))
 
 

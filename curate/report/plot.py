@@ -1,4 +1,4 @@
-"""Owns pictures: a tail as bars, before and after, as PNG or SVG. The only importer of altair. Computes no figure."""
+"""Draws a tail as bars, before and after, as PNG or SVG. The only importer of altair. Computes no figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns `Profile`: what the tail of one version looks like, in figures. Draws nothing; changes no decision.
+"""`curate profile`: what the tail of one version looks like, in figures. Changes no decision.
 
 The passes over the rows are in `curate.report.tail`. Nothing here reads a prompt; with ``tokens=True`` the rows that have no
 count of tokens yet are counted first, and that is a commit (`curate.report.tokens`).
@@ -16,10 +16,10 @@ from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains
 from curate.manifest.schema import SPLITS, STATUSES
-from curate.report import plot as reporting
 from curate.report import tail
-from curate.report import tokens as counting
+from curate.report.plot import check_ending, plot_tail
 from curate.report.tail import Lengths, Part, Profile, StageRows
+from curate.report.tokens import DEFAULT_STUDENT, count_tokens
 
 __all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
 
@@ -34,7 +34,7 @@ def profile(
     split: str | None = None,
     status: str | None = None,
     tokens: bool = False,
-    student: str = counting.DEFAULT_STUDENT,
+    student: str = DEFAULT_STUDENT,
     max_tokens: int = 1024,
     budget: int | None = None,
     plot: str | None = None,
@@ -49,7 +49,7 @@ def profile(
         tokens: count the tokens of rows that have no count yet, and commit the counts.
         student: the model whose tokenizer counts.
         max_tokens: the student's limit in tokens.
-        budget: accepted rows over all stages (B), by which heads are told from tails.
+        budget: accepted rows over all stages (B), by which heads are defined.
         plot: a ``.png`` or ``.svg`` file to draw the bars into; of selected rows, beside the tail before they were selected.
 
     Raises:
@@ -58,9 +58,9 @@ def profile(
     """
     _check_names(by, split, status)
     if plot is not None:
-        reporting.check_ending(plot)
+        check_ending(plot)
     if tokens:
-        manifest = counting.count_tokens(manifest, student=student)
+        manifest = count_tokens(manifest, student=student)
     found = _measure(manifest, by=by, split=split, status=status, max_tokens=max_tokens, budget=budget)
     if plot is not None:
         _plot(found, plot)
@@ -90,11 +90,11 @@ def _measure(
         budget=budget,
         rows=sum(counts),
         splits=splits,
-        **tail.measures(counts),
+        **tail.imbalance(counts),
         duplicates=prompts.duplicates,
-        empty=tail.empty_rows(manifest, chosen),
+        empty=tail.count_empty(manifest, chosen),
         overlap=prompts.overlap,
-        stages=tuple(StageRows(**row) for row in tail.stage_rows(chosen).to_dicts()),
+        stages=tuple(StageRows(**row) for row in tail.count_stages(chosen).to_dicts()),
         **_lengths_and_parts(chosen, parts, by, budget, max_tokens),
     )
 
@@ -108,7 +108,7 @@ def _plot(found: Profile, path: str) -> None:
         before = Manifest(found.manifest.name, commits[first - 1].version, found.manifest.root)
         terms: dict[str, Any] = {"by": found.by, "split": found.split, "max_tokens": found.max_tokens, "budget": found.budget}
         panels = [_measure(before, status=None, **terms), found]
-    reporting.plot_tail(panels, path)
+    plot_tail(panels, path)
     progress.note("profile", f"the tail is drawn in {path!r}")
 
 

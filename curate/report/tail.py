@@ -1,8 +1,8 @@
-"""Owns the passes over a manifest's rows that a profile is made of: counts, histograms, prompt keys, blanks; and the
-figures of a tail. Commits nothing and reads no text, except answers that may be blank.
+"""The record of a tail, `Profile`, and the passes over a manifest's rows that its figures come from. Commits nothing.
 
 Every pass streams and reads only the columns that it needs. Lengths are counted into a histogram, which gives exact
-quantiles without holding ten million values; prompt keys are sorted once, for duplicates and overlap together.
+quantiles without holding ten million values; prompt keys are sorted once, for duplicates and overlap together. No text is read,
+except answers that may be blank.
 """
 
 from __future__ import annotations
@@ -25,167 +25,21 @@ __all__ = [
     "Lengths",
     "Part",
     "Profile",
-    "Prompts",
+    "PromptCounts",
     "StageRows",
+    "count_empty",
     "count_parts",
     "count_prompts",
     "count_splits",
-    "empty_rows",
+    "count_stages",
     "histogram",
-    "measures",
+    "imbalance",
     "quantiles",
-    "stage_rows",
 ]
 
 
 _BLANK_BELOW = "!"  # a text of white space alone sorts before it, so the statistics of a file rule nearly every file out
 Keys = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """What the prompt keys tell: rows that repeat a prompt, and rows whose prompt is in another split as well."""
-
-    duplicates: int
-    overlap: int
-
-
-def count_splits(rows: pl.LazyFrame) -> dict[str, int]:
-    """Return the number of rows in each split that has any."""
-    counts = rows.select((pl.col("split") == split).sum().alias(split) for split in SPLITS).collect(engine="streaming")
-    return {split: n for split, n in counts.row(0, named=True).items() if n}
-
-
-def count_parts(rows: pl.LazyFrame, keys: Sequence[str], in_split: pl.Expr, wanted: pl.Expr) -> pl.DataFrame:
-    """Count the rows of every part, in one pass over all rows of a version.
-
-    Args:
-        rows: of every split and status.
-        keys: the columns that make a part.
-        in_split: true for rows of the profiled split.
-        wanted: true for rows of the profiled status.
-
-    Returns:
-        One row per part, in no order: the keys, rows, real, synthetic, selected, counted (with a number of tokens), all
-        among the profiled rows; rejected, those of the split; train and train_real, the train rows as they were ingested.
-    """
-    chosen = in_split & wanted
-    real, train = pl.col("source") == "real", pl.col("split") == "train"
-    # Repeats are not told from the rows that they repeat: that would read every origin, the longest of the columns.
-    ingested = train & ~is_rejected_before_stages()
-    return (
-        rows.group_by(*keys)
-        .agg(
-            rows=chosen.sum(),
-            real=(chosen & real).sum(),
-            selected=(chosen & (pl.col("status") == "selected")).sum(),
-            rejected=(in_split & (pl.col("status") == "rejected")).sum(),
-            counted=(chosen & pl.col("n_tokens").is_not_null()).sum(),
-            train=ingested.sum(),
-            train_real=(ingested & real).sum(),
-        )
-        .with_columns(synthetic=pl.col("rows") - pl.col("real"))
-        .collect(engine="streaming")
-    )
-
-
-def histogram(rows: pl.LazyFrame, keys: Sequence[str], column: str) -> pl.DataFrame:
-    """Count the rows of every part and value of an integer column; nulls are left out.
-
-    Returns:
-        Columns `keys`, ``value`` and ``n``, sorted by them.
-    """
-    counted = rows.select(*keys, pl.col(column).alias("value")).group_by(*keys, "value").agg(n=pl.len())
-    return counted.collect(engine="streaming").filter(pl.col("value").is_not_null()).sort(*keys, "value")
-
-
-def quantiles(counts: pl.DataFrame, keys: Sequence[str] = ()) -> pl.DataFrame:
-    """Return p50, p95 and max of every part of a histogram, exactly.
-
-    A quantile that falls between two rows is interpolated linearly, as NumPy and pandas do unless told otherwise.
-
-    Args:
-        counts: as `histogram` returns it.
-        keys: the columns that make a part; none for all rows together.
-    """
-    every = keys or ["every"]
-    source = counts if keys else counts.group_by("value").agg(pl.col("n").sum()).sort("value").with_columns(every=pl.lit(0))
-    ranked = source.with_columns(upto=pl.col("n").cum_sum().over(*every), total=pl.col("n").sum().over(*every))
-    found = ranked.group_by(*every).agg(p50=_quantile(0.5), p95=_quantile(0.95), max=pl.col("value").last())
-    return found if keys else found.drop("every")
-
-
-def _quantile(q: float) -> pl.Expr:
-    place = (pl.col("total").first() - 1) * q
-    below = pl.col("value").filter(pl.col("upto") > place.floor()).first()
-    above = pl.col("value").filter(pl.col("upto") > place.ceil()).first()
-    return below + (above - below) * (place - place.floor())
-
-
-def count_prompts(rows: pl.LazyFrame, split: str) -> Prompts:
-    """Count duplicates in a split, and its rows whose prompt is in another split as well.
-
-    Args:
-        rows: of every split.
-        split: a split, or ``"all"``: then the duplicates are among all rows and the overlap is that of train rows.
-    """
-    own_split = "train" if split == "all" else split
-    frame = rows.select("prompt_key", own=pl.col("split") == own_split).collect(engine="streaming")
-    keys = frame["prompt_key"].to_numpy()  # (n,) int64
-    own_mask = frame["own"].to_numpy()
-    own = np.sort(keys[own_mask])
-    others = np.unique(keys[~own_mask])
-    first, last = np.searchsorted(own, others, side="left"), np.searchsorted(own, others, side="right")
-    return Prompts(duplicates=_repeats(np.sort(keys) if split == "all" else own), overlap=int((last - first).sum()))
-
-
-def _repeats(ordered: Keys) -> int:
-    return int((ordered[1:] == ordered[:-1]).sum())
-
-
-def empty_rows(manifest: Manifest, rows: pl.LazyFrame) -> int:
-    """Count the rows whose prompt or answer is missing or blank.
-
-    Args:
-        manifest: that the rows are of.
-        rows: the profiled ones.
-    """
-    answer = pl.col("answer")
-    blank = answer.is_null() | ((answer < _BLANK_BELOW) & (answer.str.strip_chars() == ""))
-    without = manifest.scan_contents().filter(blank).select("content").collect(engine="streaming")
-    no_prompt = pl.col("prompt_key") == ids.prompt_keys([""])[0]
-    if without.is_empty():
-        return int(rows.filter(no_prompt).select(pl.len()).collect(engine="streaming").item())
-    marked = rows.select("content", "prompt_key").join(without.lazy().unique().with_columns(blank=True), on="content", how="left")
-    return int(marked.filter(no_prompt | pl.col("blank")).select(pl.len()).collect(engine="streaming").item())
-
-
-def stage_rows(rows: pl.LazyFrame) -> pl.DataFrame:
-    """Return what each stage selected: columns stage, rows, real and synthetic, sorted by stage."""
-    real = pl.col("source") == "real"
-    selected = rows.filter((pl.col("status") == "selected") & pl.col("stage").is_not_null())
-    counts = selected.group_by("stage").agg(rows=pl.len(), real=real.sum(), synthetic=(~real).sum())
-    return counts.collect(engine="streaming").sort("stage")
-
-
-def measures(counts: Sequence[int]) -> dict[str, Any]:
-    """Return the figures of a tail: imbalance_ratio, gini, entropy (over its maximum) and effective_domains.
-
-    Gini is half the mean absolute difference between two parts over the mean size (Gini, 1912; no correction for small M);
-    the effective number is exp of Shannon's entropy in nats, the Hill number of order 1 (Hill, Ecology 54, 1973).
-
-    Args:
-        counts: rows per part, each at least 1.
-    """
-    ranked, total, n_parts = sorted(counts), sum(counts), len(counts)
-    weighted = sum(rank * n for rank, n in enumerate(ranked, start=1))
-    nats = -sum(n / total * log(n / total) for n in counts)
-    return {
-        "imbalance_ratio": ranked[-1] / ranked[0],
-        "gini": (2 * weighted - (n_parts + 1) * total) / (n_parts * total),
-        "entropy": nats / log(n_parts) if n_parts > 1 else 1.0,
-        "effective_domains": exp(nats),
-    }
 
 
 @dataclass(frozen=True)
@@ -255,7 +109,7 @@ class Profile:
         by: ``"domain"`` or ``"cluster"``.
         split: whose rows these are; ``"all"`` for every split.
         status: whose rows these are; None for all but the rejected.
-        budget: that heads were told by, or None.
+        budget: by which heads are defined, or None.
         rows: in the profile.
         splits: rows of that status in each split.
         domains: the parts, largest first; ties by name.
@@ -306,3 +160,149 @@ class Profile:
             for part in parts:
                 del part["cluster"]
         return {"manifest": str(self.manifest), **fields, "domains": parts, "stages": [asdict(stage) for stage in self.stages]}
+
+
+@dataclass(frozen=True)
+class PromptCounts:
+    """How many rows repeat a prompt (`duplicates`), and how many have a prompt that is in another split as well (`overlap`)."""
+
+    duplicates: int
+    overlap: int
+
+
+def count_splits(rows: pl.LazyFrame) -> dict[str, int]:
+    """Return the number of rows in each split that has any."""
+    counts = rows.select((pl.col("split") == split).sum().alias(split) for split in SPLITS).collect(engine="streaming")
+    return {split: n for split, n in counts.row(0, named=True).items() if n}
+
+
+def count_parts(rows: pl.LazyFrame, keys: Sequence[str], in_split: pl.Expr, wanted: pl.Expr) -> pl.DataFrame:
+    """Count the rows of every part, in one pass over all rows of a version.
+
+    Args:
+        rows: of every split and status.
+        keys: the columns that make a part.
+        in_split: true for rows of the profiled split.
+        wanted: true for rows of the profiled status.
+
+    Returns:
+        One row per part, in no order: the keys, rows, real, synthetic, selected, counted (with a number of tokens), all
+        among the profiled rows; rejected, those of the split; train and train_real, the train rows as they were ingested.
+    """
+    chosen = in_split & wanted
+    real, train = pl.col("source") == "real", pl.col("split") == "train"
+    # Repeats count like the rows that they repeat; to know them would take every origin, the longest of the columns.
+    ingested = train & ~is_rejected_before_stages()
+    return (
+        rows.group_by(*keys)
+        .agg(
+            rows=chosen.sum(),
+            real=(chosen & real).sum(),
+            selected=(chosen & (pl.col("status") == "selected")).sum(),
+            rejected=(in_split & (pl.col("status") == "rejected")).sum(),
+            counted=(chosen & pl.col("n_tokens").is_not_null()).sum(),
+            train=ingested.sum(),
+            train_real=(ingested & real).sum(),
+        )
+        .with_columns(synthetic=pl.col("rows") - pl.col("real"))
+        .collect(engine="streaming")
+    )
+
+
+def histogram(rows: pl.LazyFrame, keys: Sequence[str], column: str) -> pl.DataFrame:
+    """Count the rows of every part and value of an integer column; nulls are left out.
+
+    Returns:
+        Columns `keys`, ``value`` and ``n``, sorted by them.
+    """
+    counted = rows.select(*keys, pl.col(column).alias("value")).group_by(*keys, "value").agg(n=pl.len())
+    return counted.collect(engine="streaming").filter(pl.col("value").is_not_null()).sort(*keys, "value")
+
+
+def quantiles(counts: pl.DataFrame, keys: Sequence[str] = ()) -> pl.DataFrame:
+    """Return p50, p95 and max of every part of a histogram, exactly.
+
+    A quantile that falls between two rows is interpolated linearly, as NumPy and pandas do by default.
+
+    Args:
+        counts: as `histogram` returns it.
+        keys: the columns that make a part; none for all rows together.
+    """
+    every = keys or ["every"]
+    source = counts if keys else counts.group_by("value").agg(pl.col("n").sum()).sort("value").with_columns(every=pl.lit(0))
+    ranked = source.with_columns(upto=pl.col("n").cum_sum().over(*every), total=pl.col("n").sum().over(*every))
+    found = ranked.group_by(*every).agg(p50=_quantile(0.5), p95=_quantile(0.95), max=pl.col("value").last())
+    return found if keys else found.drop("every")
+
+
+def _quantile(q: float) -> pl.Expr:
+    place = (pl.col("total").first() - 1) * q
+    below = pl.col("value").filter(pl.col("upto") > place.floor()).first()
+    above = pl.col("value").filter(pl.col("upto") > place.ceil()).first()
+    return below + (above - below) * (place - place.floor())
+
+
+def count_prompts(rows: pl.LazyFrame, split: str) -> PromptCounts:
+    """Count duplicates in a split, and its rows whose prompt is in another split as well.
+
+    Args:
+        rows: of every split.
+        split: a split, or ``"all"``: then the duplicates are among all rows and the overlap is that of train rows.
+    """
+    own_split = "train" if split == "all" else split
+    frame = rows.select("prompt_key", own=pl.col("split") == own_split).collect(engine="streaming")
+    keys = frame["prompt_key"].to_numpy()  # (n,) int64
+    own_mask = frame["own"].to_numpy()
+    own = np.sort(keys[own_mask])
+    others = np.unique(keys[~own_mask])
+    first, last = np.searchsorted(own, others, side="left"), np.searchsorted(own, others, side="right")
+    return PromptCounts(duplicates=_repeats(np.sort(keys) if split == "all" else own), overlap=int((last - first).sum()))
+
+
+def _repeats(ordered: Keys) -> int:
+    return int((ordered[1:] == ordered[:-1]).sum())
+
+
+def count_empty(manifest: Manifest, rows: pl.LazyFrame) -> int:
+    """Count the rows whose prompt or answer is missing or blank.
+
+    Args:
+        manifest: that the rows are of.
+        rows: the profiled ones.
+    """
+    answer = pl.col("answer")
+    blank = answer.is_null() | ((answer < _BLANK_BELOW) & (answer.str.strip_chars() == ""))
+    without = manifest.scan_contents().filter(blank).select("content").collect(engine="streaming")
+    no_prompt = pl.col("prompt_key") == ids.prompt_keys([""])[0]
+    if without.is_empty():
+        return int(rows.filter(no_prompt).select(pl.len()).collect(engine="streaming").item())
+    marked = rows.select("content", "prompt_key").join(without.lazy().unique().with_columns(blank=True), on="content", how="left")
+    return int(marked.filter(no_prompt | pl.col("blank")).select(pl.len()).collect(engine="streaming").item())
+
+
+def count_stages(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Return what each stage selected: columns stage, rows, real and synthetic, sorted by stage."""
+    real = pl.col("source") == "real"
+    selected = rows.filter((pl.col("status") == "selected") & pl.col("stage").is_not_null())
+    counts = selected.group_by("stage").agg(rows=pl.len(), real=real.sum(), synthetic=(~real).sum())
+    return counts.collect(engine="streaming").sort("stage")
+
+
+def imbalance(counts: Sequence[int]) -> dict[str, Any]:
+    """Return how uneven a tail is: imbalance_ratio, gini, entropy (over its maximum) and effective_domains.
+
+    Gini is half the mean absolute difference between two parts over the mean size (Gini, 1912; no correction for small M);
+    the effective number is exp of Shannon's entropy in nats, the Hill number of order 1 (Hill, Ecology 54, 1973).
+
+    Args:
+        counts: rows per part, each at least 1.
+    """
+    ranked, total, n_parts = sorted(counts), sum(counts), len(counts)
+    weighted = sum(rank * n for rank, n in enumerate(ranked, start=1))
+    nats = -sum(n / total * log(n / total) for n in counts)
+    return {
+        "imbalance_ratio": ranked[-1] / ranked[0],
+        "gini": (2 * weighted - (n_parts + 1) * total) / (n_parts * total),
+        "entropy": nats / log(n_parts) if n_parts > 1 else 1.0,
+        "effective_domains": exp(nats),
+    }

@@ -1,4 +1,4 @@
-"""Owns `n_tokens`: how long each row is for a student, in tokens of the chat that it would be trained on. Decides nothing."""
+"""Fills `n_tokens`: how long each row is for a student, in tokens of the chat that it would be trained on. Decides nothing."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def ledger(
     handle = manifest.load(name, root=root)
     if calls:
         return read_receipts(handle)
-    return costs.summary(handle) if call is None else read_call(handle, call)
+    return costs.read_costs(handle) if call is None else read_call(handle, call)
 
 
 @verb(app, "curate.selection.select:select", BALANCE)

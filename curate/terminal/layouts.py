@@ -257,7 +257,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.manifest.history:Tags": _tags,
     "curate.report.costs:Call": layouts_costs.call,
     "curate.report.costs:Receipts": layouts_costs.receipts,
-    "curate.report.costs:Summary": layouts_costs.summary,
+    "curate.report.costs:CostSummary": layouts_costs.summary,
     "curate.report.explain:Explanation": _explanation,
     "curate.report.tail:Profile": layouts_balance.profile,
     "curate.selection.sample:Sampled": _sampled,

@@ -20,7 +20,7 @@ _ENDS = {
 
 
 def summary(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.report.costs.Summary`."""
+    """Return the layout of a `curate.report.costs.CostSummary`."""
     if not result.attempts and not result.saved_calls:
         yield "no teacher was asked for this manifest"
         return

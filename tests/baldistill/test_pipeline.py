@@ -19,6 +19,7 @@ from curate import progress
 from curate.errors import InputError
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
+from curate.report.runs import learned_snapshots
 from tests.support import tiny_student
 
 
@@ -81,6 +82,8 @@ def test_each_stage_leaves_a_snapshot_an_adapter_scores_and_a_line(
         assert line.metrics["macro"]["n"] == 4
     record = json.loads((run.folder / "record.json").read_text())
     assert [line["snapshot"] for line in record] == [line.snapshot for line in run.stages]
+    learned_from = [f"{run.manifest.name}@{learned.version}" for learned in learned_snapshots(run.manifest)]
+    assert learned_from == [line.snapshot for line in run.stages[1:]], "curate explain reads the record"
 
 
 def test_the_second_stage_chooses_by_the_first_students_scores(start: Manifest, student: str) -> None:

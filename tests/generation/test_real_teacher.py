@@ -105,7 +105,7 @@ def test_every_reply_of_a_real_model_is_accounted_for_and_bought_once(tmp_path: 
     assert rows["origin"].to_list() == [f"teacher:{MODEL}#{index}" for index in range(3)]
     assert set(rows["status"]) <= {"candidate", "rejected"}
     assert rows.filter(status="candidate")["prompt"].str.len_chars().min() != 0
-    figures = costs.summary(last)
+    figures = costs.read_costs(last)
     assert (figures.calls, figures.failed, figures.lost) == (3, 0, 0)
     assert figures.tokens == told.spent.tokens + sum(result.spent.tokens for result in done)
     print()

@@ -1,17 +1,26 @@
+"""What `curate ledger` says: sums that add up on every side, and single calls with their replies."""
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from curate.calls.client import MeteredTeacher
+from curate.errors import InputError
+from curate.files import ledger_path
 from curate.ledger.batches import BatchStore
 from curate.ledger.leases import this_process
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import CallSpec, Caps, CostBound, CostTotals
+from curate.manifest import manifest
 from curate.report import costs
-from curate.report.costs import Summary
+from curate.report.costs import CostSummary, read_call, read_receipts
 from curate.teachers import prices
-from curate.teachers.base import Usage
+from curate.teachers.base import RawResponse, Request, Usage
+from curate.teachers.fake import Fake
+from curate.teachers.prices import Price
+from tests.support.samples import ingested
 
 ME = this_process()
 
@@ -40,7 +49,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
     root = ledger.path.parents[1]
-    assert costs.summary("math", root=root).to_dict()["calls"] == 0
+    assert costs.read_costs("math", root=root).to_dict()["calls"] == 0
     buy(ledger, 0)
     buy(ledger, 1)
     ledger.lose(ledger.reserve(order(2, domain="tail"), charge(stage=1), Caps(), ME).attempt, "reset")
@@ -48,7 +57,7 @@ def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
     ledger.reserve(order(3, purpose="synthesis"), charge(nano_usd=None), Caps(), ME)
     stored = ledger.find([order(0).key])[order(0).key]
     ledger.hit([stored.call_id, stored.call_id], "math", "balance", -1)
-    found = costs.summary("math", root=root)
+    found = costs.read_costs("math", root=root)
     told = found.to_dict()
     assert {k: told[k] for k in ("calls", "attempts", "answered", "failed", "lost", "tokens", "saved_calls", "saved_tokens")} == {
         "calls": 5,
@@ -75,17 +84,17 @@ def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
     ledger.fail(ledger.reserve(order(0), charge(), Caps(), ME).attempt, "500")
     ledger.reserve(order(0), charge(refill=True), Caps(), ME)
     ledger.reserve(order(1), charge(refill=True), Caps(), ME)
-    causes = costs.summary("math", root=ledger.path.parents[1]).by["cause"]
+    causes = costs.read_costs("math", root=ledger.path.parents[1]).by["cause"]
     assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 1, "retry": 1, "refill": 1}
 
 
 def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
-    assert costs.summary("math", root=tmp_path).calls == 0
+    assert costs.read_costs("math", root=tmp_path).calls == 0
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_summary_keeps_its_promise_to_scripts() -> None:
-    told = Summary(calls=1, usd=0.25, by={"stage": {"0": CostTotals(calls=1)}}).to_dict()
+    told = CostSummary(calls=1, usd=0.25, by={"stage": {"0": CostTotals(calls=1)}}).to_dict()
     assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(told)
     assert json.loads(json.dumps(told)) == told
     assert told["by"]["stage"]["0"]["calls"] == 1
@@ -95,7 +104,7 @@ def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
     buy(ledger, 0)
     ledger.lose(ledger.reserve(order(1), charge(), Caps(), ME).attempt, "reset")
     ledger.reserve(order(2), charge(), Caps(), ME)
-    told = costs.summary("math", root=ledger.path.parents[1])
+    told = costs.read_costs("math", root=ledger.path.parents[1])
     assert (told.lost_tokens, told.under_way_tokens, told.tokens) == (100, 100, 215)
     assert (told.billed_usd, told.lost_usd, told.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
     assert told.finish_reasons == {"stop": 1}
@@ -105,7 +114,7 @@ def test_what_was_saved_is_told_on_every_side_also_where_nothing_was_bought(ledg
     buy(ledger, 0, domain="head")
     call = ledger.find([order(0).key])[order(0).key].call_id
     ledger.hit([call, call], "chats", "balance", 3)
-    told = costs.summary("chats", root=ledger.path.parents[1])
+    told = costs.read_costs("chats", root=ledger.path.parents[1])
     assert (told.attempts, told.saved_calls, told.by["cause"]) == (0, 1, {})
     assert {side: {name: f.saved_calls for name, f in parts.items()} for side, parts in told.by.items() if parts} == {
         "stage": {"3": 1},
@@ -120,9 +129,9 @@ def test_models_with_a_list_price_are_named(ledger: Ledger) -> None:
     buy(ledger, 0, model="gpt-4o-mini", endpoint="https://api.openai.com/v1")
     buy(ledger, 1, model="mine")
     root = ledger.path.parents[1]
-    assert costs.summary("math", root=root).listed == {"gpt-4o-mini": prices.AS_OF}
+    assert costs.read_costs("math", root=root).listed == {"gpt-4o-mini": prices.AS_OF}
     (root / "prices.toml").write_text('["gpt-4o-mini"]\ninput = 9\noutput = 10\n')
-    assert costs.summary("math", root=root).listed == {}
+    assert costs.read_costs("math", root=root).listed == {}
 
 
 def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Ledger) -> None:
@@ -131,7 +140,7 @@ def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Le
     ledger.reserve(order(1), charge(), Caps(), ME)
     with ledger.transaction() as db:
         db.execute("UPDATE attempts SET lease = 1 WHERE owner = ?", (gone,))
-    found = costs.summary("math", root=ledger.path.parents[1])
+    found = costs.read_costs("math", root=ledger.path.parents[1])
     assert (found.under_way, found.lost, found.lost_tokens) == (1, 1, 100)
 
 
@@ -139,13 +148,62 @@ def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
     book = BatchStore(ledger)
     (name,) = book.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
     root = ledger.path.parents[1]
-    (batch,) = costs.summary("math", root=root).batches
+    (batch,) = costs.read_costs("math", root=root).batches
     assert (batch.provider, batch.model, batch.calls) == (None, "m", 2)
     assert book.claim(name)
     book.write(name, status="submitted", provider="batch_7")
-    found = costs.summary("math", root=root)
+    found = costs.read_costs("math", root=root)
     assert [batch.provider for batch in found.batches] == ["batch_7"]
     assert found.to_dict()["batches"][0]["calls"] == 2
     assert (found.under_way, found.lost) == (2, 0)
     book.end(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
-    assert costs.summary("math", root=root).batches == []
+    assert costs.read_costs("math", root=root).batches == []
+
+
+def asked(n: int) -> Request:
+    return Request("rationale", [{"role": "user", "content": f"question {n}"}], domain="sums", prompt=f"question {n}")
+
+
+@pytest.fixture
+def bought(tmp_path: Path) -> manifest.Manifest:
+    handle = ingested(tmp_path, [{"prompt": "2 + 2?"}])
+
+    def script(request: Request, _: int) -> RawResponse | None:
+        if request.prompt == "question 1":
+            return RawResponse("failed", error="400 too long")
+        return RawResponse.of("Add.\nFour.", usage=Usage(100, 50), finish_reason="length")
+
+    account = MeteredTeacher(
+        Fake(script=script, price=Price(1, 2)), Ledger(ledger_path(handle.root)), handle.name, verb="balance", stage=0
+    )
+    account.ask([asked(0), asked(1)])
+    return handle
+
+
+def test_every_sending_has_its_receipt(bought: manifest.Manifest) -> None:
+    first, second = sorted(read_receipts(bought).receipts, key=lambda receipt: receipt.status)
+    assert (first.status, first.reply, first.tokens, first.usd) == ("answered", "Add.\nFour.", 150, pytest.approx(200e-6))
+    assert (first.finish_reason, first.stage, first.verb, first.cause, first.domain) == ("length", 0, "balance", "new", "sums")
+    assert (second.status, second.error, second.reply, second.tokens) == ("failed", "400 too long", None, 0)
+    assert read_receipts("another", root=bought.root).receipts == ()
+
+
+def test_a_call_has_its_prompt_and_its_reply(bought: manifest.Manifest) -> None:
+    receipt = next(r for r in read_receipts(bought).receipts if r.status == "answered")
+    call = read_call(bought, receipt.call_id)
+    assert call.request["messages"] == [{"role": "user", "content": "question 0"}]
+    assert call.receipts == (receipt,)
+    told = json.loads(json.dumps(call.to_dict()))
+    assert told["raw"]["choices"][0]["message"]["content"] == "Add.\nFour."
+
+
+def test_an_unknown_call_names_the_next_step(bought: manifest.Manifest, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no call 5: curate ledger tail@0 --calls lists them"):
+        read_call(bought, 5)
+    with pytest.raises(InputError, match="no call 5"):
+        read_call("math", 5, root=tmp_path / "empty")
+
+
+def test_without_a_ledger_there_are_no_receipts_and_none_is_made(tmp_path: Path) -> None:
+    assert read_receipts("math", root=tmp_path).receipts == ()
+    assert list(tmp_path.iterdir()) == []

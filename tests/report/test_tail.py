@@ -24,12 +24,12 @@ KEYS = st.lists(st.tuples(st.integers(-3, 3), st.sampled_from(SPLITS)), max_size
 def test_gini_is_the_mean_difference_between_two_domains(sizes: list[int]) -> None:
     differences = [abs(a - b) for a, b in product(sizes, sizes)]
     expected = np.mean(differences) / (2 * np.mean(sizes))
-    assert tail.measures(sizes)["gini"] == pytest.approx(expected, abs=1e-12)
+    assert tail.imbalance(sizes)["gini"] == pytest.approx(expected, abs=1e-12)
 
 
 @given(SIZES)
-def test_measures_stay_within_their_bounds(sizes: list[int]) -> None:
-    found = tail.measures(sizes)
+def test_figures_stay_within_their_bounds(sizes: list[int]) -> None:
+    found = tail.imbalance(sizes)
     assert found["imbalance_ratio"] == max(sizes) / min(sizes)
     assert 0 <= found["gini"] < 1
     assert 0 < found["entropy"] <= 1 + 1e-12
@@ -37,18 +37,18 @@ def test_measures_stay_within_their_bounds(sizes: list[int]) -> None:
 
 
 @given(SIZES, st.randoms())
-def test_measures_do_not_depend_on_the_order_of_domains(sizes: list[int], random: object) -> None:
+def test_figures_do_not_depend_on_the_order_of_domains(sizes: list[int], random: object) -> None:
     shuffled = sorted(sizes, key=lambda _: random.random())  # type: ignore[attr-defined]
-    assert tail.measures(shuffled) == pytest.approx(tail.measures(sizes))
+    assert tail.imbalance(shuffled) == pytest.approx(tail.imbalance(sizes))
 
 
 def test_equal_domains_are_balanced() -> None:
-    found = tail.measures([7] * 9)
+    found = tail.imbalance([7] * 9)
     assert found == pytest.approx({"imbalance_ratio": 1, "gini": 0, "entropy": 1, "effective_domains": 9})
 
 
 def test_two_domains_have_the_entropy_of_a_coin() -> None:
-    assert tail.measures([3, 1])["entropy"] == pytest.approx(-(0.75 * log(0.75) + 0.25 * log(0.25)) / log(2))
+    assert tail.imbalance([3, 1])["entropy"] == pytest.approx(-(0.75 * log(0.75) + 0.25 * log(0.25)) / log(2))
 
 
 @given(LENGTHS)
@@ -104,13 +104,13 @@ def test_blank_answers_and_prompts_are_empty(tmp_path: Path) -> None:
     blank = [{"prompt": f"q{i}", "answer": answer} for i, answer in enumerate(BLANK)]
     written = [{"prompt": f"w{i}", "answer": answer} for i, answer in enumerate(WRITTEN)]
     start = ingested(tmp_path, [*blank, *written, {"prompt": "  "}, {"prompt": "", "answer": " "}])
-    assert tail.empty_rows(start, start.scan()) == len(BLANK) + 2
+    assert tail.count_empty(start, start.scan()) == len(BLANK) + 2
 
 
 def test_only_rows_of_this_version_are_empty(tmp_path: Path) -> None:
     start = ingested(tmp_path, [{"prompt": "a", "answer": ""}, {"prompt": "b", "answer": "2"}])
     kept = start.commit(start.rows()[1:], verb="audit")
-    assert tail.empty_rows(kept, kept.scan()) == 0
+    assert tail.count_empty(kept, kept.scan()) == 0
 
 
 def test_splits_without_rows_are_left_out() -> None:
@@ -121,6 +121,6 @@ def test_splits_without_rows_are_left_out() -> None:
 def test_stages_come_in_order() -> None:
     picked = [{"prompt": str(i), "status": "selected", "stage": stage} for i, stage in enumerate([2, 0, 2])]
     rows, _ = frames([*picked, {"prompt": "s", "status": "selected", "stage": 2, "source": "synthetic"}, {"prompt": "left"}])
-    found = tail.stage_rows(rows.lazy()).rows()
+    found = tail.count_stages(rows.lazy()).rows()
     assert found == [(0, 1, 1, 0), (2, 3, 2, 1)]
     assert all(a[0] < b[0] for a, b in pairwise(found))

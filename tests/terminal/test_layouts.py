@@ -355,7 +355,9 @@ def test_a_layout_is_of_a_class_under_its_own_name(name: str) -> None:
 
 
 # What commands with a body of their own return: no declaration names it.
-OTHERS = "curate.manifest.history:log curate.manifest.history:tags curate.generation.prompts:built_in curate.report.costs:summary"
+OTHERS = (
+    "curate.manifest.history:log curate.manifest.history:tags curate.generation.prompts:built_in curate.report.costs:read_costs"
+)
 OTHERS += " curate.report.costs:read_receipts curate.report.costs:read_call baldistill.pipeline:run baldistill.demo:demo"
 
 

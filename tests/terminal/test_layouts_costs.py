@@ -9,11 +9,11 @@ from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.ledger.records import CostTotals
 from curate.ledger.transfer import LedgerExported, LedgerImported
-from curate.report.costs import Call, OpenBatch, Receipt, Receipts, Summary
+from curate.report.costs import Call, CostSummary, OpenBatch, Receipt, Receipts
 from curate.terminal import layouts, layouts_costs
 
 PART = CostTotals(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02)
-WHOLE = Summary(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02, lost_tokens=90, lost_usd=0.01, billed_usd=0.01)
+WHOLE = CostSummary(calls=3, attempts=4, answered=3, lost=1, tokens=900, usd=0.02, lost_tokens=90, lost_usd=0.01, billed_usd=0.01)
 RECEIPT = Receipt(
     call_id=7,
     sent="2026-01-02T03:04:05+00:00",
@@ -50,7 +50,7 @@ def test_a_ledger_tells_fates_and_what_was_saved() -> None:
     assert text.startswith("3 calls, 900 tokens, $0.020 attempts 4: 3 answered, 1 lost")
     assert "billed $0.010 lost in flight 1 call, charged at the upper bound: 90 tokens, $0.010" in text
     assert "saved 2 calls, 50 tokens, $0.500 for answers at hand" in text
-    assert seen(Summary()) == "no teacher was asked for this manifest"
+    assert seen(CostSummary()) == "no teacher was asked for this manifest"
 
 
 def test_a_side_with_one_part_needs_no_table_and_no_column_is_all_zeros() -> None:
@@ -64,7 +64,7 @@ def test_a_side_with_one_part_needs_no_table_and_no_column_is_all_zeros() -> Non
 
 def test_where_everything_was_at_hand_nothing_is_counted_but_that() -> None:
     free = CostTotals(saved_calls=4)
-    text = seen(Summary(saved_calls=4, saved_tokens=80, by={"stage": {"0": free, "1": free}, "cause": {}}))
+    text = seen(CostSummary(saved_calls=4, saved_tokens=80, by={"stage": {"0": free, "1": free}, "cause": {}}))
     assert [words(line) for line in text.splitlines()] == [
         *("nothing was charged", "saved 4 calls, 80 tokens for answers at hand", ""),
         *("by stage not bought again", "0 4", "1 4"),
