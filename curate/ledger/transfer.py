@@ -23,6 +23,8 @@ from curate.errors import InputError, MistakesError
 from curate.files import find_root, ledger_path, write_whole
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import CallSpec
+from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
+from curate.settings import takes
 from curate.teachers.base import Usage, call_key, canonical_json, parse_response
 
 __all__ = ["LedgerExported", "LedgerImported", "ledger_export", "ledger_import"]
@@ -67,34 +69,28 @@ class LedgerImported:
     conflicting: int
 
 
-def ledger_export(
-    destination: str | Path,
-    *,
-    names: Sequence[str] | None = None,
-    models: Sequence[str] | None = None,
-    root: str | Path | None = None,
-) -> LedgerExported:
+@takes(LedgerExportSettings)
+def ledger_export(destination: str | Path, settings: LedgerExportSettings) -> LedgerExported:
     """Write the ledger's answers into one file, which `ledger_import` reads on another machine.
 
     Args:
         destination: file to write; ``.gz`` or ``.zst`` at its end packs it.
-        names: of manifests, for answers that were bought or used for one of them; else all.
-        models: of teachers; else all.
-        root: folder that holds ``manifests/``.
 
     Raises:
         InputError: there is no ledger, or the file cannot be written.
     """
-    path, place = Path(destination), ledger_path(find_root(root))
+    path, place = Path(destination), ledger_path(find_root(settings.root))
     if not place.exists():
-        raise InputError(f"there is no ledger under {str(root or '.')!r}: no teacher was asked yet; --root names another folder")
+        raise InputError(
+            f"there is no ledger under {str(settings.root or '.')!r}: no teacher was asked yet; --root names another folder"
+        )
     ledger = Ledger(place)
     counts: Counter[bool] = Counter()
 
     def write(part: Path) -> None:
         with _written(part) as file, progress.step("ledger-export", None) as step:
             file.write(_line({"format": FORMAT, "version": VERSION}))
-            for line in _answers(ledger, names, models):
+            for line in _answers(ledger, settings.names, settings.models):
                 sound = call_key(line["endpoint"], line["model"], canonical_json(line["request"])) == line["key"]
                 counts[sound] += 1
                 if sound:
@@ -112,14 +108,14 @@ def ledger_export(
     return LedgerExported(path, counts[True], counts[False])
 
 
-def ledger_import(source: str | Path, *, root: str | Path | None = None) -> LedgerImported:
+@takes(LedgerImportSettings)
+def ledger_import(source: str | Path, settings: LedgerImportSettings) -> LedgerImported:
     """Take another ledger's answers in, from a file that `ledger_export` wrote: all of them, or none where a line is wrong.
 
     They answer the same calls here from now on, and no manifest is charged for them. A call that has an answer here keeps it.
 
     Args:
         source: the file.
-        root: folder that holds ``manifests/``; the ledger is made where it is missing.
 
     Raises:
         MistakesError: lines that are broken, by number; nothing was taken in.
@@ -131,7 +127,7 @@ def ledger_import(source: str | Path, *, root: str | Path | None = None) -> Ledg
     with _read(path) as lines:
         numbered = enumerate(lines, 1)
         _check_head(path, next(numbered, (0, b""))[1])
-        ledger = Ledger(ledger_path(find_root(root)))
+        ledger = Ledger(ledger_path(find_root(settings.root)))
         try:
             with ledger.transaction(), progress.step("ledger-import", None) as step:
                 for line in _checked(path, numbered, mistakes):

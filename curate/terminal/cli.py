@@ -12,6 +12,7 @@ from typer import Argument, Option
 from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
 from curate.export.settings import ExportSettings
+from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
 from curate.sources.settings import IngestSettings
 from curate.terminal import options
 from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb, verb
@@ -23,6 +24,10 @@ STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
 
+LedgerFile = Annotated[
+    str, Argument(metavar="FILE", help="File to write, such as answers.jsonl.zst; .gz and .zst are compressed.")
+]
+ImportedFile = Annotated[str, Argument(metavar="FILE", help="File that ledger-export wrote.")]
 Sources = Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")]
 
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
@@ -238,23 +243,22 @@ settings_verb(
 )
 
 
-@verb(app, "curate.ledger.transfer:ledger_export", KEEP, on_manifest=False)
-def ledger_export(
-    destination: Annotated[str, Argument(metavar="FILE", help="To write, such as answers.jsonl.zst; .gz and .zst are packed.")],
-    *,
-    names: Annotated[list[str] | None, Option("--name", metavar="NAME", help="Of this manifest; else of all.")] = None,
-    models: Annotated[list[str] | None, Option("--model", metavar="MODEL", help="Of this teacher; else of all.")] = None,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Write the teachers' answers into one file, for another machine."""
-
-
-@verb(app, "curate.ledger.transfer:ledger_import", KEEP, on_manifest=False)
-def ledger_import(
-    source: Annotated[str, Argument(metavar="FILE", help="That ledger-export wrote.")], *, json: Json = False, root: Root = None
-) -> None:
-    """Take in the answers of another ledger, which then cost nothing here."""
+settings_verb(
+    app,
+    LedgerExportSettings,
+    "curate.ledger.transfer:ledger_export",
+    KEEP,
+    "Write the replies of teachers into one file, for another machine.",
+    subject=("destination", LedgerFile),
+)
+settings_verb(
+    app,
+    LedgerImportSettings,
+    "curate.ledger.transfer:ledger_import",
+    KEEP,
+    "Add the replies of another ledger, which then cost nothing here.",
+    subject=("source", ImportedFile),
+)
 
 
 def main() -> None:
