@@ -1,3 +1,3 @@
 """Balance long-tailed data for fine-tuning language models, within a budget."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

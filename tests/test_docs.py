@@ -21,7 +21,7 @@ from baldistill import plan
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
 GROUPS: dict[str, Any] = {
     "curate": typer.main.get_command(curate.terminal.cli.app),
     "baldistill": typer.main.get_command(baldistill.cli.app),

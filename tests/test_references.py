@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from curate.registry import Registry
+from tests.support.names import missing
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("curate", "baldistill", "tests", "benchmarks", "examples")
@@ -37,21 +38,6 @@ def groups() -> set[str]:
     modules += ["baldistill.evaluate"]
     owned = [vars(importlib.import_module(module.removesuffix(".__init__"))).values() for module in modules]
     return {value.group for values in owned for value in values if isinstance(value, Registry)}
-
-
-def missing(reference: str) -> str | None:
-    """Return what a dotted name, with or without an attribute after a colon, lacks; None where it leads to something."""
-    module, _, attribute = reference.partition(":")
-    names = [*module.split("."), *([attribute] if attribute else [])]
-    found, rest = importlib.import_module(names[0]), names[1:]
-    for i, name in enumerate(rest):
-        if not hasattr(found, name):
-            try:
-                importlib.import_module(".".join(names[: i + 2]))
-            except ModuleNotFoundError:
-                return f"{reference}: no {name!r}"
-        found = getattr(found, name)
-    return None
 
 
 def used(text: str) -> Iterator[str]:
