@@ -1,4 +1,4 @@
-"""Owns the hashes by which examples are known: content keys, row ids and prompt keys. Reads and writes nothing.
+"""The hashes that identify examples: content keys, row ids and prompt keys. Reads and writes nothing.
 
 All of them are XXH3 (https://xxhash.com), which is stable across platforms and versions. A change to any function here
 changes every id in every manifest, so tests pin their values.

@@ -1,6 +1,6 @@
-"""Owns the step from a source's table to examples: which column is what, chats, labels in lists, names of splits.
+"""Makes examples of a source's table: which column is what, chats, labels in lists, names of splits.
 
-Reads no file and writes no manifest. What is not prompt, answer, rationale, messages, domain or split is kept in `extra`.
+Columns that are not prompt, answer, rationale, messages, domain or split are kept in `extra`. Reads no file and writes none.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from curate.sources import readers
 from curate.sources.discover import split_of
 from curate.sources.readers import Table
 
-__all__ = ["Columns", "Shaped", "shape"]
+__all__ = ["Columns", "Examples", "to_examples"]
 
 _FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "split", "origin")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the user says of the columns of a source; None is the default of each.
+    """Which column of a source is what, as the user says; None is the default of each.
 
     Attributes:
         prompt: column of the question (``prompt``).
@@ -50,7 +50,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Shaped:
+class Examples:
     """The examples of one table.
 
     Attributes:
@@ -64,7 +64,7 @@ class Shaped:
 
 @dataclass(frozen=True)
 class _Draft:
-    """A table on its way: its frame with the columns made so far under ``\\0`` names, and those of its own that are used up."""
+    """A table in the making: its frame, with the columns made so far under ``\\0`` names, and which of its own are used up."""
 
     table: Table
     frame: pl.DataFrame
@@ -88,8 +88,8 @@ def _own(field: str) -> str:
 _NUMBER = _own("number")
 
 
-def shape(table: Table, columns: Columns, *, split: str | None = None, on_error: str = "fail") -> Shaped:
-    """Turn the records of a table into examples.
+def to_examples(table: Table, columns: Columns, *, split: str | None = None, on_error: str = "fail") -> Examples:
+    """Return the examples of a table.
 
     Args:
         table: from `curate.sources.readers`.
@@ -107,10 +107,10 @@ def shape(table: Table, columns: Columns, *, split: str | None = None, on_error:
     draft = _take_domain(draft, columns)
     if draft.skipped and on_error == "fail":
         more = f" ({len(draft.skipped)} rows in all)" if len(draft.skipped) > 1 else ""
-        raise InputError(f"{draft.skipped[0]}{more}; put it right, or leave such rows out with --on-error skip")
+        raise InputError(f"{draft.skipped[0]}{more}; correct the source, or leave such rows out with --on-error skip")
     origin = file_origin(table.name, _NUMBER).alias(_own("origin"))
     made = draft.put(_extra(draft).alias(_own("extra")), origin).frame
-    return Shaped(made.select(pl.col(_own(field)).cast(pl.String).alias(field) for field in _FIELDS), draft.skipped)
+    return Examples(made.select(pl.col(_own(field)).cast(pl.String).alias(field) for field in _FIELDS), draft.skipped)
 
 
 def _is_chat(table: Table, columns: Columns) -> bool:
@@ -189,7 +189,7 @@ def _take_domain(draft: _Draft, columns: Columns) -> _Draft:
     _require(draft.table, name, "--domain")
     lists = draft.frame[name].str.starts_with("[") if name in draft.table.json else pl.Series([False])
     if lists.any():
-        draft = _take_listed(draft, name, columns)
+        draft = _take_labels(draft, name, columns)
     else:
         draft = draft.put(pl.col(name).alias(_own("domain")), used=name)
     draft = draft.put(pl.col(_own("domain")).str.strip_chars())
@@ -200,7 +200,7 @@ def _take_domain(draft: _Draft, columns: Columns) -> _Draft:
     return draft.drop(empty, lambda _: f"column {name!r} is empty; every row needs a domain")
 
 
-def _take_listed(draft: _Draft, name: str, columns: Columns) -> _Draft:
+def _take_labels(draft: _Draft, name: str, columns: Columns) -> _Draft:
     """Take the domain from a column of lists; the whole list stays in `extra`."""
     if columns.domain_rule is None:
         shown = next(text for text in draft.frame[name].to_list() if text and text.startswith("["))
@@ -252,7 +252,7 @@ def _extra(draft: _Draft) -> pl.Expr:
     if not left:
         return pl.lit(None, dtype=pl.String)
     keys = [json.dumps(name, ensure_ascii=False) + ":" for name in left]
-    values = [pl.col(name) if name in draft.table.json else readers.encoded(name) for name in left]
+    values = [pl.col(name) if name in draft.table.json else readers.json_text(name) for name in left]
     if not any(draft.frame[name].null_count() for name in left):  # one pass over the texts in place of two
         pairs = [part for key, value in zip(keys, values, strict=True) for part in (pl.lit("," + key), value)]
         return pl.concat_str(pl.lit("{" + keys[0]), *pairs[1:], pl.lit("}"))

@@ -1,6 +1,6 @@
-"""Owns the finding of sources: a file, a folder, a glob or a data set becomes tables of text. The only importer of datasets.
+"""Finds and reads a source: a file, a folder, a glob or a data set becomes tables of text.
 
-What a table is, `curate.sources.readers` says. Knows no examples and no manifest.
+A table is a `curate.sources.readers.Table`. The only importer of datasets in curate. Knows no examples and no manifest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from curate.manifest.schema import SPLITS
 from curate.sources import readers
 from curate.sources.readers import Table
 
-__all__ = ["Read", "read", "split_of"]
+__all__ = ["Source", "read_source", "split_of"]
 
 _ALIASES = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation", "eval": "validation"}
 _ALIASES |= {"testing": "test"} | {split: split for split in SPLITS}
@@ -31,7 +31,7 @@ _METADATA = {"dataset_info.json", "dataset_infos.json", *_MARKS}
 
 
 @dataclass(frozen=True)
-class Read:
+class Source:
     """One source, read.
 
     Attributes:
@@ -47,8 +47,8 @@ class Read:
     splits: tuple[str | None, ...]
 
 
-def read(source: str, *, on_error: str = "fail") -> Read:
-    """Read a source whole.
+def read_source(source: str, *, on_error: str = "fail") -> Source:
+    """Read every table of a source.
 
     Args:
         source: a file, a folder (read with its subfolders), a glob, a folder that ``save_to_disk`` wrote, or
@@ -59,10 +59,10 @@ def read(source: str, *, on_error: str = "fail") -> Read:
         InputError: there is no such source, it is empty, or a record cannot be read.
     """
     if source.startswith(_HUB):
-        return _hub(source)
+        return _read_hub(source)
     path = Path(source)
     if path.is_dir() and any((path / mark).is_file() for mark in _MARKS):
-        return _saved(path)
+        return _read_saved(path)
     files = _files(source)
     several = len(files) > 1 or path.is_dir()
     with ThreadPoolExecutor(1) as hashing, progress.step("read", len(files)) as counter:
@@ -72,8 +72,8 @@ def read(source: str, *, on_error: str = "fail") -> Read:
             tables.append(readers.read(file, name=name, on_error=on_error))
             counter.advance()
         fingerprint = _combined(dict(zip(files, hashes, strict=True)))
-    splits = [_split_in(name) if several else None for name in files]
-    return _filled(_address(source), fingerprint, tables, splits)
+    splits = [_split_in_name(name) if several else None for name in files]
+    return _source(_address(source), fingerprint, tables, splits)
 
 
 def split_of(name: str) -> str | None:
@@ -81,14 +81,14 @@ def split_of(name: str) -> str | None:
     return _ALIASES.get(name.strip().lower())
 
 
-def _filled(address: str, fingerprint: str, tables: list[Table], splits: list[str | None]) -> Read:
+def _source(address: str, fingerprint: str, tables: list[Table], splits: list[str | None]) -> Source:
     filled = [(table, split) for table, split in zip(tables, splits, strict=True) if len(table.numbers) or table.skipped]
     if not any(len(table.numbers) for table, _ in filled):
         raise InputError(f"{address}: there are no rows in it" + (f"; {filled[0][0].skipped[0]}" if filled else ""))
     for table in tables:
         if not len(table.numbers):
             progress.note("read", f"{table.name}: there are no rows in it")
-    return Read(address, fingerprint, tuple(t for t, _ in filled), tuple(s for _, s in filled))
+    return Source(address, fingerprint, tuple(t for t, _ in filled), tuple(s for _, s in filled))
 
 
 def _files(source: str) -> dict[str, Path]:
@@ -135,7 +135,7 @@ def _absent(path: Path) -> str:
     return f"no file, folder or glob {str(path)!r}" + (f"; did you mean {str(path.with_name(guess))!r}?" if guess else "")
 
 
-def _split_in(name: str) -> str | None:
+def _split_in_name(name: str) -> str | None:
     """Return the split that a file's name, or a folder above it, stands for: ``test-00000-of-00001.parquet`` is test."""
     for part in (readers.stem(name), *reversed(Path(name).parts[:-1])):
         split = split_of(re.split(r"[-._ ]", part, maxsplit=1)[0])
@@ -159,7 +159,7 @@ def _combined(hashes: dict[str, str]) -> str:
     return f"sha256:{hashlib.sha256(listing.encode()).hexdigest()}"
 
 
-def _hub(source: str) -> Read:
+def _read_hub(source: str) -> Source:
     name, _, config = source.removeprefix(_HUB).partition(":")
     try:
         import datasets
@@ -167,24 +167,24 @@ def _hub(source: str) -> Read:
         found = datasets.load_dataset(name, config or None)
     except (OSError, ValueError) as e:
         raise InputError(f"data set {source!r} cannot be loaded: {str(e).splitlines()[0]}") from e
-    return _of_datasets(found, source)
+    return _from_datasets(found, source)
 
 
-def _saved(path: Path) -> Read:
+def _read_saved(path: Path) -> Source:
     try:
         import datasets
 
         found = datasets.load_from_disk(str(path))
     except (OSError, ValueError) as e:
         raise InputError(f"folder {str(path)!r} cannot be read as a saved data set: {str(e).splitlines()[0]}") from e
-    return _of_datasets(found, path.resolve().name)
+    return _from_datasets(found, path.resolve().name)
 
 
-def _of_datasets(found: Any, address: str) -> Read:
+def _from_datasets(found: Any, address: str) -> Source:
     parts = dict(found) if isinstance(found, dict) else {"": found}
     tables = [readers.from_frame(_frame(part), f"{address}/{name}" if name else address) for name, part in parts.items()]
     revisions = sorted({_revision(part) for part in parts.values()})
-    return _filled(address, "+".join(revisions), tables, [_split_in(name) if name else None for name in parts])
+    return _source(address, "+".join(revisions), tables, [_split_in_name(name) if name else None for name in parts])
 
 
 def _frame(part: Any) -> pl.DataFrame:

@@ -1,8 +1,7 @@
-"""Owns the way in: sources become examples with stable ids, in a manifest. Splits, hold-outs, what is new and what is gone.
+"""`curate ingest`: reads sources, gives every row a stable id, and merges them into the rows that a manifest has already.
 
-`curate.sources.discover` reads, `curate.sources.columns` says which column is what; here rows get their identity and meet the
-rows that
-are there already. Content goes first and the manifest commit second, so that an ingest that stops leaves the manifest as it was.
+`curate.sources.discover` reads the files and `curate.sources.columns` makes examples of them. Content is written first and the
+manifest is committed second, so that an ingest that stops leaves the manifest as it was.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import held_out, is_held_out, is_retired, origin_file, retired
 from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, conform
 from curate.settings import takes
-from curate.sources import columns as examples
-from curate.sources.discover import read
+from curate.sources.columns import Columns, to_examples
+from curate.sources.discover import read_source
 from curate.sources.settings import IngestSettings
 
-__all__ = ["Ingested", "ingest"]
+__all__ = ["IngestResult", "ingest"]
 
 _LISTED = 20  # rows that the commit lists by name where some were skipped
 
 
 @dataclass(frozen=True)
-class Ingested:
+class IngestResult:
     """What `ingest` did.
 
     Attributes:
@@ -57,8 +56,8 @@ class Ingested:
 
 
 @dataclass(frozen=True)
-class _Gathered:
-    """All sources, read and shaped: per source its examples with content keys, one record each, and what was skipped."""
+class _Sources:
+    """All sources: of each its examples with content keys, and its record in the commit; and the lines about skipped rows."""
 
     frames: list[pl.DataFrame]
     records: list[dict[str, Any]]
@@ -66,7 +65,7 @@ class _Gathered:
 
 
 @takes(IngestSettings)
-def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> Ingested:
+def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> IngestResult:
     """Bring files, folders or data sets into a manifest; what is there already stays as it is.
 
     Args:
@@ -78,28 +77,28 @@ def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> Ingested:
     """
     _check(sources, settings)
     base = manifests.new(settings.to, root=settings.root)
-    columns = examples.Columns(**{field.name: getattr(settings, field.name) for field in fields(examples.Columns)})
-    found = _gather([str(item) for item in sources], columns, settings)
-    with _appending(base, found.frames):
+    columns = Columns(**{field.name: getattr(settings, field.name) for field in fields(Columns)})
+    gathered = _read_sources([str(item) for item in sources], columns, settings)
+    with _appending(base, gathered.frames):
         known = base.rows()
-        rows = _identified(found.frames, settings.source)
+        rows = _with_ids(gathered.frames, settings.source)
         fresh = rows.filter(~pl.col("id").is_in(known["id"].implode()))
         fresh = _hold_out(fresh, known, share=settings.holdout, seed=settings.seed) if settings.source == "real" else fresh
-        met = _meet(known, rows, prune=settings.prune)
-    done = _told(base, found, rows, met, added=fresh.height + met.returned)
-    if not done.added and not met.retired and not _new_licence(base, found.records):
-        progress.note("ingest", f"{base}: nothing new, {done.already} rows are already there")
-        return done
-    parameters = {"sources": [record["address"] for record in found.records], "source": settings.source, **asdict(columns)}
+        merged = _merge(known, rows, prune=settings.prune)
+    result = _result(base, gathered, rows, merged, added=fresh.height + merged.returned)
+    if not result.added and not merged.retired and not _new_licence(base, gathered.records):
+        progress.note("ingest", f"{base}: nothing new, {result.already} rows are already there")
+        return result
+    parameters = {"sources": [record["address"] for record in gathered.records], "source": settings.source, **asdict(columns)}
     parameters |= {name: getattr(settings, name) for name in ("holdout", "licence", "on_error", "prune")}
     version = base.commit(
-        pl.concat([met.rows, fresh]),
+        pl.concat([merged.rows, fresh]),
         verb="ingest",
         parameters=parameters,
         seed=settings.seed,
-        summary=_summary(done, found.records),
+        summary=_summary(result, gathered.records),
     )
-    return replace(done, manifest=version)
+    return replace(result, manifest=version)
 
 
 def _check(sources: Sequence[str | Path], settings: IngestSettings) -> None:
@@ -114,28 +113,28 @@ def _check(sources: Sequence[str | Path], settings: IngestSettings) -> None:
         raise InputError(f"{both}: a row has one domain, choose one of the two")
 
 
-def _gather(sources: Sequence[str], columns: examples.Columns, settings: IngestSettings) -> _Gathered:
-    """Read and shape every source."""
+def _read_sources(sources: Sequence[str], columns: Columns, settings: IngestSettings) -> _Sources:
+    """Read every source and make examples of its tables."""
     frames: list[pl.DataFrame] = []
     skipped: list[str] = []
     records: list[dict[str, Any]] = []
     for item in sources:
-        found = read(item, on_error=settings.on_error)
-        splits = [None if columns.domain_from else split for split in found.splits]
-        shaped = [
-            examples.shape(table, columns, split=split, on_error=settings.on_error)
-            for table, split in zip(found.tables, splits, strict=True)
+        source = read_source(item, on_error=settings.on_error)
+        splits = [None if columns.domain_from else split for split in source.splits]
+        examples = [
+            to_examples(table, columns, split=split, on_error=settings.on_error)
+            for table, split in zip(source.tables, splits, strict=True)
         ]
-        rows = pl.concat([part.frame for part in shaped])
+        rows = pl.concat([part.frame for part in examples])
         _check_training(rows, settings.source)
         frames.append(rows.with_columns(identity.content_keys(rows)))
-        left_out = [line for table, part in zip(found.tables, shaped, strict=True) for line in (*table.skipped, *part.skipped)]
+        left_out = [line for table, part in zip(source.tables, examples, strict=True) for line in (*table.skipped, *part.skipped)]
         skipped += left_out
-        record = {"address": found.address, "hash": found.fingerprint, "rows": rows.height, "skipped": len(left_out)}
+        record = {"address": source.address, "hash": source.fingerprint, "rows": rows.height, "skipped": len(left_out)}
         records.append(record | {"source": settings.source, "licence": settings.licence})
     if not any(frame.height for frame in frames):
         raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}; the first skipped: {skipped[0]}")
-    return _Gathered(frames, records, tuple(skipped))
+    return _Sources(frames, records, tuple(skipped))
 
 
 def _check_training(rows: pl.DataFrame, source: str) -> None:
@@ -157,8 +156,8 @@ def _appending(base: Manifest, frames: Sequence[pl.DataFrame]) -> Iterator[None]
         written.result()
 
 
-def _identified(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
-    """Add what the manifest knows of a new row: its id, prompt key and length, and that it is a candidate.
+def _with_ids(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
+    """Return the columns of new rows: id, prompt key, length, source, and that they are candidates.
 
     Occurrences of equal rows are counted within each source; a row that two sources share is one row.
     """
@@ -182,7 +181,7 @@ def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: i
     train = pl.col("split") == "train"
     before = known.filter(is_held_out())["prompt_key"]
     unseen = fresh.filter(train & ~pl.col("prompt_key").is_in(known["prompt_key"].implode())) if share > 0 else fresh.clear()
-    chosen = _choose(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
+    chosen = _draw_prompts(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
     reasons = (
         pl.when(pl.col("prompt_key").is_in(chosen.implode()))
         .then(pl.lit(held_out(f"share {share:g}, seed {seed}")))
@@ -193,20 +192,20 @@ def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: i
     return held.with_columns(pl.when(pl.col("reason").is_null()).then("split").otherwise(pl.lit("validation")).alias("split"))
 
 
-def _choose(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
+def _draw_prompts(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
     """Choose round(share · n) of n prompts by the hash of each, spread evenly over the domains.
 
     Systematic sampling over strata: the r-th of a domain's m prompts, in the order of their hashes, stands at (r + ½) / m,
-    and the lowest places of all are taken; so a domain with fewer than 1 / (2 · share) prompts keeps them all.
+    and the lowest positions of all are taken; so a domain with fewer than 1 / (2 · share) prompts keeps them all.
     """
     drawn = prompts.select("domain", "prompt_key", identity.draws(prompts["prompt_key"], seed))
-    place = (pl.col("draw").rank("ordinal").over("domain") - 0.5) / pl.len().over("domain")
-    return drawn.with_columns(place.alias("place")).sort("place", "draw")["prompt_key"].head(round(share * prompts.height))
+    position = (pl.col("draw").rank("ordinal").over("domain") - 0.5) / pl.len().over("domain")
+    return drawn.with_columns(position=position).sort("position", "draw")["prompt_key"].head(round(share * prompts.height))
 
 
 @dataclass(frozen=True)
-class _Met:
-    """The rows that were there, after they met the rows that were read; and how many came back, are gone, are retired."""
+class _Merged:
+    """The rows that the manifest had, brought up to date; and how many came back, are gone from their files, are retired."""
 
     rows: pl.DataFrame
     returned: int
@@ -214,10 +213,10 @@ class _Met:
     retired: int
 
 
-def _meet(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Met:
+def _merge(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Merged:
     """Bring back retired rows that were read again; find, and with `prune` retire, those that their files no longer have."""
     if known.is_empty():
-        return _Met(known, 0, 0, 0)
+        return _Merged(known, 0, 0, 0)
     back = is_retired() & pl.col("id").is_in(read_rows["id"].implode())
     gone = _gone(known.filter(~is_retired()), read_rows)
     leaves = pl.col("id").is_in(gone.implode()) if prune else pl.lit(False)
@@ -225,7 +224,7 @@ def _meet(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Met:
         pl.when(back).then(pl.lit("candidate")).when(leaves).then(pl.lit("rejected")).otherwise("status").alias("status"),
         pl.when(back).then(None).when(leaves).then(retired()).otherwise("reason").alias("reason"),
     )
-    return _Met(rows, known.select(back.sum()).item(), gone.len(), gone.len() if prune else 0)
+    return _Merged(rows, known.select(back.sum()).item(), gone.len(), gone.len() if prune else 0)
 
 
 def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
@@ -248,18 +247,18 @@ def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
     return pl.concat(ids) if ids else pl.Series("id", [], dtype=pl.String)
 
 
-def _told(base: Manifest, found: _Gathered, rows: pl.DataFrame, met: _Met, *, added: int) -> Ingested:
-    n_read = sum(record["rows"] for record in found.records)
+def _result(base: Manifest, gathered: _Sources, rows: pl.DataFrame, merged: _Merged, *, added: int) -> IngestResult:
+    n_read = sum(record["rows"] for record in gathered.records)
     counted = rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
-    return Ingested(base, added, n_read - added, met.gone, met.retired, found.skipped, dict(counted.iter_rows()))
+    return IngestResult(base, added, n_read - added, merged.gone, merged.retired, gathered.skipped, dict(counted.iter_rows()))
 
 
 def _new_licence(base: Manifest, records: Collection[dict[str, Any]]) -> bool:
-    """Say whether a licence was named that the log does not have for its source."""
+    """Return whether a licence was named that the log does not have for its source."""
     stated = {source["address"]: source.get("licence") for commit in base.log() for source in commit.summary.get("sources", [])}
     return any(record["licence"] and stated.get(record["address"]) != record["licence"] for record in records)
 
 
-def _summary(done: Ingested, records: list[dict[str, Any]]) -> dict[str, Any]:
-    counts = {"added": done.added, "already": done.already, "gone": done.gone, "retired": done.retired}
-    return {**counts, "skipped": len(done.skipped), "skipped_rows": done.skipped[:_LISTED], "sources": records}
+def _summary(result: IngestResult, records: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {"added": result.added, "already": result.already, "gone": result.gone, "retired": result.retired}
+    return {**counts, "skipped": len(result.skipped), "skipped_rows": result.skipped[:_LISTED], "sources": records}

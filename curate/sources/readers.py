@@ -1,8 +1,8 @@
-"""Owns the reading of one file into a table of text: JSON Lines, JSON, CSV, TSV and Parquet, plain or compressed.
+"""Reads one file into a table of text: JSON Lines, JSON, CSV, TSV and Parquet, plain or compressed. Knows no examples.
 
 A table holds every value as text and says which columns are JSON (numbers, booleans, lists, objects) rather than plain
 strings, so that what a row says does not depend on the rows beside it: a number is not read as 3.0 because another row
-has 2.5. Files of flat records are read by Polars; the rest, and files with mistakes, line by line. Knows no examples.
+has 2.5. Files of flat records are read by Polars; the rest, and files with mistakes, line by line.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError
 
-__all__ = ["SUFFIXES", "Table", "encoded", "from_frame", "is_readable", "read", "stem"]
+__all__ = ["SUFFIXES", "Table", "from_frame", "is_readable", "json_text", "read", "stem"]
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_PACKED = (".gz", ".zst")
+_COMPRESSED = (".gz", ".zst")
 _SCALAR = r"^(-?[0-9.]+([eE][+-]?[0-9]+)?|true|false)$"
 _EARLY = 1000  # rows, whose keys are nearly always all the keys of a file
 
 
 @dataclass(frozen=True)
 class Table:
-    """What one file says.
+    """The records of one file.
 
     Attributes:
         name: of the file, as origins and messages show it.
@@ -75,19 +75,19 @@ def read(path: Path, *, name: str, on_error: str = "fail") -> Table:
         raise InputError(f"{name}: cannot be read: {e.strerror or e}") from e
     if table.skipped and on_error == "fail":
         more = f"; {len(table.skipped)} rows in all" if len(table.skipped) > 1 else ""
-        raise InputError(f"{table.skipped[0]}{more} (put it right, or leave such rows out with --on-error skip)")
+        raise InputError(f"{table.skipped[0]}{more} (correct the file, or leave such rows out with --on-error skip)")
     return table
 
 
 def is_readable(path: Path) -> bool:
-    """Say whether a file's name is of a kind that `read` knows."""
+    """Return whether a file's name is of a kind that `read` knows."""
     return _kind(path) in SUFFIXES
 
 
 def stem(name: str) -> str:
     """Return a file's name without its folder and without the suffixes of kind and compression."""
     path = Path(name)
-    return Path(path.stem).stem if path.suffix in _PACKED else path.stem
+    return Path(path.stem).stem if path.suffix in _COMPRESSED else path.stem
 
 
 def from_frame(frame: pl.DataFrame, name: str) -> Table:
@@ -105,13 +105,13 @@ def from_frame(frame: pl.DataFrame, name: str) -> Table:
         dtype = frame.schema[column]
         if dtype.is_numeric() or dtype.is_nested() or dtype == pl.Boolean:
             json_columns.append(column)
-            texts.append(encoded(column).alias(column))
+            texts.append(json_text(column).alias(column))
         else:
             texts.append(pl.col(column).cast(pl.String))
     return Table(name, frame.select(texts), frozenset(json_columns), _count(frame.height))
 
 
-def encoded(column: str) -> pl.Expr:
+def json_text(column: str) -> pl.Expr:
     """Return the expression that writes a column as JSON text; null stays null."""
     whole = pl.struct(pl.col(column).alias("v")).struct.json_encode()  # {"v":…}; of a number that JSON has not, {"v":null}
     return pl.when(whole != '{"v":null}').then(whole.str.slice(5).str.strip_suffix("}"))
@@ -155,7 +155,7 @@ def _read_strings(path: Path, columns: Iterable[str]) -> pl.DataFrame:
 
 
 def _is_all_of(path: Path, frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> bool:
-    """Say whether the early rows told every key and every type: no key ends unseen, and what was a number stays one."""
+    """Return whether the early rows had every key and every type: no key ends unseen, and what was a number stays one."""
     if _count_keys(path) != sum(frame.height - column.null_count() for column in frame):  # nulls, or keys that come later
         return False
     scalars = [column for column, dtype in schema.items() if dtype not in (pl.String, pl.Null)]
@@ -173,7 +173,7 @@ def _count_keys(path: Path) -> int:
 
 
 def _doubtful(column: str) -> pl.Expr:
-    """Say where a string may be a nested value of a column of mixed types, or holds what Polars makes of half a character."""
+    """Return where a string may be a nested value of a column of mixed types, or holds what Polars makes of half a character."""
     text = pl.col(column).str
     return text.starts_with("[") | text.starts_with("{") | text.contains("\0", literal=True)
 
@@ -313,18 +313,18 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    """Open a file for reading, unpacked where its first bytes say that it is packed."""
+    """Open a file for reading, decompressed where its first bytes say that it is compressed."""
     import pyarrow
 
     with path.open("rb") as file:
         first = file.read(4)
-    packed = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
-    return io.BufferedReader(pyarrow.input_stream(str(path), compression=packed)) if packed else path.open("rb")
+    kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
+    return io.BufferedReader(pyarrow.input_stream(str(path), compression=kind)) if kind else path.open("rb")
 
 
 def _kind(path: Path) -> str:
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    return (suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _PACKED else suffixes[-1]) if suffixes else ""
+    return (suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED else suffixes[-1]) if suffixes else ""
 
 
 def _count(height: int) -> pl.Series:

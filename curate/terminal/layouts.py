@@ -262,7 +262,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.report.tail:Profile": layouts_balance.profile,
     "curate.selection.sample:Sampled": _sampled,
     "curate.selection.select:Selected": layouts_balance.selected,
-    "curate.sources.ingest:Ingested": _ingested,
+    "curate.sources.ingest:IngestResult": _ingested,
     "curate.vectors.cluster:Clustered": _clustered,
     "curate.vectors.embed:Embedded": _embedded,
 }

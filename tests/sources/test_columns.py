@@ -9,9 +9,8 @@ import pytest
 
 from curate import progress
 from curate.errors import InputError, UnknownNameError
-from curate.sources import columns as examples
 from curate.sources import readers
-from curate.sources.columns import Columns
+from curate.sources.columns import Columns, to_examples
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def shape(tmp_path):
     def of(records, columns=None, **options):
         path = tmp_path / "x.jsonl"
         path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        return examples.shape(readers.read(path, name="x.jsonl"), columns or Columns(), **options)
+        return to_examples(readers.read(path, name="x.jsonl"), columns or Columns(), **options)
 
     return of
 
@@ -171,6 +170,6 @@ def test_a_named_prompt_beats_messages_and_exported_history_is_kept(shape):
 
 def test_columns_are_strings_whatever_the_file():
     table = readers.from_frame(pl.DataFrame({"prompt": [1], "answer": [True], "split": ["test"]}), "x.parquet")
-    frame = examples.shape(table, Columns()).frame
+    frame = to_examples(table, Columns()).frame
     assert set(frame.schema.values()) == {pl.String()}
     assert frame.row(0)[:2] == ("1", "true")

@@ -30,12 +30,12 @@ def folder(tmp_path):
     return base
 
 
-def names(read: discover.Read) -> list[str]:
+def names(read: discover.Source) -> list[str]:
     return [table.name for table in read.tables]
 
 
 def test_a_file_is_named_without_its_folder_and_hashed(folder):
-    read = discover.read(str(folder / "train.jsonl"))
+    read = discover.read_source(str(folder / "train.jsonl"))
     digest = hashlib.sha256((folder / "train.jsonl").read_bytes()).hexdigest()
     assert (read.address, read.fingerprint, names(read), read.splits) == (
         "train.jsonl",
@@ -46,7 +46,7 @@ def test_a_file_is_named_without_its_folder_and_hashed(folder):
 
 
 def test_a_folder_is_read_with_its_subfolders_and_its_names_give_splits(folder):
-    read = discover.read(str(folder))
+    read = discover.read_source(str(folder))
     assert read.address == "My Data ü"
     assert dict(zip(names(read), read.splits, strict=True)) == {
         "test/part one.jsonl": "test",
@@ -57,16 +57,20 @@ def test_a_folder_is_read_with_its_subfolders_and_its_names_give_splits(folder):
 
 
 def test_a_folder_has_another_fingerprint_when_a_file_changes(folder):
-    before = discover.read(str(folder)).fingerprint
-    assert discover.read(str(folder)).fingerprint == before
+    before = discover.read_source(str(folder)).fingerprint
+    assert discover.read_source(str(folder)).fingerprint == before
     (folder / "train.jsonl").write_text('{"p":"z"}\n', encoding="utf-8")
-    assert discover.read(str(folder)).fingerprint != before
+    assert discover.read_source(str(folder)).fingerprint != before
 
 
 def test_globs(folder):
-    assert names(discover.read(f"{folder}/*.jsonl")) == ["train.jsonl", "val-00000-of-00001.jsonl"]
-    assert names(discover.read(f"{folder}/**/*.jsonl")) == ["test/part one.jsonl", "train.jsonl", "val-00000-of-00001.jsonl"]
-    assert discover.read(f"{folder}/t*").address == "t*"
+    assert names(discover.read_source(f"{folder}/*.jsonl")) == ["train.jsonl", "val-00000-of-00001.jsonl"]
+    assert names(discover.read_source(f"{folder}/**/*.jsonl")) == [
+        "test/part one.jsonl",
+        "train.jsonl",
+        "val-00000-of-00001.jsonl",
+    ]
+    assert discover.read_source(f"{folder}/t*").address == "t*"
 
 
 @pytest.mark.parametrize(
@@ -79,19 +83,19 @@ def test_globs(folder):
 )
 def test_what_is_not_there_is_named(folder, source, reason):
     with pytest.raises(InputError, match=reason):
-        discover.read(f"{folder}/{source}")
+        discover.read_source(f"{folder}/{source}")
 
 
 def test_empty_sources_are_refused_and_empty_files_among_others_are_noted(folder):
     (folder / "none").mkdir()
     with pytest.raises(InputError, match="no file to read in it"):
-        discover.read(str(folder / "none"))
+        discover.read_source(str(folder / "none"))
     (folder / "zero.jsonl").touch()
     with pytest.raises(InputError, match=r"^zero\.jsonl: there are no rows in it"):
-        discover.read(str(folder / "zero.jsonl"))
+        discover.read_source(str(folder / "zero.jsonl"))
     heard = []
     with progress.listen(heard.append):
-        assert "zero.jsonl" not in names(discover.read(str(folder)))
+        assert "zero.jsonl" not in names(discover.read_source(str(folder)))
     assert "zero.jsonl: there are no rows in it" in [event.message for event in heard]
 
 
@@ -114,14 +118,14 @@ def test_a_saved_data_set_keeps_its_splits_and_the_names_of_its_classes(tmp_path
 
     parts = datasets.DatasetDict({"train": made(q=["a", "b"], kind=[1, -1]), "test": made(q=["c"], kind=[0])})
     parts.save_to_disk(str(tmp_path / "saved"))
-    read = discover.read(str(tmp_path / "saved"))
+    read = discover.read_source(str(tmp_path / "saved"))
     assert read.address == "saved"
     assert read.splits == ("train", "test")
     assert read.tables[0].frame.to_dicts() == [{"q": "a", "kind": "law"}, {"q": "b", "kind": None}]
     assert names(read) == ["saved/train", "saved/test"]
     alone = tmp_path / "alone"
     made(q=["a"], kind=[1]).select([0]).save_to_disk(str(alone))
-    assert discover.read(str(alone)).splits == (None,)
+    assert discover.read_source(str(alone)).splits == (None,)
 
 
 def test_a_data_set_of_the_hub_is_asked_for_by_name_and_configuration(monkeypatch):
@@ -129,7 +133,7 @@ def test_a_data_set_of_the_hub_is_asked_for_by_name_and_configuration(monkeypatc
 
     asked = []
     monkeypatch.setattr(datasets, "load_dataset", lambda *given: asked.append(given) or {"train": made(q=["a"], kind=[0])})
-    read = discover.read("hf://org/name:main")
+    read = discover.read_source("hf://org/name:main")
     assert asked == [("org/name", "main")]
     assert (read.address, names(read)) == ("hf://org/name:main", ["hf://org/name:main/train"])
     assert read.fingerprint.startswith("fingerprint:")
@@ -143,11 +147,11 @@ def test_a_data_set_that_cannot_be_loaded_is_one_line(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(InputError, match=r"^data set 'hf://org/name' cannot be loaded: no network$"):
-        discover.read("hf://org/name")
+        discover.read_source("hf://org/name")
 
 
 def test_skipped_rows_are_listed(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"p":"a"}\nnot json\n')
-    read = discover.read(str(tmp_path / "x.jsonl"), on_error="skip")
+    read = discover.read_source(str(tmp_path / "x.jsonl"), on_error="skip")
     assert [line.split(": ")[0] for line in read.tables[0].skipped] == ["x.jsonl:2"]
     assert isinstance(read.tables[0].frame, pl.DataFrame)

@@ -39,7 +39,7 @@ from curate.report.explain import explain
 from curate.report.profile import profile
 from curate.selection.policies import Quotas
 from curate.selection.sample import Sampled
-from curate.sources.ingest import Ingested
+from curate.sources.ingest import IngestResult
 from curate.terminal import console, layouts
 from curate.vectors.cluster import Clustered
 from curate.vectors.embed import Embedded
@@ -177,7 +177,7 @@ def test_stages_that_were_undone_are_named() -> None:
 
 def test_ingest_lists_what_was_left_out_and_what_is_gone() -> None:
     skipped = tuple(f"a.jsonl:{i}: not JSON" for i in range(50))
-    text = seen(Ingested(MATH, 1200, 3, 2, 0, skipped, {"algebra": 1200, "geometry": 3}))
+    text = seen(IngestResult(MATH, 1200, 3, 2, 0, skipped, {"algebra": 1200, "geometry": 3}))
     assert "math@7: 1,200 rows added" in text
     assert "2, kept as they are; --prune retires them" in text
     assert "a.jsonl:39: not JSON" in text
