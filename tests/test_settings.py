@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 
+from curate.audit.settings import AuditSettings
+from curate.calls.client import MODES
 from curate.errors import UnknownNameError
-from curate.settings import option, options_of, takes
+from curate.manifest.schema import SOURCES, SPLITS, STATUSES
+from curate.report.profile import GROUPS
+from curate.report.settings import ProfileSettings
+from curate.settings import help_of, option, options_of, takes
+from curate.sources.settings import IngestSettings
+from curate.teachers.options import TeacherOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,3 +86,19 @@ def test_what_is_no_option_or_missing_is_a_type_error(given: dict[str, Any], rea
 def test_a_value_that_is_no_choice_is_refused_with_the_nearest(name: str, value: str) -> None:
     with pytest.raises(UnknownNameError, match=f"unknown --{name} '{value}'; did you mean '(slow|down)'"):
         draw("math", rows=1, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "known"),
+    [
+        (IngestSettings, "source", SOURCES),
+        (ProfileSettings, "split", (*SPLITS, "all")),
+        (ProfileSettings, "status", STATUSES),
+        (ProfileSettings, "by", GROUPS),
+        (AuditSettings, "status", ("auto", *STATUSES, "all")),
+        (TeacherOptions, "mode", MODES),
+    ],
+)
+def test_choices_written_out_for_the_help_are_those_of_the_code(settings: type[Any], name: str, known: Sequence[str]) -> None:
+    choices = next(help_of(field)["choices"] for field in fields(settings) if field.name == name)
+    assert set(choices) == set(known)

@@ -7,19 +7,21 @@ count of tokens yet are counted first, and that is a commit (`curate.report.toke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
 from curate import progress
-from curate.errors import InputError, UnknownNameError
+from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains
-from curate.manifest.schema import SPLITS, STATUSES
 from curate.report import tail
 from curate.report.plot import check_ending, plot_tail
+from curate.report.settings import ProfileSettings
 from curate.report.tail import Lengths, Part, Profile, StageRows
-from curate.report.tokens import DEFAULT_STUDENT, count_tokens
+from curate.report.tokens import count_tokens
+from curate.settings import takes
 
 __all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
 
@@ -27,49 +29,29 @@ __all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
 GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
 
 
-def profile(
-    manifest: Manifest,
-    *,
-    by: str = "domain",
-    split: str | None = None,
-    status: str | None = None,
-    tokens: bool = False,
-    student: str = DEFAULT_STUDENT,
-    max_tokens: int = 1024,
-    budget: int | None = None,
-    plot: str | None = None,
-) -> Profile:
+@takes(ProfileSettings)
+def profile(manifest: Manifest, settings: ProfileSettings) -> Profile:
     """Say what the tail of a manifest looks like.
 
     Args:
         manifest: the version to look at.
-        by: ``"domain"``, or ``"cluster"`` for the clusters of every domain.
-        split: train, validation, test or all; unless given, train rows, and all rows where there are no train rows.
-        status: candidate, selected or rejected; unless given, all rows but the rejected.
-        tokens: count the tokens of rows that have no count yet, and commit the counts.
-        student: the model whose tokenizer counts.
-        max_tokens: the student's limit in tokens.
-        budget: accepted rows over all stages (B), by which heads are defined.
-        plot: a ``.png`` or ``.svg`` file to draw the bars into; of selected rows, beside the tail before they were selected.
 
     Raises:
-        UnknownNameError: no such grouping, split or status.
+        UnknownNameError: there is no such group, split or status.
         InputError: no row is left to look at, or the plot cannot be written.
     """
-    _check_names(by, split, status)
-    if plot is not None:
-        check_ending(plot)
-    if tokens:
-        manifest = count_tokens(manifest, student=student)
-    found = _measure(manifest, by=by, split=split, status=status, max_tokens=max_tokens, budget=budget)
-    if plot is not None:
-        _plot(found, plot)
+    if settings.plot is not None:
+        check_ending(settings.plot)
+    if settings.tokens:
+        manifest = count_tokens(manifest, student=settings.student)
+    found = _measure(manifest, settings)
+    if settings.plot is not None:
+        _plot(found, settings, settings.plot)
     return found
 
 
-def _measure(
-    manifest: Manifest, *, by: str, split: str | None, status: str | None, max_tokens: int, budget: int | None
-) -> Profile:
+def _measure(manifest: Manifest, settings: ProfileSettings) -> Profile:
+    by, status, split = settings.by, settings.status, settings.split
     rows = manifest.scan()
     wanted = (pl.col("status") == status) if status else (pl.col("status") != "rejected")
     kept = rows.filter(wanted)
@@ -87,7 +69,7 @@ def _measure(
         by=by,
         split=split,
         status=status,
-        budget=budget,
+        budget=settings.budget,
         rows=sum(counts),
         splits=splits,
         **tail.imbalance(counts),
@@ -95,30 +77,20 @@ def _measure(
         empty=tail.count_empty(manifest, chosen),
         overlap=prompts.overlap,
         stages=tuple(StageRows(**row) for row in tail.count_stages(chosen).to_dicts()),
-        **_lengths_and_parts(chosen, parts, by, budget, max_tokens),
+        **_lengths_and_parts(chosen, parts, by, settings.budget, settings.max_tokens),
     )
 
 
-def _plot(found: Profile, path: str) -> None:
+def _plot(found: Profile, settings: ProfileSettings, path: str) -> None:
     """Draw a profile; selected rows beside the tail of the version before the first `balance` that they stand on."""
     panels = [found]
     commits = found.manifest.lineage()
     first = next((i for i, commit in enumerate(commits) if commit.verb == "balance"), 0)
     if found.status == "selected" and first > 0:
         before = Manifest(found.manifest.name, commits[first - 1].version, found.manifest.root)
-        terms: dict[str, Any] = {"by": found.by, "split": found.split, "max_tokens": found.max_tokens, "budget": found.budget}
-        panels = [_measure(before, status=None, **terms), found]
+        panels = [_measure(before, replace(settings, status=None, split=found.split)), found]
     plot_tail(panels, path)
     progress.note("profile", f"the tail is drawn in {path!r}")
-
-
-def _check_names(by: str, split: str | None, status: str | None) -> None:
-    if by not in GROUPS:
-        raise UnknownNameError("grouping", by, GROUPS)
-    if split is not None and split not in (*SPLITS, "all"):
-        raise UnknownNameError("split", split, (*SPLITS, "all"))
-    if status is not None and status not in STATUSES:
-        raise UnknownNameError("status", status, STATUSES)
 
 
 def _nothing(manifest: Manifest, split: str, status: str | None) -> str:

@@ -10,10 +10,10 @@ import polars as pl
 from curate import models, progress
 from curate.manifest.chats import to_chats
 from curate.manifest.manifest import Manifest
+from curate.models import DEFAULT_STUDENT
 
-__all__ = ["DEFAULT_STUDENT", "count_tokens"]
+__all__ = ["count_tokens"]
 
-DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 _HELD, _BATCH = 100_000, 2_000  # texts read at a time, and tokenized at a time
 

@@ -13,6 +13,7 @@ from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
 from curate.export.settings import ExportSettings
 from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
+from curate.report.settings import ProfileSettings
 from curate.sources.settings import IngestSettings
 from curate.terminal import options
 from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb, verb
@@ -20,9 +21,8 @@ from curate.terminal.commands import Json, Name, Root, command, make_app, settin
 __all__ = ["app", "main"]
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
-MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Keep and hand on"
+MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Export and share"
 
 LedgerFile = Annotated[
     str, Argument(metavar="FILE", help="File to write, such as answers.jsonl.zst; .gz and .zst are compressed.")
@@ -38,7 +38,7 @@ settings_verb(
     IngestSettings,
     "curate.sources.ingest:ingest",
     MAKE,
-    "Bring JSONL, CSV, TSV, Parquet or datasets into a manifest.",
+    "Add JSONL, CSV, TSV, Parquet or data sets to a manifest.",
     subject=("sources", Sources),
 )
 
@@ -57,24 +57,13 @@ def sample(
     """Draw train rows so that domain sizes follow a wanted tail."""
 
 
-@verb(app, "curate.report.profile:profile", LOOK)
-def profile(
-    name: Name,
-    *,
-    by: Annotated[str, Option(help="One bar per domain, or per cluster.")] = "domain",
-    split: Annotated[str | None, Option(help="train, validation, test or all; else train where there is any.")] = None,
-    status: Annotated[str | None, Option(help="candidate, selected or rejected; else all but the rejected.")] = None,
-    tokens: Annotated[bool, Option("--tokens", help="Count tokens where they were not counted yet, and commit them.")] = False,
-    student: Annotated[str, Option(metavar="MODEL", help="Whose tokenizer counts.")] = STUDENT,
-    max_tokens: Annotated[int, Option(help="The student's limit.")] = 1024,
-    budget: Annotated[int | None, Option(help="Accepted rows in all, which tells heads from tails.")] = None,
-    plot: Annotated[
-        str | None, Option(metavar="FILE", help="Draw it as .png or .svg; --status selected shows before and after.")
-    ] = None,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Show the long tail: a bar per domain, and its figures."""
+settings_verb(
+    app,
+    ProfileSettings,
+    "curate.report.profile:profile",
+    LOOK,
+    "Show the sizes of the domains, as bars, and how far they are from balanced.",
+)
 
 
 @verb(app, "curate.vectors.embed:embed", MAKE)
@@ -88,7 +77,7 @@ def embed(
     json: Json = False,
     root: Root = None,
 ) -> None:
-    """Compute the vectors of all prompts into the cache; commits nothing."""
+    """Fill the vector cache with the vectors of all prompts; commits nothing."""
 
 
 @verb(app, "curate.vectors.cluster:cluster", MAKE)
@@ -105,12 +94,12 @@ def cluster(
     json: Json = False,
     root: Root = None,
 ) -> None:
-    """Group each domain's train rows, and make domains where there are none."""
+    """Cluster each domain's train rows, and make domains for rows without one."""
 
 
 @command(app, LOOK)
 def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
-    """List the commits: version, time, verb, and what it did."""
+    """List the commits: version, time, verb and what it did."""
     from curate.manifest import history, manifest
 
     return history.log(manifest.load(name, root=root))
@@ -120,34 +109,37 @@ def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
 def diff(
     name: Name,
     *,
-    old: Annotated[str | None, Option(metavar="VERSION", help="A version, tag or NAME@VERSION; else the one before.")] = None,
+    old: Annotated[
+        str | None,
+        Option(metavar="VERSION", help="Version to compare with, a tag or NAME@VERSION; default: the previous version."),
+    ] = None,
     json: Json = False,
     root: Root = None,
 ) -> None:
-    """Show what changed since another version, by column and domain."""
+    """Show what changed since another version, per column and domain."""
 
 
 @verb(app, "curate.report.explain:explain", LOOK)
 def explain(
     name: Name,
-    row: Annotated[str, Argument(metavar="ROW", help="The row's id, or its first digits.")],
+    row: Annotated[str, Argument(metavar="ROW", help="Id of the row, or its first digits.")],
     *,
     json: Json = False,
     root: Root = None,
 ) -> None:
-    """Tell every decision about one row, in order."""
+    """List every decision about one row, in order."""
 
 
 @command(app, LOOK)
 def ledger(
     name: Name,
     *,
-    calls: Annotated[bool, Option("--calls", help="List every call instead: what it cost and what came.")] = False,
-    call: Annotated[int | None, Option(metavar="ID", help="Show one call in full instead: the prompt and the reply.")] = None,
+    calls: Annotated[bool, Option("--calls", help="List every call instead, with its cost and reply.")] = False,
+    call: Annotated[int | None, Option(metavar="ID", help="Show one call in full instead, with its prompt and reply.")] = None,
     json: Json = False,
     root: Root = None,
 ) -> Any:
-    """Show what teachers were paid for this manifest, in all and by stage, domain, model …, or what came."""
+    """Show what was charged for this manifest: in total, per stage, domain and model, or call by call."""
     from curate.manifest import manifest
     from curate.report import costs
     from curate.report.costs import read_call, read_receipts
@@ -174,7 +166,7 @@ def select(
     json: Json = False,
     root: Root = None,
 ) -> None:
-    """Choose rows of domains, asking no teacher, or compare the selectors."""
+    """Select rows per domain without a teacher, or compare the selectors."""
 
 
 settings_verb(
@@ -189,25 +181,25 @@ settings_verb(
     AnnotateSettings,
     "curate.balance.annotate:annotate",
     BALANCE,
-    "Have rationales written for selected rows that lack one.",
+    "Ask a teacher for the rationales that selected rows lack.",
 )
 settings_verb(
     app,
     SynthesizeSettings,
     "curate.balance.synthesize:synthesize",
     BALANCE,
-    "Have new examples written for some domains, as candidates.",
+    "Ask a teacher for new examples of some domains, as candidates.",
 )
 
 
 @command(app, LOOK)
 def prompt(
-    purpose: Annotated[str, Argument(metavar="PURPOSE", help="rationale or synthesis.")],
+    purpose: Annotated[str, Argument(metavar="PURPOSE", help="What it asks a teacher for: rationale or synthesis.")],
     *,
     kind: options.Task,
     json: Json = False,
 ) -> Any:
-    """Print a built-in prompt template, to be copied and changed."""
+    """Print a built-in prompt template, as a starting point for your own."""
     from curate.generation import prompts
 
     return prompts.built_in(purpose, kind)
@@ -219,13 +211,13 @@ settings_verb(app, AuditSettings, "curate.audit.audit:audit", BALANCE, "Judge ro
 @command(app, KEEP)
 def tag(
     name: Name,
-    tag: Annotated[str | None, Argument(metavar="TAG", help="A name for this version; without one, all tags are listed.")] = None,
+    tag: Annotated[str | None, Argument(metavar="TAG", help="Name for this version; default: list all tags.")] = None,
     *,
-    force: Annotated[bool, Option("--force", help="Move a tag that names another version.")] = False,
+    force: Annotated[bool, Option("--force", help="Move the tag if it names another version.")] = False,
     json: Json = False,
     root: Root = None,
 ) -> Any:
-    """Name a version, or list the names."""
+    """Tag a version with a name, or list the tags."""
     from curate.manifest import history, manifest
 
     handle = manifest.load(name, root=root)

@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
-from curate.settings import help_of, options_of
+from curate.settings import ROOT, help_of, options_of
 from curate.terminal import console
 from curate.terminal.console import LAYOUTS
 
@@ -46,9 +46,9 @@ __all__ = [
 
 FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, everything else on stderr.")]
-Root = Annotated[str | None, typer.Option(help="Folder or URL of manifests/; else CURATE_ROOT, else the working directory.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
+Root = Annotated[str | None, typer.Option(metavar="FOLDER", help=ROOT)]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _COMPLETION = {

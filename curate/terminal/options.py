@@ -35,7 +35,12 @@ Thresholds = Annotated[
     Option("--threshold", metavar="A=F", help="Of an auditor: the lowest score that rejects, 0 to 1."),
 ]
 Task = Annotated[
-    str, Option(help="classification, multiple-choice, mathematics, open-question or instruction.", show_default=False)
+    str,
+    Option(
+        metavar="KIND",
+        help="Kind of task: classification, multiple-choice, mathematics, open-question or instruction.",
+        show_default=False,
+    ),
 ]
 
 Selector = Annotated[

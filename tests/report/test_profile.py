@@ -14,6 +14,7 @@ import pytest
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
+from curate.models import DEFAULT_STUDENT
 from curate.report import profile, tokens
 from tests.support.samples import ingested
 
@@ -139,8 +140,8 @@ def test_a_plot_of_an_unknown_format_costs_nothing(tail: Manifest, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"by": "domains"}, "unknown grouping 'domains'; did you mean 'domain'"),
-        ({"split": "dev"}, "unknown split 'dev'"),
+        ({"by": "domains"}, "unknown --by 'domains'; did you mean 'domain'"),
+        ({"split": "dev"}, "unknown --split 'dev'"),
         ({"status": "select"}, "did you mean 'selected'"),
     ],
 )
@@ -222,7 +223,7 @@ def test_tokens_are_counted_as_the_student_sees_them(tmp_path: Path, words: dict
     found = profile.profile(start, tokens=True)
     assert found.manifest.version == 1
     assert dict(found.manifest.rows("split", "n_tokens").iter_rows()) == {"train": 5, "test": 4}
-    assert found.manifest.log()[-1].parameters == {"tokens": True, "student": tokens.DEFAULT_STUDENT, "fingerprint": "xxh3:1"}
+    assert found.manifest.log()[-1].parameters == {"tokens": True, "student": DEFAULT_STUDENT, "fingerprint": "xxh3:1"}
     assert found.manifest.log()[-1].summary == {"counted": 2}
 
 

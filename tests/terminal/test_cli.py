@@ -94,14 +94,16 @@ def program_of(program: str, *arguments: str) -> str:
 
 @pytest.mark.parametrize("program", APPS)
 def test_help_is_quick_and_loads_nothing_heavy(program: str) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-c", program_of(program, "--help")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command, seconds = [sys.executable, "-c", program_of(program, "--help")], []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     loaded = set(re.findall(r"'(\w+)'", done.stderr))
     assert loaded.isdisjoint(HEAVY)
-    # Of the processor, since the clock counts what else the machine does; the promise is 0.3 s on an idle one.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    # Of the processor, and the best of three, since a busy machine counts too; the promise is 0.3 s on an idle one.
+    assert min(seconds) < 0.3
     assert "Usage: " in done.stdout
     for flag in ("--version", "--install-completion", "--show-completion"):
         (at,) = [i for i, line in enumerate(done.stdout.splitlines()) if line.startswith(f"  {flag} ")]

@@ -1,0 +1,40 @@
+"""Declares the options of `profile`, each once: type, default, help. Imports nothing slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curate.models import DEFAULT_STUDENT
+from curate.settings import option
+
+__all__ = ["ProfileSettings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileSettings:
+    """The options of `curate.report.profile.profile`."""
+
+    by: str = option("domain", choices=("domain", "cluster"), help="Show one bar per domain, or per cluster of every domain.")
+    split: str | None = option(
+        None,
+        choices=("train", "validation", "test", "all"),
+        help="Split of the rows to look at; default: train, or all if there are no train rows.",
+    )
+    status: str | None = option(
+        None,
+        choices=("candidate", "selected", "rejected"),
+        help="Status of the rows to look at; default: candidate and selected.",
+    )
+    tokens: bool = option(False, help="Count the tokens of rows that have no count yet, and commit the counts.")
+    student: str = option(DEFAULT_STUDENT, metavar="MODEL", help="Model whose tokenizer counts the tokens.")
+    max_tokens: int = option(1024, help="Token limit of the student; longer rows are reported.")
+    budget: int | None = option(
+        None,
+        help="Accepted rows over all stages, B: a domain is a head if it has at least B over the number of domains.",
+        more="Unless given, the rows over the number of domains.",
+    )
+    plot: str | None = option(
+        None,
+        metavar="FILE",
+        help="Draw the bars into a .png or .svg file; with --status selected, beside those before the selection.",
+    )
