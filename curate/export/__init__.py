@@ -1,4 +1,4 @@
-"""A snapshot leaves the house as files: `curate export`, and the card.
+"""Writes a snapshot as files: `curate export`, the formats, and the card.
 
 Imports `manifest` and `report`; never balance, generation, audit or selection. An exporter registers with `base.exporters`.
 """

@@ -17,19 +17,19 @@ from curate.errors import ConflictError, ManifestError
 __all__ = ["latest", "open_table", "scan", "write"]
 
 
-def latest(place: str) -> int:
+def latest(location: str) -> int:
     """Return the newest version of a Delta table, or -1 where there is none."""
-    if "://" not in place and not (Path(place) / "_delta_log").is_dir():
+    if "://" not in location and not (Path(location) / "_delta_log").is_dir():
         return -1
     from deltalake.exceptions import TableNotFoundError
 
     try:
-        return int(open_table(place, None).version())
+        return int(open_table(location, None).version())
     except TableNotFoundError:
         return -1
 
 
-def open_table(place: str, version: int | None) -> Any:
+def open_table(location: str, version: int | None) -> Any:
     """Open a Delta table, at a version or at its newest.
 
     Raises:
@@ -39,31 +39,31 @@ def open_table(place: str, version: int | None) -> Any:
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     try:
-        return DeltaTable(place, version=version)
+        return DeltaTable(location, version=version)
     except TableNotFoundError:
         raise
     except DeltaError as e:
-        raise ManifestError(f"{place!r} cannot be read as a Delta table: {str(e).splitlines()[0]}") from e
+        raise ManifestError(f"{location!r} cannot be read as a Delta table: {str(e).splitlines()[0]}") from e
 
 
-def scan(place: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
+def scan(location: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
     """Return the rows of a Delta table, at a version or at its newest, in the given columns and types."""
-    table = open_table(place, version)
-    if "://" in place:
+    table = open_table(location, version)
+    if "://" in location:
         return pl.scan_delta(table)
     # `file_uris` percent-encodes; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
-    files = [f"{place}/{unquote(uri.rpartition('/')[2])}" for uri in table.file_uris()]
+    files = [f"{location}/{unquote(uri.rpartition('/')[2])}" for uri in table.file_uris()]
     return pl.scan_parquet(files, glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
 
 
-def write(place: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> None:
+def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> None:
     """Write one version of a Delta table on top of `version`, or not at all.
 
     An overwrite through a path would silently lose another writer's update, so the table is opened at the version that was
     read and the commit is not retried.
 
     Args:
-        place: folder or URL of the table.
+        location: folder or URL of the table.
         frame: the rows; a table is made of them where `version` is -1.
         version: that the writer has read.
         mode: ``"overwrite"`` or ``"append"``.
@@ -71,7 +71,7 @@ def write(place: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata:
 
     Raises:
         ConflictError: somebody else wrote a version meanwhile; nothing was written.
-        ManifestError: the disk is full, or the place cannot be written; nothing was changed.
+        ManifestError: the disk is full, or the location cannot be written; nothing was changed.
     """
     from deltalake import ColumnProperties, CommitProperties, WriterProperties, write_deltalake
     from deltalake.exceptions import CommitFailedError, DeltaError
@@ -83,15 +83,17 @@ def write(place: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata:
     properties = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
     try:
         if version < 0:
-            Path(place).mkdir(parents=True, exist_ok=True) if "://" not in place else None
-            write_deltalake(place, frame, mode="error", commit_properties=properties, writer_properties=writer)
+            Path(location).mkdir(parents=True, exist_ok=True) if "://" not in location else None
+            write_deltalake(location, frame, mode="error", commit_properties=properties, writer_properties=writer)
         else:
-            write_deltalake(open_table(place, version), frame, mode=mode, commit_properties=properties, writer_properties=writer)
+            write_deltalake(
+                open_table(location, version), frame, mode=mode, commit_properties=properties, writer_properties=writer
+            )
     except CommitFailedError as e:
         raise ConflictError(str(e)) from e
     except DeltaError as e:
         if "already exists" in str(e):
             raise ConflictError(str(e)) from e
-        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {str(e).splitlines()[0]}") from e
+        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {str(e).splitlines()[0]}") from e
     except OSError as e:
-        raise ManifestError(f"{place!r} cannot be written, nothing was changed: {e}") from e
+        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {e}") from e

@@ -16,7 +16,7 @@ import xxhash
 __all__ = ["content_keys", "draws", "normalise", "prompt_keys", "row_ids"]
 
 _CONTENT = ("prompt", "answer", "rationale", "messages", "extra")
-_PLACE = ("content", "domain", "split")
+_IDENTITY = ("content", "domain", "split")
 # What lower-casing alone does not normalise: control characters, letters beyond ASCII, spaces at an end or side by side.
 _UNEVEN = r"[^\x20-\x7e]|  |^ | $"
 
@@ -39,13 +39,13 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
     Args:
         frame: with the columns content, domain and split, all strings.
     """
-    places = frame.select(_PLACE).with_columns(pl.lit("0").alias("occurrence"))
-    ids = _digests(_framed(places, (*_PLACE, "occurrence")))
+    rows = frame.select(_IDENTITY).with_columns(pl.lit("0").alias("occurrence"))
+    ids = _digests(_framed(rows, (*_IDENTITY, "occurrence")))
     if ids.n_unique() < len(ids):  # counting is the dear part, so only repeated rows are counted
         repeated = ids.is_duplicated()
-        occurrence = pl.int_range(pl.len()).over(_PLACE).cast(pl.String).alias("occurrence")
-        counted = places.filter(repeated).with_columns(occurrence)
-        ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_PLACE, "occurrence"))))
+        occurrence = pl.int_range(pl.len()).over(_IDENTITY).cast(pl.String).alias("occurrence")
+        counted = rows.filter(repeated).with_columns(occurrence)
+        ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_IDENTITY, "occurrence"))))
     return ids.rename("id")
 
 

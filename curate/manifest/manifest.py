@@ -30,7 +30,7 @@ __all__ = ["Commit", "Manifest", "load", "names", "new", "split_reference"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 # What deltalake 1.6 cannot address in a local path: it takes %41 for A and some characters for parts of a URL, and finds no
 # history behind # and ?.
-_NO_PLACE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|#?\\\x00-\x1f]")
+_NOT_ADDRESSABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|#?\\\x00-\x1f]")
 _TAKEN = {"runs", "ledger"}
 _PREFIX = "curate."  # of our keys in Delta's commit metadata
 
@@ -76,7 +76,7 @@ class Manifest:
         return f"{self.name}@{self.version}"
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Folder or URL of this manifest."""
         return f"{self.root.rstrip('/') or '/'}/manifests/{self.name}"
 
@@ -84,7 +84,7 @@ class Manifest:
         """Return the rows of this version, one per example, with the columns of `SCHEMA`."""
         if self.version < 0:
             return pl.LazyFrame(schema=SCHEMA)
-        return delta.scan(f"{self.place}/manifest", self.version, SCHEMA)
+        return delta.scan(f"{self.location}/manifest", self.version, SCHEMA)
 
     def rows(self, *columns: str) -> pl.DataFrame:
         """Return the rows of this version as a frame; all columns unless some are named."""
@@ -93,8 +93,8 @@ class Manifest:
 
     def scan_contents(self) -> pl.LazyFrame:
         """Return everything that was ever written to this manifest, with the columns of `CONTENT_SCHEMA`."""
-        place = f"{self.place}/examples"
-        return delta.scan(place, None, CONTENT_SCHEMA) if delta.latest(place) >= 0 else pl.LazyFrame(schema=CONTENT_SCHEMA)
+        location = f"{self.location}/examples"
+        return delta.scan(location, None, CONTENT_SCHEMA) if delta.latest(location) >= 0 else pl.LazyFrame(schema=CONTENT_SCHEMA)
 
     def contents(self, keys: pl.Series | Iterable[str] | None = None, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """Return content rows (columns of `CONTENT_SCHEMA`), all of them or those with the given `content` keys."""
@@ -118,15 +118,15 @@ class Manifest:
         fresh = conform(contents, CONTENT_SCHEMA)
         if fresh["content"].n_unique() < fresh.height:
             fresh = fresh.unique("content", keep="first", maintain_order=True)
-        place = f"{self.place}/examples"
+        location = f"{self.location}/examples"
         for _ in range(20):  # another writer may append between our look and our write; then look again
-            version = delta.latest(place)
+            version = delta.latest(location)
             known = self.contents(columns=["content"]) if version >= 0 else pl.DataFrame(schema={"content": pl.String})
             missing = fresh.join(known, on="content", how="anti")
             if missing.is_empty():
                 return 0
             try:
-                delta.write(place, missing, version, mode="append", metadata={})
+                delta.write(location, missing, version, mode="append", metadata={})
             except ConflictError:
                 continue
             return missing.height
@@ -152,11 +152,11 @@ class Manifest:
 
         Raises:
             ConflictError: this handle is not the newest version; nothing was written.
-            ManifestError: the disk is full or the place cannot be written; nothing was changed.
+            ManifestError: the disk is full or the location cannot be written; nothing was changed.
         """
         if rows.is_empty():
             raise InputError(f"manifest {self.name!r}: a version needs at least one row, got none")
-        newest = delta.latest(f"{self.place}/manifest")
+        newest = delta.latest(f"{self.location}/manifest")
         if newest != self.version:
             raise ConflictError(_stale(self, newest))
         metadata = {
@@ -169,15 +169,15 @@ class Manifest:
         }
         metadata = {f"{_PREFIX}{key}": value for key, value in metadata.items()}
         try:
-            delta.write(f"{self.place}/manifest", conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+            delta.write(f"{self.location}/manifest", conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
         except ConflictError as e:
-            raise ConflictError(_stale(self, delta.latest(f"{self.place}/manifest"))) from e
+            raise ConflictError(_stale(self, delta.latest(f"{self.location}/manifest"))) from e
         return Manifest(self.name, self.version + 1, self.root)
 
     def log(self) -> list[Commit]:
         """Return the commits up to this version, oldest first."""
         # Asked of an older version, `history` counts from the wrong end; so the newest is asked, and cut.
-        commits = (_commit(entry) for entry in delta.open_table(f"{self.place}/manifest", None).history())
+        commits = (_commit(entry) for entry in delta.open_table(f"{self.location}/manifest", None).history())
         return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
 
     def lineage(self) -> list[Commit]:
@@ -226,7 +226,7 @@ def new(name: str, *, root: str | Path | None = None) -> Manifest:
     """Return the newest version of a manifest, or a handle at version -1 where there is none yet."""
     name, _ = split_reference(name)
     handle = Manifest(name, -1, _home(root))
-    version = delta.latest(f"{handle.place}/manifest")
+    version = delta.latest(f"{handle.location}/manifest")
     return load(name, root=root) if version >= 0 else handle
 
 
@@ -239,11 +239,13 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
     """
     name, wanted = split_reference(reference)
     handle = Manifest(name, -1, _home(root))
-    newest = delta.latest(f"{handle.place}/manifest")
+    newest = delta.latest(f"{handle.location}/manifest")
     if newest < 0:
         known = names(root=root)
-        if Path(handle.place).is_dir():
-            raise ManifestNotFoundError(f"{handle.place!r} is a folder without a manifest; known: {', '.join(known) or 'none'}")
+        if Path(handle.location).is_dir():
+            raise ManifestNotFoundError(
+                f"{handle.location!r} is a folder without a manifest; known: {', '.join(known) or 'none'}"
+            )
         hint = str(UnknownNameError("manifest", name, known)) if known else f"no manifest {name!r}: there is none here yet"
         raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
     if wanted == "latest":
@@ -270,7 +272,7 @@ def names(*, root: str | Path | None = None) -> list[str]:
 def _home(root: str | Path | None) -> str:
     """Return the root, after a look at whether Delta tables can be there."""
     home = find_root(root)
-    held = None if "://" in home else _NO_PLACE.search(Path(home).absolute().as_posix())
+    held = None if "://" in home else _NOT_ADDRESSABLE.search(Path(home).absolute().as_posix())
     if held:
         raise InputError(
             f"root {home!r}: its path holds {held.group()!r}, which Delta cannot address; use a folder of another name"
@@ -280,7 +282,7 @@ def _home(root: str | Path | None) -> str:
 
 def _check_schema(handle: Manifest) -> None:
     # The newest commit's, whichever version is asked for: asked of an older one, `history` counts from the wrong end.
-    metadata = delta.open_table(f"{handle.place}/manifest", None).history(1)[0]
+    metadata = delta.open_table(f"{handle.location}/manifest", None).history(1)[0]
     written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
     if written > SCHEMA_VERSION:
         package = metadata.get(f"{_PREFIX}package")
@@ -313,4 +315,4 @@ def _stale(handle: Manifest, newest: int) -> str:
 def _tags_path(handle: Manifest) -> Path:
     if "://" in handle.root:
         raise ManifestError(f"tags need a local root, got {handle.root!r}")
-    return Path(handle.place) / "tags.json"
+    return Path(handle.location) / "tags.json"

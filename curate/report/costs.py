@@ -97,8 +97,8 @@ def read_costs(manifest: Manifest | str, *, root: str | Path | None = None) -> C
         manifest: a handle, or a name.
         root: folder that holds ``manifests/``, for a name.
     """
-    name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
-    ledger = existing_ledger(place)
+    name, home = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
+    ledger = existing_ledger(home)
     if ledger is None:
         return CostSummary()
     try:
@@ -109,7 +109,7 @@ def read_costs(manifest: Manifest | str, *, root: str | Path | None = None) -> C
             **asdict(total),
             billed_usd=None if total.usd is None else total.usd - (total.lost_usd or 0) - (total.under_way_usd or 0),
             finish_reasons=_finish_reasons(ledger, name),
-            listed=_listed(ledger, name, place),
+            listed=_listed(ledger, name, home),
             estimates=estimates.compare_with_bill(ledger, name),
             batches=_batches(ledger, name),
             by={group: _totals(ledger, name, *columns) for group, columns in _GROUPS.items()},
@@ -234,8 +234,8 @@ def read_receipts(manifest: Manifest | str, *, root: str | Path | None = None) -
         manifest: a handle, or a name.
         root: folder that holds ``manifests/``, for a name.
     """
-    name, place = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
-    ledger = existing_ledger(place)
+    name, home = (manifest, find_root(root)) if isinstance(manifest, str) else (manifest.name, manifest.root)
+    ledger = existing_ledger(home)
     if ledger is None:
         return Receipts(name, ())
     rows = ledger.query(f"{_RECEIPT} WHERE a.name = ? ORDER BY a.started, a.id", (name,))
@@ -254,9 +254,9 @@ def read_call(manifest: Manifest | str, call_id: int, *, root: str | Path | None
     Raises:
         InputError: the ledger has no such call.
     """
-    place = find_root(root) if isinstance(manifest, str) else manifest.root
+    home = find_root(root) if isinstance(manifest, str) else manifest.root
     unknown = InputError(f"the ledger has no call {call_id}: curate ledger {manifest} --calls lists them")
-    ledger = existing_ledger(place)
+    ledger = existing_ledger(home)
     if ledger is None:
         raise unknown
     sql = "SELECT c.endpoint, c.model, c.key, c.request, r.raw FROM calls c LEFT JOIN replies r ON r.attempt = c.answer"

@@ -95,9 +95,9 @@ def _plot(found: Profile, settings: ProfileSettings, path: str) -> None:
 
 def _nothing(manifest: Manifest, split: str, status: str | None) -> str:
     kind = f"{status} row" if status else "row"
-    place = "any split" if split == "all" else f"split {split!r}"
+    where = "any split" if split == "all" else f"split {split!r}"
     hint = f"select some with: curate balance {manifest.name} --budget N" if status == "selected" else "try --split all"
-    return f"{manifest} has no {kind} in {place}; {hint}"
+    return f"{manifest} has no {kind} in {where}; {hint}"
 
 
 def _lengths_and_parts(rows: pl.LazyFrame, parts: pl.DataFrame, by: str, budget: int | None, max_tokens: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def describe(change: RowChange) -> list[str]:
 
 
 def describe_use(history: Sequence[RowChange]) -> Iterator[tuple[str, list[str]]]:
-    """Yield what holds the row at the end, as (verb, sentences): the snapshots that students learned from, and exports.
+    """Yield what uses the row at the end, as (verb, sentences): students that learned from it, and exports that hold it.
 
     Args:
         history: every commit that the version stands on, oldest first.
@@ -116,8 +116,8 @@ def _describe_cluster(change: RowChange) -> Iterator[str]:
     if change.columns.keys() & {"cluster", "centrality"} and change.row["cluster"] is not None:
         mine = (pl.col("domain") == change.row["domain"]) & pl.col("cluster").is_not_null()
         n = change.end.scan().filter(mine).select(pl.col("cluster").n_unique()).collect().item()
-        place = f"cluster {change.row['cluster']} of {n} in {change.row['domain']}"
-        yield f"{place}, cosine {change.row['centrality']:.2f} to its centre (its vector is in the cache)"
+        where = f"cluster {change.row['cluster']} of {n} in {change.row['domain']}"
+        yield f"{where}, cosine {change.row['centrality']:.2f} to its centre (its vector is in the cache)"
 
 
 def _describe_sample(change: RowChange) -> Iterator[str]:

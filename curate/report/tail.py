@@ -236,10 +236,10 @@ def quantiles(counts: pl.DataFrame, keys: Sequence[str] = ()) -> pl.DataFrame:
 
 
 def _quantile(q: float) -> pl.Expr:
-    place = (pl.col("total").first() - 1) * q
-    below = pl.col("value").filter(pl.col("upto") > place.floor()).first()
-    above = pl.col("value").filter(pl.col("upto") > place.ceil()).first()
-    return below + (above - below) * (place - place.floor())
+    rank = (pl.col("total").first() - 1) * q
+    below = pl.col("value").filter(pl.col("upto") > rank.floor()).first()
+    above = pl.col("value").filter(pl.col("upto") > rank.ceil()).first()
+    return below + (above - below) * (rank - rank.floor())
 
 
 def count_prompts(rows: pl.LazyFrame, split: str) -> PromptCounts:

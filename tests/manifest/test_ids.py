@@ -1,4 +1,4 @@
-"""Tests of curate.manifest.ids: hashes are pinned, distinct where rows differ, and equal where the house says so."""
+"""Tests of curate.manifest.ids: hashes are pinned, distinct where rows differ, and equal where the rules say so."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def contents(*rows: tuple[str | None, ...]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=dict.fromkeys(FIELDS, pl.String), orient="row")
 
 
-def places(*rows: tuple[str, str, str]) -> pl.DataFrame:
+def identities(*rows: tuple[str, str, str]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=["content", "domain", "split"], orient="row")
 
 
@@ -26,7 +26,7 @@ def test_hashes_are_pinned():
     # These values are in every manifest that was ever written: a change here is a change of format.
     key = identity.content_keys(contents(("What is 2+3?", "5", None, None, '{"level":1}')))
     assert key.to_list() == ["041b2f661960593ce143d441bc111801"]
-    assert identity.row_ids(places(("c", "d", "train"), ("c", "d", "train"))).to_list() == [
+    assert identity.row_ids(identities(("c", "d", "train"), ("c", "d", "train"))).to_list() == [
         "ec17035ccf80fb2b75b77608c28f617f",
         "af44a310fc97b6a152a1b1692dc72c75",
     ]
@@ -49,10 +49,10 @@ def test_an_absent_column_counts_as_null_and_null_is_not_empty():
 
 @given(st.lists(st.tuples(*[st.sampled_from("ab")] * 3), max_size=12), st.randoms())
 def test_equal_rows_get_distinct_ids_and_order_does_not_change_the_set(rows, random):
-    ids = identity.row_ids(places(*rows)).to_list()
+    ids = identity.row_ids(identities(*rows)).to_list()
     shuffled = random.sample(rows, len(rows))
     assert len(set(ids)) == len(rows)
-    assert set(identity.row_ids(places(*shuffled)).to_list()) == set(ids)
+    assert set(identity.row_ids(identities(*shuffled)).to_list()) == set(ids)
 
 
 @given(st.lists(st.text(max_size=30), max_size=6))
@@ -82,4 +82,4 @@ def test_null_and_nothing():
     assert len(identity.content_keys(contents(*[(None,) * 5] * 3))) == 3
     assert identity.normalise([None, ""]).to_list() == ["", ""]
     assert identity.prompt_keys([]).to_list() == []
-    assert identity.row_ids(places()).to_list() == []
+    assert identity.row_ids(identities()).to_list() == []

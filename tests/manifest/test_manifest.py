@@ -193,7 +193,9 @@ def test_a_writer_who_looked_just_before_is_still_told(start: Manifest, monkeypa
     start.commit(with_status(start, "selected"), verb="balance")
     real = delta.latest
     looks = iter([0])
-    monkeypatch.setattr(delta, "latest", lambda place: next(looks, None) if (seen := real(place)) is None else next(looks, seen))
+    monkeypatch.setattr(
+        delta, "latest", lambda location: next(looks, None) if (seen := real(location)) is None else next(looks, seen)
+    )
     with pytest.raises(ConflictError, match="another command committed tail@1"):
         start.commit(with_status(start, "rejected"), verb="audit")
     monkeypatch.undo()
@@ -298,7 +300,7 @@ def test_a_folder_that_is_no_manifest(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_read(start: Manifest) -> None:
-    for entry in (Path(start.place) / "manifest" / "_delta_log").glob("*.json"):
+    for entry in (Path(start.location) / "manifest" / "_delta_log").glob("*.json"):
         entry.write_text("not json", encoding="utf-8")
     with pytest.raises(ManifestError, match="cannot be read as a Delta table") as caught:
         manifest.load("tail", root=start.root)
@@ -385,7 +387,7 @@ def test_content_without_a_commit_is_harmless(start: Manifest) -> None:
 def test_the_table_is_plain_delta(start: Manifest) -> None:
     from deltalake import DeltaTable
 
-    table = DeltaTable(f"{start.place}/manifest")
+    table = DeltaTable(f"{start.location}/manifest")
     assert [field.name for field in table.schema().fields] == SCHEMA.names()
     metadata = table.history(1)[0]
     assert metadata["curate.verb"] == "ingest"

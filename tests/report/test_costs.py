@@ -26,8 +26,8 @@ ME = this_process()
 
 
 def order(n: int = 0, **changes: object) -> CallSpec:
-    told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
-    return CallSpec(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
+    values = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
+    return CallSpec(key=f"{n:032x}", **{**values, **changes})  # type: ignore[arg-type]
 
 
 def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> CostBound:
@@ -58,8 +58,10 @@ def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
     stored = ledger.find([order(0).key])[order(0).key]
     ledger.hit([stored.call_id, stored.call_id], "math", "balance", -1)
     found = costs.read_costs("math", root=root)
-    told = found.to_dict()
-    assert {k: told[k] for k in ("calls", "attempts", "answered", "failed", "lost", "tokens", "saved_calls", "saved_tokens")} == {
+    promised = found.to_dict()
+    assert {
+        k: promised[k] for k in ("calls", "attempts", "answered", "failed", "lost", "tokens", "saved_calls", "saved_tokens")
+    } == {
         "calls": 5,
         "attempts": 5,
         "answered": 2,
@@ -69,8 +71,8 @@ def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
         "saved_calls": 1,
         "saved_tokens": 15,
     }
-    assert told["usd"] == pytest.approx((7 + 7 + 50) * 1e-9)
-    assert told["saved"] == pytest.approx(7e-9)
+    assert promised["usd"] == pytest.approx((7 + 7 + 50) * 1e-9)
+    assert promised["saved"] == pytest.approx(7e-9)
     assert (found.under_way, found.prompt_tokens, found.completion_tokens) == (1, 20, 10)
     for side in ("stage", "domain", "model", "verb", "purpose", "cause"):
         assert sum(figures.attempts for figures in found.by[side].values()) == 5
@@ -94,29 +96,29 @@ def test_a_root_without_a_ledger_is_left_without_one(tmp_path: Path) -> None:
 
 
 def test_a_summary_keeps_its_promise_to_scripts() -> None:
-    told = CostSummary(calls=1, usd=0.25, by={"stage": {"0": CostTotals(calls=1)}}).to_dict()
-    assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(told)
-    assert json.loads(json.dumps(told)) == told
-    assert told["by"]["stage"]["0"]["calls"] == 1
+    found = CostSummary(calls=1, usd=0.25, by={"stage": {"0": CostTotals(calls=1)}}).to_dict()
+    assert {"calls", "attempts", "answered", "failed", "lost", "tokens", "usd", "saved"} <= set(found)
+    assert json.loads(json.dumps(found)) == found
+    assert found["by"]["stage"]["0"]["calls"] == 1
 
 
 def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
     buy(ledger, 0)
     ledger.lose(ledger.reserve(order(1), charge(), Caps(), ME).attempt, "reset")
     ledger.reserve(order(2), charge(), Caps(), ME)
-    told = costs.read_costs("math", root=ledger.path.parents[1])
-    assert (told.lost_tokens, told.under_way_tokens, told.tokens) == (100, 100, 215)
-    assert (told.billed_usd, told.lost_usd, told.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
-    assert told.finish_reasons == {"stop": 1}
+    found = costs.read_costs("math", root=ledger.path.parents[1])
+    assert (found.lost_tokens, found.under_way_tokens, found.tokens) == (100, 100, 215)
+    assert (found.billed_usd, found.lost_usd, found.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
+    assert found.finish_reasons == {"stop": 1}
 
 
 def test_what_was_saved_is_told_on_every_side_also_where_nothing_was_bought(ledger: Ledger) -> None:
     buy(ledger, 0, domain="head")
     call = ledger.find([order(0).key])[order(0).key].call_id
     ledger.hit([call, call], "chats", "balance", 3)
-    told = costs.read_costs("chats", root=ledger.path.parents[1])
-    assert (told.attempts, told.saved_calls, told.by["cause"]) == (0, 1, {})
-    assert {side: {name: f.saved_calls for name, f in parts.items()} for side, parts in told.by.items() if parts} == {
+    found = costs.read_costs("chats", root=ledger.path.parents[1])
+    assert (found.attempts, found.saved_calls, found.by["cause"]) == (0, 1, {})
+    assert {side: {name: f.saved_calls for name, f in parts.items()} for side, parts in found.by.items() if parts} == {
         "stage": {"3": 1},
         "domain": {"head": 1},
         "model": {"m": 1},
@@ -193,8 +195,8 @@ def test_a_call_has_its_prompt_and_its_reply(bought: manifest.Manifest) -> None:
     call = read_call(bought, receipt.call_id)
     assert call.request["messages"] == [{"role": "user", "content": "question 0"}]
     assert call.receipts == (receipt,)
-    told = json.loads(json.dumps(call.to_dict()))
-    assert told["raw"]["choices"][0]["message"]["content"] == "Add.\nFour."
+    found = json.loads(json.dumps(call.to_dict()))
+    assert found["raw"]["choices"][0]["message"]["content"] == "Add.\nFour."
 
 
 def test_an_unknown_call_names_the_next_step(bought: manifest.Manifest, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Each verb's sentences about a row, told of commits made by hand."""
+"""Each verb's sentences about a row, of commits made by hand."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def changed(start: Manifest, row_id: str, **values: Any) -> pl.DataFrame:
     )
 
 
-def told(of: Manifest, row_id: str = PARENT) -> list[str]:
+def sentences(of: Manifest, row_id: str = PARENT) -> list[str]:
     """Return the lines of the newest commit about a row."""
     return [line for step in explain.explain(of, row_id).steps if step.version == of.version for line in step.lines]
 
@@ -69,12 +69,12 @@ def balanced(start: Manifest) -> Manifest:
 
 
 def test_ingest_names_row_and_file(start: Manifest) -> None:
-    assert told(start) == ["row 41 of math.jsonl becomes example 7c1e0000…, domain sets, source real"]
+    assert sentences(start) == ["row 41 of math.jsonl becomes example 7c1e0000…, domain sets, source real"]
 
 
 def test_held_out_rows_name_their_split(tmp_path: Path) -> None:
     start = ingested(tmp_path, [{"prompt": "a", "id": PARENT, "split": "test"}])
-    assert told(start)[0].endswith("source real, split test")
+    assert sentences(start)[0].endswith("source real, split test")
     assert explain.explain(start, PARENT).steps[-1].lines[0].endswith("it measures, and never steers")
 
 
@@ -82,11 +82,11 @@ def test_cluster_counts_those_of_the_domain(start: Manifest) -> None:
     rows = start.rows().with_columns(cluster=pl.int_range(pl.len(), dtype=pl.Int32), centrality=pl.lit(0.814, pl.Float32))
     after = start.commit(rows, verb="cluster")
     cluster = after.rows().filter(id=PARENT)["cluster"].item()
-    assert told(after) == [f"cluster {cluster} of 2 in sets, cosine 0.81 to its centre (its vector is in the cache)"]
+    assert sentences(after) == [f"cluster {cluster} of 2 in sets, cosine 0.81 to its centre (its vector is in the cache)"]
 
 
 def test_balance_tells_plan_choice_children_and_cost(balanced: Manifest) -> None:
-    assert told(balanced) == [
+    assert sentences(balanced) == [
         "stage 1 plans 3 places for sets; 2 real rows are left: a tail, 1 short",
         "chosen: representative: the only row",
         "2 synthetic rows are written from 7c1e0000… and others, 1 rejected by the audit (1 answer_mismatch), 1 kept",
@@ -104,7 +104,7 @@ def test_a_synthetic_row_is_told_from_its_parents_to_its_export(balanced: Manife
 
 
 def test_a_rejected_row_says_by_whom_and_why(balanced: Manifest) -> None:
-    *_, finding, end = told(balanced, LOST)
+    *_, finding, end = sentences(balanced, LOST)
     assert finding == "answer_mismatch rejects it (score 1.00): ends in 5, the label is 4"
     assert end == "rejected: answer_mismatch"
     assert explain.explain(balanced, LOST).lines()[-1] == "export      no export of v1 holds it: it is rejected"
@@ -113,7 +113,7 @@ def test_a_rejected_row_says_by_whom_and_why(balanced: Manifest) -> None:
 def test_a_failed_attempt_leaves_a_candidate(start: Manifest) -> None:
     rows = changed(start, PARENT, findings=json.dumps([FINDING | {"call_id": 3}]), reason="answer_mismatch", call_id=3)
     after = start.commit(rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": QUOTAS})
-    assert told(after)[1:] == [
+    assert sentences(after)[1:] == [
         "the teacher writes a rationale for 7c1e0000… (call 3)",
         "attempt 0: answer_mismatch rejects it (score 1.00): ends in 5, the label is 4",
         "it stays a candidate; answer_mismatch",
@@ -131,7 +131,7 @@ def test_a_second_attempt_comes_after_the_first(start: Manifest) -> None:
         start, PARENT, findings=json.dumps([first]), reason="random", call_id=grant.call_id, status="selected", stage=0
     )
     after = start.commit(rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": QUOTAS})
-    assert told(after)[1:] == [
+    assert sentences(after)[1:] == [
         "chosen: random",
         "attempt 0: answer_mismatch rejects it (score 1.00): ends in 5, the label is 4",
         "the teacher writes a rationale for 7c1e0000… (call 4, 9 tokens, free)",
@@ -142,7 +142,7 @@ def test_a_row_that_failed_in_an_earlier_stage_may_be_chosen_later(start: Manife
     failed = start.commit(changed(start, PARENT, reason="answer_mismatch"), verb="balance", parameters={"stage": 0})
     rows = changed(failed, PARENT, status="selected", stage=1)
     after = failed.commit(rows, verb="balance", parameters={"stage": 1}, summary={"quotas": QUOTAS})
-    assert told(after)[1] == "chosen now, after an attempt that had failed"
+    assert sentences(after)[1] == "chosen now, after an attempt that had failed"
 
 
 def test_a_head_is_called_one(start: Manifest) -> None:
@@ -151,7 +151,7 @@ def test_a_head_is_called_one(start: Manifest) -> None:
     after = start.commit(
         rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": {"planned": {"algebra": 5}}}
     )
-    assert told(after, row_id) == [
+    assert sentences(after, row_id) == [
         "stage 0 plans 5 places for algebra; 6 real rows are left: a head",
         "it stays a candidate; not chosen: 0.2, rank 6 of 6",
     ]
@@ -167,7 +167,7 @@ def test_repeats_name_what_they_repeat(start: Manifest) -> None:
         [{"prompt": "a", "id": CHILD, "domain": "sets", "origin": "repeat:0#0", "parents": [PARENT], "status": "selected"}]
     )
     after = start.commit(pl.concat([start.rows(), new]), verb="balance", parameters={"stage": 0}, summary={"quotas": QUOTAS})
-    assert told(after, CHILD)[1] == "aaaa0000… repeats 7c1e0000… (row 41 of math.jsonl)"
+    assert sentences(after, CHILD)[1] == "aaaa0000… repeats 7c1e0000… (row 41 of math.jsonl)"
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_repeats_name_what_they_repeat(start: Manifest) -> None:
 )
 def test_every_verb_has_its_words(start: Manifest, verb: str, values: dict[str, Any], line: str) -> None:
     after = start.commit(changed(start, PARENT, **values), verb=verb, parameters={"student": "smol"})
-    assert told(after)[0] == line
+    assert sentences(after)[0] == line
 
 
 def test_parents_beyond_four_are_counted(start: Manifest) -> None:
     parents = start.rows()["id"].to_list()
     new, _ = frames([{"prompt": "x", "id": CHILD, "source": "synthetic", "parents": parents[:6], "origin": "teacher:m#0"}])
     after = start.commit(pl.concat([start.rows(), new]), verb="synthesize")
-    assert told(after, CHILD)[0].endswith(" and 2 more")
+    assert sentences(after, CHILD)[0].endswith(" and 2 more")
 
 
 def test_students_that_learned_from_it_are_named(balanced: Manifest) -> None:
