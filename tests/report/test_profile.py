@@ -14,8 +14,7 @@ import pytest
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
-from curate.models import DEFAULT_STUDENT
-from curate.report import profile, tokens
+from curate.report import profile
 from tests.support.samples import ingested
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -191,56 +190,3 @@ def test_real_data_to_the_last_row(tmp_path: Path, file: str) -> None:
         lengths = [len(row["text"]) + len(str(row["label"])) for row in train if row["domain"] == part.domain]
         assert part.chars is not None
         assert (part.chars.p50, part.chars.max) == (median(lengths), max(lengths)), part.domain
-
-
-class Words:
-    """A tokenizer whose tokens are words; its chat template puts the role before each turn."""
-
-    chat_template = "{role}: {content}"
-
-    def apply_chat_template(self, chats: list[list[dict[str, str]]], *, tokenize: bool) -> list[str]:
-        return ["\n".join(f"{turn['role']}: {turn['content']}" for turn in chat) for chat in chats]
-
-    def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[str]]]:
-        return {"input_ids": [text.split() for text in texts]}
-
-
-@pytest.fixture
-def words(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Serve `Words` under every name; the fingerprint can be changed."""
-    print_of = {"fingerprint": "xxh3:1"}
-
-    def find(name: str) -> Any:
-        return type("Weights", (), {"label": name, **print_of})
-
-    monkeypatch.setattr(tokens.models, "find", find)
-    monkeypatch.setattr(tokens.models, "load_tokenizer", lambda name, root=None: Words())
-    return print_of
-
-
-def test_tokens_are_counted_as_the_student_sees_them(tmp_path: Path, words: dict[str, str]) -> None:
-    start = ingested(tmp_path, [{"prompt": "two words", "answer": "4"}, {"prompt": "one", "answer": "4", "split": "test"}])
-    found = profile.profile(start, tokens=True)
-    assert found.manifest.version == 1
-    assert dict(found.manifest.rows("split", "n_tokens").iter_rows()) == {"train": 5, "test": 4}
-    assert found.manifest.log()[-1].parameters == {"tokens": True, "student": DEFAULT_STUDENT, "fingerprint": "xxh3:1"}
-    assert found.manifest.log()[-1].summary == {"counted": 2}
-
-
-def test_counting_again_is_a_no_op(tmp_path: Path, words: dict[str, str]) -> None:
-    once = profile.profile(ingested(tmp_path, [{"prompt": "a"}, {"prompt": "a"}]), tokens=True).manifest
-    assert profile.profile(once, tokens=True).manifest.version == once.version == 1
-
-
-def test_another_student_counts_everything_again(tmp_path: Path, words: dict[str, str]) -> None:
-    once = profile.profile(ingested(tmp_path, [{"prompt": "a"}]), tokens=True).manifest
-    words["fingerprint"] = "xxh3:2"
-    again = profile.profile(once, tokens=True, student="other").manifest
-    assert (again.version, again.log()[-1].parameters["student"]) == (2, "other")
-
-
-def test_a_tokenizer_without_chats_sees_lines(tmp_path: Path, words: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Words, "chat_template", None)
-    found = profile.profile(ingested(tmp_path, [{"prompt": "two words", "rationale": "Easy.", "answer": "4"}]), tokens=True)
-    assert found.tokens is not None
-    assert found.tokens.max == len(["two", "words", "Easy.", "The", "answer", "is:", "4"])

@@ -1,0 +1,37 @@
+"""`profile --tokens` fills `n_tokens`, once for every row and student."""
+
+from pathlib import Path
+
+import pytest
+
+from curate.models import DEFAULT_STUDENT
+from curate.report import profile, tokens
+from tests.support.samples import ingested
+
+
+def test_tokens_are_counted_as_the_student_sees_them(tmp_path: Path, words: dict[str, str]) -> None:
+    start = ingested(tmp_path, [{"prompt": "two words", "answer": "4"}, {"prompt": "one", "answer": "4", "split": "test"}])
+    found = profile.profile(start, tokens=True)
+    assert found.manifest.version == 1
+    assert dict(found.manifest.rows("split", "n_tokens").iter_rows()) == {"train": 5, "test": 4}
+    assert found.manifest.log()[-1].parameters == {"tokens": True, "student": DEFAULT_STUDENT, "fingerprint": "xxh3:1"}
+    assert found.manifest.log()[-1].summary == {"counted": 2}
+
+
+def test_counting_again_is_a_no_op(tmp_path: Path, words: dict[str, str]) -> None:
+    once = profile.profile(ingested(tmp_path, [{"prompt": "a"}, {"prompt": "a"}]), tokens=True).manifest
+    assert profile.profile(once, tokens=True).manifest.version == once.version == 1
+
+
+def test_another_student_counts_everything_again(tmp_path: Path, words: dict[str, str]) -> None:
+    once = profile.profile(ingested(tmp_path, [{"prompt": "a"}]), tokens=True).manifest
+    words["fingerprint"] = "xxh3:2"
+    again = profile.profile(once, tokens=True, student="other").manifest
+    assert (again.version, again.log()[-1].parameters["student"]) == (2, "other")
+
+
+def test_a_tokenizer_without_chats_sees_lines(tmp_path: Path, words: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens.models.load_tokenizer("any").__class__, "chat_template", None)
+    found = profile.profile(ingested(tmp_path, [{"prompt": "two words", "rationale": "Easy.", "answer": "4"}]), tokens=True)
+    assert found.tokens is not None
+    assert found.tokens.max == len(["two", "words", "Easy.", "The", "answer", "is:", "4"])
