@@ -1,7 +1,7 @@
-"""Owns adapter folders: LoRA weights, the record of what they were made from, and how they are put on a model.
+"""Adapter folders: LoRA weights, the record of what they were made from, and how they are attached to a model.
 
 ``snapshot.json`` names the manifest's version, the hash of its rows, the student's fingerprint, every parameter and the
-loss of each step. It names no place on this machine. Trains nothing.
+loss of each step. It holds no path of this machine. Trains nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """Return what the folder's record says; empty where it has none."""
+    """Return the folder's record; empty where it has none."""
     path = folder / RECORD
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
@@ -101,7 +101,7 @@ def merge(model: Any, folder: Path) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide what peft, trl and transformers tell each other about names that they will drop; no user can act on it."""
+    """Hide the deprecation warnings that peft, trl and transformers cause in each other; no user can act on them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

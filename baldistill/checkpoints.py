@@ -1,8 +1,8 @@
-"""Owns journals: what a student said or how it read, kept as it is made, so that a killed run goes on where it stopped.
+"""Keeps what scoring has computed so far, losses and outputs, batch by batch, so that a killed run continues where it stopped.
 
-A journal lies under ``cache/scores`` and can be thrown away: deleting it costs time and nothing else. Its name is a hash of the
-student's weights, adapter and precision; each entry is known by a hash of the very token ids that were read. So whatever
-shapes an entry (template, text, what was cut, the question or its absence) is in its key. Knows no manifest and no torch.
+A journal is a file under ``cache/scores``; deleting it costs time and nothing else. Its name is a hash of the student's
+weights, adapter and precision; the key of an entry is a hash of the token ids that were read. So whatever shapes an entry
+(template, text, truncation, the question or its absence) is in its key. Knows no manifest and no torch.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 from curate import progress
 from curate.files import cache_folder, find_root
 
-__all__ = ["Journal", "key_of", "place"]
+__all__ = ["Journal", "checkpoint_path", "key_of"]
 
-_FORMAT = 1  # of a line, and of what is computed: another number starts new journals
+_FORMAT = 1  # of a line, and of what is computed; raise it to start new journals
 
 
 class Journal:
     """Entries by key: those of a file, and those that are added to it, a batch at a time.
 
-    A batch is one line with a checksum, on disk before `add` returns; a line that was cut short, or is not whole for another
-    reason, is as if it had never been written. Several processes may add to one file.
+    A batch is one line with a checksum, on disk before `add` returns; a line that is cut short or damaged is
+    ignored. Several processes may add to one file.
 
     Args:
         path: of the file, which need not be there; None keeps the entries in memory alone.
@@ -76,7 +76,7 @@ class Journal:
             self.path = None
 
 
-def place(root: str | None, fingerprint: str, dtype: str) -> Path:
+def checkpoint_path(root: str | None, fingerprint: str, dtype: str) -> Path:
     """Return the file of a student's journal.
 
     Args:

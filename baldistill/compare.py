@@ -1,4 +1,4 @@
-"""Owns several runs side by side: reads the records that `baldistill.pipeline` leaves. Runs and writes nothing."""
+"""Puts several runs side by side, from the records that `baldistill.pipeline` wrote: `compare`. Runs and writes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from curate.errors import InputError, UnknownNameError
 from curate.files import find_root, runs_folder
 from curate.report.runs import read_run, run_names
 
-__all__ = ["Compared", "Line", "compare"]
+__all__ = ["CompareResult", "Line", "compare"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Line:
 
     Attributes:
         run: the run's name.
-        stage: the last stage that it learned from; -1 for the base student.
-        snapshot: ``name@version`` that it learned from.
+        stage: the last stage that it was trained on; -1 for the base student.
+        snapshot: ``name@version`` that it was trained on.
         rows: in that snapshot; 0 for the base student.
         calls: charged up to this stage.
         tokens: charged up to this stage.
         usd: charged up to this stage, or None where a model had no price.
-        metrics: what `evaluation.evaluate` found.
+        metrics: what `baldistill.evaluate.evaluate` found.
     """
 
     run: str
@@ -40,19 +40,19 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Compared:
+class CompareResult:
     """Several runs side by side.
 
     Attributes:
         lines: every student of every run, in the order of the runs, then of the stages.
-        differing: what the evaluations were made on, where that is not the same for all; such figures do not compare.
+        differing: the rows that the evaluations were made on, where they are not the same for all; such figures do not compare.
     """
 
     lines: tuple[Line, ...]
     differing: tuple[str, ...]
 
 
-def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> Compared:
+def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> CompareResult:
     """Put the students of several runs side by side.
 
     Args:
@@ -72,7 +72,7 @@ def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> Comp
             raise UnknownNameError("run", name, known)
     lines = [line for name in dict.fromkeys(runs or known) for line in _lines(name, read_run(home, name))]
     measured = {f"{line.metrics.get('rows')} {line.metrics.get('split')} rows of {_name(line)}" for line in lines}
-    return Compared(tuple(lines), tuple(sorted(measured)) if len(measured) > 1 else ())
+    return CompareResult(tuple(lines), tuple(sorted(measured)) if len(measured) > 1 else ())
 
 
 def _name(line: Line) -> str:

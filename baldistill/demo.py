@@ -1,6 +1,6 @@
-"""Owns ``python -m baldistill.demo``: the whole method on a small long tail, offline, with a recorded teacher.
+"""``python -m baldistill.demo``: the whole method on a small long tail, offline, with a recorded teacher.
 
-Runs the plan in ``examples/demo`` and lays its figures side by side; works nothing out that a verb does not.
+Runs the plan in ``examples/demo`` and puts its figures side by side; every figure is one that a verb reports.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill import plan as plans
+from baldistill.plan import load
 from curate.errors import InputError
 from curate.terminal import console
 from curate.terminal.commands import guarded
 
-__all__ = ["Demo", "demo", "files", "main"]
+__all__ = ["DemoResult", "demo", "files", "main"]
 
 PRICED_AS = ("gpt-4o-mini", "https://api.openai.com/v1")  # whose list price the recorded tokens are shown at
 
 
 @dataclass(frozen=True)
-class Demo:
-    """What the demo came to.
+class DemoResult:
+    """The results of the demo.
 
     Attributes:
         run: the run of the plan.
@@ -52,7 +52,7 @@ def files() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "examples" / "demo"
 
 
-def demo(*, root: str | Path | None = None, teacher: str | None = None, model: str | None = None) -> Demo:
+def demo(*, root: str | Path | None = None, teacher: str | None = None, model: str | None = None) -> DemoResult:
     """Run the demo.
 
     Args:
@@ -66,10 +66,10 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     from baldistill import pipeline
     from curate.manifest.manifest import Manifest
     from curate.report import costs, profile
-    from curate.report import plot as reporting
+    from curate.report.plot import plot_tail
     from curate.teachers import prices
 
-    plan = plans.load(files() / "plan.toml")
+    plan = load(files() / "plan.toml")
     if teacher is not None:
         plan = dataclasses.replace(
             plan, tables=plan.tables | {"balance": plan.parameters("balance") | {"teacher": teacher, "model": model}}
@@ -78,11 +78,11 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     ingested = Manifest(run.manifest.name, 0, run.manifest.root)
     before = profile.profile(ingested, budget=plan.parameters("balance")["budget"])
     after = profile.profile(run.manifest, status="selected")
-    plot = reporting.plot_tail([before, after], run.folder / "tail.png")
+    plot = plot_tail([before, after], run.folder / "tail.png")
     bought = costs.read_costs(run.manifest)
     price = prices.find(*PRICED_AS)
     usd = None if price is None else price.usd(bought.prompt_tokens, bought.completion_tokens)
-    return Demo(run, before, after, Path(plot), bought.tokens, usd, PRICED_AS[0])
+    return DemoResult(run, before, after, Path(plot), bought.tokens, usd, PRICED_AS[0])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,6 +103,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from baldistill import demo as itself  # run as a module, this file is `__main__`; its classes are known by their package
+    from baldistill.demo import main as run  # run as a module this file is `__main__`; layouts are found by the class's package
 
-    itself.main(sys.argv[1:])
+    run(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Owns what a student can do: its greedy answers to held-out rows, judged, per domain and over all. Steers nothing.
+"""Measures a student: its greedy answers to held-out rows, compared with the right ones, per domain and over all: `evaluate`.
 
-Which split is read is the caller's choice: validation rows may steer later stages, test rows must not. Answers are found
+Commits nothing. The caller chooses the split: validation rows may steer later stages, test rows must not. Answers are found
 and compared by `curate.audit.answers`, as the audit does it. `metrics` is the plug-in point: ``(predictions, answers, domains) ->
 dict`` of figures by name.
 """
@@ -11,23 +11,23 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
 import polars as pl
 
 from baldistill import generate, students
-from baldistill import tokens as batching
-from baldistill.students import DEFAULT_STUDENT
+from baldistill.settings import EvaluateSettings
+from baldistill.tokens import encode, stratify
 from curate import progress
 from curate.audit import answers
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real
 from curate.registry import Registry
+from curate.settings import takes
 
-__all__ = ["Evaluation", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
+__all__ = ["EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
 
 Metric = Callable[[Sequence[str], Sequence[str], Sequence[str]], Mapping[str, float]]
 metrics: Registry[Metric] = Registry("metric", "baldistill.metrics")
@@ -43,7 +43,7 @@ class Rate:
         value: 0 to 1.
         low: lower end.
         high: upper end.
-        n: rows that it stands on.
+        n: rows that it was measured on.
     """
 
     value: float
@@ -53,14 +53,14 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
+class EvaluateResult:
+    """What `evaluate` measured.
 
     Attributes:
         manifest: the version that was read; nothing is committed.
         student: its name, fingerprint and precision.
         split: that the rows are of.
-        rows: evaluated.
+        rows: that were evaluated.
         domains: one of ``{domain, n, correct, accuracy, low, high, head}`` per domain, the largest in training first.
         macro: accuracy where every domain counts once.
         micro: accuracy where every row of the split counts once, also when `limit` took as many of each domain.
@@ -69,7 +69,7 @@ class Evaluation:
         metrics: figures of the further metrics that were asked for, by metric.
         truncated: prompts cut from the left to fit the student.
         unended: answers cut off by the token limit.
-        seconds: the evaluation took.
+        seconds: that it took.
         predictions: ``id, domain, prompt, answer, prediction, correct, output, n_tokens, ended``, one row each;
             `prediction` is the final answer read from `output`, null where none is clear.
     """
@@ -96,56 +96,34 @@ class Evaluation:
         return {"version": str(self.manifest), **plain, **rates}
 
 
-def evaluate(
-    manifest: Manifest,
-    *,
-    student: str = DEFAULT_STUDENT,
-    adapter: str | Path | None = None,
-    split: str = "test",
-    limit: int | None = None,
-    seed: int = 0,
-    max_new_tokens: int = 96,
-    batch_size: int = 16,
-    budget: int | None = None,
-    dtype: str = "auto",
-    metrics: Sequence[str | Metric] = (),
-) -> Evaluation:
-    """Let a student answer the rows of a split greedily, and count what is right.
+@takes(EvaluateSettings)
+def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
+    """Let a student answer the rows of a split greedily, and count how many answers are right.
 
     Args:
         manifest: the version whose rows are asked.
-        student: the base model.
-        adapter: folder of a trained adapter; the base student unless given.
-        split: ``test``, ``validation`` or ``train``.
-        limit: rows in all, as many of each domain as it has; all unless given.
-        seed: of the choice under `limit`.
-        max_new_tokens: of one answer.
-        batch_size: prompts answered side by side.
-        budget: accepted rows over all stages, which says what a head is: n_d ≥ B/M; N/M without it.
-        dtype: of the weights, ``auto``, ``bf16`` or ``fp32``.
-        metrics: further figures, by registered name (``class_f1``, ``token_f1``) or callables.
 
     Raises:
         InputError: the split has no rows, or a number is out of range.
         UnknownNameError: there is no such metric.
         ModelError: the student cannot be loaded.
     """
-    extra = {str(getattr(m, "__name__", m)): _metric(m) for m in metrics}
-    if max_new_tokens < 1 or batch_size < 1:
-        raise InputError(f"max_new_tokens {max_new_tokens} and batch_size {batch_size}: use at least 1")
+    extra = {str(getattr(m, "__name__", m)): metrics.get(m) for m in settings.metrics}
+    if settings.max_new_tokens < 1 or settings.batch_size < 1:
+        raise InputError(f"max_new_tokens {settings.max_new_tokens} and batch_size {settings.batch_size}: use at least 1")
     started = time.monotonic()
-    held = _held_out(manifest, split)
-    examples = manifest.examples(batching.stratify(held, limit, seed=seed).select("id", "domain", "content"))
-    loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
-    said, truncated = _ask(loaded, examples, max_new_tokens, batch_size)
-    predictions = _judge(manifest, examples, said)
+    held = _held_out(manifest, settings.split)
+    examples = manifest.examples(stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "content"))
+    student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
+    outputs, truncated = _generate(student, examples, settings.max_new_tokens, settings.batch_size)
+    predictions = _judge(manifest, examples, outputs)
     counts, population = domain_counts(manifest.rows()), _counts(held)
-    domains = _per_domain(predictions, counts or population, head_domains(counts or population, budget))
+    domains = _per_domain(predictions, counts or population, head_domains(counts or population, settings.budget))
     groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
-    return Evaluation(
+    return EvaluateResult(
         manifest=manifest,
-        student=loaded.label,
-        split=split,
+        student=student.label,
+        split=settings.split,
         rows=predictions.height,
         domains=domains,
         macro=combine(domains),
@@ -215,10 +193,6 @@ def class_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Seque
     }
 
 
-def _metric(name: str | Metric) -> Metric:
-    return metrics.get(name)
-
-
 def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
     rows = manifest.scan().filter(pl.col("status") != "rejected").select("id", "domain", "content", "split").collect()
     held = rows.filter(pl.col("split") == split)
@@ -232,45 +206,45 @@ def _counts(rows: pl.DataFrame) -> dict[str, int]:
     return {str(domain): int(n) for domain, n in rows["domain"].value_counts().rows()}
 
 
-def _ask(
+def _generate(
     student: students.Student, examples: pl.DataFrame, max_new_tokens: int, batch_size: int
-) -> tuple[list[generate.Answer], int]:
-    """Return the answers in the order of the examples, and how many prompts were cut."""
+) -> tuple[list[generate.Output], int]:
+    """Return the outputs in the order of the examples, and how many prompts were cut."""
     room = student.window - max_new_tokens
     if room < 1:
         raise InputError(
             f"max_new_tokens {max_new_tokens} leaves no room for a prompt: {student.name} reads {student.window} tokens"
         )
-    prompts = [tokens.prompt for tokens in batching.encode(student.tokenizer, examples)]
+    prompts = [tokens.prompt for tokens in encode(student.tokenizer, examples)]
     truncated = sum(len(prompt) > room for prompt in prompts)
     if truncated:
         progress.note("evaluate", f"{truncated} prompts are longer than {room} tokens and were cut from the left")
-    said = generate.generate(
+    outputs = generate.generate(
         student, [prompt[-room:] for prompt in prompts], max_new_tokens=max_new_tokens, batch_size=batch_size, step="evaluate"
     )
-    return said, truncated
+    return outputs, truncated
 
 
-def _judge(manifest: Manifest, examples: pl.DataFrame, said: Sequence[generate.Answer]) -> pl.DataFrame:
+def _judge(manifest: Manifest, examples: pl.DataFrame, outputs: Sequence[generate.Output]) -> pl.DataFrame:
     """Read the final answer of each output and compare it with the row's own."""
     kinds, labels = _kinds(manifest, examples)
-    read, right = [], []
-    for row, answer in zip(examples.iter_rows(named=True), said, strict=True):
+    predicted, correct = [], []
+    for row, output in zip(examples.iter_rows(named=True), outputs, strict=True):
         kind = kinds[row["domain"]]
-        found = answers.extract(answer.text, kind, labels=labels[row["domain"]], prompt=row["prompt"])
-        read.append(found)
-        right.append(answers.equal(found, row["answer"], kind))
+        found = answers.extract(output.text, kind, labels=labels[row["domain"]], prompt=row["prompt"])
+        predicted.append(found)
+        correct.append(answers.equal(found, row["answer"], kind))
     return examples.select("id", "domain", "prompt", "answer").with_columns(
-        prediction=pl.Series(read, dtype=pl.String),
-        correct=pl.Series(right, dtype=pl.Boolean),
-        output=pl.Series([answer.text for answer in said], dtype=pl.String),
-        n_tokens=pl.Series([answer.n_tokens for answer in said], dtype=pl.Int32),
-        ended=pl.Series([answer.ended for answer in said], dtype=pl.Boolean),
+        prediction=pl.Series(predicted, dtype=pl.String),
+        correct=pl.Series(correct, dtype=pl.Boolean),
+        output=pl.Series([output.text for output in outputs], dtype=pl.String),
+        n_tokens=pl.Series([output.n_tokens for output in outputs], dtype=pl.Int32),
+        ended=pl.Series([output.ended for output in outputs], dtype=pl.Boolean),
     )
 
 
 def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Tell each domain's kind of answer and its class names, from the train rows; from its own rows where it has none."""
+    """Return each domain's kind of answer and its class names, from the train rows; from its own rows where it has none."""
     train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
     known = answers.survey(manifest.examples(train).select("domain", "prompt", "answer"))
     own = answers.survey(examples.filter(~pl.col("domain").is_in(list(known.kinds))).select("domain", "prompt", "answer"))

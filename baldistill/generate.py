@@ -1,4 +1,4 @@
-"""Owns a student's own words: greedy answers to prompts, in batches of like length. Judges nothing."""
+"""Lets a student write: greedy outputs for prompts, in batches of like length. Judges nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from baldistill.checkpoints import Journal, key_of
 from baldistill.students import Student
 from curate import progress
 
-__all__ = ["Answer", "generate"]
+__all__ = ["Output", "generate"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a student said.
+class Output:
+    """What a student wrote after a prompt.
 
     Attributes:
         text: without special tokens, stripped.
@@ -36,16 +36,16 @@ def generate(
     batch_size: int,
     journal: Journal | None = None,
     step: str = "generate",
-) -> list[Answer]:
-    """Let a student answer prompts greedily; answers come in the order of the prompts.
+) -> list[Output]:
+    """Let a student go on from prompts greedily; outputs come in the order of the prompts.
 
     Args:
         student: as `baldistill.students.load` gives it.
         prompts: token ids, each ending with the header of the assistant's turn.
-        max_new_tokens: at most so many tokens an answer.
-        batch_size: prompts that are answered side by side.
-        journal: where answers are kept batch by batch, and looked up first.
-        step: the name that progress is told under.
+        max_new_tokens: at most, per output.
+        batch_size: prompts per batch.
+        journal: where outputs are kept batch by batch, and looked up first.
+        step: the name under which progress is reported.
     """
     journal = Journal() if journal is None else journal
     keys = [key_of(prompt, [max_new_tokens], []) for prompt in prompts]  # three parts: no loss has this key
@@ -53,13 +53,13 @@ def generate(
         for chunk in tokens.chunks([len(prompt) for prompt in prompts], batch_size):
             missing = [i for i in chunk if keys[i] not in journal]
             if missing:
-                said = _greedy(student, [prompts[i] for i in missing], max_new_tokens)
-                journal.add({keys[i]: astuple(answer) for i, answer in zip(missing, said, strict=True)})
+                outputs = _greedy(student, [prompts[i] for i in missing], max_new_tokens)
+                journal.add({keys[i]: astuple(output) for i, output in zip(missing, outputs, strict=True)})
             counter.advance(len(chunk))
-    return [Answer(*journal[key]) for key in keys]
+    return [Output(*journal[key]) for key in keys]
 
 
-def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int) -> list[Answer]:
+def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int) -> list[Output]:
     import torch
     from transformers import GenerationConfig
 
@@ -67,7 +67,7 @@ def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int)
     ends = tokens.stops(tokenizer, model)
     width = max(map(len, prompts))
     padding = [width - len(prompt) for prompt in prompts]
-    # Padded on the left, so that every answer starts in the same column.
+    # Padded on the left, so that every output starts in the same column.
     ids = torch.tensor([[tokenizer.pad_token_id] * pad + list(prompt) for pad, prompt in zip(padding, prompts, strict=True)])
     mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding])
     config = GenerationConfig(
@@ -76,11 +76,11 @@ def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int)
     device = model.device
     with torch.inference_mode():
         out = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
-    return [_answer(tokenizer, row, ends) for row in out[:, width:].tolist()]
+    return [_output(tokenizer, row, ends) for row in out[:, width:].tolist()]
 
 
-def _answer(tokenizer: object, ids: list[int], ends: list[int]) -> Answer:
+def _output(tokenizer: object, ids: list[int], ends: list[int]) -> Output:
     stop = next((i for i, token in enumerate(ids) if token in ends), None)
-    said = ids if stop is None else ids[:stop]
-    text = tokenizer.decode(said, skip_special_tokens=True)  # type: ignore[attr-defined]
-    return Answer(str(text).strip(), len(said) + (stop is not None), stop is not None)
+    written = ids if stop is None else ids[:stop]
+    text = tokenizer.decode(written, skip_special_tokens=True)  # type: ignore[attr-defined]
+    return Output(str(text).strip(), len(written) + (stop is not None), stop is not None)

@@ -19,7 +19,7 @@ __all__ = ["LAYOUTS"]
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
 
-def _trained(result: Any) -> Iterable[Any]:
+def _train(result: Any) -> Iterable[Any]:
     losses = result.losses
     yield from widgets.facts(
         f"trained on {count(result.rows)} rows of {result.manifest}",
@@ -33,7 +33,7 @@ def _trained(result: Any) -> Iterable[Any]:
     )
 
 
-def _scored(result: Any) -> Iterable[Any]:
+def _score(result: Any) -> Iterable[Any]:
     yield from widgets.facts(
         f"{result.manifest}: {count(result.rows)} candidates scored",
         [
@@ -46,7 +46,7 @@ def _scored(result: Any) -> Iterable[Any]:
     )
 
 
-def _evaluation(result: Any) -> Iterable[Any]:
+def _evaluate(result: Any) -> Iterable[Any]:
     yield from widgets.facts(
         f"{result.student} on {count(result.rows)} {result.split} rows of {result.manifest}",
         [
@@ -99,7 +99,7 @@ def _run(result: Any) -> Iterable[Any]:
 
 
 def _accuracies(stages: Iterable[Any]) -> Any:
-    """Return a row per stage: what the student learned from, what it can do, what the stage cost."""
+    """Return a row per stage: the snapshot that the student was trained on, its accuracies, what the stage cost."""
     columns = ["student", "snapshot", "macro", "micro", "head", "tail", "calls", "cost", "replies from the ledger"]
     rows = []
     for stage in stages:
@@ -155,7 +155,7 @@ def _before_after(result: Any) -> Any:
     return grid(columns, rows, left=(0, 1, 3, 7, 8))
 
 
-def _compared(result: Any) -> Iterable[Any]:
+def _compare(result: Any) -> Iterable[Any]:
     columns = ["run", "student", "snapshot", "rows", "macro", "micro", "head", "tail", "calls", "cost"]
     lines = []
     for line in result.lines:
@@ -164,7 +164,7 @@ def _compared(result: Any) -> Iterable[Any]:
         lines.append([line.run, _student(line.stage), line.snapshot, count(line.rows), *rates, *cost])
     yield grid(columns, lines, left=(0, 1, 2))
     if result.differing:
-        yield f"these figures do not compare, since they stand on other rows: {'; '.join(result.differing)}"
+        yield f"these figures do not compare, since they were measured on different rows: {'; '.join(result.differing)}"
 
 
 def _student(stage: int) -> str:
@@ -173,10 +173,10 @@ def _student(stage: int) -> str:
 
 LAYOUTS: Mapping[str, Layout] = {
     **layouts.LAYOUTS,
-    "baldistill.compare:Compared": _compared,
-    "baldistill.demo:Demo": _demo,
-    "baldistill.evaluate:Evaluation": _evaluation,
-    "baldistill.pipeline:Run": _run,
-    "baldistill.score:Scored": _scored,
-    "baldistill.students:Trained": _trained,
+    "baldistill.compare:CompareResult": _compare,
+    "baldistill.demo:DemoResult": _demo,
+    "baldistill.evaluate:EvaluateResult": _evaluate,
+    "baldistill.pipeline:RunResult": _run,
+    "baldistill.score:ScoreResult": _score,
+    "baldistill.train:TrainResult": _train,
 }

@@ -1,12 +1,12 @@
-"""Owns the reading of texts by a student: the mean loss of each completion after its prompt, in batches. Scores nothing.
+"""Computes the mean loss of a student on each completion after its prompt, in batches. `baldistill.score` makes scores of them.
 
-What makes it fast, on a processor and on CUDA alike, and leaves the figures as they are:
+What makes it fast, on a processor and on CUDA alike, without changing the figures:
 
 - Batches are filled by tokens and not by rows, the longest texts first, so that hardly anything is padded. Padding is on the
   right and needs no mask: under causal attention no token sees what comes after it.
-- The head, which is as dear as half a small model, is applied to the positions of completions alone, and its losses are summed
+- The head, which costs as much as half a small model, is applied to the positions of completions alone, and its losses are summed
   up in slices that stay in a processor's cache.
-- Tokens with which every text begins (system prompt, chat header) are read once, where they are enough to pay.
+- Tokens with which every text begins (system prompt, chat header) are read once, where that saves time.
 - Equal texts are read once.
 """
 
@@ -24,11 +24,11 @@ from curate import progress
 
 __all__ = ["mean_losses", "shared_beginning"]
 
-# Texts that share fewer tokens, or less than an eighth of their length, are read whole: a row that goes on from what was read
-# needs a mask, which costs a processor about a tenth.
-PAYS, SHARE = 8, 8
+# Texts that share fewer tokens, or less than an eighth of their length, are read whole: a row that continues a cached beginning
+# needs a mask, which costs about a tenth of the time on a processor.
+MIN_SHARED, SHARE = 8, 8
 _TOKENS = {"cpu": 1024, "cuda": 32768}  # in one batch; more does not fit a processor's cache, and less leaves a GPU idle
-_LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}  # logits that are there at once
+_LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}  # logits held at once
 _ROWS = 8  # positions whose losses a processor sums up at once: 8 × 49,152 logits are 1.5 MB
 
 
@@ -44,11 +44,11 @@ def mean_losses(
 
     Args:
         student: as `baldistill.students.load` gives it.
-        texts: prompts of at least one token, and what is to be read after them.
+        texts: prompts of at least one token, and the completions whose loss is computed.
         batch_tokens: tokens read side by side, padding included; a longer text is read alone. By default 1,024 on a processor
             and 32,768 on CUDA.
         journal: where losses are kept batch by batch, and looked up first.
-        step: the name that progress is told under.
+        step: the name under which progress is reported.
     """
     journal = Journal() if journal is None else journal
     keys = [key_of(text.prompt, text.completion) for text in texts]
@@ -57,7 +57,7 @@ def mean_losses(
     budget = batch_tokens or _TOKENS["cuda" if student.model.device.type == "cuda" else "cpu"]
     reader: _Reader | None = None
     with progress.step(step, len(filled)) as counter:
-        # The batches are those of all texts, whatever is known already, so that a resumed run reads as an undisturbed one.
+        # Batches are made of all texts, cached or not, so that a resumed run reads the same batches as one that never stopped.
         for batch in tokens.fill([len(texts[i]) - shared for i in filled], budget):
             missing = [filled[i] for i in batch if keys[filled[i]] not in journal]
             if missing:
@@ -70,20 +70,20 @@ def mean_losses(
 
 
 def shared_beginning(texts: Sequence[Tokens]) -> int:
-    """Return how many tokens are read once for all texts: those with which every prompt begins; 0 where that does not pay.
+    """Return how many tokens are read once for all texts: those with which every prompt begins; 0 where that saves no time.
 
-    The last token of a prompt is never among them, since the first of the completion is foretold from it.
+    The last token of a prompt is never among them, since the first of the completion is predicted from it.
     """
     if len(texts) < 2:
         return 0
     first, last = min(text.prompt for text in texts), max(text.prompt for text in texts)
     most = min(min(len(text.prompt) for text in texts) - 1, len(first), len(last))
     same = next((i for i in range(most) if first[i] != last[i]), most)
-    return same if same >= PAYS and same * SHARE * len(texts) >= sum(map(len, texts)) else 0
+    return same if same >= MIN_SHARED and same * SHARE * len(texts) >= sum(map(len, texts)) else 0
 
 
 class _Reader:
-    """A student that reads batches, its shared beginning read already."""
+    """A student that reads batches, with the shared beginning in its cache."""
 
     def __init__(self, student: Student, beginning: Sequence[int]) -> None:
         self.model, self.pad = student.model, student.tokenizer.pad_token_id
@@ -104,7 +104,7 @@ class _Reader:
             return [float(part.mean()) for part in losses.cpu().split(sizes)]
 
     def _logits(self, texts: Sequence[Tokens], wanted: Any) -> Iterator[tuple[Any, Any]]:
-        """Return the logits that foretell completions, and the tokens that came, a chunk of positions after the other."""
+        """Yield the logits that predict completions, and the true tokens, a chunk of positions at a time."""
         import torch
 
         start = len(self.beginning)
@@ -114,7 +114,7 @@ class _Reader:
         spans = [(row, end - len(text.completion), end) for row, (text, end) in enumerate(zip(texts, ends, strict=True))]
         options = {"past_key_values": self._memory(len(texts)), "use_cache": True} if self.layers else {"use_cache": False}
         ids = ids.to(self.model.device)
-        if self.head is None:  # it does more than multiply: left to the model, from the first position that is asked for
+        if self.head is None:  # it does more than multiply, so the model applies it, from the first position that is needed
             first = min(a for _, a, _ in spans)
             keep = torch.arange(first, width, device=ids.device)
             made = self.model(input_ids=ids, logits_to_keep=keep, **options).logits

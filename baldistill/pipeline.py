@@ -1,7 +1,7 @@
-"""Owns the K-stage loop: balance → snapshot → train → score → evaluate, one visible loop that goes on where it stopped.
+"""Runs a plan: K stages of balance → snapshot → train → evaluate → score in one loop, which continues where it stopped.
 
-Each step leaves a mark that is written last: a commit in the manifest, or a JSON file in the run's folder that holds what
-went in. A step whose inputs are the same is not done again. Nothing that steers the next stage reads test rows.
+The last thing that a step writes marks it as done: a commit in the manifest, or a JSON file in the run's folder that holds its
+inputs. A step whose inputs are the same is not done again. Nothing that steers the next stage reads test rows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import evaluate, score, students
+from baldistill import evaluate, score, train
 from baldistill.plan import Plan
 from curate import progress
 from curate.balance import balance
@@ -22,14 +22,14 @@ from curate.balance.results import StageResult
 from curate.errors import InputError
 from curate.export import export
 from curate.files import runs_folder, write_whole
-from curate.manifest import manifest as manifests
-from curate.manifest.manifest import Manifest
+from curate.manifest.manifest import Manifest, load
+from curate.models import DEFAULT_STUDENT
 from curate.report.runs import RECORD
 from curate.selection import policies, sample
 from curate.sources import ingest
 from curate.vectors import cluster
 
-__all__ = ["Run", "Stage", "run"]
+__all__ = ["RunResult", "Stage", "run"]
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Stage:
 
     Attributes:
         index: from 0; -1 is the base student, before any stage.
-        snapshot: ``name@version`` that the student learned from.
-        quotas: wanted and planned places per domain.
+        snapshot: ``name@version`` that the student was trained on.
+        quotas: wanted and planned rows per domain.
         achieved: rows accepted per domain.
-        spend: calls, tokens and usd charged, and answers saved.
+        spend: calls, tokens and usd charged, and replies taken from the ledger.
         adapter: where the trained adapter is, relative to the root.
-        metrics: what `evaluation.evaluate` found.
+        metrics: of `baldistill.evaluate.evaluate`.
     """
 
     index: int
@@ -56,8 +56,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a run came to.
+class RunResult:
+    """The results of a run.
 
     Attributes:
         manifest: the newest version.
@@ -74,7 +74,7 @@ class Run:
     exported: tuple[Path, ...]
 
 
-def run(plan: Plan, *, root: str | Path | None = None) -> Run:
+def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     """Run a plan: prepare the manifest, then K stages, then the export.
 
     Args:
@@ -91,7 +91,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
     folder = runs_folder(current.root) / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
-    steered = _steered(plan, current)
+    uses_metrics = _uses_metrics(plan, current)
     base = _evaluate(plan, folder, "base", current, adapter=None)
     lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
     results: dict[str, Any] | None = None
@@ -104,16 +104,17 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
         result = outcome.stages[0]
         if scored and result.reused:
             progress.note(
-                "run", f"stage {index} was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+                "run",
+                f"stage {index} was chosen with earlier scores and is kept; to choose again, give the plan another manifest",
             )
         if not result.complete:
             raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
-        if steered and index + 1 < n_stages:
+        if uses_metrics and index + 1 < n_stages:
             results = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter, split="validation")
-        current = manifests.load(current.name, root=current.root)
+        current = load(current.name, root=current.root)
         if index + 1 < n_stages:
             before = current.version
             current = _score(plan, folder, f"stage-{index}", snapshot, current, adapter)
@@ -122,16 +123,16 @@ def run(plan: Plan, *, root: str | Path | None = None) -> Run:
         lines.append(_line(index, snapshot, result, adapter, metrics))
         _write(folder / RECORD, [asdict(line) for line in lines])
     exported = export.export(current, **plan.parameters("export")).paths if "export" in plan else ()
-    return Run(current, folder, tuple(lines), tuple(balanced), tuple(exported))
+    return RunResult(current, folder, tuple(lines), tuple(balanced), tuple(exported))
 
 
 def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
-    """Ingest, sample and cluster where the plan says so; each is a no-op when it is done."""
+    """Ingest, sample and cluster where the plan has a table for it; what was done before is not done again."""
     if "ingest" in plan:
         options = plan.parameters("ingest")
         current = ingest.ingest(options.pop("sources"), **options, to=plan.manifest, root=root).manifest
     else:
-        current = manifests.load(plan.manifest, root=root)
+        current = load(plan.manifest, root=root)
     done = {commit.verb for commit in current.lineage()}
     if "sample" in plan and "sample" not in done:
         current = sample.sample(current, **plan.parameters("sample")).manifest
@@ -141,30 +142,30 @@ def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
 
 
 def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
-    """Train on a snapshot, or hand back the adapter that was trained on it with the same parameters."""
+    """Train on a snapshot, or return the adapter that was trained on it with the same parameters."""
     adapter = folder / name / "adapter"
     table = plan.parameters("train")
 
     def work() -> dict[str, Any]:
-        trained = students.train(snapshot, **table, output=adapter)
+        trained = train.train(snapshot, **table, output=adapter)
         return {"steps": trained.steps, "losses": trained.losses, "rows": trained.rows, "seconds": trained.seconds}
 
     _once(folder / name / "train.json", {"snapshot": _identity(snapshot), "parameters": table}, work)
     return adapter
 
 
-def _steered(plan: Plan, current: Manifest) -> bool:
-    """Return whether the policy goes by the students' results on validation rows.
+def _uses_metrics(plan: Plan, current: Manifest) -> bool:
+    """Return whether the policy uses the students' results on validation rows.
 
     Raises:
-        InputError: it does, and there are none.
+        InputError: it does, and there are no validation rows.
     """
     policy = plan.parameters("balance").get("policy", "adaptive")
     if not policies.steered(policy):
         return False
     if current.rows("split", "status").filter(pl.col("status") != "rejected", split="validation").is_empty():
         raise InputError(
-            f"policy {policy!r} goes by the student's results on validation rows, and {current} has none; ingest some, or carve "
+            f"policy {policy!r} uses the student's results on validation rows, and {current} has none; ingest some, or carve "
             "them out of the train rows: [ingest] holdout = 0.05"
         )
     return True
@@ -181,14 +182,14 @@ def _evaluate(
     inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
 
     def work() -> dict[str, Any]:
-        student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+        student = plan.parameters("train").get("student", DEFAULT_STUDENT)
         return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
 
     return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), inputs, work)
 
 
 def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path | None) -> Manifest:
-    """Score what is left in the pool under the stage's student, unless this version stands on that scoring already."""
+    """Score what is left in the pool under the stage's student, unless this version contains that scoring already."""
     table = plan.parameters("score")
     inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
     path = folder / name / "score.json"
@@ -196,7 +197,7 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
     live = {commit.version for commit in current.lineage()}
     if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
         return current
-    student = plan.parameters("train").get("student", students.DEFAULT_STUDENT)
+    student = plan.parameters("train").get("student", DEFAULT_STUDENT)
     scored = score.score(current, **{"student": student, **table}, adapter=adapter)
     _write(path, {"inputs": inputs, "result": {"version": scored.manifest.version, "rows": scored.rows}})
     return scored.manifest
@@ -216,12 +217,12 @@ def _line(index: int, snapshot: Manifest, result: StageResult, adapter: Path, me
 
 
 def _identity(snapshot: Manifest) -> str:
-    """Name a version together with its time, since a manifest that was made anew counts its versions from 0 again."""
+    """Return a version with its time, since a manifest that was deleted and made again counts its versions from 0."""
     return f"{snapshot} of {snapshot.log()[-1].time.isoformat()}"
 
 
 def _once(path: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result in `path` where its inputs are the same; else do the work and write both, last."""
+    """Return the result in `path` where its inputs are the same; else do the work, and then write both."""
     done = _read(path)
     if done is not None and done["inputs"] == _jsonable(inputs):
         result: dict[str, Any] = done["result"]

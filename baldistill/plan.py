@@ -1,4 +1,4 @@
-"""Owns plan.toml: a manifest, and one table per verb whose keys are that verb's parameters. Runs nothing.
+"""Reads and checks plan.toml: a manifest, and one table per verb whose keys are that verb's parameters. Runs nothing.
 
     manifest = "math"
 
@@ -11,8 +11,8 @@
     epochs = 3
 
 A plan is checked as a whole before anything runs: tables, keys, types of values, registered names and files that are named.
-All mistakes come in one report. Files that a plan reads are found from its own folder; what a run writes goes where
-``manifests/`` is. What a plan leaves out is the verb's own default; `Plan.settings` tells which is which.
+All mistakes are in one report. Files that a plan reads are relative to its own folder; what a run writes goes where
+``manifests/`` is. A parameter that the plan leaves out has the verb's own default; `Plan.settings` lists which is which.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curate.errors import CurateError, InputError, MistakesError, nearest
-from curate.manifest import manifest as manifests
+from curate.manifest.manifest import split_reference
 from curate.registry import Registry
 from curate.settings import wrong_choices
 
 __all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
 
-# table → the verb that it sets, and the parameters that a run sets itself
+# table → the verb whose parameters it sets, and those of them that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "ingest": ("curate.sources.ingest:ingest", frozenset({"to", "root"})),
     "sample": ("curate.selection.sample:sample", frozenset()),
     "cluster": ("curate.vectors.cluster:cluster", frozenset()),
     "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "metrics"})),
-    "train": ("baldistill.students:train", frozenset({"output"})),
+    "train": ("baldistill.train:train", frozenset({"output"})),
     "score": ("baldistill.score:score", frozenset({"adapter"})),
     "evaluate": ("baldistill.evaluate:evaluate", frozenset({"adapter"})),
     "export": ("curate.export.export:export", frozenset()),
@@ -110,7 +110,7 @@ class Plan:
         return verb in self.tables
 
     def parameters(self, verb: str) -> dict[str, Any]:
-        """Return what the plan sets for a verb; empty where it says nothing."""
+        """Return the parameters that the plan sets for a verb; empty without such a table."""
         return dict(self.tables.get(verb, {}))
 
     def settings(self) -> list[Setting]:
@@ -224,7 +224,7 @@ def _name(key: str, value: Any) -> Iterator[str]:
     if (key, value) == ("name", TAKEN):
         yield f"name: {value!r} is taken; choose another"
     try:
-        manifests.split_reference(value)
+        split_reference(value)
     except InputError as e:
         yield f"{key}: {e}"
 
@@ -253,7 +253,7 @@ def _types(verb: str) -> dict[str, Any]:
 
 
 def _value(verb: str, key: str, value: Any) -> Iterator[str]:
-    """Tell what is wrong with a value of the right type: a name that is not registered, a file that is not there."""
+    """Yield the mistakes in a value of the right type: a name that is not registered, a file that does not exist."""
     if (verb, key) in REGISTRIES:
         registry: Registry[Callable[..., object]] = _import(REGISTRIES[verb, key])
         for name in [value] if isinstance(value, str) else value:
@@ -302,7 +302,7 @@ def _fits_plain(value: Any, annotation: Any) -> bool:
 
 
 def spell(annotation: Any) -> str:
-    """Return an annotated type in the words of a TOML file."""
+    """Return an annotated type in words that a reader of TOML knows."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(spell(option) for option in inner if _writable(option)))

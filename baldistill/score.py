@@ -1,4 +1,4 @@
-"""Owns difficulty scores: how hard a student finds the completion of each candidate row. Selects nothing.
+"""Scores how hard a student finds the completion of each candidate row: `score`. Selects nothing.
 
 The score is instruction-following difficulty, IFD, from two mean token losses (nats) of the same completion tokens A under
 the student: s(A|Q) after the whole prompt, s(A) after the header of the assistant's turn alone.
@@ -7,31 +7,31 @@ the student: s(A|Q) after the whole prompt, s(A) after the header of the assista
     ifd_ppl    exp(s(A|Q) − s(A))       Superfiltering, Li et al., ACL 2024, arXiv 2402.00530: a ratio of perplexities;
                                         the form of BalDistill, Zhou et al., EMNLP 2024, arXiv 2406.13114
 
-Above 1 the question makes the completion less likely. What cannot be scored has no score, never a 0, and is reported.
-What was read is in a journal, batch by batch (`baldistill.checkpoints`): a killed run goes on from there; there is one commit.
+Above 1 the question makes the completion less likely. A row that cannot be scored gets no score, never a 0, and is reported.
+Losses are kept in a journal, batch by batch (`baldistill.checkpoints`): a killed run continues there. There is one commit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from baldistill import generate, losses, students
-from baldistill import tokens as batching
-from baldistill.checkpoints import Journal, place
-from baldistill.students import DEFAULT_STUDENT, Student
-from baldistill.tokens import Tokens
+from baldistill.checkpoints import Journal, checkpoint_path
+from baldistill.settings import ScoreSettings
+from baldistill.students import Student
+from baldistill.tokens import Tokens, encode, header, stratify
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
+from curate.settings import takes
 
-__all__ = ["FORMULAS", "OVER", "Scored", "score"]
+__all__ = ["FORMULAS", "OVER", "ScoreResult", "score"]
 
 FORMULAS = ("ifd_loss", "ifd_ppl")
 OVER = ("answer", "generation", "rationale")
@@ -39,17 +39,17 @@ MAX_NEW_TOKENS = 200  # of the student's own generation; the released code of ar
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What `score` did.
+class ScoreResult:
+    """The scores that `score` wrote.
 
     Attributes:
         manifest: the next version, or the same where every row had its score.
         rows: scored now.
-        already: rows of the choice that had a score of the same kind by the same student.
+        already: chosen rows that had a score of the same kind by the same student.
         truncated: rows that were cut at the token limit.
-        unscored: ids of rows that have no completion, or whose ratio is no number; they keep what they had.
+        unscored: ids of rows that have no completion, or whose ratio is not a number; they keep what they had.
         kinds: rows per score kind, such as ``ifd_ppl:answer``.
-        scored_by: who scored, the student or its proxy: name, fingerprints of weights and adapter, precision.
+        scored_by: the student or its proxy: name, fingerprints of weights and adapter, precision.
     """
 
     manifest: Manifest
@@ -61,22 +61,8 @@ class Scored:
     scored_by: str
 
 
-def score(
-    manifest: Manifest,
-    *,
-    student: str = DEFAULT_STUDENT,
-    adapter: str | Path | None = None,
-    proxy: str | None = None,
-    kind: str = "ifd_ppl",
-    over: str = "rationale",
-    limit: int | None = None,
-    domains: Sequence[str] | None = None,
-    max_tokens: int = 1024,
-    batch_tokens: int | None = None,
-    batch_size: int = 8,
-    seed: int = 0,
-    dtype: str = "auto",
-) -> Scored:
+@takes(ScoreSettings)
+def score(manifest: Manifest, settings: ScoreSettings) -> ScoreResult:
     """Score the candidates: real train rows that are neither selected nor rejected.
 
     Scores are comparable within one kind and student alone, so ``score_kind`` says the formula and the completion
@@ -84,64 +70,42 @@ def score(
 
     Args:
         manifest: the version whose rows are scored.
-        student: the base model.
-        adapter: folder of the adapter that the last stage trained.
-        proxy: another model, smaller as a rule, that scores in the student's place, without the adapter: small and large models
-            find much the same rows hard (Superfiltering), and its scores stay good from stage to stage.
-        kind: the formula, ``ifd_ppl`` or ``ifd_loss``.
-        over: the completion: ``rationale`` (with the answer, as in training; the answer alone where a row has no
-            rationale), ``answer``, or ``generation`` (up to 200 tokens of the student's own, as in the paper).
-        limit: rows in all, spread evenly over the domains; all unless given.
-        domains: only rows of these; all unless given.
-        max_tokens: of prompt and completion; a longer completion is cut at half of it, then the prompt from the left.
-        batch_tokens: tokens read side by side; by default 1,024 on a processor and 32,768 on CUDA.
-        batch_size: rows answered side by side, for ``generation``.
-        seed: of the choice under `limit`.
-        dtype: of the weights, ``auto``, ``bf16`` or ``fp32``.
 
     Raises:
         UnknownNameError: there is no such kind, completion or domain.
         InputError: a number is out of range.
         ModelError: the student cannot be loaded.
     """
-    _check(kind, over, max_tokens, batch_tokens, batch_size)
-    student, adapter = (student, adapter) if proxy is None else (proxy, None)
-    name = students.identify(student, adapter=adapter, dtype=dtype)
-    chosen = _choose(manifest, kind, over, domains=domains, limit=limit, seed=seed)
+    _check(settings)
+    student, adapter = (settings.student, settings.adapter) if settings.proxy is None else (settings.proxy, None)
+    name = students.identify(student, adapter=adapter, dtype=settings.dtype)
+    chosen = _choose(manifest, settings)
     has = pl.col("score").is_not_null() & (pl.col("scored_by") == name) & (pl.col("score_kind") == pl.col("wanted_kind"))
     pending = chosen.filter(~has.fill_null(False))
     already = chosen.height - pending.height
     if pending.is_empty():
         why = f"all {already} rows have this score already" if already else "there is no candidate to score"
         progress.note("score", f"{manifest}: {why}")
-        return Scored(manifest, 0, already, 0, (), {}, name)
-    loaded = students.load(student, adapter=adapter, dtype=dtype, root=manifest.root)
-    limit_tokens = min(max_tokens, loaded.window)
-    journal = Journal(place(manifest.root, loaded.fingerprint, loaded.dtype))
-    examples = _say(loaded, pending, limit_tokens, batch_size, journal) if over == "generation" else pending
-    scores, truncated = _scores(loaded, examples, kind, limit_tokens, batch_tokens, journal)
+        return ScoreResult(manifest, 0, already, 0, (), {}, name)
+    loaded = students.load(student, adapter=adapter, dtype=settings.dtype, root=manifest.root)
+    limit = min(settings.max_tokens, loaded.window)
+    journal = Journal(checkpoint_path(manifest.root, loaded.fingerprint, loaded.dtype))
+    generated = settings.over == "generation"
+    examples = _generated(loaded, pending, limit, settings.batch_size, journal) if generated else pending
+    scores, truncated = _scores(loaded, examples, settings.kind, limit, settings.batch_tokens, journal)
     found = pending.select("id", score_kind="wanted_kind", score=pl.Series(scores, dtype=pl.Float64), scored_by=pl.lit(name))
-    parameters = {
-        "student": name,
-        "proxy": proxy is not None,
-        "kind": kind,
-        "over": over,
-        "limit": limit,
-        "domains": domains,
-        "max_tokens": max_tokens,
-    }
-    return _commit(manifest, found, parameters, seed=seed, already=already, truncated=truncated)
+    return _commit(manifest, found, name, settings, already=already, truncated=truncated)
 
 
-def _check(kind: str, over: str, max_tokens: int, batch_tokens: int | None, batch_size: int) -> None:
-    if kind not in FORMULAS:
-        raise UnknownNameError("score kind", kind, FORMULAS)
-    if over not in OVER:
-        raise UnknownNameError("completion to score", over, OVER)
-    if max_tokens < 4 or batch_size < 1:
-        raise InputError(f"max_tokens {max_tokens} and batch_size {batch_size}: use at least 4 and 1")
-    if batch_tokens is not None and batch_tokens < 1:
-        raise InputError(f"batch_tokens {batch_tokens}: use at least 1, or leave it out")
+def _check(settings: ScoreSettings) -> None:
+    if settings.kind not in FORMULAS:
+        raise UnknownNameError("score kind", settings.kind, FORMULAS)
+    if settings.over not in OVER:
+        raise UnknownNameError("completion to score", settings.over, OVER)
+    if settings.max_tokens < 4 or settings.batch_size < 1:
+        raise InputError(f"max_tokens {settings.max_tokens} and batch_size {settings.batch_size}: use at least 4 and 1")
+    if settings.batch_tokens is not None and settings.batch_tokens < 1:
+        raise InputError(f"batch_tokens {settings.batch_tokens}: use at least 1, or leave it out")
 
 
 def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFrame:
@@ -155,44 +119,44 @@ def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFra
     return pool.filter(pl.col("domain").is_in(list(domains)))
 
 
-def _choose(
-    manifest: Manifest, kind: str, over: str, *, domains: Sequence[str] | None, limit: int | None, seed: int
-) -> pl.DataFrame:
-    """Return the rows to score with their content, cut to what is read, and ``wanted_kind``, which says what that is."""
-    pool = batching.stratify(_candidates(manifest.rows(), domains), limit, seed=seed)
+def _choose(manifest: Manifest, settings: ScoreSettings) -> pl.DataFrame:
+    """Return the rows to score with their content, reduced to what is scored, and ``wanted_kind``, the kind of that score."""
+    pool = stratify(_candidates(manifest.rows(), settings.domains), settings.limit, seed=settings.seed)
     examples = manifest.examples(pool.select("id", "content", "score", "score_kind", "scored_by"))
-    if over != "rationale":
+    if settings.over != "rationale":
         examples = examples.with_columns(rationale=pl.lit(None, dtype=pl.String))
     reasoned = pl.col("rationale").str.strip_chars().str.len_chars().fill_null(0) > 0
-    completion = pl.when(reasoned).then(pl.lit("rationale")).otherwise(pl.lit("generation" if over == "generation" else "answer"))
-    return examples.with_columns(wanted_kind=pl.concat_str(pl.lit(f"{kind}:"), completion))
+    otherwise = "generation" if settings.over == "generation" else "answer"
+    completion = pl.when(reasoned).then(pl.lit("rationale")).otherwise(pl.lit(otherwise))
+    return examples.with_columns(wanted_kind=pl.concat_str(pl.lit(f"{settings.kind}:"), completion))
 
 
 def _commit(
-    manifest: Manifest, found: pl.DataFrame, parameters: Mapping[str, object], *, seed: int, already: int, truncated: int
-) -> Scored:
-    """Write the scores that there are; rows without one keep what they had."""
+    manifest: Manifest, found: pl.DataFrame, name: str, settings: ScoreSettings, *, already: int, truncated: int
+) -> ScoreResult:
+    """Commit the scores that were found; rows without one keep what they had."""
     unscored = tuple(found.filter(pl.col("score").is_null())["id"])
     found = found.filter(pl.col("score").is_not_null())
-    name, kinds = str(parameters["student"]), {str(k): int(n) for k, n in sorted(found["score_kind"].value_counts().rows())}
+    kinds = {str(k): int(n) for k, n in sorted(found["score_kind"].value_counts().rows())}
     if unscored:
-        progress.note(
-            "score", f"{len(unscored)} rows have no completion, or a ratio that is no number: no score; first {unscored[0]}"
-        )
+        why = "no completion, or a ratio that is not a number"
+        progress.note("score", f"{len(unscored)} rows get no score ({why}); the first is {unscored[0]}")
     if found.is_empty():
-        return Scored(manifest, 0, already, truncated, unscored, kinds, name)
+        return ScoreResult(manifest, 0, already, truncated, unscored, kinds, name)
     rows = manifest.rows().update(found, on="id", how="left", maintain_order="left")
     summary = {"scored": found.height, "already": already, "truncated": truncated, "unscored": len(unscored), "kinds": kinds}
-    following = manifest.commit(rows, verb="score", parameters=parameters, seed=seed, summary=summary)
-    return Scored(following, found.height, already, truncated, unscored, kinds, name)
+    recorded = {key: getattr(settings, key) for key in ("kind", "over", "limit", "domains", "max_tokens")}
+    parameters = {"student": name, "proxy": settings.proxy is not None, **recorded}
+    following = manifest.commit(rows, verb="score", parameters=parameters, seed=settings.seed, summary=summary)
+    return ScoreResult(following, found.height, already, truncated, unscored, kinds, name)
 
 
-def _say(student: Student, examples: pl.DataFrame, limit: int, batch_size: int, journal: Journal) -> pl.DataFrame:
-    """Put the student's own words in the place of the answers."""
-    prompts = [tokens.prompt[-(limit // 2) :] for tokens in batching.encode(student.tokenizer, examples)]
+def _generated(student: Student, examples: pl.DataFrame, limit: int, batch_size: int, journal: Journal) -> pl.DataFrame:
+    """Replace the answers by the student's own outputs."""
+    prompts = [tokens.prompt[-(limit // 2) :] for tokens in encode(student.tokenizer, examples)]
     longest = min(MAX_NEW_TOKENS, limit // 2)
-    said = generate.generate(student, prompts, max_new_tokens=longest, batch_size=batch_size, journal=journal)
-    return examples.with_columns(answer=pl.Series([answer.text for answer in said], dtype=pl.String))
+    outputs = generate.generate(student, prompts, max_new_tokens=longest, batch_size=batch_size, journal=journal)
+    return examples.with_columns(answer=pl.Series([output.text for output in outputs], dtype=pl.String))
 
 
 def _scores(
@@ -202,14 +166,14 @@ def _scores(
     blank = pl.concat_str(pl.col("rationale", "answer").fill_null("")).str.strip_chars() == ""
     whole = [
         Tokens(tokens.prompt, []) if empty else tokens
-        for tokens, empty in zip(batching.encode(student.tokenizer, examples), examples.select(blank).to_series(), strict=True)
+        for tokens, empty in zip(encode(student.tokenizer, examples), examples.select(blank).to_series(), strict=True)
     ]
     asked = [_cut(tokens, limit) for tokens in whole]
     truncated = sum(len(before) > len(after) for before, after in zip(whole, asked, strict=True))
     if truncated:
         progress.note("score", f"{truncated} rows are longer than {limit} tokens and were cut to that")
-    header = batching.header(student.tokenizer)
-    alone = [Tokens(header, tokens.completion) for tokens in asked]
+    opening = header(student.tokenizer)
+    alone = [Tokens(opening, tokens.completion) for tokens in asked]
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "journal": journal}
     with_question = losses.mean_losses(student, asked, step="score", **options)
     without = losses.mean_losses(student, alone, step="score without question", **options)

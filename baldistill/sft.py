@@ -1,6 +1,6 @@
-"""Owns the training itself: TRL's trainer, set up for LoRA on completions, on CUDA and on a processor. The only importer of trl.
+"""Supervised fine-tuning: TRL's trainer, set up for LoRA on completions, on CUDA and on a processor. The only importer of trl.
 
-Knows no manifest and no folder but the one it is given; `baldistill.students` keeps the record.
+Knows no manifest and no folder but the one it is given; `baldistill.train` keeps the record.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from typing import Any
 import polars as pl
 
 from baldistill import adapters
-from baldistill import tokens as batching
+from baldistill.settings import TrainSettings
+from baldistill.tokens import training_tokens
 from curate import progress
 from curate.errors import InputError, ModelError
 
-__all__ = ["Lessons", "completion_loss", "fit", "prepare"]
+__all__ = ["TrainingData", "completion_loss", "fit", "prepare"]
 
 _MAX_GRAD_NORM = 0.3  # Zhou et al. 2024 (arXiv 2406.13114), released code; its learning rate is constant in effect, too
-_IGNORED = -100  # label of a token that is not learnt
+_IGNORED = -100  # label of a token that has no part in the loss
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Examples as token ids.
+class TrainingData:
+    """Tokenised examples.
 
     Attributes:
         input_ids: prompt and completion of each row.
@@ -41,20 +42,20 @@ class Lessons:
     skipped: list[str]
 
 
-def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> Lessons:
+def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> TrainingData:
     """Tokenise examples for training on their completions alone.
 
     Args:
         tokenizer: of transformers, with a chat template.
         examples: ``id`` and the columns of `curate.manifest.chats.to_chats`.
         max_tokens: of prompt and completion; what is beyond it is cut off, or left out where it would be the whole
-            completion. Both are told.
+            completion. A note says how many of each.
 
     Raises:
         InputError: no row is left.
     """
     input_ids, labels, truncated, skipped = [], [], 0, []
-    for row, tokens in zip(examples["id"], batching.training_tokens(tokenizer, examples), strict=True):
+    for row, tokens in zip(examples["id"], training_tokens(tokenizer, examples), strict=True):
         if len(tokens.prompt) >= max_tokens:
             skipped.append(row)
             continue
@@ -62,20 +63,20 @@ def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> Lessons:
         input_ids.append((tokens.prompt + tokens.completion)[:max_tokens])
         labels.append(([_IGNORED] * len(tokens.prompt) + tokens.completion)[:max_tokens])
     if not input_ids:
-        raise InputError(f"every prompt fills the limit of {max_tokens} tokens, nothing is left to learn; raise --max-tokens")
+        raise InputError(f"every prompt fills the limit of {max_tokens} tokens, nothing is left to train on; raise --max-tokens")
     if truncated or skipped:
         progress.note("train", f"{truncated} rows were cut at {max_tokens} tokens, {len(skipped)} left out: the prompt fills it")
-    return Lessons(input_ids, labels, truncated, skipped)
+    return TrainingData(input_ids, labels, truncated, skipped)
 
 
-def fit(model: Any, tokenizer: Any, lessons: Lessons, parameters: Mapping[str, Any], scratch: Path) -> tuple[Any, list[float]]:
+def fit(model: Any, tokenizer: Any, data: TrainingData, settings: TrainSettings, scratch: Path) -> tuple[Any, list[float]]:
     """Fine-tune a model, and return it as a model of peft, with the mean loss per completion token of each step.
 
     Args:
         model: of transformers, which gets a new adapter; or of peft, whose adapter is trained on.
         tokenizer: that belongs to it.
-        lessons: what is learnt.
-        parameters: as `baldistill.students.train` names them.
+        data: to train on.
+        settings: of the adapter and the optimiser.
         scratch: a folder that the trainer may use; nothing stays in it.
 
     Raises:
@@ -88,15 +89,15 @@ def fit(model: Any, tokenizer: Any, lessons: Lessons, parameters: Mapping[str, A
     lora = LoraConfig(
         task_type="CAUSAL_LM",
         target_modules="all-linear",
-        r=parameters["rank"],
-        lora_alpha=parameters["alpha"],
-        lora_dropout=parameters["dropout"],
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
     )
     with adapters.quiet():
         trainer = _trainer_class()(
             model=model,
-            args=_config(parameters, scratch),
-            train_dataset=Dataset.from_dict({"input_ids": lessons.input_ids, "labels": lessons.labels}),
+            args=_config(settings, scratch),
+            train_dataset=Dataset.from_dict({"input_ids": data.input_ids, "labels": data.labels}),
             processing_class=tokenizer,
             peft_config=None if isinstance(model, PeftModel) else lora,
         )
@@ -120,8 +121,8 @@ def completion_loss(model: Any, inputs: Mapping[str, Any], n_tokens: Any = None)
     from peft.helpers import disable_input_dtype_casting
 
     labels = inputs["labels"]
-    learnt = labels != _IGNORED
-    first = int(learnt.int().argmax(dim=1).min()) - 1  # the column before the first is what predicts it
+    in_loss = labels != _IGNORED
+    first = int(in_loss.int().argmax(dim=1).min()) - 1  # the column before the first is what predicts it
     # As an index, since the slice that an int asks for makes the head copy its weights once per row.
     keep = torch.arange(first, labels.shape[1], device=labels.device)
     bf16 = model.dtype == torch.bfloat16
@@ -129,27 +130,27 @@ def completion_loss(model: Any, inputs: Mapping[str, Any], n_tokens: Any = None)
         found = model(
             input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], logits_to_keep=keep, use_cache=False
         )
-    learnt = learnt[:, first + 1 :]
-    read, wanted = found.logits[:, :-1][learnt], labels[:, first + 1 :][learnt]
-    loss = torch.nn.functional.cross_entropy(read.float(), wanted, reduction="sum")
+    in_loss = in_loss[:, first + 1 :]
+    logits, wanted = found.logits[:, :-1][in_loss], labels[:, first + 1 :][in_loss]
+    loss = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
     return loss / (len(wanted) if n_tokens is None else n_tokens)
 
 
-def _config(parameters: Mapping[str, Any], scratch: Path) -> Any:
+def _config(settings: TrainSettings, scratch: Path) -> Any:
     import torch
     from trl import SFTConfig
 
     cuda = torch.cuda.is_available()
     return SFTConfig(
         output_dir=str(scratch),
-        num_train_epochs=parameters["epochs"],
-        per_device_train_batch_size=parameters["batch_size"],
-        gradient_accumulation_steps=parameters["gradient_accumulation"],
-        learning_rate=parameters["learning_rate"],
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
         lr_scheduler_type="constant",
         max_grad_norm=_MAX_GRAD_NORM,
         train_sampling_strategy="group_by_length",
-        seed=parameters["seed"],
+        seed=settings.seed,
         max_length=None,  # cut in `prepare`, where it is counted
         bf16=False,  # the base weights are bf16 themselves
         activation_checkpointing=cuda,
@@ -169,7 +170,7 @@ def _trainer_class() -> Any:
     from trl import SFTTrainer
 
     class OnProcessor(SFTTrainer):  # type: ignore[misc]
-        """TRL's trainer with a loss that spares a processor what it need not do."""
+        """TRL's trainer with `completion_loss`, which does less work on a processor."""
 
         def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
             return completion_loss(model, inputs, num_items_in_batch)
@@ -178,13 +179,13 @@ def _trainer_class() -> Any:
 
 
 def _run(trainer: Any) -> list[float]:
-    """Run the trainer, tell progress, and return the loss of each step."""
+    """Run the trainer, report progress, and return the loss of each step."""
     from transformers import TrainerCallback
 
     losses: list[float] = []
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
-        """Tells progress of every step, and stops where the loss is no longer a number."""
+    class Progress(TrainerCallback):  # type: ignore[misc]
+        """Reports the loss of every step, and stops where the loss is no longer a number."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if logs is None or "loss" not in logs:
@@ -197,6 +198,6 @@ def _run(trainer: Any) -> list[float]:
     batches = len(trainer.get_train_dataloader())
     steps = math.ceil(batches / trainer.args.gradient_accumulation_steps) * int(trainer.args.num_train_epochs)
     with progress.step("train", steps) as counter:
-        trainer.add_callback(Watch())
+        trainer.add_callback(Progress())
         trainer.train()
     return losses

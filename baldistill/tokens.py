@@ -1,4 +1,4 @@
-"""Owns the way from examples to token ids: chat prompts, completions, their boundary, and batches of like length.
+"""Turns examples into token ids: chat prompts, completions, the boundary between them, and batches of like length.
 
 Training, scoring and evaluation all read a student's chat template through this module, so that the boundary between
 prompt and completion is the same for all three. Loads no model and knows no manifest.
@@ -46,7 +46,7 @@ class Tokens:
 
     Attributes:
         prompt: everything up to and with the header of the assistant's turn.
-        completion: what the student is to say.
+        completion: what the student is to write.
     """
 
     prompt: list[int]
@@ -73,11 +73,11 @@ def stratify(rows: pl.DataFrame, limit: int | None, *, seed: int) -> pl.DataFram
     if limit is None or limit >= rows.height:
         return rows
     counts = {str(domain): int(n) for domain, n in rows["domain"].value_counts().rows()}
-    places = _even(counts, limit)
+    shares = _even(counts, limit)
     kept: list[str] = []
     for (domain,), pool in rows.group_by("domain", maintain_order=True):
         ids = pool["id"].to_list()
-        kept += random.Random(f"{seed}/{domain}").sample(ids, places[str(domain)])
+        kept += random.Random(f"{seed}/{domain}").sample(ids, shares[str(domain)])
     return rows.join(pl.DataFrame({"id": kept}, schema={"id": pl.String}), on="id", how="semi", maintain_order="left")
 
 
@@ -103,8 +103,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
     """Tokenise examples for scoring: the prompt as the student is asked, the completion without the end-of-turn mark.
 
-    The two are tokenised as one text, as in training, and parted where they differ from the prompt alone: a token that
-    the boundary falls into counts as the completion's.
+    The two are tokenised as one text, as in training, and split where they differ from the prompt alone: a token that
+    spans the boundary counts as the completion's.
 
     Args:
         tokenizer: of transformers, with a chat template.
@@ -112,7 +112,7 @@ def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
     """
     chats = to_chats(examples)
     prompts = [render(tokenizer, chat[:-1]) for chat in chats]
-    return _part(tokenizer, prompts, [text + chat[-1]["content"] for text, chat in zip(prompts, chats, strict=True)])
+    return _split(tokenizer, prompts, [text + chat[-1]["content"] for text, chat in zip(prompts, chats, strict=True)])
 
 
 def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
@@ -122,13 +122,13 @@ def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
     """
     chats = to_chats(examples)
     whole = [render(tokenizer, chat, complete=True) for chat in chats]
-    return _part(tokenizer, [render(tokenizer, chat[:-1]) for chat in chats], whole)
+    return _split(tokenizer, [render(tokenizer, chat[:-1]) for chat in chats], whole)
 
 
 def header(tokenizer: Any) -> list[int]:
     """Return the context of a completion whose question is taken away: the header of the assistant's turn alone.
 
-    With a template that opens the turn with nothing, it is the token that begins (or, lacking that, ends) a text.
+    Where the template writes no header, it is the token that begins (or, lacking that, ends) a text.
     """
     question = [{"role": "user", "content": "?"}]
     closed = str(tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=False))
@@ -175,17 +175,17 @@ def fill(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def _even(counts: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Share `limit` places so that no domain has two fewer than another, unless it has no more rows."""
-    places: dict[str, int] = {}
-    for served, (domain, n) in enumerate(sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))):
-        places[domain] = min(n, (limit - sum(places.values())) // (len(counts) - served))
-    return places
+    """Share `limit` rows so that no domain gets two fewer than another, unless it has no more rows."""
+    shares: dict[str, int] = {}
+    for n_done, (domain, n) in enumerate(sorted(counts.items(), key=lambda pair: (pair[1], pair[0]))):
+        shares[domain] = min(n, (limit - sum(shares.values())) // (len(counts) - n_done))
+    return shares
 
 
-def _part(tokenizer: Any, prompts: list[str], whole: list[str]) -> list[Tokens]:
+def _split(tokenizer: Any, prompts: list[str], whole: list[str]) -> list[Tokens]:
     pairs = zip(tokenize(tokenizer, prompts), tokenize(tokenizer, whole), strict=True)
-    parted = []
+    found = []
     for prompt, ids in pairs:
         boundary = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt, ids, strict=False)))
-        parted.append(Tokens(ids[:boundary], ids[boundary:]))
-    return parted
+        found.append(Tokens(ids[:boundary], ids[boundary:]))
+    return found

@@ -13,6 +13,7 @@ from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
 from curate.export.settings import ExportSettings
 from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
+from curate.models import DEFAULT_ENCODER
 from curate.report.settings import ProfileSettings
 from curate.sources.settings import IngestSettings
 from curate.terminal import options
@@ -20,7 +21,6 @@ from curate.terminal.commands import Json, Name, Root, command, make_app, settin
 
 __all__ = ["app", "main"]
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Export and share"
 
@@ -70,7 +70,7 @@ settings_verb(
 def embed(
     name: Name,
     *,
-    encoder: options.Encoder = ENCODER,
+    encoder: options.Encoder = DEFAULT_ENCODER,
     precision: options.Precision = "fp32",
     backend: options.Backend = "torch",
     prefix: options.Prefix = None,
@@ -84,7 +84,7 @@ def embed(
 def cluster(
     name: Name,
     *,
-    encoder: options.Encoder = ENCODER,
+    encoder: options.Encoder = DEFAULT_ENCODER,
     precision: options.Precision = "fp32",
     backend: options.Backend = "torch",
     prefix: options.Prefix = None,

@@ -18,8 +18,9 @@ from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
 from curate.manifest.schema import AUTO
+from curate.models import DEFAULT_ENCODER
 from curate.vectors import neighbors
-from curate.vectors.embed import DEFAULT_ENCODER, fill, load_encoder, vectors
+from curate.vectors.embed import fill, load_encoder, vectors
 from curate.vectors.encoders import Encoder
 
 __all__ = ["Clustered", "cluster", "default_clusters", "default_domains"]

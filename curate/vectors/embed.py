@@ -17,16 +17,17 @@ from curate import models, progress
 from curate.errors import InputError, ModelError
 from curate.files import cache_folder, find_root
 from curate.manifest.manifest import Manifest
+from curate.models import DEFAULT_ENCODER
 from curate.vectors import autotune, backends, static
 from curate.vectors.cache import Cache, Writer, hash_texts
-from curate.vectors.encoders import DEFAULT_ENCODER, Encoder, SentenceEncoder
+from curate.vectors.encoders import Encoder, SentenceEncoder
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ENCODER", "Embedded", "embed", "encoder_of", "fill", "load_encoder", "vectors"]
+__all__ = ["Embedded", "embed", "encoder_of", "fill", "load_encoder", "vectors"]
 
 _FORMAT = "v1"  # of the cache; another one gets another folder
 _CHUNK_CHARACTERS = 200_000  # given to an encoder at once, and counted as progress: a few seconds on two cores …

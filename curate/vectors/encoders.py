@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ENCODER", "Encoder", "Fake", "SentenceEncoder", "unit"]
-
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+__all__ = ["Encoder", "Fake", "SentenceEncoder", "unit"]
 
 _BATCH_TOKENS = 2_048  # on a processor; more leaves its caches
 _BATCH_TOKENS_CUDA = 65_536

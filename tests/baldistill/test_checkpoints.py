@@ -1,4 +1,4 @@
-"""Journals: what is kept, what a torn line costs, what a key tells apart."""
+"""Journals: what is kept, what a torn line costs, which keys differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.checkpoints import Journal, key_of, place
+from baldistill.checkpoints import Journal, checkpoint_path, key_of
 from curate import progress
 
 
@@ -53,7 +53,7 @@ def test_a_line_that_was_changed_is_left_out(tmp_path: Path) -> None:
     assert ("a" in Journal(path), "b" in Journal(path)) == (False, True)
 
 
-def test_a_place_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_once_and_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     journal = Journal(tmp_path / "cache" / "scores" / "a.jsonl")
     heard: list[str] = []
@@ -67,13 +67,14 @@ def test_a_place_that_cannot_be_written_is_told_once_and_costs_nothing(tmp_path:
 
 def test_another_student_precision_or_adapter_has_another_journal(tmp_path: Path) -> None:
     root = str(tmp_path)
-    places = {place(root, "xxh3:1", "fp32"), place(root, "xxh3:1", "bf16"), place(root, "xxh3:1+2", "fp32")}
-    assert len(places) == 3
-    assert {p.parent for p in places} == {tmp_path / "cache" / "scores"}
+    students = [("xxh3:1", "fp32"), ("xxh3:1", "bf16"), ("xxh3:1+2", "fp32")]
+    paths = {checkpoint_path(root, fingerprint, dtype) for fingerprint, dtype in students}
+    assert len(paths) == 3
+    assert {p.parent for p in paths} == {tmp_path / "cache" / "scores"}
 
 
 @given(
     st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=3), st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=3)
 )
-def test_a_key_tells_apart_what_is_read_and_where_it_is_parted(one: list[list[int]], other: list[list[int]]) -> None:
+def test_a_key_tells_apart_what_is_read_and_where_it_is_split(one: list[list[int]], other: list[list[int]]) -> None:
     assert (key_of(*one) == key_of(*other)) == (one == other)

@@ -14,10 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill import evaluate, students
-from baldistill import generate as generation
-from baldistill import tokens as batching
-from baldistill.generate import Answer
+from baldistill import evaluate, generate, students
+from baldistill.generate import Output
+from baldistill.tokens import encode
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
@@ -46,20 +45,20 @@ def oracle(monkeypatch: pytest.MonkeyPatch, manifest: Manifest) -> SimpleNamespa
     seen = SimpleNamespace(knows=lambda row: True, prompts=[], options={})
     asked = manifest.examples().filter(pl.col("split") == "test")
 
-    def generate(student: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[Answer]:
+    def from_oracle(student: Any, prompts: Sequence[Sequence[int]], **options: Any) -> list[Output]:
         seen.prompts, seen.options = [student.tokenizer.decode(prompt) for prompt in prompts], options
         rows = {f"user\n{row['prompt']}<|end|>": row for row in asked.iter_rows(named=True)}
         found = [next(row for key, row in rows.items() if key in text) for text in seen.prompts]
         return [
-            Answer(f"We add.\nThe answer is: {row['answer']}." if seen.knows(row) else "what is", 5, bool(seen.knows(row)))
+            Output(f"We add.\nThe answer is: {row['answer']}." if seen.knows(row) else "what is", 5, bool(seen.knows(row)))
             for row in found
         ]
 
-    monkeypatch.setattr(generation, "generate", generate)
+    monkeypatch.setattr(generate, "generate", from_oracle)
     return seen
 
 
-def _evaluate(manifest: Manifest, base: str, **options: Any) -> evaluate.Evaluation:
+def _evaluate(manifest: Manifest, base: str, **options: Any) -> evaluate.EvaluateResult:
     return evaluate.evaluate(manifest, student=base, **{"dtype": "fp32", "max_new_tokens": 8, **options})
 
 
@@ -80,7 +79,7 @@ def test_counts_are_per_domain_and_macro_counts_domains_once(manifest: Manifest,
     assert (found.rows, found.unended, found.split) == (12, 6, "test")
 
 
-def test_predictions_hold_what_was_said_and_read(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
+def test_predictions_hold_the_output_and_the_answer_read_from_it(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
     oracle.knows = lambda row: row["domain"] == "head"
     predictions = _evaluate(manifest, base).predictions
     assert predictions.columns == ["id", "domain", "prompt", "answer", "prediction", "correct", "output", "n_tokens", "ended"]
@@ -147,8 +146,8 @@ def test_class_names_are_read_among_the_corpus_classes(tmp_path: Path, base: str
         for i in range(5)
     ]
     manifest = tiny_student.manifest(tmp_path, rows)
-    said = 'Its topic is an operating system. The answer is: "cpu"'
-    monkeypatch.setattr(generation, "generate", lambda student, prompts, **_: [Answer(said, 3, True) for _ in prompts])
+    text = 'Its topic is an operating system. The answer is: "cpu"'
+    monkeypatch.setattr(generate, "generate", lambda student, prompts, **_: [Output(text, 3, True) for _ in prompts])
     found = _evaluate(manifest, base, metrics=["class_f1"])
     assert {d["domain"]: d["accuracy"] for d in found.domains} == {"cpu": 1.0, "tin": 0.0}
     assert found.metrics["class_f1"] == pytest.approx({"macro": (2 / 3) / 2, "micro": 0.5})
@@ -157,7 +156,7 @@ def test_class_names_are_read_among_the_corpus_classes(tmp_path: Path, base: str
 def test_a_domain_without_train_rows_is_judged_by_its_own(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = tiny_student.manifest(tmp_path, tiny_student.sums(4, split="test"))
     monkeypatch.setattr(
-        generation, "generate", lambda student, prompts, **_: [Answer("The answer is: 11", 3, True) for _ in prompts]
+        generate, "generate", lambda student, prompts, **_: [Output("The answer is: 11", 3, True) for _ in prompts]
     )
     assert _evaluate(manifest, base).domains[0]["correct"] == 1
 
@@ -176,13 +175,13 @@ def test_numbers_out_of_range_are_refused(manifest: Manifest, base: str) -> None
         _evaluate(manifest, base, max_new_tokens=256)
 
 
-def test_long_prompts_are_cut_from_the_left_and_told(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
+def test_long_prompts_are_cut_from_the_left_with_a_note(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
     heard: list[str] = []
     with progress.listen(lambda event: heard.append(event.message)):
         student = students.load(base, dtype="fp32")
         examples = manifest.examples().filter(pl.col("split") == "test").head(2)
-        monkey = [tokens.prompt for tokens in batching.encode(student.tokenizer, examples)]
-        evaluate._ask(student, examples, 256 - min(map(len, monkey)) + 1, 2)
+        prompts = [tokens.prompt for tokens in encode(student.tokenizer, examples)]
+        evaluate._generate(student, examples, 256 - min(map(len, prompts)) + 1, 2)
     assert oracle.prompts[0].endswith("<|start|>assistant\n")
     assert "2 prompts are longer than" in heard[-1]
 
@@ -215,14 +214,14 @@ def test_wilson_holds_the_share_and_mirrors(pair: tuple[int, int]) -> None:
 
 
 @given(st.lists(counts, min_size=1, max_size=6), st.integers(0, 5))
-def test_combine_is_a_mean_within_its_interval(pairs: list[tuple[int, int]], turn: int) -> None:
+def test_combine_is_a_mean_within_its_interval(pairs: list[tuple[int, int]], shift: int) -> None:
     lines = [{"n": n, "accuracy": r.value, "low": r.low, "high": r.high} for c, n in pairs for r in [evaluate.wilson(c, n)]]
     rate = evaluate.combine(lines)
     assert rate.value == pytest.approx(sum(line["accuracy"] for line in lines) / len(lines))
     assert 0 <= rate.low <= rate.value <= rate.high <= 1
     assert rate.n == sum(n for _, n in pairs)
-    turned = lines[turn % len(lines) :] + lines[: turn % len(lines)]
-    assert evaluate.combine(turned) == rate
+    rotated = lines[shift % len(lines) :] + lines[: shift % len(lines)]
+    assert evaluate.combine(rotated) == rate
     if len(lines) == 1:
         assert (rate.low, rate.high) == pytest.approx((lines[0]["low"], lines[0]["high"]))
 

@@ -1,4 +1,4 @@
-"""Tests of generation: greedy answers, the same alone as in a batch."""
+"""Tests of generate: greedy outputs, the same alone as in a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support import tiny_student
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Student:
-    return students.load(str(tiny_student.make(tmp_path_factory.mktemp("generation") / "tiny")), dtype="fp32")
+    return students.load(str(tiny_student.make(tmp_path_factory.mktemp("generate") / "tiny")), dtype="fp32")
 
 
 def _prompts(student: Student) -> list[list[int]]:
@@ -26,42 +26,42 @@ def _one_by_one(student: Student, prompt: list[int], n: int) -> list[int]:
     """The naive twin: one prompt, no padding, no cache, the likeliest token again and again."""
     import torch
 
-    said: list[int] = []
+    written: list[int] = []
     ends = tokens.stops(student.tokenizer, student.model)
-    while len(said) < n and (not said or said[-1] not in ends):
+    while len(written) < n and (not written or written[-1] not in ends):
         with torch.inference_mode():
-            logits = student.model(torch.tensor([prompt + said])).logits
-        said.append(int(logits[0, -1].argmax()))
-    return said
+            logits = student.model(torch.tensor([prompt + written])).logits
+        written.append(int(logits[0, -1].argmax()))
+    return written
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_answers_are_the_likeliest_tokens_in_the_order_of_the_prompts(student: Student, batch_size: int) -> None:
+def test_outputs_are_the_likeliest_tokens_in_the_order_of_the_prompts(student: Student, batch_size: int) -> None:
     prompts = _prompts(student)
-    answers = generate.generate(student, prompts, max_new_tokens=9, batch_size=batch_size)
-    for prompt, answer in zip(prompts, answers, strict=True):
-        said = _one_by_one(student, prompt, 9)
-        ended = said[-1] in tokens.stops(student.tokenizer, student.model)
-        assert answer.n_tokens == len(said)
-        assert answer.ended == ended
-        assert answer.text == student.tokenizer.decode(said, skip_special_tokens=True).strip()
+    outputs = generate.generate(student, prompts, max_new_tokens=9, batch_size=batch_size)
+    for prompt, output in zip(prompts, outputs, strict=True):
+        written = _one_by_one(student, prompt, 9)
+        ended = written[-1] in tokens.stops(student.tokenizer, student.model)
+        assert output.n_tokens == len(written)
+        assert output.ended == ended
+        assert output.text == student.tokenizer.decode(written, skip_special_tokens=True).strip()
 
 
-def test_an_answer_ends_where_the_student_ends_it(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_ends_where_the_student_ends_it(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = _prompts(student)
     third = _one_by_one(student, prompts[0], 9)[2]
     monkeypatch.setattr(tokens, "stops", lambda tokenizer, model: [third])
-    answer = generate.generate(student, prompts[:1], max_new_tokens=9, batch_size=1)[0]
-    assert answer.ended
-    assert answer.n_tokens <= 3
-    assert answer.text == student.tokenizer.decode(_one_by_one(student, prompts[0], 9)[: answer.n_tokens - 1]).strip()
+    output = generate.generate(student, prompts[:1], max_new_tokens=9, batch_size=1)[0]
+    assert output.ended
+    assert output.n_tokens <= 3
+    assert output.text == student.tokenizer.decode(_one_by_one(student, prompts[0], 9)[: output.n_tokens - 1]).strip()
 
 
-def test_nothing_asked_is_nothing_said(student: Student) -> None:
+def test_no_prompts_are_no_outputs(student: Student) -> None:
     assert generate.generate(student, [], max_new_tokens=4, batch_size=2) == []
 
 
-def test_progress_counts_answers(student: Student) -> None:
+def test_progress_counts_outputs(student: Student) -> None:
     from curate import progress
 
     heard: list[tuple[int | None, int | None]] = []

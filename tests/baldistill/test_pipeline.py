@@ -12,20 +12,18 @@ from typing import Any
 
 import pytest
 
-from baldistill import evaluate, pipeline, students
-from baldistill import plan as plans
-from baldistill import score as scoring
+from baldistill import evaluate, pipeline, score, students, train
+from baldistill.plan import Plan, parse
 from curate import progress
 from curate.errors import InputError
-from curate.manifest import manifest as manifests
-from curate.manifest.manifest import Manifest
+from curate.manifest.manifest import Manifest, load
 from curate.report.runs import learned_snapshots
 from tests.support import tiny_student
 
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_student.make(tmp_path_factory.mktemp("stages") / "tiny"))
+    return str(tiny_student.make(tmp_path_factory.mktemp("pipeline") / "tiny"))
 
 
 @pytest.fixture
@@ -35,8 +33,8 @@ def start(tmp_path: Path) -> Manifest:
     return tiny_student.manifest(tmp_path, rows)
 
 
-def plan(student: str, **balance: Any) -> plans.Plan:
-    return plans.parse(
+def plan(student: str, **balance: Any) -> Plan:
+    return parse(
         {
             "name": "tiny-run",
             "manifest": "tiny",
@@ -61,7 +59,7 @@ def _counting(verb: Callable[..., Any], calls: dict[str, int]) -> Callable[..., 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Count the calls of the slow verbs."""
     calls = {"train": 0, "evaluate": 0, "score": 0}
-    for module, verb in ((students, "train"), (evaluate, "evaluate"), (scoring, "score")):
+    for module, verb in ((train, "train"), (evaluate, "evaluate"), (score, "score")):
         monkeypatch.setattr(module, verb, _counting(getattr(module, verb), calls))
     return calls
 
@@ -76,7 +74,7 @@ def test_each_stage_leaves_a_snapshot_an_adapter_scores_and_a_line(
     verbs = [commit.verb for commit in run.manifest.log()]
     assert verbs == ["ingest", "balance", "score", "balance"]
     for line in run.stages[1:]:
-        snapshot = manifests.load(line.snapshot, root=start.root)
+        snapshot = load(line.snapshot, root=start.root)
         learned = json.loads((Path(start.root) / line.adapter / "snapshot.json").read_text())
         assert str(snapshot) in json.dumps(learned)
         assert line.metrics["macro"]["n"] == 4
@@ -106,17 +104,17 @@ def test_the_same_plan_again_does_nothing_twice(start: Manifest, student: str, c
 def test_a_run_that_was_stopped_goes_on_at_the_step_where_it_was(
     start: Manifest, student: str, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = scoring.score
+    counting = score.score
 
-    @functools.wraps(score)
+    @functools.wraps(counting)
     def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scoring, "score", stop)
+    monkeypatch.setattr(score, "score", stop)
     with pytest.raises(KeyboardInterrupt):
         pipeline.run(plan(student), root=start.root)
     assert counted["train"] == 1
-    monkeypatch.setattr(scoring, "score", score)  # the counting one
+    monkeypatch.setattr(score, "score", counting)
     run = pipeline.run(plan(student), root=start.root)
     assert counted == {"train": 2, "evaluate": 3, "score": 1}
     assert len(run.stages) == 3
@@ -136,12 +134,12 @@ def test_a_stage_that_a_cap_stopped_is_not_trained_on(start: Manifest, student: 
     assert counted["train"] == 0
 
 
-def test_need_goes_by_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:
+def test_need_uses_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:
     held = [*tiny_student.sums(4, domain="head", split="validation"), *tiny_student.sums(2, domain="tail", split="validation")]
     rows = start.examples().select("prompt", "answer", "domain", "split").to_dicts()
     tiny_student.manifest(Path(start.root), [*rows, *held], name="held")
-    steered = dataclasses.replace(plan(student, policy="need", need_weight=1.0), manifest="held", name="steered")
-    run = pipeline.run(steered, root=start.root)
+    by_need = dataclasses.replace(plan(student, policy="need", need_weight=1.0), manifest="held", name="by-need")
+    run = pipeline.run(by_need, root=start.root)
     assert counted == {"train": 2, "evaluate": 4, "score": 1}, "one more evaluation: stage 0 on validation rows"
     first, second = (c.parameters for c in run.manifest.log() if c.verb == "balance")
     found = json.loads((run.folder / "stage-0" / "evaluate-validation.json").read_text())["result"]
@@ -149,13 +147,13 @@ def test_need_goes_by_the_last_students_validation_rows(start: Manifest, student
     assert first["metrics"] is None
     assert second["metrics"] == sorted([line["domain"], line["n"], line["correct"]] for line in found["domains"])
     assert [line.metrics["split"] for line in run.stages] == ["test"] * 3, "the record is of test rows"
-    again = pipeline.run(steered, root=start.root)
+    again = pipeline.run(by_need, root=start.root)
     assert again.manifest == run.manifest
     assert counted["evaluate"] == 4
 
 
 def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, student: str, counted: dict[str, int]) -> None:
-    with pytest.raises(InputError, match=r"policy 'need' goes by .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
+    with pytest.raises(InputError, match=r"policy 'need' uses .* validation rows, and tiny@0 has none; .*holdout = 0\.05"):
         pipeline.run(plan(student, policy="need"), root=start.root)
     assert counted == {"train": 0, "evaluate": 0, "score": 0}
 
@@ -163,15 +161,15 @@ def test_need_without_validation_rows_says_so_at_the_start(start: Manifest, stud
 def test_changed_scores_do_not_undo_what_was_chosen_and_say_so(start: Manifest, student: str) -> None:
     plain = plan(student)
     first = pipeline.run(plain, root=start.root)
-    said: list[str] = []
-    with progress.listen(lambda event: said.append(event.message)):
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
         again = pipeline.run(
             dataclasses.replace(plain, tables={**plain.tables, "score": {"kind": "ifd_loss", "dtype": "fp32"}}), root=start.root
         )
     assert [result.reused for result in again.balanced] == [True, True]
     assert again.balanced[1].achieved == first.balanced[1].achieved
-    assert [line for line in said if "chosen by earlier scores" in line] == [
-        "stage 1 was chosen by earlier scores and stays; a plan with another manifest chooses anew"
+    assert [line for line in heard if "chosen with earlier scores" in line] == [
+        "stage 1 was chosen with earlier scores and is kept; to choose again, give the plan another manifest"
     ]
 
 

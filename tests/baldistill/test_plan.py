@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from baldistill import plan as plans
+from baldistill import plan
 from curate.errors import InputError, MistakesError
 
 GOOD = """
@@ -36,27 +36,27 @@ def write(folder: Path, text: str) -> Path:
 
 def mistakes(folder: Path, text: str) -> list[str]:
     with pytest.raises(MistakesError) as caught:
-        plans.load(write(folder, text))
+        plan.load(write(folder, text))
     return caught.value.mistakes
 
 
 def test_a_good_plan_is_its_tables(tmp_path: Path) -> None:
-    plan = plans.load(write(tmp_path, GOOD))
-    assert (plan.name, plan.manifest, list(plan.tables)) == ("demo", "math", ["balance", "train"])
-    assert plan.parameters("balance") == {
+    checked = plan.load(write(tmp_path, GOOD))
+    assert (checked.name, checked.manifest, list(checked.tables)) == ("demo", "math", ["balance", "train"])
+    assert checked.parameters("balance") == {
         "budget": 240,
         "stages": 2,
         "policy": "adaptive",
         "auditors": ["malformed"],
         "max_usd": 1,
     }
-    assert "train" in plan
-    assert "export" not in plan
-    assert plan.parameters("export") == {}
+    assert "train" in checked
+    assert "export" not in checked
+    assert checked.parameters("export") == {}
 
 
 def test_every_setting_says_where_it_comes_from(tmp_path: Path) -> None:
-    settings = {(s.verb, s.key): (s.value, s.origin) for s in plans.load(write(tmp_path, GOOD)).settings()}
+    settings = {(s.verb, s.key): (s.value, s.origin) for s in plan.load(write(tmp_path, GOOD)).settings()}
     assert settings["balance", "stages"] == (2, "plan")
     assert settings["balance", "selector"] == ("representative", "default")
     assert settings["train", "epochs"] == (2, "plan")
@@ -124,16 +124,16 @@ def test_files_are_found_from_the_plans_folder_and_addresses_stay(tmp_path: Path
     budget = 1
     teacher = "recorded:t.jsonl"
     """
-    plan = plans.load(write(tmp_path, text.replace("{absolute}", str(tmp_path / "a.jsonl"))))
+    checked = plan.load(write(tmp_path, text.replace("{absolute}", str(tmp_path / "a.jsonl"))))
     at = str(tmp_path)
-    assert plan.parameters("ingest")["sources"] == [f"{at}/a.jsonl", f"{at}/more/*.csv", "hf://org/name", f"{at}/a.jsonl"]
-    assert plan.parameters("balance")["teacher"] == f"recorded:{at}/t.jsonl"
+    assert checked.parameters("ingest")["sources"] == [f"{at}/a.jsonl", f"{at}/more/*.csv", "hf://org/name", f"{at}/a.jsonl"]
+    assert checked.parameters("balance")["teacher"] == f"recorded:{at}/t.jsonl"
 
 
 @pytest.mark.parametrize("teacher", ["openai", "fake", "http://127.0.0.1:8000/v1"])
 def test_the_name_of_a_teacher_is_no_file(tmp_path: Path, teacher: str) -> None:
-    plan = plans.load(write(tmp_path, f'manifest = "math"\n[balance]\nbudget = 1\nteacher = "{teacher}"\n'))
-    assert plan.parameters("balance")["teacher"] == teacher
+    checked = plan.load(write(tmp_path, f'manifest = "math"\n[balance]\nbudget = 1\nteacher = "{teacher}"\n'))
+    assert checked.parameters("balance")["teacher"] == teacher
 
 
 def test_a_parameter_without_a_default_must_be_set(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None, 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=reason) as caught:
-        plans.load(path)
+        plan.load(path)
     assert "plan.toml" in str(caught.value)
 
 
@@ -192,8 +192,8 @@ def test_a_file_that_is_no_plan_is_named(tmp_path: Path, content: bytes | None, 
     ],
 )
 def test_values_are_checked_against_annotations(annotation: Any, fitting: list[Any], unfitting: list[Any]) -> None:
-    assert all(plans.fits(value, annotation) for value in fitting)
-    assert not any(plans.fits(value, annotation) for value in unfitting)
+    assert all(plan.fits(value, annotation) for value in fitting)
+    assert not any(plan.fits(value, annotation) for value in unfitting)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,14 @@ def test_values_are_checked_against_annotations(annotation: Any, fitting: list[A
     ],
 )
 def test_types_are_spelt_in_words(annotation: Any, words: str) -> None:
-    assert plans.spell(annotation) == words
+    assert plan.spell(annotation) == words
 
 
-@pytest.mark.parametrize("verb", plans.VERBS)
+@pytest.mark.parametrize("verb", plan.VERBS)
 def test_every_table_is_the_keyword_parameters_of_its_verb(verb: str) -> None:
-    settable = plans.parameters_of(verb)
+    settable = plan.parameters_of(verb)
     assert settable
-    assert plans.VERBS[verb][1].isdisjoint(settable)
-    signature = inspect.signature(plans._import(plans.VERBS[verb][0]))
-    assert plans.VERBS[verb][1] <= set(signature.parameters)
-    assert {key for table, key in [*plans.REGISTRIES, *plans.INPUTS] if table == verb} <= set(settable)
+    assert plan.VERBS[verb][1].isdisjoint(settable)
+    signature = inspect.signature(plan._import(plan.VERBS[verb][0]))
+    assert plan.VERBS[verb][1] <= set(signature.parameters)
+    assert {key for table, key in [*plan.REGISTRIES, *plan.INPUTS] if table == verb} <= set(settable)

@@ -14,12 +14,10 @@ import polars as pl
 import pytest
 
 from baldistill import checkpoints, generate, score, students
-from baldistill import tokens as batching
-from baldistill.tokens import Tokens
+from baldistill.tokens import Tokens, encode
 from curate import progress
 from curate.errors import InputError, UnknownNameError
-from curate.manifest import manifest as manifests
-from curate.manifest.manifest import Manifest
+from curate.manifest.manifest import Manifest, load
 from tests.support import tiny_student
 
 
@@ -65,7 +63,7 @@ def _naive(student: students.Student, prompt: str, completion: str, kind: str) -
     return math.exp(a) / math.exp(b) if kind == "ifd_ppl" else a / b
 
 
-def _score(manifest: Manifest, base: str, **options: Any) -> score.Scored:
+def _score(manifest: Manifest, base: str, **options: Any) -> score.ScoreResult:
     return score.score(manifest, student=base, **{"dtype": "fp32", **options})
 
 
@@ -110,18 +108,18 @@ def test_the_same_again_is_a_no_op_and_another_kind_is_not(manifest: Manifest, b
     assert _score(answers.manifest, base, kind="ifd_loss").rows == 7
 
 
-def test_generation_is_scored_over_the_students_own_words(manifest: Manifest, base: str, student: students.Student) -> None:
+def test_generation_is_scored_over_the_students_own_outputs(manifest: Manifest, base: str, student: students.Student) -> None:
     found = _score(manifest, base, over="generation", domains=["bare"])
     assert found.kinds == {"ifd_ppl:generation": 3}
     row = found.manifest.examples().filter(pl.col("score").is_not_null()).row(0, named=True)
-    (tokens,) = batching.encode(student.tokenizer, pl.DataFrame([{"prompt": row["prompt"], "answer": "x"}]))
-    (said,) = generate.generate(student, [tokens.prompt], max_new_tokens=128, batch_size=1)
-    spoken = pl.DataFrame([{"prompt": row["prompt"], "answer": said.text, "rationale": None}])
-    scores, _ = score._scores(student, spoken, "ifd_ppl", 256, 1, checkpoints.Journal())
+    (tokens,) = encode(student.tokenizer, pl.DataFrame([{"prompt": row["prompt"], "answer": "x"}]))
+    (output,) = generate.generate(student, [tokens.prompt], max_new_tokens=128, batch_size=1)
+    generated = pl.DataFrame([{"prompt": row["prompt"], "answer": output.text, "rationale": None}])
+    scores, _ = score._scores(student, generated, "ifd_ppl", 256, 1, checkpoints.Journal())
     assert row["score"] == pytest.approx(scores[0], abs=1e-3)
 
 
-def test_what_cannot_be_scored_has_no_score_and_is_told(tmp_path: Path, base: str) -> None:
+def test_what_cannot_be_scored_has_no_score_and_is_reported(tmp_path: Path, base: str) -> None:
     rows = [*tiny_student.sums(2), {"prompt": "what is nothing", "answer": ""}]
     manifest = tiny_student.manifest(tmp_path, rows)
     heard: list[str] = []
@@ -129,7 +127,7 @@ def test_what_cannot_be_scored_has_no_score_and_is_told(tmp_path: Path, base: st
         found = _score(manifest, base)
     blank = found.manifest.examples().filter(pl.col("prompt") == "what is nothing").row(0, named=True)
     assert (blank["score"], blank["score_kind"], found.unscored) == (None, None, (blank["id"],))
-    assert any("1 rows have no completion, or a ratio that is no number: no score; first" in line for line in heard)
+    assert any("1 rows get no score (no completion, or a ratio that is not a number); the first is" in line for line in heard)
 
 
 def test_blanks_and_rows_longer_than_the_student_are_stated(tmp_path: Path, base: str) -> None:
@@ -156,7 +154,7 @@ class TestAStoppedRun:
     """What was read before the stop is not read again, and the scores are those of an undisturbed run."""
 
     @staticmethod
-    def _scores(found: score.Scored) -> dict[str, float]:
+    def _scores(found: score.ScoreResult) -> dict[str, float]:
         return dict(found.manifest.rows("id", "score").drop_nulls().iter_rows())
 
     @staticmethod
@@ -183,7 +181,7 @@ class TestAStoppedRun:
         with pytest.raises(KeyboardInterrupt):
             _score(manifest, base, **common)
         monkeypatch.setattr(checkpoints.Journal, "add", add)
-        assert manifests.load("tiny", root=manifest.root) == manifest, "nothing is committed"
+        assert load("tiny", root=manifest.root) == manifest, "nothing is committed"
         path, undisturbed = self._journals(tmp_path)
         assert len(path.read_bytes().splitlines()) == 3
         path.write_bytes(path.read_bytes() + b'deadbeef {"torn": 1')
@@ -196,12 +194,13 @@ class TestAStoppedRun:
         manifest = tiny_student.manifest(tmp_path / "stopped", rows)
         # It kills itself as soon as the eleventh batch is on disk: no handler runs, nothing is flushed.
         code = (
-            "import os, signal\nfrom baldistill import checkpoints, score\nfrom curate.manifest import manifest\n"
-            "add, n = checkpoints.Journal.add, [0]\n"
+            "import os, signal\nfrom baldistill.checkpoints import Journal\n"
+            "from baldistill.score import score\nfrom curate.manifest import load\n"
+            "add, n = Journal.add, [0]\n"
             "def count(self, entries):\n    add(self, entries); n[0] += 1\n"
             "    if n[0] == 11: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "checkpoints.Journal.add = count\n"
-            f"score.score(manifest.load('tiny', root={manifest.root!r}), student={base!r}, dtype='fp32', batch_tokens=60)\n"
+            "Journal.add = count\n"
+            f"score(load('tiny', root={manifest.root!r}), student={base!r}, dtype='fp32', batch_tokens=60)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
         assert done.returncode == -signal.SIGKILL, done.stderr
@@ -244,7 +243,7 @@ def test_long_rows_are_cut_and_counted() -> None:
 
 
 def test_truncation_is_reported(manifest: Manifest, base: str, student: students.Student) -> None:
-    heights = [len(tokens) for tokens in batching.encode(student.tokenizer, manifest.examples().head(4))]
+    heights = [len(tokens) for tokens in encode(student.tokenizer, manifest.examples().head(4))]
     found = _score(manifest, base, max_tokens=min(heights) - 1)
     assert (found.truncated, found.rows) == (4, 7), "the four with a rationale are too long"
 

@@ -1,7 +1,8 @@
-"""Tests of fitting: TRL's own ids, TRL's own loss, and one loss that is told for every step."""
+"""Tests of training with TRL: its own ids, its own loss, and one loss reported for every step."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,20 @@ import polars as pl
 import pytest
 
 from baldistill import sft
+from baldistill.settings import TrainSettings
 from curate import models, progress
 from curate.errors import InputError, ModelError
 from curate.manifest.manifest import Manifest
 from tests.support import tiny_student
 
-PARAMETERS = {
-    "epochs": 2,
-    "learning_rate": 1e-2,
-    "rank": 4,
-    "alpha": 8,
-    "dropout": 0.0,
-    "batch_size": 2,
-    "gradient_accumulation": 2,
-    "seed": 0,
-}
+SETTINGS = TrainSettings(
+    epochs=2, learning_rate=1e-2, rank=4, alpha=8, dropout=0.0, batch_size=2, gradient_accumulation=2, seed=0
+)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_student.make(tmp_path_factory.mktemp("fitting") / "tiny"))
+    return str(tiny_student.make(tmp_path_factory.mktemp("sft") / "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +33,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 def _fit(base: str, manifest: Manifest, scratch: Path, *, dtype: str = "fp32", **changes: Any) -> list[float]:
     model, tokenizer = models.load_causal(base, dtype=dtype)
-    lessons = sft.prepare(tokenizer, manifest.examples(), 512)
-    return sft.fit(model, tokenizer, lessons, {**PARAMETERS, **changes}, scratch)[1]
+    data = sft.prepare(tokenizer, manifest.examples(), 512)
+    return sft.fit(model, tokenizer, data, replace(SETTINGS, **changes), scratch)[1]
 
 
 def test_loss_on_a_processor_is_that_of_trl(
@@ -64,13 +59,13 @@ def test_adapters_stay_in_fp32_beside_bf16_weights(base: str, manifest: Manifest
     import torch
 
     model, tokenizer = models.load_causal(base, dtype="bf16")
-    lessons = sft.prepare(tokenizer, manifest.examples(), 512)
-    fitted, _ = sft.fit(model, tokenizer, lessons, {**PARAMETERS, "epochs": 1}, tmp_path)
+    data = sft.prepare(tokenizer, manifest.examples(), 512)
+    fitted, _ = sft.fit(model, tokenizer, data, replace(SETTINGS, epochs=1), tmp_path)
     kinds = {("lora" in name, parameter.dtype) for name, parameter in fitted.named_parameters()}
     assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
-def test_every_step_is_told_with_its_loss(base: str, manifest: Manifest, tmp_path: Path) -> None:
+def test_every_step_is_reported_with_its_loss(base: str, manifest: Manifest, tmp_path: Path) -> None:
     heard: list[tuple[int | None, int | None, Any]] = []
     with progress.listen(lambda event: heard.append((event.done, event.total, event.facts.get("loss")))):
         losses = _fit(base, manifest, tmp_path)
@@ -110,7 +105,7 @@ def test_ids_and_labels_are_those_of_trl(manifest: Manifest, base: str, tmp_path
     assert (ours.truncated, ours.skipped) == (0, [])
 
 
-def test_long_rows_are_cut_or_left_out_and_told(manifest: Manifest, base: str) -> None:
+def test_long_rows_are_cut_or_left_out_with_a_note(manifest: Manifest, base: str) -> None:
     tokenizer = models.load_tokenizer(base)
     examples = pl.DataFrame(
         {
@@ -122,9 +117,9 @@ def test_long_rows_are_cut_or_left_out_and_told(manifest: Manifest, base: str) -
     )
     heard: list[str] = []
     with progress.listen(lambda event: heard.append(event.message)):
-        lessons = sft.prepare(tokenizer, examples, 40)
-    assert (lessons.truncated, lessons.skipped) == (1, ["out"])
-    assert [len(ids) for ids in lessons.input_ids][1] == 40
+        data = sft.prepare(tokenizer, examples, 40)
+    assert (data.truncated, data.skipped) == (1, ["out"])
+    assert [len(ids) for ids in data.input_ids][1] == 40
     assert heard == ["1 rows were cut at 40 tokens, 1 left out: the prompt fills it"]
     with pytest.raises(InputError, match="every prompt fills the limit of 3 tokens"):
         sft.prepare(tokenizer, examples, 3)

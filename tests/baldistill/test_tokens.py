@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill import tokens as batching
+from baldistill import tokens
 from curate.errors import InputError
 from tests.support import tiny_student
 
@@ -21,7 +21,7 @@ from tests.support import tiny_student
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(tiny_student.make(tmp_path_factory.mktemp("batching") / "tiny"))
+    return AutoTokenizer.from_pretrained(tiny_student.make(tmp_path_factory.mktemp("tokens") / "tiny"))
 
 
 def _examples(*rows: tuple[str, str, str | None, str | None]) -> pl.DataFrame:
@@ -30,7 +30,7 @@ def _examples(*rows: tuple[str, str, str | None, str | None]) -> pl.DataFrame:
 
 def test_prompt_ends_with_the_assistants_header_and_completion_is_the_text_alone(tokenizer: Any) -> None:
     history = json.dumps([{"role": "system", "content": "we add"}])
-    found = batching.encode(tokenizer, _examples(("what is 1 + 2", "3", None, None), ("b", "4", "so 4", history)))
+    found = tokens.encode(tokenizer, _examples(("what is 1 + 2", "3", None, None), ("b", "4", "so 4", history)))
     texts = [(tokenizer.decode(t.prompt), tokenizer.decode(t.completion)) for t in found]
     assert texts[0] == ("<|start|>user\nwhat is 1 + 2<|end|>\n<|start|>assistant\n", "3")
     assert texts[1][0].startswith("<|start|>system\nwe add<|end|>\n<|start|>user\nb")
@@ -39,7 +39,7 @@ def test_prompt_ends_with_the_assistants_header_and_completion_is_the_text_alone
 
 def test_training_closes_the_turn_after_the_same_boundary(tokenizer: Any) -> None:
     examples = _examples(("what is 1 + 2", "3", "we add", None))
-    (scored,), (trained,) = batching.encode(tokenizer, examples), batching.training_tokens(tokenizer, examples)
+    (scored,), (trained,) = tokens.encode(tokenizer, examples), tokens.training_tokens(tokenizer, examples)
     assert trained.prompt == scored.prompt
     assert trained.completion[: len(scored.completion)] == scored.completion
     assert tokenizer.decode(trained.completion[len(scored.completion) :]) == "<|end|>\n"
@@ -53,38 +53,38 @@ def test_a_token_across_the_boundary_counts_as_the_completions(tokenizer: Any) -
     merging.chat_template = (
         "{{ messages[0]['content'] }} the{{ ' an' if add_generation_prompt else ' ' + messages[1]['content'] }}"
     )
-    assert len(batching.tokenize(merging, [" answer"])[0]) == 1
-    prompt, whole = batching.tokenize(merging, ["so the an", "so the answer"])
-    (tokens,) = batching._part(merging, ["so the an"], ["so the answer"])
-    assert tokens.prompt + tokens.completion == whole, "the tokens of the text as one, not of its halves"
-    assert tokens.prompt == prompt[: len(tokens.prompt)]
-    assert len(tokens.prompt) < len(prompt)
-    assert merging.decode(tokens.completion) == " answer"
+    assert len(tokens.tokenize(merging, [" answer"])[0]) == 1
+    prompt, whole = tokens.tokenize(merging, ["so the an", "so the answer"])
+    (found,) = tokens._split(merging, ["so the an"], ["so the answer"])
+    assert found.prompt + found.completion == whole, "the tokens of the text as one, not of its halves"
+    assert found.prompt == prompt[: len(found.prompt)]
+    assert len(found.prompt) < len(prompt)
+    assert merging.decode(found.completion) == " answer"
 
 
 def test_header_is_the_opened_turn_or_the_first_token_of_a_text(tokenizer: Any) -> None:
     from copy import deepcopy
 
-    assert tokenizer.decode(batching.header(tokenizer)) == "<|start|>assistant\n"
+    assert tokenizer.decode(tokens.header(tokenizer)) == "<|start|>assistant\n"
     plain = deepcopy(tokenizer)
-    plain.chat_template = batching.PLAIN_TEMPLATE
-    assert batching.header(plain) == [plain.bos_token_id]
-    assert batching.render(plain, [{"role": "user", "content": "a"}]) == "a\n\n"
+    plain.chat_template = tokens.PLAIN_TEMPLATE
+    assert tokens.header(plain) == [plain.bos_token_id]
+    assert tokens.render(plain, [{"role": "user", "content": "a"}]) == "a\n\n"
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert batching.render(plain, turns, complete=True) == "a\n\nb<|end|>"
+    assert tokens.render(plain, turns, complete=True) == "a\n\nb<|end|>"
     begun = deepcopy(tokenizer)
     begun.chat_template = "{{ bos_token }}" + tiny_student.TEMPLATE.replace("<|start|>", "")
-    assert begun.decode(batching.header(begun)) == "<|start|>assistant\n", "a text that begins with BOS keeps it"
+    assert begun.decode(tokens.header(begun)) == "<|start|>assistant\n", "a text that begins with BOS keeps it"
 
 
 def test_stops_are_the_models_and_the_end_of_the_turn(tokenizer: Any) -> None:
     model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=[1, 7]))
-    assert batching.stops(tokenizer, model) == sorted({1, 7, tokenizer.eos_token_id})
+    assert tokens.stops(tokenizer, model) == sorted({1, 7, tokenizer.eos_token_id})
 
 
 def test_no_texts_are_no_tokens(tokenizer: Any) -> None:
-    assert batching.tokenize(tokenizer, []) == []
-    assert batching.encode(tokenizer, _examples()) == []
+    assert tokens.tokenize(tokenizer, []) == []
+    assert tokens.encode(tokenizer, _examples()) == []
 
 
 rows_of_domains = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 12), min_size=1)
@@ -98,11 +98,11 @@ def _rows(counts: dict[str, int]) -> pl.DataFrame:
 @given(rows_of_domains, st.integers(1, 80), st.integers(0, 3))
 def test_stratify_is_exact_even_and_blind_to_order(counts: dict[str, int], limit: int, seed: int) -> None:
     rows = _rows(counts)
-    kept = batching.stratify(rows, limit, seed=seed)
+    kept = tokens.stratify(rows, limit, seed=seed)
     assert kept.height == min(limit, rows.height)
     assert kept["id"].is_sorted()
     assert kept["id"].is_unique().all()
-    assert kept.equals(batching.stratify(rows.sample(fraction=1, shuffle=True, seed=9), limit, seed=seed))
+    assert kept.equals(tokens.stratify(rows.sample(fraction=1, shuffle=True, seed=9), limit, seed=seed))
     given_rows = dict(kept["domain"].value_counts().rows())
     most = max(given_rows.values())
     for domain, n in counts.items():  # nobody has two fewer than another, unless it has no more
@@ -111,20 +111,20 @@ def test_stratify_is_exact_even_and_blind_to_order(counts: dict[str, int], limit
 
 def test_stratify_keeps_all_without_a_limit_and_refuses_none() -> None:
     rows = _rows({"a": 3, "b": 1})
-    assert batching.stratify(rows, None, seed=0).height == 4
+    assert tokens.stratify(rows, None, seed=0).height == 4
     with pytest.raises(InputError, match="limit 0: use a number of rows above 0"):
-        batching.stratify(rows, 0, seed=0)
+        tokens.stratify(rows, 0, seed=0)
 
 
 def test_another_seed_chooses_other_rows() -> None:
     rows = _rows({"a": 50})
-    chosen = {tuple(batching.stratify(rows, 5, seed=seed)["id"]) for seed in range(4)}
+    chosen = {tuple(tokens.stratify(rows, 5, seed=seed)["id"]) for seed in range(4)}
     assert len(chosen) == 4
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 7))
-def test_chunks_part_the_positions_longest_first(lengths: list[int], size: int) -> None:
-    parts = batching.chunks(lengths, size)
+def test_chunks_split_the_positions_longest_first(lengths: list[int], size: int) -> None:
+    parts = tokens.chunks(lengths, size)
     flat = [i for part in parts for i in part]
     assert sorted(flat) == list(range(len(lengths)))
     assert all(1 <= len(part) <= size for part in parts)
@@ -132,14 +132,14 @@ def test_chunks_part_the_positions_longest_first(lengths: list[int], size: int) 
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 120))
-def test_batches_are_filled_by_tokens_longest_first(lengths: list[int], tokens: int) -> None:
-    parts = batching.fill(lengths, tokens)
+def test_batches_are_filled_by_tokens_longest_first(lengths: list[int], budget: int) -> None:
+    parts = tokens.fill(lengths, budget)
     flat = [i for part in parts for i in part]
     assert sorted(flat) == list(range(len(lengths)))
     assert [lengths[i] for i in flat] == sorted(lengths, reverse=True)
-    assert all(len(part) == 1 or len(part) * lengths[part[0]] <= tokens for part in parts)
+    assert all(len(part) == 1 or len(part) * lengths[part[0]] <= budget for part in parts)
     for part in parts[:-1]:
-        assert (len(part) + 1) * max(1, lengths[part[0]]) > tokens, "a batch is closed only when it is full"
+        assert (len(part) + 1) * max(1, lengths[part[0]]) > budget, "a batch is closed only when it is full"
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:

@@ -17,12 +17,12 @@ import baldistill.cli
 import baldistill.layouts
 import curate.manifest.history
 import curate.terminal.cli
-from baldistill.compare import Compared, Line
-from baldistill.demo import Demo
-from baldistill.evaluate import Evaluation, Rate
-from baldistill.pipeline import Run, Stage
-from baldistill.score import Scored
-from baldistill.students import Trained
+from baldistill.compare import CompareResult, Line
+from baldistill.demo import DemoResult
+from baldistill.evaluate import EvaluateResult, Rate
+from baldistill.pipeline import RunResult, Stage
+from baldistill.score import ScoreResult
+from baldistill.train import TrainResult
 from curate.audit.audit import Audit
 from curate.audit.base import FINDINGS
 from curate.balance.annotate import Annotated
@@ -253,7 +253,7 @@ def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
     assert seen("done") == "done"
 
 
-EVALUATION = Evaluation(
+EVALUATION = EvaluateResult(
     manifest=MATH,
     student="mini",
     split="test",
@@ -285,12 +285,12 @@ def test_evaluation_has_intervals() -> None:
 
 
 def test_training_and_scoring() -> None:
-    trained = Trained(MATH, Path("runs/a"), 60, (2.5, 1.25), 240, 2, ("x",), 80.04)
+    trained = TrainResult(MATH, Path("runs/a"), 60, (2.5, 1.25), 240, 2, ("x",), 80.04)
     assert words(seen(trained)) == (
         "trained on 240 rows of math@7 adapter runs/a steps 60 in 1 min 20 s loss 2.5 first, 1.25 last "
         "cut at the token limit 2 left out, prompt too long 1"
     )
-    scored = Scored(MATH, 300, 0, 0, (), {"ifd_ppl:answer": 300}, "mini")
+    scored = ScoreResult(MATH, 300, 0, 0, (), {"ifd_ppl:answer": 300}, "mini")
     assert words(seen(scored)) == "math@7: 300 candidates scored kind ifd_ppl:answer 300 by mini"
 
 
@@ -299,7 +299,7 @@ def test_a_run_has_a_line_per_student_from_the_base_on() -> None:
     metrics = {"macro": rate, "micro": rate, "head": rate, "tail": None}
     base = Stage(-1, "math@6", {}, {}, {}, "", metrics)
     after = Stage(0, "math@8", {}, {}, {"calls": 12, "tokens": 1, "usd": None, "saved": 3}, "a", metrics)
-    lines = [words(line) for line in seen(Run(MATH, Path("runs/x"), (base, after), (STAGE,), (Path("out"),))).splitlines()]
+    lines = [words(line) for line in seen(RunResult(MATH, Path("runs/x"), (base, after), (STAGE,), (Path("out"),))).splitlines()]
     assert lines[0] == "math@7: 1 stages of balance, training and evaluation"
     assert "base – 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – – – –" in lines
     assert "after stage 0 math@8 25.0% (10–40) 25.0% (10–40) 25.0% (10–40) – 12 no price known 3" in lines
@@ -308,12 +308,12 @@ def test_a_run_has_a_line_per_student_from_the_base_on() -> None:
 def test_runs_side_by_side() -> None:
     metrics = {"macro": {"value": 0.25, "low": 0.1, "high": 0.4, "n": 20}}
     lines = (Line("ours", -1, "math@1", 0, 0, 0, 0.0, metrics), Line("ours", 1, "math@8", 240, 9, 99, None, metrics))
-    shown = [words(line) for line in seen(Compared(lines, ())).splitlines()]
+    shown = [words(line) for line in seen(CompareResult(lines, ())).splitlines()]
     assert shown[1:] == [
         "ours base math@1 0 25.0% (10–40) – – – 0 –",
         "ours after stage 1 math@8 240 25.0% (10–40) – – – 9 no price known",
     ]
-    assert "do not compare, since they stand on other rows: a; b" in seen(Compared(lines, ("a", "b")))
+    assert "do not compare, since they were measured on different rows: a; b" in seen(CompareResult(lines, ("a", "b")))
 
 
 def test_the_demo_is_one_page(tmp_path: Path) -> None:
@@ -323,8 +323,8 @@ def test_the_demo_is_one_page(tmp_path: Path) -> None:
     after = profile(ingested(tmp_path, chosen, name="after"))
     rate = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 20}
     stage = Stage(0, "math@8", {}, {}, {"calls": 0, "tokens": 1, "usd": None, "saved": 3}, "a", {"macro": rate})
-    run = Run(MATH, Path("runs/x"), (stage,), (STAGE,), (Path("out/train.parquet"),))
-    text = seen(Demo(run, before, after, Path("tail.png"), 98_000, 0.03, "a-model"))
+    run = RunResult(MATH, Path("runs/x"), (stage,), (STAGE,), (Path("out/train.parquet"),))
+    text = seen(DemoResult(run, before, after, Path("tail.png"), 98_000, 0.03, "a-model"))
     lines = [words(line) for line in text.splitlines()]
     assert lines[0] == "math@7: 31 rows, 30 : 1 before; 2 rows, 1 : 1 after"
     assert "algebra head 30 ████████████████ 1 1 0 ████████████████" in lines

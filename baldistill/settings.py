@@ -1,0 +1,107 @@
+"""Declares the options of `train`, `score` and `evaluate`, each once: type, default, help. Imports nothing slow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from curate.models import DEFAULT_STUDENT
+from curate.settings import option
+
+__all__ = ["EvaluateSettings", "ScoreSettings", "TrainSettings"]
+
+_STUDENT = "Base model: a path, a Hub id or package:NAME."
+_ADAPTER = "Folder of a trained adapter; else the base student."
+_DTYPE = "Precision of the base weights: auto, bf16 or fp32."
+_SEED = "Seed of every random choice."
+_LIMIT = "Rows in all, spread evenly over the domains; else all."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """The options of `baldistill.train.train`."""
+
+    student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
+    output: str | Path | None = option(
+        None,
+        metavar="FOLDER",
+        help="Folder for the adapter; else one under manifests/runs/adapters.",
+        more="That one is named after what is trained. An adapter there that was made from something else is replaced, once the "
+        "new one is whole.",
+    )
+    epochs: int = option(3, help="Passes over the rows.")
+    learning_rate: float = option(2e-4, help="Learning rate, constant.")
+    rank: int = option(16, help="Rank of the adapter's matrices, LoRA's r.")
+    alpha: int = option(32, help="Scale of the adapter, over the rank: LoRA's alpha.")
+    dropout: float = option(0.05, help="Dropout on the adapter's input, 0 to 1.")
+    batch_size: int = option(4, help="Rows in one forward pass.")
+    gradient_accumulation: int = option(4, help="Forward passes per optimiser step.")
+    max_tokens: int = option(
+        512,
+        help="Tokens of prompt and completion together.",
+        more="A longer completion is cut at its end; a row whose prompt alone is as long is left out. Both are counted.",
+    )
+    seed: int = option(0, help=_SEED, more="These are the adapter's first weights, the order of the rows and the dropout.")
+    dtype: str = option("auto", help=_DTYPE, more="As in `baldistill.students.load`; the adapter itself is always fp32.")
+    warm_start: str | Path | None = option(
+        None,
+        metavar="FOLDER",
+        help="Adapter to train on, instead of a new one.",
+        more="With that adapter's rank, alpha and dropout.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """The options of `baldistill.score.score`."""
+
+    student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
+    adapter: str | Path | None = option(None, metavar="FOLDER", help=_ADAPTER)
+    proxy: str | None = option(
+        None,
+        metavar="MODEL",
+        help="Model, smaller as a rule, that scores in the student's place, without the adapter.",
+        more="Small and large models find much the same rows hard (Superfiltering); its scores stay valid from stage to stage.",
+    )
+    kind: str = option("ifd_ppl", help="Formula: ifd_ppl or ifd_loss.")
+    over: str = option(
+        "rationale",
+        help="Completion that is scored: rationale, answer or generation.",
+        more="``rationale`` is scored with the answer, as in training, and the answer alone where a row has no rationale; "
+        "``generation`` is up to 200 tokens of the student's own, as in the paper.",
+    )
+    limit: int | None = option(None, help=_LIMIT)
+    domains: Sequence[str] | None = option(None, metavar="NAME", help="Domain to score; repeat for several; else all.")
+    max_tokens: int = option(
+        1024,
+        help="Tokens of prompt and completion together.",
+        more="A longer completion is cut at half of it, then the prompt from the left.",
+    )
+    batch_tokens: int | None = option(None, help="Tokens per batch; else 1,024, on CUDA 32,768.")
+    batch_size: int = option(8, help="Rows per batch when the student generates.")
+    seed: int = option(0, help=_SEED)
+    dtype: str = option("auto", help=_DTYPE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The options of `baldistill.evaluate.evaluate`."""
+
+    student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
+    adapter: str | Path | None = option(None, metavar="FOLDER", help=_ADAPTER)
+    split: str = option("test", help="Split whose rows are asked: test, validation or train.")
+    limit: int | None = option(None, help=_LIMIT)
+    seed: int = option(0, help=_SEED)
+    max_new_tokens: int = option(96, help="Tokens of one output, at most.")
+    batch_size: int = option(16, help="Prompts per batch.")
+    budget: int | None = option(
+        None,
+        help="Accepted rows over all stages, B, which tells heads from tails.",
+        more="A domain is a head where n_d ≥ B/M; without it, where n_d ≥ N/M.",
+    )
+    dtype: str = option("auto", help=_DTYPE)
+    metrics: Sequence[str | Any] = option(
+        (), metavar="NAME", help="Further metric: class_f1 or token_f1; repeat for several.", more="Or a callable."
+    )

@@ -1,0 +1,175 @@
+"""Fine-tunes a student by LoRA on a snapshot, and keeps the adapter with a record of what it was made from.
+
+The record (`baldistill.adapters`) makes a repeated command a no-op. Chooses no rows and judges no answers; the trainer itself
+is in `baldistill.sft`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from baldistill import adapters, sft, students
+from baldistill.settings import TrainSettings
+from curate import models, progress
+from curate.errors import InputError
+from curate.files import replace_folder, runs_folder
+from curate.manifest.manifest import Manifest
+from curate.manifest.rows import in_snapshot
+from curate.settings import takes
+
+__all__ = ["TrainResult", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The adapter that `train` made.
+
+    Attributes:
+        manifest: the version that was trained on.
+        adapter: folder of the adapter and its record.
+        steps: optimiser steps.
+        losses: mean loss per completion token of each step.
+        rows: trained on.
+        truncated: rows whose completion was cut at the token limit.
+        skipped: ids of rows whose prompt alone fills the token limit; they were left out.
+        seconds: the training took.
+    """
+
+    manifest: Manifest
+    adapter: Path
+    steps: int
+    losses: tuple[float, ...]
+    rows: int
+    truncated: int
+    skipped: tuple[str, ...]
+    seconds: float
+
+
+@takes(TrainSettings)
+def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
+    """Fine-tune a student by LoRA on a snapshot: the rows that are selected, of the train split.
+
+    The student starts from the base model (Zhou et al. 2024, section 3: a fresh student at every stage); the loss is on
+    the completion alone. LoRA on every linear layer but the head (Hu et al. 2022, arXiv 2106.09685; "all-linear" as in
+    Dettmers et al. 2023, arXiv 2305.14314). The same command again returns the adapter that is there.
+
+    Args:
+        manifest: the version to train on.
+
+    Raises:
+        InputError: nothing is selected, a parameter is out of range, or `output` holds something else.
+        ModelError: the weights cannot be loaded, or the loss is no longer a number.
+    """
+    _check(settings)
+    weights = models.find(settings.student)
+    rows = _snapshot_rows(manifest)
+    made_from = {
+        "snapshot": str(manifest),
+        "rows_fingerprint": _rows_fingerprint(rows),
+        "student": {"name": weights.label, "fingerprint": weights.fingerprint},
+        "parameters": _parameters(settings),
+    }
+    folder = Path(settings.output) if settings.output is not None else _default_output(manifest, made_from)
+    done = _made_before(manifest, folder, made_from)
+    if done is not None:
+        progress.note("train", f"{folder.name} is there already, trained on {manifest}; nothing to do")
+        return done
+
+    def make(part: Path) -> None:
+        record = _train_into(part, manifest, rows, settings)
+        (part / adapters.RECORD).write_text(json.dumps({**made_from, **record}, indent=1), encoding="utf-8")
+
+    replace_folder(folder, make)
+    return _read_record(manifest, folder)
+
+
+def _check(settings: TrainSettings) -> None:
+    positive = ("epochs", "learning_rate", "rank", "alpha", "batch_size", "gradient_accumulation", "max_tokens")
+    given = {name: getattr(settings, name) for name in positive}
+    wrong = [f"{name} {value!r} (above 0)" for name, value in given.items() if not value > 0]
+    wrong += [] if 0 <= settings.dropout < 1 else [f"dropout {settings.dropout!r} (from 0 to below 1)"]
+    if wrong:
+        raise InputError(f"training parameters out of range: {', '.join(wrong)}")
+
+
+def _parameters(settings: TrainSettings) -> dict[str, Any]:
+    """Return what shapes the adapter beside rows and student, as it is recorded: no local path, ``auto`` resolved."""
+    shaping = {name: value for name, value in asdict(settings).items() if name not in ("student", "output")}
+    start = settings.warm_start
+    shaping["dtype"] = models.resolve_dtype(settings.dtype)
+    shaping["warm_start"] = None if start is None else adapters.fingerprint(Path(start))
+    return shaping
+
+
+def _snapshot_rows(manifest: Manifest) -> pl.DataFrame:
+    rows = manifest.scan().filter(in_snapshot(), split="train").sort("id").collect()
+    if rows.is_empty():
+        raise InputError(f"{manifest} has no selected train rows to learn from; select some: curate balance {manifest.name}")
+    return rows
+
+
+def _rows_fingerprint(rows: pl.DataFrame) -> str:
+    pairs = rows.select(pl.concat_str("id", "content", separator=":")).to_series().sort()
+    return hashlib.blake2b("\n".join(pairs.to_list()).encode(), digest_size=16).hexdigest()
+
+
+def _default_output(manifest: Manifest, made_from: dict[str, Any]) -> Path:
+    digest = hashlib.blake2b(json.dumps(made_from, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return runs_folder(manifest.root) / "adapters" / f"{manifest.name}-{manifest.version}-{digest}"
+
+
+def _made_before(manifest: Manifest, folder: Path, made_from: dict[str, Any]) -> TrainResult | None:
+    """Return the result of an earlier run of the same command, or None where the folder may be written."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    record = adapters.record(folder)
+    if "snapshot" not in record:
+        raise InputError(f"output {folder.name!r} holds something other than an adapter; name another --output")
+    if {key: record.get(key) for key in made_from} == made_from:
+        return _read_record(manifest, folder)
+    progress.note("train", f"{folder.name} holds an adapter of {record['snapshot']}, made otherwise; it will be replaced")
+    return None
+
+
+def _read_record(manifest: Manifest, folder: Path) -> TrainResult:
+    record = adapters.record(folder)
+    return TrainResult(
+        manifest=manifest,
+        adapter=folder,
+        steps=record["steps"],
+        losses=tuple(record["losses"]),
+        rows=record["rows"],
+        truncated=record["truncated"],
+        skipped=tuple(record["skipped"]),
+        seconds=record["seconds"],
+    )
+
+
+def _train_into(part: Path, manifest: Manifest, rows: pl.DataFrame, settings: TrainSettings) -> dict[str, Any]:
+    """Train, save the adapter into `part`, and return the record's second half."""
+    weights, start = models.find(settings.student), settings.warm_start
+    model, tokenizer = students.load_base(settings.student, dtype=settings.dtype, root=manifest.root)
+    data = sft.prepare(tokenizer, manifest.examples(rows), settings.max_tokens)
+    if start is not None:
+        adapters.check(Path(start), weights)
+        model = adapters.attach(model, Path(start), trainable=True)
+    started = time.monotonic()
+    model, losses = sft.fit(model, tokenizer, data, settings, part)
+    adapters.save(model, part, base=weights.label)
+    return {
+        "steps": len(losses),
+        "losses": losses,
+        "rows": len(data.input_ids),
+        "truncated": data.truncated,
+        "skipped": data.skipped,
+        "seconds": round(time.monotonic() - started, 3),
+        "packages": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
+    }
