@@ -117,7 +117,7 @@ def cached(data: list[str], encoder: Any, found: Any) -> list[float]:
             return np.stack([by_text[text] for text in part])
 
     with tempfile.TemporaryDirectory() as root:
-        embed.fill(data, encoder=Known(), root=root)
+        embed.fill_cache(data, encoder=Known(), root=root)
         return [timed(lambda part: embed.vectors(part, encoder=encoder, root=root), data)[1] for _ in range(9)]
 
 

@@ -199,7 +199,7 @@ def _cover(pool: pl.DataFrame, taken: pl.DataFrame, vectors: Vectors | None, wid
     if taken.height:
         covered = np.maximum(neighbors.nearest(points(taken, vectors, selector), rows, 1)[0][:, 0], 0).astype(np.int32)
     graph = knn_graph.nearest_graph(rows, width)
-    starts, sources, alike = graph.turned()
+    starts, sources, alike = graph.transposed()
     nobody, zeros = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     cover = _Cover(starts, sources, alike, covered, nobody, zeros, zeros, zeros.copy())
     cover.first = cover.all_gains()

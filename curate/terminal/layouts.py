@@ -263,6 +263,6 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.selection.sample:Sampled": _sampled,
     "curate.selection.select:Selected": layouts_balance.selected,
     "curate.sources.ingest:IngestResult": _ingested,
-    "curate.vectors.cluster:Clustered": _clustered,
-    "curate.vectors.embed:Embedded": _embedded,
+    "curate.vectors.cluster:ClusterResult": _clustered,
+    "curate.vectors.embed:EmbedResult": _embedded,
 }

@@ -1,7 +1,7 @@
-"""Owns the choice behind ``auto``: which backend and precision is the fastest here that keeps the neighbours of fp32.
+"""Chooses for ``auto`` the fastest backend and precision on this machine that keep the neighbours of fp32.
 
-It is measured on a sample of the user's own texts, once per encoder and machine, and remembered under ``cache/probes``. Knows
-no model: the caller makes the encoders.
+They are measured on a sample of the user's own texts, once per encoder and machine; the result is stored under
+``cache/probes``. Loads no model: the caller makes the encoders.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MIN_OVERLAP", "PROBE_FROM", "Measured", "choose", "recall", "top_overlap"]
+__all__ = ["MIN_OVERLAP", "MIN_TEXTS", "Measurement", "choose", "stored_choice", "top_overlap"]
 
 MIN_OVERLAP = 0.99  # of the 10 nearest texts, with fp32; below it clusters and near-duplicates begin to differ
-PROBE_FROM = 10_000  # texts to encode; for fewer the measuring takes longer than it saves
+MIN_TEXTS = 10_000  # to encode; for fewer, measuring takes longer than it saves
 _SAMPLE = 512
 _NEAREST = 10
 _LIBRARIES = ("torch", "onnxruntime", "openvino", "nncf")  # whose versions change what is fast
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One backend at one precision on the sample.
 
     Attributes:
         backend: its name.
         precision: its name.
-        texts_per_s: texts encoded per second, the better of two turns.
-        cosine: mean, to fp32.
-        overlap: share of the 10 nearest texts that fp32 finds too.
+        texts_per_s: texts encoded per second, the better of two runs.
+        cosine: mean cosine with fp32.
+        overlap: share of the 10 nearest texts of fp32 that are found, 0 to 1.
     """
 
     backend: str
@@ -53,16 +53,16 @@ class Measured:
     overlap: float
 
 
-def recall(folder: Path, fingerprint: str) -> Measured | None:
-    """Return what was chosen for this encoder on this machine before, or None.
+def stored_choice(folder: Path, fingerprint: str) -> Measurement | None:
+    """Return the choice that was stored for this encoder and machine, or None.
 
     Args:
         folder: ``cache/probes``.
-        fingerprint: of the encoder and of what may be chosen.
+        fingerprint: of the encoder and the candidates.
     """
     try:
-        return Measured(**json.loads(_file(folder, fingerprint).read_text(encoding="utf-8"))["chosen"])
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or cut short: it is measured again
+        return Measurement(**json.loads(_file(folder, fingerprint).read_text(encoding="utf-8"))["chosen"])
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: measured again
         return None
 
 
@@ -73,17 +73,17 @@ def choose(
     *,
     folder: Path,
     fingerprint: str,
-) -> Measured:
+) -> Measurement:
     """Measure every candidate on a sample of the texts and return the fastest whose top-10 overlap is at least 0.99.
 
-    Where none is that near, the nearest to fp32 is returned.
+    Where none reaches it, the one with the largest overlap is returned.
 
     Args:
         candidates: (backend, precision) that can run here.
-        make: returns the encoder of a backend and a precision.
-        texts: at least two; the sample is drawn from them.
+        make: returns the encoder for a backend and a precision.
+        texts: at least two; a sample is drawn from them.
         folder: ``cache/probes``.
-        fingerprint: of the encoder and of what may be chosen.
+        fingerprint: of the encoder and the candidates.
 
     Raises:
         ModelError: no candidate can encode.
@@ -94,10 +94,10 @@ def choose(
     sample = [texts[i] for i in drawn]
     pairs = [pair for pair in candidates if pair != ("torch", "fp32")]
     progress.note(
-        "embed", f"auto: measuring {len(pairs) + 1} ways to encode on {len(sample)} of the texts, once for this machine"
+        "embed", f"auto: measuring {len(pairs) + 1} backends and precisions on {len(sample)} of the texts, once for this machine"
     )
     reference, seconds = _timed(make("torch", "fp32"), sample)
-    found = [Measured("torch", "fp32", len(sample) / seconds, 1.0, 1.0)]
+    found = [Measurement("torch", "fp32", len(sample) / seconds, 1.0, 1.0)]
     for backend, precision in pairs:
         try:
             vectors, seconds = _timed(make(backend, precision), sample)
@@ -105,13 +105,13 @@ def choose(
             progress.note("embed", f"auto: left out {backend} {precision}: {e}")
             continue
         cosine = float(np.einsum("nd,nd->n", reference, vectors).mean())
-        found.append(Measured(backend, precision, len(sample) / seconds, cosine, top_overlap(reference, vectors)))
+        found.append(Measurement(backend, precision, len(sample) / seconds, cosine, top_overlap(reference, vectors)))
     allowed = [one for one in found if (one.backend, one.precision) in set(candidates)]
     if not allowed:
         raise ModelError("auto: none of the backends can run this encoder; use --backend torch --precision fp32")
     good = [one for one in allowed if one.overlap >= MIN_OVERLAP]
     chosen = max(good, key=lambda one: one.texts_per_s) if good else max(allowed, key=lambda one: one.overlap)
-    _remember(_file(folder, fingerprint), chosen, found)
+    _store(_file(folder, fingerprint), chosen, found)
     return chosen
 
 
@@ -138,7 +138,7 @@ def top_overlap(reference: NDArray[np.float32], found: NDArray[np.float32], k: i
 
 
 def _timed(encoder: Encoder, sample: list[str]) -> tuple[NDArray[np.float32], float]:
-    """Return vectors and the seconds of the better of two turns; loading and exporting do not count."""
+    """Return vectors and the seconds of the better of two runs, after the model is loaded and exported."""
     encoder.encode(sample[:8])
     seconds = []
     for _ in range(2):
@@ -174,7 +174,7 @@ def _version(package: str) -> str:
         return ""
 
 
-def _remember(file: Path, chosen: Measured, found: list[Measured]) -> None:
+def _store(file: Path, chosen: Measurement, found: list[Measurement]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"chosen": asdict(chosen), "measured": [asdict(one) for one in found]}, indent=1)
     write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))

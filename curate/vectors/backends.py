@@ -1,5 +1,5 @@
-"""Owns what runs an encoder's transformer: torch, ONNX Runtime or OpenVINO, and at which precision. The only importer of the
-latter two and of what they need. Token ids go in, token vectors come out; tokenizing and pooling are the encoder's.
+"""Runs an encoder's transformer by torch, ONNX Runtime or OpenVINO, at a precision. The only importer of the latter two and of
+what they need. Token ids go in, token vectors come out; tokenizing and pooling are the encoder's.
 
 For ONNX Runtime and OpenVINO the transformer is exported once, under ``cache/models``. int8 is made there without calibration
 texts, so that a model is the same for everybody: OpenVINO compresses the weights (8 bits, per channel) and quantises
@@ -30,7 +30,7 @@ __all__ = ["AUTO", "BACKENDS", "PRECISIONS", "Run", "check", "installed", "start
 AUTO = "auto"
 PRECISIONS = ("fp32", "bf16", "int8")
 
-# What a backend can do on a processor, and the packages that it takes (import name → name to install).
+# Precisions of each backend on a processor, and the packages that it needs.
 BACKENDS = {"torch": ("fp32", "bf16"), "onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8")}
 _PACKAGES: dict[str, tuple[str, ...]] = {
     "torch": (),
@@ -38,7 +38,7 @@ _PACKAGES: dict[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
 }
 _INT8_PACKAGES = {"openvino": ("nncf",)}
-_RECIPE = "1"  # of the export; another one is exported anew
+_RECIPE = "1"  # of the export; raise it and models are exported again
 
 Run = Callable[[Mapping[str, "NDArray[np.int64]"]], "NDArray[np.float32]"]  # features (n, t) → token vectors (n, t, d)
 
@@ -78,14 +78,14 @@ def installed() -> list[tuple[str, str]]:
     return [(backend, precision) for backend, precision in pairs if not _missing(backend, precision)]
 
 
-def start(backend: str, precision: str, module: Any, *, place: Path, label: str) -> Run:
-    """Export a transformer where that was not done yet, and start it; its torch weights may be dropped afterwards.
+def start(backend: str, precision: str, module: Any, *, folder: Path, label: str) -> Run:
+    """Export a transformer unless that is done, and return the function that runs it; its torch weights may be dropped then.
 
     Args:
         backend: ``onnx`` or ``openvino``.
         precision: that the backend has.
         module: the ``Transformer`` of sentence-transformers, in fp32 on the processor.
-        place: the folder for the exported model; its name tells the weights.
+        folder: for the exported model, named after the weights; backend and precision are added to the name.
         label: of the encoder, for errors and notes.
 
     Returns:
@@ -97,7 +97,7 @@ def start(backend: str, precision: str, module: Any, *, place: Path, label: str)
     params = module.modality_config["text"]
     if params["method"] != "forward" or params["method_output_name"] not in ("last_hidden_state", ("last_hidden_state",)):
         raise ModelError(f"encoder {label!r} gives no token vectors that can be exported; use --backend torch")
-    folder = place.with_name(f"{place.name}-{backend}{_RECIPE}-{'int8' if precision == 'int8' else 'fp32'}")
+    folder = folder.with_name(f"{folder.name}-{backend}{_RECIPE}-{'int8' if precision == 'int8' else 'fp32'}")
     names = [name for name in module.tokenizer.model_input_names if name in ("input_ids", "attention_mask", "token_type_ids")]
     export, run = (_export_onnx, _run_onnx) if backend == "onnx" else (_export_openvino, _run_openvino)
     if not folder.is_dir():
@@ -110,7 +110,7 @@ def start(backend: str, precision: str, module: Any, *, place: Path, label: str)
 def _guard(label: str, export: Callable[..., None], model: Any, names: list[str], int8: bool, part: Path) -> None:
     try:
         export(_traceable(model, names), names, int8, part)
-    except (RuntimeError, ValueError, TypeError) as e:  # what tracing raises where a model does what cannot be traced
+    except (RuntimeError, ValueError, TypeError) as e:  # what tracing raises where a model cannot be traced
         reason = (str(e).strip() or type(e).__name__).splitlines()[0]
         raise ModelError(f"encoder {label!r} cannot be exported ({reason}); use --backend torch") from e
 
@@ -200,7 +200,7 @@ def _run_onnx(folder: Path, names: list[str], precision: str) -> Run:
 
 
 def _threads() -> int:
-    """Return how many threads torch uses, which OMP_NUM_THREADS sets, so that all backends use as many."""
+    """Return torch's number of threads, which OMP_NUM_THREADS sets; all backends use as many."""
     import torch
 
     return int(torch.get_num_threads())
@@ -208,7 +208,7 @@ def _threads() -> int:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keep what exporters print and warn about to themselves: progress is told by `curate.progress` alone."""
+    """Silence what exporters print and warn about: progress is reported by `curate.progress` alone."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,8 +1,8 @@
-"""Owns the vector cache on disk: shards of vectors, found by a hash of their text. Encodes nothing, knows no manifest.
+"""The vector cache on disk: vectors in shards, found by a hash of their text. Encodes nothing, knows no manifest.
 
-A cache is a folder named for everything that shapes its vectors. A shard is a vector file ``NAME.npy`` (n, d) float32 and a
-key file ``NAME.keys.npy`` (n, 2) uint64, which is written last and marks the shard complete: what a crash cut short, or what
-does not fit together, is left out. Files are memory-mapped, so that a cache may be larger than memory.
+A cache is a folder; its caller names it for everything that shapes the vectors. A shard is a vector file ``NAME.npy`` (n, d)
+float32 and a key file ``NAME.keys.npy`` (n, 2) uint64, which is written last and marks the shard complete: a shard that is cut
+short, or whose files do not fit together, is ignored. Files are memory-mapped, so that a cache may be larger than memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Cache", "Writer", "hash_texts"]
+__all__ = ["ShardWriter", "VectorCache", "hash_texts"]
 
 _SHARD_ROWS = 16_384  # rows held in memory before a shard is written …
 _SHARD_S = 30.0  # … or seconds, so that a stop loses at most that much work
@@ -48,20 +48,20 @@ def hash_texts(texts: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame({"hi": pairs[:, 0], "lo": pairs[:, 1]}, schema=_KEYS)
 
 
-class Cache:
+class VectorCache:
     """The vectors of one encoder on disk.
 
     Args:
         folder: of the shards; it need not exist.
-        ask_dim: returns the length of a vector; asked only where nothing is cached, since an encoder may have to be loaded.
+        load_dim: returns the length of a vector; called only where nothing is cached, since it may load an encoder.
     """
 
-    def __init__(self, folder: Path, ask_dim: Callable[[], int]) -> None:
-        self.folder, self._ask_dim = folder, ask_dim
+    def __init__(self, folder: Path, load_dim: Callable[[], int]) -> None:
+        self.folder, self._load_dim = folder, load_dim
         self._dim: int | None = None
         self._paths: list[Path] = []
         self._small: dict[int, NDArray[np.float32]] = {}  # kept open: another process may merge and remove their files
-        self._keys: list[pl.DataFrame] = []  # one frame per shard; concatenated when asked for
+        self._keys: list[pl.DataFrame] = []  # one frame per shard; concatenated at the first look-up
         for mark in sorted(self.folder.glob("*.keys.npy")):
             self._open(mark.with_name(mark.name.removesuffix(".keys.npy") + ".npy"))
         self._merge()
@@ -69,32 +69,31 @@ class Cache:
     @property
     def dim(self) -> int:
         """Length of a vector."""
-        return self._ask_dim() if self._dim is None else self._dim
+        return self._load_dim() if self._dim is None else self._dim
 
     def locate(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Return shard and position of each key, null where it is not there, in the order of `keys`."""
+        """Return shard and position of each key, null where the cache lacks it, in the order of `keys`."""
         return keys.join(self._index(), on=["hi", "lo"], how="left", maintain_order="left").select("shard", "position")
 
     def gather(self, keys: pl.DataFrame, *, memory_bytes: float = float("inf")) -> NDArray[np.float32]:
-        """Return the vectors of keys that are all there, (n, d) float32.
+        """Return the vectors of keys, (n, d) float32; every key must be in the cache.
 
-        Where they are more bytes than `memory_bytes`, they are memory-mapped from a file in the cache's folder that goes
-        away with the array.
+        A result of more than `memory_bytes` is memory-mapped from a file in the cache's folder that is removed with the array.
         """
         import numpy as np
 
-        places = self.locate(keys)
+        located = self.locate(keys)
         shape = (keys.height, self.dim)
         out = np.empty(shape, np.float32) if 4 * shape[0] * shape[1] <= memory_bytes else self._mapped(shape)
         opened = functools.lru_cache(_OPEN_SHARDS)(self._shard)
-        for start in range(0, places.height, _BLOCK):
-            block = places.slice(start, _BLOCK).with_row_index("row", offset=start)
+        for start in range(0, located.height, _BLOCK):
+            block = located.slice(start, _BLOCK).with_row_index("row", offset=start)
             for (number,), group in block.group_by("shard"):
                 out[group["row"].to_numpy()] = opened(int(number))[group["position"].to_numpy()]
         return out
 
     def write(self, keys: pl.DataFrame, found: NDArray[np.float32]) -> None:
-        """Add one shard; its key file goes last and marks it complete.
+        """Add one shard; its key file is written last and marks it complete.
 
         Raises:
             ManifestError: the cache cannot be written.
@@ -108,7 +107,7 @@ class Cache:
             _save(path.with_suffix(".keys.npy"), np.stack([keys["hi"].to_numpy(), keys["lo"].to_numpy()], axis=1))
         except OSError as e:
             path.unlink(missing_ok=True)
-            raise _full(e) from e
+            raise _write_error(e) from e
         self._open(path)
 
     def _mapped(self, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -116,12 +115,12 @@ class Cache:
 
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as f:  # the map outlives the file's name, and frees its place
-                if hasattr(os, "posix_fallocate"):  # or a full disk would end the process in the middle of a write
+            with tempfile.TemporaryFile(dir=self.folder) as f:  # the map outlives the file's name, and frees the disk space
+                if hasattr(os, "posix_fallocate"):  # else a full disk would kill the process at a write
                     os.posix_fallocate(f.fileno(), 0, 4 * shape[0] * shape[1])
                 return np.memmap(f, np.float32, "w+", shape=shape)
         except OSError as e:
-            raise _full(e) from e
+            raise _write_error(e) from e
 
     def _shard(self, number: int) -> NDArray[np.float32]:
         import numpy as np
@@ -137,7 +136,7 @@ class Cache:
         return self._keys[0]
 
     def _open(self, path: Path) -> None:
-        """Take in one shard; one that is cut short or damaged is left out, and its texts are encoded again."""
+        """Add one shard to the index; one that is cut short or damaged is ignored, and its texts are encoded again."""
         import numpy as np
 
         try:
@@ -155,11 +154,11 @@ class Cache:
         if len(shard) < _SMALL_SHARD_ROWS:
             self._small[number] = shard
         keys = pl.DataFrame({"hi": pairs[:, 0], "lo": pairs[:, 1]}).with_row_index("position")
-        places = [pl.lit(number, pl.Int32).alias("shard"), pl.col("position").cast(pl.Int64)]
-        self._keys.append(keys.select("hi", "lo", *places))
+        location = [pl.lit(number, pl.Int32).alias("shard"), pl.col("position").cast(pl.Int64)]
+        self._keys.append(keys.select("hi", "lo", *location))
 
     def _merge(self) -> None:
-        """Rewrite small shards as one where there are many; a reader that has the old ones open keeps them."""
+        """Merge small shards into one where there are many; a reader that has the old ones open keeps them."""
         small = list(self._small)
         if len(small) <= _MANY_SHARDS:
             return
@@ -171,20 +170,20 @@ class Cache:
                     file.unlink()
 
 
-class Writer:
+class ShardWriter:
     """Collects encoded chunks and writes them as few shards.
 
     Args:
-        cache: that is written to.
+        cache: to write to.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: VectorCache) -> None:
         self._cache = cache
         self._held: list[tuple[pl.DataFrame, NDArray[np.float32]]] = []
         self._since = time.monotonic()
 
     def add(self, keys: pl.DataFrame, found: NDArray[np.float32]) -> None:
-        """Hold one chunk; write a shard when enough is held, or when the last one was written long ago."""
+        """Hold one chunk; write a shard when enough rows are held, or 30 seconds after the last one."""
         self._held.append((keys, found))
         if sum(k.height for k, _ in self._held) >= _SHARD_ROWS or time.monotonic() - self._since > _SHARD_S:
             self.flush()
@@ -204,5 +203,5 @@ def _save(path: Path, array: NDArray[Any]) -> None:
     write_whole(path, lambda part: np.save(part, array, allow_pickle=False), sync=True)
 
 
-def _full(error: OSError) -> ManifestError:
+def _write_error(error: OSError) -> ManifestError:
     return ManifestError(f"the vector cache cannot be written: {error.strerror or error}; free some space under cache/")

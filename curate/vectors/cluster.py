@@ -1,8 +1,7 @@
-"""Owns clusters and centrality per domain, and domains made from clusters. Embeds through `embedding`, searches through
-`neighbors`; selects nothing.
+"""Clusters each domain and measures centrality, and makes domains from clusters: `cluster`. Selects nothing.
 
-Centres learn from real train rows alone: held-out rows get no cluster, rejected rows have no say, and synthetic rows are
-given their nearest centre, so that the clusters of a domain do not move when its tail is filled.
+Centres are trained on real train rows alone: held-out rows get no cluster, rejected rows have no influence, and synthetic rows
+are assigned to their nearest centre, so that the clusters of a domain do not move when its tail is filled.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from curate.manifest.rows import is_usable_real
 from curate.manifest.schema import AUTO
 from curate.models import DEFAULT_ENCODER
 from curate.vectors import neighbors
-from curate.vectors.embed import fill, load_encoder, vectors
+from curate.vectors.embed import fill_cache, load_encoder, vectors
 from curate.vectors.encoders import Encoder
 
-__all__ = ["Clustered", "cluster", "default_clusters", "default_domains"]
+__all__ = ["ClusterResult", "cluster", "default_clusters", "default_domains"]
 
 
 _MADE_DOMAIN = rf"^{AUTO}(-\d+)?$"
 _MAX_CLUSTERS = 1_000
 _MIN_DOMAINS, _MAX_DOMAINS = 2, 20
-_SAME = 1e-4  # centralities nearer than this are equal: processors differ in the last digits
+_SAME = 1e-4  # centralities that differ by less are equal: processors differ in the last digits
 _COLUMNS = ("domain", "cluster", "centrality")
 
 
 @dataclass(frozen=True)
-class Clustered:
-    """What `cluster` did.
+class ClusterResult:
+    """The clusters that `cluster` made.
 
     Attributes:
         manifest: the next version; the same one where nothing changed.
@@ -62,7 +61,7 @@ def default_clusters(n: int) -> int:
 def default_domains(n: int) -> int:
     """Return the number of domains for n rows without one: √(n/2) as for clusters, but from 2 to 20.
 
-    A domain is something a person reads in a table and a budget is shared over, so there are few.
+    A person reads domains in a table and a budget is shared over them, so there are few.
     """
     return max(1, min(max(_MIN_DOMAINS, round(math.sqrt(n / 2))), _MAX_DOMAINS, n))
 
@@ -77,17 +76,17 @@ def cluster(
     n_clusters: int | None = None,
     domains: int | None = None,
     seed: int = 0,
-) -> Clustered:
+) -> ClusterResult:
     """Cluster the prompts of each domain's train rows by spherical k-means and commit cluster and centrality.
 
     Rows that were ingested with the domain ``auto`` first get domains ``auto-00``, ``auto-01`` … (largest first), also from
-    k-means; its centres learn from train rows, and held-out rows are given the nearest. The same parameters again change
-    nothing and commit nothing; the order of the rows does not matter.
+    k-means; its centres are trained on train rows, and held-out rows are assigned to the nearest. The same parameters
+    again change nothing and commit nothing; the order of the rows does not matter.
 
     Args:
         manifest: whose rows are clustered.
-        encoder: a model's name as `embedding.load_encoder` takes it, or an `Encoder`.
-        precision, backend, prefix: as for `embedding.load_encoder`; only for an encoder given by name.
+        encoder: a model's name as `curate.vectors.embed.load_encoder` takes it, or an `Encoder`.
+        precision, backend, prefix: as for `curate.vectors.embed.load_encoder`; only for an encoder given by name.
         n_clusters: clusters per domain, at most its rows; by `default_clusters` unless given.
         domains: domains to make of the rows without one, by `default_domains` unless given.
         seed: of k-means.
@@ -101,28 +100,28 @@ def cluster(
             raise InputError(f"{option} must be at least 1, got {value}")
     rows = manifest.rows()
     work = _work(manifest, rows)
-    needed = (pl.col("split") == "train") | (pl.col("domain") == AUTO)  # in one pass, so that lengths are sorted over all
+    needed = (pl.col("split") == "train") | (pl.col("domain") == AUTO)  # in one pass: texts are sorted by length over all
     texts = work.filter(needed)["prompt"].to_list()
     chosen = load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, texts=texts, root=manifest.root)
-    fill(texts, encoder=chosen, root=manifest.root)
+    fill_cache(texts, encoder=chosen, root=manifest.root)
     work, made = _make_domains(work, chosen, manifest.root, domains, seed)
     work, clusters = _cluster_domains(work, chosen, manifest.root, n_clusters, seed)
     changed = rows.drop(_COLUMNS).join(work.select("id", *_COLUMNS), on="id", how="left", maintain_order="left")
     done = work["cluster"].count()
     if _same(rows, changed):
-        progress.note("cluster", f"{manifest}: these clusters are there already, nothing was committed")
-        return Clustered(manifest, clusters, done, made)
+        progress.note("cluster", f"{manifest}: these clusters exist already, nothing was committed")
+        return ClusterResult(manifest, clusters, done, made)
     how = {"encoder": chosen.name, "precision": getattr(chosen, "precision", precision)}
     how |= {"backend": getattr(chosen, "backend", backend), "prefix": prefix}
     parameters: dict[str, Any] = {**how, "n_clusters": n_clusters, "domains": domains}
     summary = {"rows": done, "clusters": clusters, "domains": made, "fingerprint": chosen.fingerprint}
     after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=seed, summary=summary)
-    return Clustered(after, clusters, done, made)
+    return ClusterResult(after, clusters, done, made)
 
 
 def _work(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that clustering needs, sorted by id, with the prompt and whether centres learn from the row."""
-    work = rows.select("id", "content", "domain", "split", learns=is_usable_real()).sort("id")
+    """Return the columns that clustering needs, sorted by id, with the prompt and whether centres are trained on the row."""
+    work = rows.select("id", "content", "domain", "split", training=is_usable_real()).sort("id")
     if not (work["split"] == "train").any():
         raise InputError(f"{manifest} has no train rows: clusters are made of train rows alone")
     texts = manifest.contents(work["content"], columns=["content", "prompt"])
@@ -139,9 +138,9 @@ def _make_domains(
     if not mine.any() or (wanted is None and not (work["domain"] == AUTO).any()):
         return work, ()
     part = work.filter(mine)
-    learns = _learners(part)
+    training = _training_rows(part)
     found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-    made = neighbors.kmeans(found, wanted or default_domains(int(learns.sum())), seed=seed, learns=learns.to_numpy())
+    made = neighbors.kmeans(found, wanted or default_domains(int(training.sum())), seed=seed, training=training.to_numpy())
     width = max(2, len(str(len(made.centres) - 1)))
     names = [f"{AUTO}-{number:0{width}d}" for number in range(len(made.centres))]
     given = part.select("id", pl.Series("domain", [names[label] for label in made.labels], dtype=pl.String))
@@ -156,10 +155,10 @@ def _cluster_domains(
     parts, clusters = [], {}
     with progress.step("cluster", total=len(train)) as counter:
         for (domain,), part in sorted(train.items()):
-            learns = _learners(part)
+            training = _training_rows(part)
             found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
-            k = n_clusters or default_clusters(int(learns.sum()))
-            made = neighbors.kmeans(found, k, seed=seed, learns=learns.to_numpy())
+            k = n_clusters or default_clusters(int(training.sum()))
+            made = neighbors.kmeans(found, k, seed=seed, training=training.to_numpy())
             columns = [pl.Series("cluster", made.labels, pl.Int32), pl.Series("centrality", made.similarity, pl.Float32)]
             parts.append(part.select("id", *columns))
             clusters[str(domain)] = len(made.centres)
@@ -167,14 +166,14 @@ def _cluster_domains(
     return work.join(pl.concat(parts), on="id", how="left", maintain_order="left"), clusters
 
 
-def _learners(part: pl.DataFrame) -> pl.Series:
-    """Return which rows centres learn from: real train rows not rejected; where there are none, train rows, else all."""
+def _training_rows(part: pl.DataFrame) -> pl.Series:
+    """Return which rows centres are trained on: real train rows not rejected; where there are none, train rows, else all."""
     train = part["split"] == "train"
-    return next((mask for mask in (part["learns"], train) if mask.any()), train | True)
+    return next((mask for mask in (part["training"], train) if mask.any()), train | True)
 
 
 def _same(before: pl.DataFrame, after: pl.DataFrame) -> bool:
-    """Tell whether domain, cluster and centrality are what they were; rows are in one order."""
+    """Return whether domain, cluster and centrality are unchanged; the rows of both are in one order."""
     if not all(before[column].equals(after[column], null_equal=True) for column in ("domain", "cluster")):
         return False
     old, new = before["centrality"], after["centrality"]

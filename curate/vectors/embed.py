@@ -1,7 +1,7 @@
-"""Owns `embed`: texts → vectors through the cache; and `load_encoder`, which turns a name into an encoder. Makes no commit.
+"""Texts become vectors through a cache on disk: `embed`, `vectors`; and `load_encoder` finds an encoder by name. Makes no commit.
 
-Every text is encoded once per encoder. Vectors live under ``cache/vectors``, in a folder named for everything that shapes them
-(weights, prefix, backend, precision, format of the cache); deleting it loses nothing but time.
+Every text is encoded once per encoder. Vectors lie under ``cache/vectors``, in a folder named for everything that shapes them
+(weights, prefix, backend, precision, format of the cache); deleting it costs the time to encode again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from curate.files import cache_folder, find_root
 from curate.manifest.manifest import Manifest
 from curate.models import DEFAULT_ENCODER
 from curate.vectors import autotune, backends, static
-from curate.vectors.cache import Cache, Writer, hash_texts
+from curate.vectors.cache import ShardWriter, VectorCache, hash_texts
 from curate.vectors.encoders import Encoder, SentenceEncoder
 
 if TYPE_CHECKING:
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-__all__ = ["Embedded", "embed", "encoder_of", "fill", "load_encoder", "vectors"]
+__all__ = ["EmbedResult", "embed", "encoder_of", "fill_cache", "load_encoder", "vectors"]
 
 _FORMAT = "v1"  # of the cache; another one gets another folder
-_CHUNK_CHARACTERS = 200_000  # given to an encoder at once, and counted as progress: a few seconds on two cores …
-_MAX_CHARACTERS = 2_000  # … where a longer text counts as this many, since encoders cut it
+_CHUNK_CHARACTERS = 200_000  # per call of an encoder, and per step of progress: a few seconds on two cores …
+_MAX_CHARACTERS = 2_000  # … where a longer text counts as this many, since encoders truncate it
 _IN_MEMORY = 0.25  # of the machine's memory: larger results are memory-mapped
 _UNKNOWN_MEMORY = 8 << 30
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What `embed` did.
+class EmbedResult:
+    """The counts of an `embed`.
 
     Attributes:
         manifest: as it was; embedding makes no commit.
         rows: of the manifest.
         new: distinct texts that were encoded.
-        cached: distinct texts whose vector was there already.
+        cached: distinct texts whose vector was in the cache.
         dim: length of a vector.
         encoder: the encoder's name.
-        cut: of the new texts, those that were longer than the encoder's limit and were cut there.
-        backend: what ran it; empty for an encoder of another kind.
-        precision: at which; empty for an encoder of another kind.
+        cut: of the new texts, those that were longer than the encoder's limit and were truncated.
+        backend: ``torch``, ``onnx`` or ``openvino``; empty for an encoder that has none.
+        precision: ``fp32``, ``bf16`` or ``int8``; empty for an encoder that has none.
     """
 
     manifest: Manifest
@@ -76,15 +76,15 @@ def load_encoder(
 
     Args:
         name: a path, a Hub id or ``package:NAME`` of a sentence-transformers or model2vec model; ``static:NAME`` for a
-            static encoder, which is distilled from an ordinary one where NAME is not static itself. An `Encoder` comes back
-            as it is, and nothing else here matters.
-        precision: ``fp32``, ``bf16``, ``int8`` or ``auto``. fp32 gives the same clusters on every machine; docs/selection.md
-            has how near the others come. ``auto`` takes bf16 where the processor has it.
+            static encoder, which is distilled from an ordinary one where NAME is not static itself. An `Encoder` is returned
+            as it is, and the other arguments are ignored.
+        precision: ``fp32``, ``bf16``, ``int8`` or ``auto``. fp32 gives the same clusters on every machine; how near the others
+            come is in docs/selection.md. ``auto`` takes bf16 where the processor has it.
         backend: ``torch``, ``onnx``, ``openvino`` or ``auto``. With ``auto`` the backend, and the precision where that is
-            ``auto`` too, is the fastest that keeps top-10 overlap with fp32 at 0.99, measured once for this machine where
-            there are 10,000 texts or more, and torch before that.
+            ``auto`` too, is the fastest whose top-10 overlap with fp32 is at least 0.99, measured once per machine where
+            there are 10,000 texts or more; for fewer it is torch.
         prefix: put before every text, such as ``"query: "`` for E5; None is the model's own default prompt.
-        texts: what will be encoded, for ``auto`` to measure on.
+        texts: that will be encoded, for ``auto`` to measure on.
         root: the folder that holds ``cache/``.
 
     Raises:
@@ -107,7 +107,7 @@ def load_encoder(
         return SentenceEncoder(weights, precision=precision, backend=backend, prefix=prefix, root=root)
 
     if backend == backends.AUTO:
-        chosen = _measured(precision, make, texts, cache_folder(find_root(root)) / "probes")
+        chosen = _autotuned(precision, make, texts, cache_folder(find_root(root)) / "probes")
         backend, precision = chosen or ("torch", precision)
     if precision == backends.AUTO:
         precision = models.resolve_dtype(precision)
@@ -124,9 +124,9 @@ def encoder_of(
     backend: str | None = None,
     prefix: str | None = None,
 ) -> Encoder:
-    """Find the encoder of a manifest's vectors: what is not named is as its clusters were made, whose vectors are cached.
+    """Find the encoder of a manifest's vectors: by default that of its clusters, whose vectors are cached.
 
-    Without clusters, or where their encoder was a path or an object and is not found by its name, it is `DEFAULT_ENCODER`.
+    Without clusters, or where their encoder was a path or an object that its name does not find, it is the default encoder.
 
     Args:
         manifest: the version whose clusters count.
@@ -146,8 +146,8 @@ def encoder_of(
         try:
             return load_encoder(made["encoder"], root=manifest.root, **options)
         except ModelError:
-            note = f"the encoder of the clusters, {made['encoder']!r}, is not found by that name; it is {DEFAULT_ENCODER} here"
-            progress.note("embed", f"{note}, or what --encoder names")
+            note = f"the encoder of the clusters, {made['encoder']!r}, is not found by that name: {DEFAULT_ENCODER} is used"
+            progress.note("embed", f"{note}; name another with --encoder")
     return load_encoder(root=manifest.root, **given)
 
 
@@ -158,7 +158,7 @@ def embed(
     precision: str = "fp32",
     backend: str = "torch",
     prefix: str | None = None,
-) -> Embedded:
+) -> EmbedResult:
     """Embed the prompt of every row into the vector cache; nothing is committed.
 
     Args:
@@ -180,13 +180,13 @@ def embed(
     new = _fill(cache, chosen, texts)
     how = [str(getattr(chosen, attribute, "")) for attribute in ("backend", "precision")]
     cut = _cut(chosen) - before
-    return Embedded(manifest, contents.len(), new, len(texts) - new, cache.dim, chosen.name, cut, *how)
+    return EmbedResult(manifest, contents.len(), new, len(texts) - new, cache.dim, chosen.name, cut, *how)
 
 
-def fill(texts: Sequence[str], *, encoder: Encoder, root: str | Path | None = None) -> int:
-    """Encode the texts that the cache lacks and keep their vectors; return how many distinct texts were encoded.
+def fill_cache(texts: Sequence[str], *, encoder: Encoder, root: str | Path | None = None) -> int:
+    """Encode the texts that the cache lacks and store their vectors; return how many distinct texts were encoded.
 
-    A run that is stopped keeps what it has encoded, and goes on from there.
+    A stopped run keeps what it has encoded, and the next call continues there.
 
     Args:
         texts: any number of texts; equal ones are encoded once.
@@ -207,14 +207,14 @@ def vectors(
     root: str | Path | None = None,
     memory_bytes: int | None = None,
 ) -> NDArray[np.float32]:
-    """Return the vectors of texts, from the cache where they are there; the others are encoded and cached.
+    """Return the vectors of texts from the cache; those that it lacks are encoded and cached.
 
     Args:
         texts: any number of texts; equal ones are encoded once. An empty text has a vector like any other.
         encoder: a model's name, or an `Encoder`.
         root: the folder that holds ``cache/``.
-        memory_bytes: of vectors that are held in memory; where there are more, the array is memory-mapped from a file under
-            ``cache/`` that goes away with it. A quarter of the machine's memory unless given.
+        memory_bytes: of vectors held in memory, at most; a larger result is memory-mapped from a file under ``cache/`` that
+            is removed with it. A quarter of the machine's memory unless given.
 
     Returns:
         (n, d) float32, rows of length 1, in the order of `texts`.
@@ -231,14 +231,14 @@ def vectors(
     return cache.gather(keys, memory_bytes=_memory() * _IN_MEMORY if memory_bytes is None else memory_bytes)
 
 
-def _measured(
+def _autotuned(
     precision: str, make: Callable[[str, str], SentenceEncoder], texts: Sequence[str], folder: Path
 ) -> tuple[str, str] | None:
-    """Return the backend and precision that were measured to be best, now or before; None where there was nothing to measure."""
+    """Return the backend and precision that measure best, now or before; None where nothing was measured."""
     candidates = [pair for pair in backends.installed() if precision in (pair[1], backends.AUTO)]
     fingerprint = f"{make('torch', 'fp32').fingerprint} {candidates}"
-    found, since = autotune.recall(folder, fingerprint), "measured before"
-    if found is None and len(texts) >= autotune.PROBE_FROM:
+    found, since = autotune.stored_choice(folder, fingerprint), "measured before"
+    if found is None and len(texts) >= autotune.MIN_TEXTS:
         found, since = autotune.choose(candidates, make, texts, folder=folder, fingerprint=fingerprint), "measured now"
     if found is None:
         return next((pair for pair in candidates if pair[1] == precision), None)
@@ -247,46 +247,46 @@ def _measured(
     return found.backend, found.precision
 
 
-def _open(encoder: Encoder, root: str) -> Cache:
+def _open(encoder: Encoder, root: str) -> VectorCache:
     folder = cache_folder(root) / "vectors" / f"{_FORMAT}-{re.sub(r'[^A-Za-z0-9.]+', '-', encoder.fingerprint)}"
-    return Cache(folder, lambda: encoder.dim)
+    return VectorCache(folder, lambda: encoder.dim)
 
 
-def _fill(cache: Cache, encoder: Encoder, texts: Sequence[str]) -> int:
+def _fill(cache: VectorCache, encoder: Encoder, texts: Sequence[str]) -> int:
     """Encode and store the texts, all different, that the cache lacks; return how many."""
     keys = hash_texts(texts)
-    lacking = cache.locate(keys)["shard"].is_null().arg_true().to_numpy()
-    if not len(lacking):
+    missing = cache.locate(keys)["shard"].is_null().arg_true().to_numpy()
+    if not len(missing):
         return 0
-    before, writer = _cut(encoder), Writer(cache)
+    before, writer = _cut(encoder), ShardWriter(cache)
     try:
-        with progress.step("embed", total=len(lacking)) as counter:
-            for chunk in _chunks(texts, lacking, keys):
+        with progress.step("embed", total=len(missing)) as counter:
+            for chunk in _chunks(texts, missing, keys):
                 writer.add(keys[chunk], _encode(encoder, [texts[i] for i in chunk]))
                 counter.advance(len(chunk))
-    finally:  # what is encoded is kept, also after Ctrl-C
+    finally:  # vectors are stored after Ctrl-C, too
         writer.flush()
     if cut := _cut(encoder) - before:
         limit = getattr(encoder, "limit", None)
         progress.note(
-            "embed", f"{cut:,} of {len(lacking):,} texts are longer than the encoder's {limit} tokens and were cut there"
+            "embed", f"{cut:,} of {len(missing):,} texts are longer than the encoder's {limit} tokens and were cut there"
         )
-    return len(lacking)
+    return len(missing)
 
 
-def _chunks(texts: Sequence[str], lacking: NDArray[np.uint32], keys: pl.DataFrame) -> Iterator[NDArray[np.uint32]]:
-    """Yield positions of texts, the longest first: neighbours of one length share a batch, and memory shows its peak at once.
+def _chunks(texts: Sequence[str], missing: NDArray[np.uint32], keys: pl.DataFrame) -> Iterator[NDArray[np.uint32]]:
+    """Yield positions of texts, the longest first: texts of like length share a batch, and memory peaks at the start.
 
-    Texts of one length are in the order of their hashes, so that batches are the same for any order of the texts.
+    Texts of one length are ordered by their hashes, so that batches are the same for any order of the texts.
     """
     import numpy as np
 
-    lengths = np.fromiter((len(texts[i]) for i in lacking), np.int64, len(lacking))
-    part = keys[lacking]
+    lengths = np.fromiter((len(texts[i]) for i in missing), np.int64, len(missing))
+    part = keys[missing]
     order = np.lexsort((part["lo"].to_numpy(), part["hi"].to_numpy(), -lengths))
     size = np.minimum(lengths[order], _MAX_CHARACTERS) + 1
     number = np.cumsum(size) // _CHUNK_CHARACTERS
-    yield from np.split(lacking[order], np.flatnonzero(np.diff(number)) + 1)
+    yield from np.split(missing[order], np.flatnonzero(np.diff(number)) + 1)
 
 
 def _encode(encoder: Encoder, texts: list[str]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""Owns static encoders (model2vec): a table of token vectors whose mean is the text's. The only importer of model2vec.
+"""Static encoders (model2vec): the vector of a text is the mean of its tokens' vectors. The only importer of model2vec.
 
-They encode hundreds of times faster than a transformer, without a GPU, and are that much coarser: for millions of rows.
+They encode hundreds of times faster than a transformer, without a GPU, and are less exact: for millions of rows.
 A static encoder is named by a model2vec folder or Hub id, or as ``static:NAME``; where NAME is an ordinary encoder, it is
 distilled into a static one once, under ``cache/models`` (a minute on two cores for all-MiniLM-L6-v2).
 """
@@ -35,7 +35,7 @@ _BATCH = 1_024
 
 
 def is_static(weights: models.Weights) -> bool:
-    """Tell whether weights on disk are those of a model2vec model."""
+    """Return whether weights on disk are those of a model2vec model."""
     try:
         return bool(json.loads((weights.path / "config.json").read_text(encoding="utf-8"))["model_type"] == "model2vec")
     except (OSError, ValueError, KeyError, TypeError):
@@ -62,7 +62,7 @@ class StaticEncoder:
         self.name = f"{PREFIX}{weights.label}"
         if missing:
             raise MissingPackageError(" ".join(missing), f"--encoder {self.name}")
-        # a distilled model depends on who distils it, so that its vectors must not mix with those of another version
+        # a distilled model depends on the version that distils it: its vectors must not mix with those of another version
         self.fingerprint = f"{weights.fingerprint}-static" + (f"-{version('model2vec')}" if self._distil else "")
 
     @property

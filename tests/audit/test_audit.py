@@ -14,7 +14,7 @@ from curate.audit import audit as auditing
 from curate.audit.base import BATCH, FINDINGS, Context, Finding
 from curate.audit.settings import DEFAULT_AUDITORS
 from curate.errors import AuditFailedError, InputError, UnknownNameError
-from curate.vectors.encoders import Fake
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 SUMS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i), "status": "selected", "stage": 0} for i in range(1, 9)]
@@ -29,7 +29,7 @@ HELDOUT = [{"prompt": "What is 60 + 6?", "answer": "66", "split": "test"}]
 
 def audit(manifest: Any, **options: Any) -> auditing.Audit:
     limits = {"near_duplicate": 0.7, "leakage": 0.7}  # the fake encoder is coarser than a real one
-    return auditing.audit(manifest, **{"encoder": Fake(), "thresholds": limits, **options})
+    return auditing.audit(manifest, **{"encoder": FakeEncoder(), "thresholds": limits, **options})
 
 
 def test_every_finding_has_its_row_reason_and_cause(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_row_has_one_first_cause_and_makes_no_duplicate() -> None:
     empty = pl.DataFrame(
         schema={"id": pl.String, "domain": pl.String, "split": pl.String, "prompt": pl.String, "prompt_key": pl.Int64}
     )
-    known = Context({}, (), empty, empty, empty, Fake().encode)
+    known = Context({}, (), empty, empty, empty, FakeEncoder().encode)
     assert auditing.judge(batch, known).rejected == {"a": "malformed"}
     good = auditing.judge(batch.tail(1), known)
     assert (good.rejected, good.findings.schema) == ({}, FINDINGS)
@@ -178,7 +178,7 @@ def test_the_context_of_a_manifest_tells_kinds_from_all_real_rows(tmp_path: Path
     manifest = ingested(
         tmp_path, [*news, {"domain": "gas", "prompt": "new", "answer": "gas", "source": "synthetic", "status": "selected"}]
     )
-    known = auditing.context(manifest, encoder=Fake())
+    known = auditing.context(manifest, encoder=FakeEncoder())
     assert (known.kind("tin"), known.labels_of("tin"), known.kind("unknown")) == ("label", ("gas", "tin"), "text")
     assert (known.real.height, known.heldout.height, known.accepted["prompt"].to_list()) == (10, 0, ["new"])
     assert known.vectors(["a", "b"]).shape == (2, 64)

@@ -21,7 +21,7 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
-from curate.vectors.encoders import Fake as FakeEncoder
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 ENCODER = FakeEncoder()

@@ -17,7 +17,7 @@ from curate.selection.policies import Quotas
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
-from curate.vectors.encoders import Fake as FakeEncoder
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 ENCODER = FakeEncoder()

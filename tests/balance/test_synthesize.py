@@ -14,7 +14,7 @@ from curate.manifest.manifest import Manifest
 from curate.report import costs
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
-from curate.vectors.encoders import Fake as FakeEncoder
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 WORDS = ["apple", "brick", "cloud", "drum", "eagle", "flute", "grape", "house", "igloo", "jelly", "kite", "lemon"]

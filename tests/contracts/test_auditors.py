@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from curate.audit.base import BATCH, PROMPTS, Context, auditors
 from curate.manifest import ids
-from curate.vectors.encoders import Fake
+from curate.vectors.encoders import FakeEncoder
 
 every_auditor = pytest.mark.parametrize("auditor", auditors.names())
 texts = st.sampled_from(
@@ -37,7 +37,7 @@ row = st.fixed_dictionaries(
 batches = st.lists(row, max_size=8).map(
     lambda rows: pl.DataFrame([{"id": f"row-{i}", **r} for i, r in enumerate(rows)], schema=BATCH)
 )
-fake = Fake()
+fake = FakeEncoder()
 
 
 def context() -> Context:

@@ -22,7 +22,7 @@ from curate.balance.annotate import annotate
 from curate.balance.synthesize import synthesize
 from curate.manifest.manifest import Manifest
 from curate.report import costs
-from curate.vectors.encoders import Fake as FakeEncoder
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 URL, MODEL = os.environ.get("CURATE_TEST_TEACHER", ""), os.environ.get("CURATE_TEST_MODEL", "teacher")

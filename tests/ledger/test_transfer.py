@@ -19,7 +19,7 @@ from curate.report import costs
 from curate.report.costs import read_receipts
 from curate.teachers.base import RawResponse, Usage, call_key, canonical_json, parse_response
 from curate.teachers.fake import Fake
-from curate.vectors.encoders import Fake as FakeEncoder
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
 SECRET = "sk-not-a-real-key"

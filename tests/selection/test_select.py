@@ -13,10 +13,10 @@ from curate.report import explain
 from curate.selection import select
 from curate.selection.base import Selection, partition, selectors
 from curate.terminal import layouts
-from curate.vectors.encoders import Fake
+from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 
-FAKE = Fake()
+FAKE = FakeEncoder()
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def sums(tmp_path: Path) -> Manifest:
 
 
 def test_each_domain_gets_its_rows_and_says_why(sums: Manifest) -> None:
-    encoder = Fake()
+    encoder = FakeEncoder()
     made = select.select(sums, n=5, selector="random", encoder=encoder)
     assert (made.chosen, made.short) == ({"rivers": 3, "sums": 5}, {"rivers": 2})
     rows = made.manifest.rows()
@@ -99,7 +99,7 @@ def test_a_choice_that_covers_more_measures_better(tmp_path: Path) -> None:
 
     lines = {}
     for one in (spread, first_ones):
-        found = select.select(made, n=4, selector=one, compare=True, encoder=Fake(256)).compared
+        found = select.select(made, n=4, selector=one, compare=True, encoder=FakeEncoder(256)).compared
         lines |= {line.selector: line for line in found}
     assert lines["spread"].coverage == pytest.approx(0, abs=1e-6)
     assert lines["first_ones"].coverage > 0.3

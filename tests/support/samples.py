@@ -11,7 +11,7 @@ from curate.audit.base import PROMPTS, Context
 from curate.manifest import ids, manifest
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
-from curate.vectors.encoders import Fake
+from curate.vectors.encoders import FakeEncoder
 
 _DEFAULTS = {"domain": "algebra", "split": "train", "source": "real", "status": "candidate", "answer": "4"}
 
@@ -43,6 +43,6 @@ def ingested(root: Path, examples: Iterable[Mapping[str, Any]], *, name: str = "
 def corpus(kinds: Mapping[str, str], labels: Any = (), *, tasks: Mapping[str, str] | None = None, **parts: Any) -> Context:
     """Return a context of domains with these kinds of answer, and no rows unless they are given."""
     empty = PROMPTS.to_frame()
-    made = {"real": empty, "heldout": empty, "accepted": empty, "vectors": Fake().encode, **parts}
+    made = {"real": empty, "heldout": empty, "accepted": empty, "vectors": FakeEncoder().encode, **parts}
     chosen = {domain: answers.task_of(kind) for domain, kind in kinds.items()} | dict(tasks or {})
     return Context(kinds=kinds, labels=labels, tasks=chosen, **made)

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from curate import progress
 from curate.errors import ModelError
 from curate.vectors import autotune, embed
-from curate.vectors.encoders import Fake, unit
+from curate.vectors.encoders import FakeEncoder, unit
 from tests.support import tiny_encoder
 
 TEXTS = [f"question {i} about {'rivers' if i % 2 else 'sums'} {i * i}" for i in range(60)]
 
 
-class Stand(Fake):
+class Stand(FakeEncoder):
     """An encoder that takes its time: random vectors, off by some noise."""
 
     def __init__(self, pause: float, noise: float) -> None:
@@ -42,7 +42,7 @@ MADE = {
 }
 
 
-def choose(folder: Path, *candidates: tuple[str, str]) -> autotune.Measured:
+def choose(folder: Path, *candidates: tuple[str, str]) -> autotune.Measurement:
     return autotune.choose(candidates, lambda *pair: MADE[pair], TEXTS, folder=folder, fingerprint="f")
 
 
@@ -60,21 +60,21 @@ def test_where_none_keeps_them_the_nearest_is_chosen(tmp_path: Path) -> None:
 
 
 def test_a_choice_is_remembered_for_one_encoder_and_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert autotune.recall(tmp_path, "f") is None
+    assert autotune.stored_choice(tmp_path, "f") is None
     chosen = choose(tmp_path, ("torch", "bf16"))
-    assert autotune.recall(tmp_path, "f") == chosen
-    assert autotune.recall(tmp_path, "another") is None
+    assert autotune.stored_choice(tmp_path, "f") == chosen
+    assert autotune.stored_choice(tmp_path, "another") is None
     next(tmp_path.glob("*.json")).write_text('{"chosen": {"backend"')
-    assert autotune.recall(tmp_path, "f") is None, "cut short"
+    assert autotune.stored_choice(tmp_path, "f") is None, "cut short"
     choose(tmp_path, ("torch", "bf16"))
     monkeypatch.setattr(autotune, "_processor", lambda: "another machine")
-    assert autotune.recall(tmp_path, "f") is None
+    assert autotune.stored_choice(tmp_path, "f") is None
 
 
 def test_what_cannot_run_is_left_out_and_said(tmp_path: Path) -> None:
     notes: list[str] = []
 
-    def make(backend: str, precision: str) -> Fake:
+    def make(backend: str, precision: str) -> FakeEncoder:
         if backend == "onnx":
             raise ModelError("no way")
         return MADE[backend, precision]
@@ -105,7 +105,7 @@ def test_overlap_is_the_share_of_nearest_rows_in_common(n: int) -> None:
 
 def test_auto_measures_where_there_are_many_texts_and_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, notes = str(tiny_encoder.make(tmp_path / "tiny")), []
-    monkeypatch.setattr(autotune, "PROBE_FROM", 50)
+    monkeypatch.setattr(autotune, "MIN_TEXTS", 50)
     monkeypatch.setattr("curate.vectors.backends.installed", lambda: [("torch", "fp32"), ("torch", "bf16")])
     with progress.listen(lambda event: notes.append(event.message)):
         few = embed.load_encoder(folder, precision="auto", backend="auto", texts=TEXTS[:49], root=tmp_path)

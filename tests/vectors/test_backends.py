@@ -69,4 +69,4 @@ def test_pairs_that_there_are_not(backend: str, precision: str, message: str) ->
 def test_a_transformer_that_gives_no_token_vectors_is_refused(tmp_path: Path) -> None:
     other = SimpleNamespace(modality_config={"text": {"method": "get_text_features", "method_output_name": "pooler_output"}})
     with pytest.raises(ModelError, match="encoder 'clip' gives no token vectors that can be exported; use --backend torch"):
-        backends.start("onnx", "fp32", other, place=tmp_path / "x", label="clip")
+        backends.start("onnx", "fp32", other, folder=tmp_path / "x", label="clip")

@@ -14,7 +14,7 @@ from curate.errors import InputError
 from curate.manifest import ids, manifest
 from curate.manifest.manifest import Manifest
 from curate.vectors import cluster
-from curate.vectors.encoders import Fake
+from curate.vectors.encoders import FakeEncoder
 
 MATH = Path(__file__).parents[3] / "shared" / "data" / "math" / "longtail_train.jsonl.gz"
 TOPICS = ("sum of the numbers", "river that flows through", "colour of a ripe", "capital city in")
@@ -55,7 +55,7 @@ def test_train_rows_get_a_cluster_of_their_domain_and_held_out_rows_none(tmp_pat
     before = commit(
         tmp_path, frame(60), frame(3, domain="tail", at=60), frame(20, split="test", at=70), frame(5, split="validation", at=90)
     )
-    done = cluster.cluster(before, encoder=Fake())
+    done = cluster.cluster(before, encoder=FakeEncoder())
     rows = done.manifest.rows()
     assert done.clusters == {"d": 5, "tail": 1}
     assert done.rows == 63
@@ -69,48 +69,48 @@ def test_train_rows_get_a_cluster_of_their_domain_and_held_out_rows_none(tmp_pat
 
 
 def test_centrality_is_the_cosine_to_the_own_centre(tmp_path: Path) -> None:
-    done = cluster.cluster(commit(tmp_path, frame(40)), encoder=Fake(), n_clusters=1)
+    done = cluster.cluster(commit(tmp_path, frame(40)), encoder=FakeEncoder(), n_clusters=1)
     rows = done.manifest.examples()
-    found = Fake().encode(rows["prompt"].to_list())
+    found = FakeEncoder().encode(rows["prompt"].to_list())
     centre = found.mean(axis=0)
     expected = found @ centre / (centre @ centre) ** 0.5
     assert rows["centrality"].to_list() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_questions_of_one_cluster_have_one_topic(tmp_path: Path) -> None:
-    done = cluster.cluster(commit(tmp_path, frame(80)), encoder=Fake(), n_clusters=12)
+    done = cluster.cluster(commit(tmp_path, frame(80)), encoder=FakeEncoder(), n_clusters=12)
     assert topics_per(done.manifest.examples(), "cluster") == {1}
 
 
 def test_the_commit_says_what_was_done_and_again_is_a_no_op(tmp_path: Path) -> None:
-    first = cluster.cluster(commit(tmp_path, frame(30)), encoder=Fake(), n_clusters=3, seed=4)
+    first = cluster.cluster(commit(tmp_path, frame(30)), encoder=FakeEncoder(), n_clusters=3, seed=4)
     entry = first.manifest.log()[-1]
     assert (entry.verb, entry.seed, entry.summary["clusters"], entry.summary["rows"]) == ("cluster", 4, {"d": 3}, 30)
     how = {"encoder": "fake", "precision": "fp32", "backend": "torch", "prefix": None}
     assert entry.parameters == {**how, "n_clusters": 3, "domains": None}
-    again = cluster.cluster(first.manifest, encoder=Fake(), n_clusters=3, seed=4)
+    again = cluster.cluster(first.manifest, encoder=FakeEncoder(), n_clusters=3, seed=4)
     assert again.manifest == first.manifest == manifest.load("m", root=tmp_path)
-    assert cluster.cluster(first.manifest, encoder=Fake(), n_clusters=5, seed=4).manifest.version == 2
+    assert cluster.cluster(first.manifest, encoder=FakeEncoder(), n_clusters=5, seed=4).manifest.version == 2
 
 
 def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
     before = commit(tmp_path, frame(50), frame(9, domain="tail", at=50))
     shuffled = before.commit(before.rows().sample(fraction=1, shuffle=True, seed=1), verb="shuffle")
     assert before.rows("id").equals(shuffled.rows("id")) is False
-    found = cluster.cluster(shuffled, encoder=Fake())
+    found = cluster.cluster(shuffled, encoder=FakeEncoder())
     back = found.manifest.commit(before.rows(), verb="restore")
-    assert labels(cluster.cluster(back, encoder=Fake()).manifest) == labels(found.manifest)
+    assert labels(cluster.cluster(back, encoder=FakeEncoder()).manifest) == labels(found.manifest)
 
 
 def test_synthetic_and_rejected_rows_do_not_move_the_clusters(tmp_path: Path) -> None:
     real = frame(40)
-    plain = labels(cluster.cluster(commit(tmp_path / "a", real), encoder=Fake()).manifest)
+    plain = labels(cluster.cluster(commit(tmp_path / "a", real), encoder=FakeEncoder()).manifest)
     more = (
         frame(30, source="synthetic", at=200),
         frame(30, status="rejected", at=300),
         frame(10, domain="made", source="synthetic", at=400),
     )
-    mixed = cluster.cluster(commit(tmp_path / "b", real, *more), encoder=Fake())
+    mixed = cluster.cluster(commit(tmp_path / "b", real, *more), encoder=FakeEncoder())
     found = labels(mixed.manifest)
     assert {key: found[key] for key in plain} == plain
     assert mixed.clusters == {"d": 4, "made": 2}
@@ -119,7 +119,7 @@ def test_synthetic_and_rejected_rows_do_not_move_the_clusters(tmp_path: Path) ->
 
 def test_rows_without_a_domain_get_one_from_train_rows_alone(tmp_path: Path) -> None:
     before = commit(tmp_path / "a", frame(60, domain="auto"), frame(8, domain="auto", split="test", at=60), frame(5, at=80))
-    done = cluster.cluster(before, encoder=Fake(), domains=12)
+    done = cluster.cluster(before, encoder=FakeEncoder(), domains=12)
     assert done.domains == tuple(f"auto-{number:02d}" for number in range(12))
     examples = done.manifest.examples()
     assert set(examples["domain"]) == {*done.domains, "d"}
@@ -128,17 +128,17 @@ def test_rows_without_a_domain_get_one_from_train_rows_alone(tmp_path: Path) -> 
     sizes = auto.filter(split="train")["domain"].value_counts().sort("domain")["count"].to_list()
     assert sizes == sorted(sizes, reverse=True)
     without = commit(tmp_path / "b", frame(60, domain="auto"), frame(5, at=80))
-    bare = cluster.cluster(without, encoder=Fake(), domains=12).manifest.rows("content", "domain", "cluster")
+    bare = cluster.cluster(without, encoder=FakeEncoder(), domains=12).manifest.rows("content", "domain", "cluster")
     mine = done.manifest.rows("content", "domain", "cluster", "split").filter(split="train").drop("split")
     assert mine.sort("content").equals(bare.sort("content")), "test rows steer nothing"
-    assert cluster.cluster(done.manifest, encoder=Fake(), domains=12).manifest == done.manifest
-    assert cluster.cluster(done.manifest, encoder=Fake()).manifest == done.manifest
+    assert cluster.cluster(done.manifest, encoder=FakeEncoder(), domains=12).manifest == done.manifest
+    assert cluster.cluster(done.manifest, encoder=FakeEncoder()).manifest == done.manifest
 
 
 def test_new_rows_without_a_domain_have_all_made_domains_made_anew(tmp_path: Path) -> None:
-    first = cluster.cluster(commit(tmp_path, frame(40, domain="auto")), encoder=Fake(), domains=2)
+    first = cluster.cluster(commit(tmp_path, frame(40, domain="auto")), encoder=FakeEncoder(), domains=2)
     grown = commit(tmp_path, frame(40, domain="auto-00"), frame(40, domain="auto", at=100), onto=first.manifest)
-    done = cluster.cluster(grown, encoder=Fake(), domains=3)
+    done = cluster.cluster(grown, encoder=FakeEncoder(), domains=3)
     assert set(done.manifest.rows("domain")["domain"]) == {"auto-00", "auto-01", "auto-02"}
 
 
@@ -154,13 +154,13 @@ def test_the_documented_numbers_of_clusters() -> None:
 
 
 def test_a_domain_smaller_than_the_clusters_asked_for_has_one_per_row(tmp_path: Path) -> None:
-    done = cluster.cluster(commit(tmp_path, frame(20), frame(1, domain="one", at=20)), encoder=Fake(), n_clusters=6)
+    done = cluster.cluster(commit(tmp_path, frame(20), frame(1, domain="one", at=20)), encoder=FakeEncoder(), n_clusters=6)
     assert done.clusters == {"d": 6, "one": 1}
 
 
 def test_equal_prompts_make_one_cluster(tmp_path: Path) -> None:
     same = frame(30).with_columns(prompt=pl.lit("What is it?"))
-    done = cluster.cluster(commit(tmp_path, same), encoder=Fake())
+    done = cluster.cluster(commit(tmp_path, same), encoder=FakeEncoder())
     assert done.clusters == {"d": 1}
     assert done.manifest.rows("centrality")["centrality"].to_list() == pytest.approx([1.0] * 30, abs=1e-5)
 
@@ -168,13 +168,13 @@ def test_equal_prompts_make_one_cluster(tmp_path: Path) -> None:
 def test_bad_input_commits_nothing(tmp_path: Path) -> None:
     before = commit(tmp_path, frame(10))
     with pytest.raises(InputError, match="n_clusters must be at least 1, got 0"):
-        cluster.cluster(before, encoder=Fake(), n_clusters=0)
+        cluster.cluster(before, encoder=FakeEncoder(), n_clusters=0)
     with pytest.raises(InputError, match="every row has a domain of its own; ingest with --domain auto"):
-        cluster.cluster(before, encoder=Fake(), domains=3)
+        cluster.cluster(before, encoder=FakeEncoder(), domains=3)
     assert manifest.load("m", root=tmp_path) == before
     held_out = commit(tmp_path / "held-out", frame(10, split="test"))
     with pytest.raises(InputError, match="m@0 has no train rows"):
-        cluster.cluster(held_out, encoder=Fake())
+        cluster.cluster(held_out, encoder=FakeEncoder())
 
 
 @pytest.mark.slow

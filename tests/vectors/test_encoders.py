@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from curate import models
 from curate.errors import InputError, ModelError
 from curate.vectors import encoders
-from curate.vectors.encoders import Fake, SentenceEncoder
+from curate.vectors.encoders import FakeEncoder, SentenceEncoder
 from tests.support import tiny_encoder
 
 TEXTS = ["what is 2 + 3?", "a", "", "   ", "name a river in france, and say where it ends", "what is 2 + 4?"]
@@ -137,7 +137,7 @@ def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
 
 def test_similar_texts_are_near_for_the_fake() -> None:
     texts = ["What is 2 + 3?", "What is 2 + 4?", "Name a river in France."]
-    found = Fake().encode(texts)
+    found = FakeEncoder().encode(texts)
     assert found[0] @ found[1] > 0.7 > 0.5 > found[0] @ found[2]
 
 

@@ -25,19 +25,19 @@ def test_the_graph_equals_sorting_every_pair(rows: list[tuple[int, ...]], k: int
 
 
 @given(st.integers(1, 30), st.integers(1, 40))
-def test_turned_round_it_holds_the_same_pairs(n: int, k: int) -> None:
+def test_transposed_it_holds_the_same_pairs(n: int, k: int) -> None:
     rng = np.random.default_rng(n)
     graph = knn_graph.nearest_graph(np.rint(rng.normal(scale=50, size=(n, 4))).astype(np.float32), k)
-    starts, rows, alike = graph.turned()
-    turned = {
+    starts, rows, similarity = graph.transposed()
+    transposed = {
         (int(row), j, int(a))
         for j in range(n)
-        for row, a in zip(*(x[starts[j] : starts[j + 1]] for x in (rows, alike)), strict=True)
+        for row, a in zip(*(x[starts[j] : starts[j + 1]] for x in (rows, similarity)), strict=True)
     }
     straight = {
         (i, int(j), max(int(s), 0)) for i in range(n) for j, s in zip(graph.position[i], graph.similarity[i], strict=True)
     }
-    assert turned == straight
+    assert transposed == straight
     assert all(np.all(np.diff(rows[starts[j] : starts[j + 1]]) > 0) for j in range(n))
 
 
@@ -64,7 +64,7 @@ def test_a_large_set_is_searched_in_cells_with_the_recall_that_it_says(target: f
     assert np.array_equal(again.position, graph.position)
 
 
-def test_equal_rows_fill_their_places_in_cells_too() -> None:
+def test_equal_rows_are_ranked_by_position_in_cells_too() -> None:
     rows = neighbors.on_grid(np.tile(np.eye(1, 8, dtype=np.float32), (3_000, 1)))
     graph = knn_graph.nearest_graph(rows, 5, exact=1_000)
     assert graph.position.tolist() == [[0, 1, 2, 3, 4]] * 3_000

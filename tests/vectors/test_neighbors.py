@@ -100,13 +100,13 @@ def test_on_the_grid_inner_products_are_exact() -> None:
 def test_centres_learn_from_those_that_may_and_everybody_gets_one() -> None:
     points, axis = blobs([20, 50, 30])
     learns = axis != 1
-    found = neighbors.kmeans(points, 3, learns=learns)
+    found = neighbors.kmeans(points, 3, training=learns)
     alone = neighbors.kmeans(points[learns], 3)
     assert np.array_equal(found.centres, alone.centres)
     assert np.array_equal(found.labels[learns], alone.labels)
     assert np.array_equal(found.labels, neighbors.nearest(found.centres, points, 1)[1][:, 0])
     with pytest.raises(InputError, match="at least one cluster and one vector, got k=3 and 0 vectors"):
-        neighbors.kmeans(points, 3, learns=np.zeros(100, bool))
+        neighbors.kmeans(points, 3, training=np.zeros(100, bool))
 
 
 def test_a_mapped_file_is_not_copied(tmp_path: Path) -> None:
