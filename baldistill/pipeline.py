@@ -25,7 +25,8 @@ from curate.files import runs_folder, write_whole
 from curate.manifest.manifest import Manifest, load
 from curate.models import DEFAULT_STUDENT
 from curate.report.runs import RECORD
-from curate.selection import policies, sample
+from curate.selection import sample
+from curate.selection.policies import uses_metrics
 from curate.sources import ingest
 from curate.vectors import cluster
 
@@ -91,7 +92,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     folder = runs_folder(current.root) / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
-    uses_metrics = _uses_metrics(plan, current)
+    needs_metrics = _needs_metrics(plan, current)
     base = _evaluate(plan, folder, "base", current, adapter=None)
     lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
     results: dict[str, Any] | None = None
@@ -112,7 +113,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
-        if uses_metrics and index + 1 < n_stages:
+        if needs_metrics and index + 1 < n_stages:
             results = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter, split="validation")
         current = load(current.name, root=current.root)
         if index + 1 < n_stages:
@@ -154,14 +155,14 @@ def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
     return adapter
 
 
-def _uses_metrics(plan: Plan, current: Manifest) -> bool:
+def _needs_metrics(plan: Plan, current: Manifest) -> bool:
     """Return whether the policy uses the students' results on validation rows.
 
     Raises:
         InputError: it does, and there are no validation rows.
     """
     policy = plan.parameters("balance").get("policy", "adaptive")
-    if not policies.steered(policy):
+    if not uses_metrics(policy):
         return False
     if current.rows("split", "status").filter(pl.col("status") != "rejected", split="validation").is_empty():
         raise InputError(

@@ -48,8 +48,8 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
 
 # (table, key) → the registry whose names it takes
 REGISTRIES: dict[tuple[str, str], str] = {
-    ("balance", "policy"): "curate.selection.policies:policies",
-    ("balance", "selector"): "curate.selection.selectors:selectors",
+    ("balance", "policy"): "curate.selection.base:policies",
+    ("balance", "selector"): "curate.selection.base:selectors",
     ("balance", "auditors"): "curate.audit.audit:auditors",
     ("export", "to"): "curate.export.export:exporters",
 }

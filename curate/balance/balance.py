@@ -31,7 +31,9 @@ from curate.ledger.records import Caps, Charged
 from curate.manifest.manifest import Commit, Manifest, load
 from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
 from curate.selection import feedback, policies
-from curate.selection.base import selectors
+from curate.selection.base import Quotas, selectors
+from curate.selection.base import policies as known_policies
+from curate.selection.feedback import DomainResult
 from curate.settings import takes
 from curate.teachers.base import Teacher
 from curate.teachers.registry import load_teacher
@@ -78,7 +80,7 @@ class _BalanceRun:
     """One call of `balance`: its settings, checked, with the teacher loaded and the metrics read."""
 
     settings: BalanceSettings
-    metrics: Mapping[str, feedback.Judged] | None
+    metrics: Mapping[str, DomainResult] | None
     teacher: Teacher | None
     caps: Caps
     pace: RateLimit  # of all stages together
@@ -211,12 +213,12 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
 def _reuse(commit: Commit) -> StageResult:
     """Read a stage's result back from its commit; what it cost was charged then, so it costs nothing now."""
     kept = {f.name: commit.summary[f.name] for f in fields(StageResult) if f.name in commit.summary}
-    kept["quotas"] = policies.Quotas(**kept["quotas"])
+    kept["quotas"] = Quotas(**kept["quotas"])
     kept |= {"calls": 0, "tokens": 0, "usd": 0.0 if kept["usd"] is not None else None}
     return StageResult(stage=int(commit.parameters["stage"]), version=commit.version, reused=True, **kept)
 
 
-def _plan(rows: pl.DataFrame, run: _BalanceRun, stage: int, *, given: Mapping[str, int] | None = None) -> policies.Quotas:
+def _plan(rows: pl.DataFrame, run: _BalanceRun, stage: int, *, given: Mapping[str, int] | None = None) -> Quotas:
     """Return the stage's places per domain.
 
     Args:
@@ -296,9 +298,9 @@ def _check(settings: BalanceSettings) -> None:
         if getattr(settings, option) < 1:
             raise InputError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(settings, option)}")
     policies.stage_budget(settings.budget, settings.stage or 0, settings.stages)
-    if settings.metrics is not None and not policies.steered(settings.policy):
+    if settings.metrics is not None and not policies.uses_metrics(settings.policy):
         raise InputError(f"policy {settings.policy!r} looks at no --metrics; leave them out, or use --policy need")
-    policies.policies.get(settings.policy)
+    known_policies.get(settings.policy)
     selectors.get(settings.selector)
     for name in settings.auditors:
         known_auditors.get(name)

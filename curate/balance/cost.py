@@ -18,7 +18,7 @@ from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_written_by, may_be_shown, n_attempts
-from curate.selection.policies import Quotas
+from curate.selection.base import Quotas
 from curate.teachers import prices
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.fake import Fake

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from curate.manifest.rows import n_attempts, next_indices
-from curate.selection.base import POOL
-from curate.selection.policies import Quotas
+from curate.selection.base import POOL, Quotas
 
 __all__ = ["Pool", "open_pools"]
 

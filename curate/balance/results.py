@@ -9,7 +9,7 @@ from typing import Any
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.manifest.manifest import Manifest
-from curate.selection.policies import Quotas
+from curate.selection.base import Quotas
 
 __all__ = ["Balanced", "StageResult"]
 

@@ -30,6 +30,7 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, not_chosen
 from curate.manifest.schema import conform
 from curate.selection import policies
+from curate.selection.base import Quotas
 from curate.selection.selectors import choose
 
 __all__ = ["Filled", "fill"]
@@ -80,7 +81,7 @@ class _Work:
 def fill(
     manifest: Manifest,
     rows: pl.DataFrame,
-    quotas: policies.Quotas,
+    quotas: Quotas,
     *,
     settings: BalanceSettings,
     stage: int,
@@ -122,7 +123,7 @@ class _Filler:
         self,
         manifest: Manifest,
         rows: pl.DataFrame,
-        quotas: policies.Quotas,
+        quotas: Quotas,
         settings: BalanceSettings,
         stage: int,
         context: Context,

@@ -1,11 +1,13 @@
-"""Owns what a choice is: the `Selection` that a selector hands back, the pool that it is handed, and the vectors it may ask for.
+"""The contracts of selection, and the registries of its plug-ins.
 
-Chooses nothing: the selectors do, in `selection`, `covering` and `facilities`.
+A selector chooses rows of one domain: it is given a pool (`POOL`) and a function that loads vectors, and returns a `Selection`. A
+policy shares a stage's budget over the domains: it returns `Quotas`. Chooses nothing itself: selectors are in `selectors`,
+`coreset` and `facility_location`, policies in `policies`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +18,25 @@ from curate.errors import InputError
 from curate.registry import Registry
 from curate.vectors import neighbors
 
-__all__ = ["POOL", "Selection", "Vectors", "decide", "no_places", "partition", "points", "selectors"]
+__all__ = [
+    "POOL",
+    "Capacity",
+    "Quotas",
+    "Selection",
+    "Vectors",
+    "decide",
+    "drop_all",
+    "partition",
+    "policies",
+    "selectors",
+    "unit_vectors",
+]
 
-# What every pool has; further columns pass through to the selector untouched.
+# What every pool has; further columns are passed to the selector unchanged.
 POOL = pl.Schema({"id": pl.String(), "cluster": pl.Int32(), "centrality": pl.Float32(), "score": pl.Float64()})
 
 Vectors = Callable[[Sequence[str]], np.ndarray]  # ids → (n, d) float32 unit rows
+Capacity = Mapping[str, int | None]  # domain → rows that it can still give in this stage; None: no bound
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,7 @@ class Selection:
 
     Attributes:
         kept: ``id, reason, score``, best first; `score` is the figure that decided (a score, a centrality, a draw).
-        dropped: ``id, reason, score, because_of``, best first; `because_of` is the kept row that took the last place this
+        dropped: ``id, reason, score, because_of``, best first; `because_of` is the kept row that took the last slot this
             row competed for, or null where there was none.
     """
 
@@ -38,11 +53,26 @@ class Selection:
     dropped: pl.DataFrame
 
 
+@dataclass(frozen=True)
+class Quotas:
+    """Slots per domain in one stage.
+
+    Attributes:
+        wanted: domain → slots that the policy gives it; sums to the budget.
+        planned: domain → slots after capacity; sums to the budget too, unless all domains together have less.
+        budget: of the stage, in accepted rows.
+    """
+
+    wanted: dict[str, int]
+    planned: dict[str, int]
+    budget: int
+
+
 def partition(decided: pl.DataFrame) -> Selection:
-    """Split decided rows into a `Selection`; selectors end with this.
+    """Split decided rows into a `Selection`; a selector ends with this call.
 
     Args:
-        decided: ``id, kept (bool), reason, score, because_of``, best first; further columns are left out.
+        decided: ``id, kept (bool), reason, score, because_of``, best first; further columns are ignored.
     """
     kept = decided.filter("kept").select("id", "reason", pl.col("score").cast(pl.Float64))
     dropped = decided.filter(~pl.col("kept")).select("id", "reason", pl.col("score").cast(pl.Float64), "because_of")
@@ -67,7 +97,7 @@ def decide(
         score: (n,) figure of each row of the pool; NaN where there is none.
         reason: of a kept row; may use ``choice`` (1, 2 …), ``score`` and the names of `figures`.
         dropped: the same for a dropped row.
-        because_of: (n,) for each row, the position of the kept row that spoke against it, or -1.
+        because_of: (n,) for each row, the position of the kept row that decided against it, or -1.
         figures: further columns (n,) for the two reasons.
     """
     order = np.full(pool.height, len(chosen), np.int64)
@@ -87,21 +117,21 @@ def decide(
     return partition(decided.sort(["order", "score", "id"], descending=[False, True, False], nulls_last=True))
 
 
-def no_places(pool: pl.DataFrame, selector: str) -> Selection:
-    """Drop every row of a pool in which no row is wanted."""
+def drop_all(pool: pl.DataFrame, selector: str) -> Selection:
+    """Drop every row of a pool of which no row is wanted."""
     nothing = pl.lit(None, dtype=pl.String)
     reason = pl.lit(f"{selector}: 0 places")
     return partition(pool.select("id", kept=False, reason=reason, score=pl.lit(None, dtype=pl.Float64), because_of=nothing))
 
 
-def points(frame: pl.DataFrame, vectors: Vectors | None, selector: str) -> NDArray[np.float32]:
-    """Load the vectors of a frame's rows on the grid of `neighbors.on_grid`.
+def unit_vectors(frame: pl.DataFrame, vectors: Vectors | None, selector: str) -> NDArray[np.float32]:
+    """Load the vectors of a frame's rows, rounded to the grid of `curate.vectors.neighbors.on_grid`.
 
     Raises:
         InputError: no vectors can be loaded, they are not one finite row of length 1 per id, or they differ in width.
     """
     if vectors is None:
-        raise InputError(f"selector {selector!r} compares vectors: hand it `vectors`, a function from ids to rows of length 1")
+        raise InputError(f"selector {selector!r} compares vectors: pass `vectors`, a function from ids to rows of length 1")
     ids = frame["id"].to_list()
     found = vectors(ids)
     if np.ndim(found) != 2 or len(found) != len(ids):
@@ -109,9 +139,13 @@ def points(frame: pl.DataFrame, vectors: Vectors | None, selector: str) -> NDArr
     return neighbors.on_grid(found)
 
 
-# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `select`.
+# The contract: (pool, *, n, taken, rng, vectors) -> Selection, as in `curate.selection.selectors.choose`.
 selectors: Registry[Callable[..., Selection]] = Registry(
     "selector",
     "curate.selectors",
     builtin=("curate.selection.selectors", "curate.selection.coreset", "curate.selection.facility_location"),
 )
+
+# The contract: (counts, *, budget, stage, n_stages, taken, capacity, metrics, seed, **options) -> Quotas, as in
+# `curate.selection.policies.quotas`.
+policies: Registry[Callable[..., Quotas]] = Registry("policy", "curate.policies", builtin=("curate.selection.policies",))

@@ -1,7 +1,7 @@
-"""Owns the selectors that cover a domain by vectors alone, one row after the other: `k_center` and `herding`.
+"""Selectors that cover a domain by vectors alone, one row after the other: `k_center` and `herding`.
 
-Registered by `curate.selection.selectors`, whose contract they keep. All arithmetic is in whole numbers (`neighbors.on_grid`),
-so the same rows come back on every machine, and equal rows are told apart by their ids alone.
+All arithmetic is in whole numbers (`curate.vectors.neighbors.on_grid`), so every machine chooses the same rows, and ties between
+equal rows are broken by id.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from curate.errors import InputError
-from curate.selection.base import Selection, Vectors, decide, no_places, points, selectors
+from curate.selection.base import Selection, Vectors, decide, drop_all, selectors, unit_vectors
 from curate.vectors.neighbors import GRID
 
 __all__ = ["herding", "k_center"]
 
 _ONE = GRID * GRID  # a cosine of 1 in whole numbers
 _BLOCK = 1_024  # rows compared or added up at a time
-_MOST = 2**40  # rows times places, beyond which the sums of herding leave 64 bits
-_CHOSEN = -1  # a distance below every other
+_MAX_PRODUCT = 2**40  # of rows and slots, beyond which the sums of herding do not fit 64 bits
+_CHOSEN = -1  # the distance of a chosen row, below every other
 
 
 @selectors.register("k_center")
@@ -29,8 +29,8 @@ def k_center(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vector
     """Leave no row far from a chosen one: each time the row that is farthest from all rows chosen so far.
 
     Where nothing was taken before, the first row is the most central one (the highest cosine to the mean of the pool). The
-    largest distance that is left is at most twice the smallest that is possible. Outliers come early: that is what it is
-    for, and why it is no good on noisy data.
+    largest distance that is left is at most twice the smallest that is possible. Outliers come early, so it
+    is not for noisy data.
 
     Costs n·N·d multiplications for N rows, and one copy of their vectors.
 
@@ -44,10 +44,12 @@ def k_center(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vector
     Savarese, ICLR 2018 (arXiv 1708.00489), algorithm 1.
     """
     if not n:
-        return no_places(pool, "k_center")
-    rows = points(pool, vectors, "k_center")
+        return drop_all(pool, "k_center")
+    rows = unit_vectors(pool, vectors, "k_center")
     lengths = np.einsum("nd,nd->n", rows, rows)
-    distance = _from_taken(rows, lengths, points(taken, vectors, "k_center")) if taken.height else np.full(len(rows), np.inf)
+    distance = (
+        _from_taken(rows, lengths, unit_vectors(taken, vectors, "k_center")) if taken.height else np.full(len(rows), np.inf)
+    )
     nearest = np.full(len(rows), -1, np.int64)  # the chosen row that is nearest, -1 for one of an earlier stage
     chosen: list[int] = []
     reached = np.full(len(rows), np.nan)
@@ -102,22 +104,22 @@ def herding(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, vectors: Vectors
         pool, n, taken, vectors: as in `curate.selection.selectors.choose`.
 
     Raises:
-        InputError: there are no vectors, they are no finite rows of length 1, or rows times places pass 2⁴⁰.
+        InputError: there are no vectors, they are no finite rows of length 1, or rows times slots pass 2⁴⁰.
 
     Source: Welling, ICML 2009 (doi:10.1145/1553374.1553517); Chen, Welling and Smola, UAI 2010 (arXiv 1203.3472), section 3.
     """
     if not n:
-        return no_places(pool, "herding")
+        return drop_all(pool, "herding")
     total = pool.height + taken.height
-    if total * (n + taken.height) > _MOST:
+    if total * (n + taken.height) > _MAX_PRODUCT:
         raise InputError(
             f"selector 'herding': {n} of {total} rows are too many for exact sums; choose fewer, or another selector"
         )
-    rows = points(pool, vectors, "herding")
-    gone = points(taken, vectors, "herding") if taken.height else rows[:0]
-    mean = rows.sum(axis=0, dtype=np.float64) + gone.sum(axis=0, dtype=np.float64)  # times the number of rows
+    rows = unit_vectors(pool, vectors, "herding")
+    taken_rows = unit_vectors(taken, vectors, "herding") if taken.height else rows[:0]
+    mean = rows.sum(axis=0, dtype=np.float64) + taken_rows.sum(axis=0, dtype=np.float64)  # times the number of rows
     pull = _products(rows, mean)
-    weight = pull * (1 + taken.height) - total * _products(rows, gone.sum(axis=0, dtype=np.float64))
+    weight = pull * (1 + taken.height) - total * _products(rows, taken_rows.sum(axis=0, dtype=np.float64))
     chosen: list[int] = []
     score, free = np.full(len(rows), np.nan), np.ones(len(rows), bool)
     unit = total * _ONE

@@ -1,8 +1,8 @@
-"""Owns the estimate of where one more example helps a student most, from its results on validation rows. Plans no place.
+"""Estimates where one more example helps a student most, from its results on validation rows; the policy `need` uses it.
 
-Two things make a raw error rate a bad guide: in a tail domain it stands on a handful of rows, and a domain that had many
-examples already gains less from one more. So the error rate is shrunk (`error_rates`), and divided by what the domain has
-had (`shares`). Everything is exact: fractions of counts, no float and no draw, so the order of the domains never matters.
+Two things make a raw error rate a bad guide: in a tail domain it is measured on a handful of rows, and a domain that had
+many examples already gains less from one more. So the error rate is shrunk (`error_rates`), and divided by the examples that
+the domain has had (`shares`). All arithmetic is exact, on fractions of counts: the order of the domains never matters.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Any
 
 from curate.errors import InputError
 
-__all__ = ["Judged", "error_rates", "read", "shares"]
+__all__ = ["DomainResult", "error_rates", "read", "shares"]
 
 SPLIT = "validation"  # what steers training may look at validation rows, never at test rows
-STRONGEST = Fraction(1000)  # rows that the common rate counts for, where chance explains every difference
+MAX_STRENGTH = Fraction(1000)  # rows that the common rate counts for, where chance explains every difference
 
 
 @dataclass(frozen=True)
-class Judged:
+class DomainResult:
     """A student's answers to the validation rows of one domain.
 
     Attributes:
-        n: rows that were judged.
-        correct: of them.
+        n: rows that it answered.
+        correct: answers that are right.
     """
 
     n: int
     correct: int
 
 
-def read(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, Judged] | None:
-    """Return what an evaluation found per domain, sorted by domain; None for None.
+def read(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, DomainResult] | None:
+    """Return the results of an evaluation per domain, sorted by domain; None for None.
 
     Args:
         metrics: a file that ``baldistill evaluate NAME --split validation --json`` wrote, or the same as a mapping: ``split``
-            and ``domains``, a list of ``{domain, n, correct}``; further keys are left alone.
+            and ``domains``, a list of ``{domain, n, correct}``; further keys are ignored.
 
     Raises:
         InputError: it cannot be read, is of another split, or holds something else.
@@ -53,61 +53,61 @@ def read(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, Judged] | 
         raise InputError(f"{what}: 'domains' is missing; write the file with: baldistill evaluate NAME --split validation --json")
     if found.get("split") != SPLIT:
         raise InputError(f"{what}: must be of split 'validation', got {found.get('split')!r}; test rows never steer a stage")
-    judged = dict(_judged(line, what) for line in found["domains"])
-    if len(judged) != len(found["domains"]):
+    results = dict(_domain_result(line, what) for line in found["domains"])
+    if len(results) != len(found["domains"]):
         raise InputError(f"{what}: a domain comes twice in 'domains'; give each one line")
-    return dict(sorted(judged.items()))
+    return dict(sorted(results.items()))
 
 
-def error_rates(judged: Mapping[str, Judged]) -> dict[str, Fraction]:
-    """Return each domain's error rate, shrunk towards that of all domains as far as its few rows call for.
+def error_rates(results: Mapping[str, DomainResult]) -> dict[str, Fraction]:
+    """Return each domain's error rate, shrunk towards that of all domains, the more the fewer rows it has.
 
     Empirical Bayes: accuracies are draws of one Beta distribution with mean μ, and a domain's estimate is its posterior
     mean (correct + s·μ) / (n + s). The strength s, in rows, is fitted over the domains by moments (Kleinman, JASA 68, 1973): the
     spread of the accuracies beyond what so few rows show by chance gives the intra-class correlation ρ, and s = (1 − ρ)/ρ.
-    Where the spread is all chance s is 1,000 rows: every domain has the common rate, but for a trifle that keeps the order.
+    Where the spread is all chance s is 1,000 rows: every domain has nearly the common rate, in the order of the raw rates.
     μ has half a row right and half a row wrong added, and s is at least 1, so that no rate is 0 or 1.
 
     Args:
-        judged: domain → its validation results; a domain with no rows gets the common rate.
+        results: domain → its validation results; a domain with no rows gets the common rate.
     """
-    rows = sum(j.n for j in judged.values())
-    mean = (sum(j.correct for j in judged.values()) + Fraction(1, 2)) / (rows + 1)
-    strength = _strength(judged, rows, mean)
-    return {d: 1 - (j.correct + strength * mean) / (j.n + strength) for d, j in judged.items()}
+    rows = sum(r.n for r in results.values())
+    mean = (sum(r.correct for r in results.values()) + Fraction(1, 2)) / (rows + 1)
+    strength = _strength(results, rows, mean)
+    return {d: 1 - (r.correct + strength * mean) / (r.n + strength) for d, r in results.items()}
 
 
-def shares(judged: Mapping[str, Judged], spent: Mapping[str, int]) -> dict[str, Fraction]:
+def shares(results: Mapping[str, DomainResult], spent: Mapping[str, int]) -> dict[str, Fraction]:
     """Return the share of a stage that each domain needs: its error rate per example spent on it, made to sum to 1.
 
     Errors fall with examples as a power law, e(m) = a·m^(−β) (Hestness et al. 2017, arXiv 1712.00409). With one β for all
-    domains the next example takes β·e/m off a domain's error: so much is gained where much is wrong and little was spent.
+    domains the next example takes β·e/m off a domain's error: the gain is large where much is wrong and little was spent.
     The mean number of examples a domain has had is added to m, so that a domain with none does not take everything.
 
     Args:
-        judged: domain → its validation results; a domain that is missing has no rows.
-        spent: domain → examples that the student learned from; the domains that share.
+        results: domain → its validation results; a domain that is missing has no rows.
+        spent: domain → examples that the student was trained on; these domains share.
     """
-    rates = error_rates({d: judged.get(d, Judged(0, 0)) for d in spent})
+    rates = error_rates({d: results.get(d, DomainResult(0, 0)) for d in spent})
     usual = max(Fraction(sum(spent.values()), len(spent)), Fraction(1))
     gains = {d: rates[d] / (m + usual) for d, m in spent.items()}
     whole = sum(gains.values())
     return {d: gain / whole for d, gain in gains.items()}
 
 
-def _strength(judged: Mapping[str, Judged], rows: int, mean: Fraction) -> Fraction:
-    """Return what the prior counts for, in rows."""
-    known = [j for j in judged.values() if j.n]
+def _strength(results: Mapping[str, DomainResult], rows: int, mean: Fraction) -> Fraction:
+    """Return the strength of the prior, in rows."""
+    known = [r for r in results.values() if r.n]
     freedom = len(known) - 1
     if freedom < 1:
-        return STRONGEST
-    spread = sum(j.n * (Fraction(j.correct, j.n) - mean) ** 2 for j in known) / (mean * (1 - mean))
+        return MAX_STRENGTH
+    spread = sum(r.n * (Fraction(r.correct, r.n) - mean) ** 2 for r in known) / (mean * (1 - mean))
     # E[spread] = (1 − ρ)·freedom + ρ·effective
-    effective = rows - Fraction(sum(j.n**2 for j in known), rows)
+    effective = rows - Fraction(sum(r.n**2 for r in known), rows)
     if effective <= freedom or spread <= freedom:
-        return STRONGEST
+        return MAX_STRENGTH
     rho = (spread - freedom) / (effective - freedom)
-    return min(max(Fraction(1), (1 - rho) / rho), STRONGEST)
+    return min(max(Fraction(1), (1 - rho) / rho), MAX_STRENGTH)
 
 
 def _load(path: Path, what: str) -> Any:
@@ -119,10 +119,10 @@ def _load(path: Path, what: str) -> Any:
         raise InputError(f"{what} is not JSON: {e}; write it with: baldistill evaluate NAME --split validation --json") from e
 
 
-def _judged(line: Any, what: str) -> tuple[str, Judged]:
+def _domain_result(line: Any, what: str) -> tuple[str, DomainResult]:
     if not isinstance(line, Mapping) or not isinstance(line.get("domain"), str):
         raise InputError(f"{what}: every line of 'domains' needs domain, n and correct, got {line!r}")
     n, correct = line.get("n"), line.get("correct")
     if not isinstance(n, int) or not isinstance(correct, int) or not 0 <= correct <= n:
         raise InputError(f"{what}: domain {line['domain']!r} needs whole numbers 0 ≤ correct ≤ n, got {correct!r} of {n!r}")
-    return line["domain"], Judged(n, correct)
+    return line["domain"], DomainResult(n, correct)

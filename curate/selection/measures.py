@@ -1,6 +1,6 @@
-"""Owns how good a choice of rows is as a picture of its domain: coverage and diversity. Chooses nothing and reads no manifest.
+"""Measures how well chosen rows represent their domain: coverage and diversity. Chooses nothing and reads no manifest.
 
-Coverage is the mean distance of every row to the nearest chosen one: what k-median and facility location make small.
+Coverage is the mean distance of every row to the nearest chosen one, which k-median and facility location minimise.
 Diversity is the Vendi score: how many rows, all different, would be as diverse as the chosen ones.
 """
 
@@ -24,7 +24,7 @@ _NOISE = 1e-12  # an eigenvalue below this is rounding
 
 @dataclass(frozen=True)
 class Measures:
-    """How good a choice is.
+    """How well a choice represents its domain.
 
     Attributes:
         coverage: mean cosine distance (1 − cosine, 0 to 2) of the domain's rows to their nearest chosen row; less is better.

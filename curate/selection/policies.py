@@ -1,72 +1,45 @@
-"""Owns the step from counts per domain and a stage's budget to places per domain: `Quotas`, in exact integers.
+"""Shares a stage's budget over the domains: `quotas`, which calls a registered policy, and the built-in policies.
 
-A policy says what each domain should get (`wanted`); capacity says what it can get (`planned`). Shares are fractions of
-Python integers until the last moment, so that no row is lost to rounding and the order of the domains never matters.
-Reads no manifest and selects no row.
+A policy says how many slots each domain should get (`wanted`); capacity says how many it can fill (`planned`). Shares are exact
+fractions until they are rounded at the end, so that no row is lost to rounding and the order of the domains never matters. Reads
+no manifest and selects no row.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import Any, TypeVar
 
 from curate.errors import InputError, UnknownNameError
-from curate.registry import Registry
 from curate.selection import feedback
+from curate.selection.base import Capacity, Quotas, policies
+from curate.selection.feedback import DomainResult
 
 __all__ = [
     "OPTIONS",
-    "Capacity",
-    "Quotas",
     "adaptive",
     "largest_remainder",
     "natural",
     "need",
     "plan",
-    "policies",
     "quotas",
     "stage_budget",
-    "steered",
     "temperature",
     "uniform",
+    "uses_metrics",
     "water_fill",
 ]
 
-Capacity = Mapping[str, int | None]  # domain → rows that it can still give in this stage; None: no bound
 K = TypeVar("K", bound=Hashable)
 
 
-@dataclass(frozen=True)
-class Quotas:
-    """Places per domain in one stage.
-
-    Attributes:
-        wanted: domain → places that the policy gives it; sums to the budget.
-        planned: domain → places after capacity; sums to the budget too, unless all domains together have less.
-        budget: of the stage, in accepted rows.
-    """
-
-    wanted: dict[str, int]
-    planned: dict[str, int]
-    budget: int
-
-    @property
-    def deficits(self) -> dict[str, int]:
-        """Domain → places that it was wanted to have and cannot fill; only domains that are short."""
-        return {d: w - self.planned[d] for d, w in self.wanted.items() if w > self.planned[d]}
-
-
-# The contract: (counts, *, budget, stage, n_stages, taken, capacity, metrics, seed, **options) -> Quotas, as in `quotas`.
-policies: Registry[Callable[..., Quotas]] = Registry("policy", "curate.policies")
-
-# What the built-in policies take beside the contract. Every policy is handed all options and ignores those of others.
+# Options of the built-in policies beside the contract. Every policy is given all of them and ignores those of others.
 OPTIONS = frozenset({"need_weight", "schedule", "temperature"})
 
-NEED_FLOOR = Fraction(1, 4)  # of a uniform share: what the policy `need` leaves every domain
+NEED_FLOOR = Fraction(1, 4)  # of a uniform share, which the policy `need` leaves every domain
 
 
 def quotas(
@@ -78,11 +51,11 @@ def quotas(
     n_stages: int = 1,
     taken: Mapping[str, int] | None = None,
     capacity: Capacity | None = None,
-    metrics: Mapping[str, feedback.Judged] | None = None,
+    metrics: Mapping[str, DomainResult] | None = None,
     seed: int = 0,
     **options: Any,
 ) -> Quotas:
-    """Return the places of each domain in one stage, by a policy.
+    """Return the slots of each domain in one stage, by a policy.
 
     Args:
         policy: a registered name or a callable of the same contract.
@@ -92,14 +65,14 @@ def quotas(
         n_stages: stages in all.
         taken: domain → rows that earlier stages accepted; a domain that is not named has none.
         capacity: domain → rows it can still give in this stage, None for no bound; without it every domain can give
-            what is wanted, as with a teacher that writes what is missing.
+            what is wanted, as with a teacher that writes the missing rows.
         metrics: domain → the last student's results on validation rows, where there is a student.
         seed: for policies that draw; the built-in ones do not.
         options: the policy's own, such as `schedule`, `temperature` or `need_weight`.
 
     Raises:
         UnknownNameError: no policy or option of that name.
-        InputError: a budget, stage, count or capacity breaks a rule, or a plug-in's places do not add up.
+        InputError: a budget, stage, count or capacity breaks a rule, or a plug-in's slots do not add up.
 
     Example:
         >>> quotas("uniform", {"algebra": 50, "topology": 2}, budget=10).wanted
@@ -172,21 +145,22 @@ def need(
     n_stages: int,
     taken: Mapping[str, int] | None = None,
     capacity: Capacity | None = None,
-    metrics: Mapping[str, feedback.Judged] | None = None,
+    metrics: Mapping[str, DomainResult] | None = None,
     schedule: str = "ours",
     need_weight: float = 0.5,
     **_: Any,
 ) -> Quotas:
-    """Shift the adaptive places to where the last student does worst per example spent: q = φ·b/M + (1−φ)·((1−w)·a + w·h).
+    """Shift the adaptive slots to where the last student does worst per example spent: q = φ·b/M + (1−φ)·((1−w)·a + w·h).
 
-    a are the places of `adaptive`; h shares the budget by `needs.shares`, which says how error rates are estimated and guarded
-    against few rows; φ is a quarter, so that every domain keeps a quarter of a uniform share. Of two domains that differ in
-    their results alone the worse never gets fewer places. Without `metrics` (before there is a student) it is `adaptive`.
+    a are the slots of `adaptive`; h shares the budget by `curate.selection.feedback.shares`, where error rates are estimated,
+    and shrunk for domains of few rows; φ is a quarter, so that every domain keeps a quarter of a uniform share. Of two domains
+    that differ in their results alone the worse never gets fewer slots. Without `metrics` (before there is a student) it is
+    `adaptive`.
 
     Args:
         counts, budget, stage, n_stages, taken, capacity, metrics: as in `quotas`.
         schedule: of the adaptive part.
-        need_weight: w, 0 to 1; how far the results shift the places.
+        need_weight: w, 0 to 1; how far the results shift the slots.
     """
     if not 0 <= need_weight <= 1:
         raise InputError(f"need_weight must be from 0 (adaptive) to 1 (need alone), got {need_weight!r}")
@@ -221,8 +195,8 @@ def temperature(
     return plan({d: budget * w / total for d, w in weights.items()}, budget=budget, capacity=capacity)
 
 
-def steered(policy: str | Callable[..., Quotas]) -> bool:
-    """Return whether a policy looks at the last student's results: it names `metrics` among its parameters.
+def uses_metrics(policy: str | Callable[..., Quotas]) -> bool:
+    """Return whether a policy uses the last student's results: it has a parameter `metrics`.
 
     Raises:
         UnknownNameError: no policy of that name.
@@ -231,10 +205,10 @@ def steered(policy: str | Callable[..., Quotas]) -> bool:
 
 
 def plan(shares: Mapping[str, Fraction | int], *, budget: int, capacity: Capacity | None = None) -> Quotas:
-    """Turn fractional shares that sum to the budget into `Quotas`; policies end with this.
+    """Turn fractional shares that sum to the budget into `Quotas`; a policy ends with this call.
 
     Args:
-        shares: domain → places, fractional.
+        shares: domain → slots, fractional.
         budget: of the stage; the sum of `shares`.
         capacity: as in `quotas`.
     """
@@ -265,19 +239,19 @@ def largest_remainder(shares: Mapping[K, Fraction | int], total: int) -> dict[K,
 
 
 def water_fill(wanted: Mapping[str, int], capacity: Capacity | None, budget: int) -> dict[str, int]:
-    """Give what some domains lack to the others, in proportion to what those are wanted to have.
+    """Give the slots that some domains cannot fill to the others, in proportion to their wanted slots.
 
-    All domains rise together, each at the pace of its wanted places, and stop at their capacity: weighted max-min
-    fairness by progressive filling (Bertsekas and Gallager, Data Networks, section 6.5.2). Nobody gets less than the
-    smaller of wanted and capacity; domains that were wanted to have nothing come last, at an equal pace.
+    All domains rise together, each at the rate of its wanted slots, and stop at their capacity: weighted max-min
+    fairness by progressive filling (Bertsekas and Gallager, Data Networks, section 6.5.2). No domain gets less than the
+    smaller of wanted and capacity; domains with no wanted slots come last, at an equal rate.
 
     Args:
-        wanted: domain → places; sums to `budget`.
+        wanted: domain → slots; sums to `budget`.
         capacity: domain → rows it can give, None for no bound; None for no bound anywhere.
         budget: of the stage.
 
     Returns:
-        Domain → places, sorted by domain. They sum to `budget`, or to the whole capacity where that is less.
+        Domain → slots, sorted by domain. They sum to `budget`, or to the whole capacity where that is less.
     """
     if capacity is None or all(_fits(w, capacity[d]) for d, w in wanted.items()):
         return dict(sorted(wanted.items()))
@@ -321,23 +295,23 @@ def _shares(counts: Mapping[str, int], weight: Fraction | int, budget: int) -> d
     return {d: budget * (Fraction(weight, n_domains) + (1 - weight) * Fraction(n, n_rows)) for d, n in counts.items()}
 
 
-def _raise_level(weights: Mapping[str, int], capacity: Capacity, places: int) -> dict[str, int]:
-    """Share `places` in proportion to `weights`, none above its capacity."""
+def _raise_level(weights: Mapping[str, int], capacity: Capacity, slots: int) -> dict[str, int]:
+    """Share `slots` in proportion to `weights`, none above its capacity."""
     full: dict[str, int] = {}
     rising = dict(weights)
     while rising:
-        level = Fraction(places - sum(full.values()), sum(rising.values()))
+        level = Fraction(slots - sum(full.values()), sum(rising.values()))
         reached = {d: bound for d, w in rising.items() if (bound := capacity[d]) is not None and bound <= level * w}
         if not reached:
             shares = {d: level * w for d, w in rising.items()}
-            return full | largest_remainder(shares, places - sum(full.values()))
+            return full | largest_remainder(shares, slots - sum(full.values()))
         full |= reached
         rising = {d: w for d, w in rising.items() if d not in reached}
     return full
 
 
-def _fits(places: int, bound: int | None) -> bool:
-    return bound is None or places <= bound
+def _fits(slots: int, bound: int | None) -> bool:
+    return bound is None or slots <= bound
 
 
 def _sortable(key: Hashable) -> tuple[bool, Any]:
@@ -371,14 +345,16 @@ def _check_request(counts: Mapping[str, int], *, budget: int, stage: int, n_stag
 
 
 def _check_result(made: Quotas, name: str, counts: Mapping[str, int], *, capacity: Capacity | None, budget: int) -> None:
-    """Hold plug-ins to the contract: the same domains, whole numbers, exact sums, nobody above capacity."""
+    """Check a policy's result: the same domains, whole numbers, exact sums, no domain above its capacity."""
     bounds = [capacity[d] if capacity else None for d in counts]
     reachable = min(budget, sum(b for b in bounds if b is not None)) if all(b is not None for b in bounds) else budget
-    for what, places, total in (("wanted", made.wanted, budget), ("planned", made.planned, reachable)):
-        if set(places) != set(counts):
+    for what, slots, total in (("wanted", made.wanted, budget), ("planned", made.planned, reachable)):
+        if set(slots) != set(counts):
             raise InputError(f"policy {name!r}: {what} names other domains than were given; return every one of them, 0 included")
-        if any(not isinstance(n, int) or n < 0 for n in places.values()) or sum(places.values()) != total:
-            raise InputError(f"policy {name!r}: {what} must be whole numbers that sum to {total}, got {sum(places.values())}")
+        if any(not isinstance(n, int) or n < 0 for n in slots.values()) or sum(slots.values()) != total:
+            raise InputError(f"policy {name!r}: {what} must be whole numbers that sum to {total}, got {sum(slots.values())}")
     over = [d for d, bound in zip(counts, bounds, strict=True) if not _fits(made.planned[d], bound)]
     if over:
-        raise InputError(f"policy {name!r}: planned is above the capacity of {over[0]!r}; end the policy with policies.plan")
+        raise InputError(
+            f"policy {name!r}: planned is above the capacity of {over[0]!r}; end the policy with curate.selection.policies.plan"
+        )

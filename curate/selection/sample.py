@@ -1,7 +1,7 @@
-"""Owns the making of a tail: train rows resampled to a Zipf distribution over domains, exactly and by seed.
+"""Makes a long tail: draws train rows so that the sizes of the domains follow a Zipf distribution, exactly and by seed: `sample`.
 
-Long-tailed benchmarks are made so from balanced ones. Nothing vanishes: what is not drawn stays in the manifest, rejected
-with the reason ``sampled_out``, and can be drawn by another call.
+Long-tailed benchmarks are made like this from balanced ones. No row is lost: rows that are not drawn stay in the manifest,
+rejected with the reason ``sampled_out``, and can be drawn by another call.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import SAMPLED_OUT, may_be_drawn
-from curate.selection import policies
+from curate.selection.policies import largest_remainder
 
-__all__ = ["SAMPLED_OUT", "Sampled", "sample", "zipf"]
+__all__ = ["SampleResult", "sample", "zipf"]
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """What `sample` did.
+class SampleResult:
+    """The rows that `sample` drew.
 
     Attributes:
-        manifest: the next version, or the same one where nothing was to do.
+        manifest: the next version, or the same one where nothing changed.
         counts: train rows drawn per domain, head first.
     """
 
@@ -37,19 +37,19 @@ class Sampled:
 
 def sample(
     manifest: Manifest, *, rows: int, exponent: float = 1.0, seed: int = 0, domains: Sequence[str] | None = None
-) -> Sampled:
+) -> SampleResult:
     """Draw real train rows so that the sizes of the domains follow Zipf's law; the others become rejected.
 
-    The domain of rank r, from 1, gets a share of ``rows`` in proportion to r to the power of ``-exponent`` (Zipf, 1949), made
-    whole by largest remainder, and at least one row. Rows of a domain are drawn in the order of a hash of seed and id, so
-    that of one domain a larger draw holds the smaller one.
+    The domain of rank r, from 1, gets a share of ``rows`` in proportion to r to the power of ``-exponent`` (Zipf, 1949), rounded
+    by largest remainder, and at least one row. Rows of a domain are drawn in the order of a hash of seed and id, so that a
+    larger draw from a domain contains the smaller one.
 
     Args:
         manifest: with real train rows, none of them selected yet.
         rows: to draw in all.
         exponent: of the law; 0 is uniform, 1 the classic law, more is steeper.
         seed: of the draw.
-        domains: from head to tail; the present ones by size unless given. Rows of domains not named are not drawn.
+        domains: from head to tail; all, by size, unless given. Rows of domains not named are not drawn.
 
     Raises:
         InputError: a domain has fewer rows than its share (the largest possible ``rows`` is named), or rows are selected.
@@ -65,18 +65,18 @@ def sample(
     counts = zipf(_ranked(domains, sizes), rows=rows, exponent=exponent)
     _check_capacity(counts, sizes, rows)
     drawn = _draw(pool.select("id", "domain"), counts, seed)
-    into = pl.col("id").is_in(drawn.implode())
-    within = pl.col("id").is_in(pool["id"].implode())
+    is_drawn = pl.col("id").is_in(drawn.implode())
+    in_pool = pl.col("id").is_in(pool["id"].implode())
     done = frame.with_columns(
-        pl.when(into).then(pl.lit("candidate")).when(within).then(pl.lit("rejected")).otherwise("status").alias("status"),
-        pl.when(into).then(None).when(within).then(pl.lit(SAMPLED_OUT)).otherwise("reason").alias("reason"),
+        pl.when(is_drawn).then(pl.lit("candidate")).when(in_pool).then(pl.lit("rejected")).otherwise("status").alias("status"),
+        pl.when(is_drawn).then(None).when(in_pool).then(pl.lit(SAMPLED_OUT)).otherwise("reason").alias("reason"),
     )
     if done.equals(frame):
         progress.note("sample", f"{manifest}: these rows are drawn already")
-        return Sampled(manifest, counts)
+        return SampleResult(manifest, counts)
     parameters = {"rows": rows, "exponent": exponent, "domains": list(domains) if domains else None}
     summary = {"drawn": len(drawn), "left_out": pool.height - len(drawn), "counts": counts}
-    return Sampled(manifest.commit(done, verb="sample", parameters=parameters, seed=seed, summary=summary), counts)
+    return SampleResult(manifest.commit(done, verb="sample", parameters=parameters, seed=seed, summary=summary), counts)
 
 
 def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int]:
@@ -100,7 +100,7 @@ def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int
         raise InputError(f"--rows {rows}: needs at least one row for each of the {len(domains)} domains")
     weights = {domain: Fraction(rank**-exponent) for rank, domain in enumerate(domains, 1)}
     whole = sum(weights.values())
-    counts = policies.largest_remainder({domain: weight * rows / whole for domain, weight in weights.items()}, rows)
+    counts = largest_remainder({domain: weight * rows / whole for domain, weight in weights.items()}, rows)
     for domain in [domain for domain in domains if counts[domain] == 0]:  # a tail is short, never empty
         counts[max(reversed(domains), key=lambda name: counts[name])] -= 1  # the last of the largest: order by rank stays
         counts[domain] = 1
@@ -132,5 +132,5 @@ def _draw(pool: pl.DataFrame, counts: Mapping[str, int], seed: int) -> pl.Series
     """Return the ids drawn: of each domain those whose hash with the seed is lowest."""
     ranked = pool.with_columns(ids.draws(pool["id"], seed))
     rank = pl.col("draw").rank("ordinal").over("domain")
-    places = pl.col("domain").replace_strict(dict(counts), default=0, return_dtype=pl.Int64)
-    return ranked.filter(rank <= places)["id"]
+    wanted = pl.col("domain").replace_strict(dict(counts), default=0, return_dtype=pl.Int64)
+    return ranked.filter(rank <= wanted)["id"]

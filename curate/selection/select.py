@@ -1,7 +1,7 @@
-"""Owns `select`: the choice of rows as a step of its own, and the comparison of selectors on one domain.
+"""Chooses rows as a step of its own, or compares the selectors on one domain: `select`.
 
 `balance` chooses for every domain within a budget, stage by stage; `select` takes a number of rows per domain, asks no
-teacher, and writes what it chose. With `compare` it writes nothing and measures every selector beside `random`.
+teacher, and commits the choice. With `compare` it commits nothing and measures every selector beside `random`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest, load
 from curate.manifest.rows import comparable_scores, is_usable_real, not_chosen
-from curate.selection import measures as coverage
 from curate.selection.base import POOL, Selection, selectors
+from curate.selection.measures import measure
 from curate.selection.selectors import choose
 from curate.vectors import embed
 from curate.vectors.encoders import Encoder
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Compared", "Selected", "select"]
+__all__ = ["SelectResult", "SelectorComparison", "select"]
 
 _DRAWS = 10  # of `random`, whose figures are means with a standard deviation
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One selector's choice in one domain, measured with what was selected before.
+class SelectorComparison:
+    """One selector's choice in one domain, measured together with the rows selected before.
 
     Attributes:
         selector: its name.
@@ -42,7 +42,7 @@ class Compared:
         spread: standard deviations of those three over the draws, for ``random`` alone.
         score: mean difficulty score of the chosen rows that have one; None where none has.
         overlap: by selector, the share of the chosen rows that it chose too, 0 to 1.
-        seconds: of wall time to choose, vectors at hand.
+        seconds: wall time of the choice, with the vectors in memory.
     """
 
     selector: str
@@ -56,17 +56,17 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Selected:
-    """What `select` did.
+class SelectResult:
+    """The rows that `select` chose.
 
     Attributes:
         manifest: the next version; the same one where nothing was chosen, and after a comparison.
-        n: selected rows per domain that were asked for; of a comparison, rows that each selector chose.
-        selector: who chose.
+        n: selected rows per domain that were asked for; in a comparison, rows that each selector chose.
+        selector: its name.
         chosen: rows selected now, per domain.
         already: rows that were selected before, per domain.
         short: rows that a domain has too few for, per domain that has.
-        compared: one line per selector; of a comparison alone.
+        compared: one per selector; only in a comparison.
     """
 
     manifest: Manifest
@@ -75,7 +75,7 @@ class Selected:
     chosen: dict[str, int]
     already: dict[str, int]
     short: dict[str, int]
-    compared: tuple[Compared, ...] = field(default=())
+    compared: tuple[SelectorComparison, ...] = field(default=())
 
 
 def select(
@@ -90,19 +90,20 @@ def select(
     backend: str | None = None,
     prefix: str | None = None,
     seed: int = 0,
-) -> Selected:
+) -> SelectResult:
     """Select candidates until each domain has `n` selected rows, or compare how the selectors would.
 
-    Rows that are selected already count and are what the choice completes, so the same command again changes nothing.
+    Rows that are selected already count towards `n`, so the same command again changes nothing.
 
     Args:
         manifest: the newest version.
-        n: selected rows per domain afterwards; a domain with fewer real candidates gives all it has, and that is told.
+        n: selected rows per domain afterwards; a domain with fewer real candidates gives all it has, and
+            the result says how many it lacks.
         domains: which; every domain with train rows unless given. A comparison is of one.
         selector: a registered name or a callable, see `curate.selection.selectors`.
         compare: measure every registered selector instead; nothing is written.
         encoder, precision, backend, prefix: of the vectors that selectors and the comparison ask for, as for
-            `embedding.load_encoder`; None for that of the clusters.
+            `curate.vectors.embed.load_encoder`; None for that of the clusters.
         seed: of every random choice.
 
     Raises:
@@ -127,7 +128,7 @@ def select(
 
 @dataclass
 class _Loader:
-    """Loads vectors by id, and each domain's only once."""
+    """Loads the vectors of rows by id, through the cache."""
 
     manifest: Manifest
     rows: pl.DataFrame
@@ -153,14 +154,14 @@ def _checked(domains: Sequence[str] | None, train: pl.DataFrame) -> list[str]:
 
 
 def _parts(train: pl.DataFrame, domain: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the pool of a domain and what was taken of it, columns of `selection.POOL`."""
+    """Return the pool of a domain and the rows taken from it before, with the columns of `POOL`."""
     mine = train.filter(domain=domain)
     return mine.filter(status="candidate").select(POOL.names()), mine.filter(status="selected").select(POOL.names())
 
 
 def _select(
     manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
-) -> Selected:
+) -> SelectResult:
     name = _name(selector)
     found, chosen, already, short = [], {}, {}, {}
     with progress.step("select", len(names)) as counter:
@@ -175,7 +176,7 @@ def _select(
                 found.append(made.kept.select("id", "reason", status=pl.lit("selected")))
                 found.append(made.dropped.select("id", reason=not_chosen(), status=pl.lit("candidate")))
             counter.advance()
-    result = Selected(manifest, n, name, chosen, already, short)
+    result = SelectResult(manifest, n, name, chosen, already, short)
     if not found:
         progress.note("select", f"{manifest}: every domain has {n} selected rows, or no candidate is left; nothing was committed")
         return result
@@ -183,12 +184,12 @@ def _select(
     parameters = {"n": n, "domains": names, "selector": name, "encoder": loader.encoder.name}
     summary = {"selected": sum(chosen.values()), "short": sum(short.values()), "per_domain": chosen}
     after = manifest.commit(rows, verb="select", parameters=parameters, seed=seed, summary=summary)
-    return Selected(after, n, name, chosen, already, short)
+    return SelectResult(after, n, name, chosen, already, short)
 
 
 def _compare(
     manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
-) -> Selected:
+) -> SelectResult:
     """Run every registered selector, and the one asked for, on one domain."""
     if len(names) != 1:
         raise InputError(f"--compare is of one domain, and there are {len(names)}: name it with --domain, such as {names[0]!r}")
@@ -200,7 +201,7 @@ def _compare(
             f"domain {domain!r} has {taken.height} selected rows and {pool.height} candidates: nothing to choose for --n {n}"
         )
     ids = pl.concat([pool["id"], taken["id"]])
-    table = _Table(ids, loader(ids.to_list()))
+    table = _VectorTable(ids, loader(ids.to_list()))
     others = [selector] if callable(selector) else []
     makers = {**{name: name for name in sorted(selectors.names())}, **{_name(one): one for one in others}}
     picks: dict[str, list[Selection]] = {}
@@ -215,48 +216,48 @@ def _compare(
             seconds[name] = (time.perf_counter() - started) / len(picks[name])
             counter.advance()
     lines = tuple(_line(name, picks, table, taken, pool, seconds[name]) for name in makers)
-    return Selected(manifest, wanted, _name(selector), {}, {domain: taken.height}, {}, lines)
+    return SelectResult(manifest, wanted, _name(selector), {}, {domain: taken.height}, {}, lines)
 
 
 def _name(selector: Any) -> str:
     return selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
 
 
-class _Table:
-    """The vectors of one domain at hand, by id."""
+class _VectorTable:
+    """The vectors of one domain in memory, by id."""
 
     def __init__(self, ids: pl.Series, vectors: NDArray[np.float32]) -> None:
         self.vectors = vectors
-        self._places = {name: place for place, name in enumerate(ids)}
+        self._positions = {name: position for position, name in enumerate(ids)}
 
     def __call__(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        return self.vectors[[self._places[name] for name in ids]]
+        return self.vectors[[self._positions[name] for name in ids]]
 
     def mask(self, ids: pl.Series) -> NDArray[np.bool_]:
         import numpy as np
 
         mask = np.zeros(len(self.vectors), bool)
-        mask[[self._places[name] for name in ids]] = True
+        mask[[self._positions[name] for name in ids]] = True
         return mask
 
 
 def _line(
-    name: str, picks: dict[str, list[Selection]], table: _Table, taken: pl.DataFrame, pool: pl.DataFrame, seconds: float
-) -> Compared:
+    name: str, picks: dict[str, list[Selection]], table: _VectorTable, taken: pl.DataFrame, pool: pl.DataFrame, seconds: float
+) -> SelectorComparison:
     import numpy as np
 
     kept = [pick.kept["id"] for pick in picks[name]]
-    measures = [coverage.measure(table.vectors, table.mask(pl.concat([ids, taken["id"]]))) for ids in kept]
+    measures = [measure(table.vectors, table.mask(pl.concat([ids, taken["id"]]))) for ids in kept]
     figures = np.array([(m.coverage, m.farthest, m.diversity) for m in measures])
     means, deviations = figures.mean(axis=0), figures.std(axis=0, ddof=1 if len(figures) > 1 else 0)
     scores = [pool.filter(pl.col("id").is_in(ids.implode()))["score"].mean() for ids in kept]
-    told = [float(score) for score in scores if isinstance(score, float)]
-    return Compared(
+    known = [float(score) for score in scores if isinstance(score, float)]
+    return SelectorComparison(
         selector=name,
         coverage=float(means[0]),
         farthest=float(means[1]),
         diversity=float(means[2]),
-        score=sum(told) / len(told) if told else None,
+        score=sum(known) / len(known) if known else None,
         overlap={other: _overlap(picks[name], picks[other]) for other in picks if other != name},
         seconds=seconds,
         spread=(float(deviations[0]), float(deviations[1]), float(deviations[2])) if len(figures) > 1 else None,

@@ -1,17 +1,17 @@
-"""Owns the choice of rows within one domain: the registry of selectors, `choose`, and the selectors that need no vector.
+"""Chooses rows within one domain: `choose`, which calls a registered selector, and the selectors that need no vectors.
 
-The pool is a frame of candidates sorted by id, with what a selector may look at: cluster, centrality and the newest
-comparable score. No row disappears: a row that is passed over says why, with which figure, and which row was preferred.
-Reads no manifest, loads no vector that no selector asked for, and draws only from the generator that it is handed.
+The pool is a frame of candidates sorted by id, with what a selector may use: cluster, centrality and the newest comparable
+score. No row disappears: a row that is dropped has a reason, the figure that decided, and the row that was preferred. Reads no
+manifest, loads vectors only for a selector that asks for them, and draws only from the generator that it is given.
 
 ``random``             drawn by seed
 ``ifd``                the hardest rows for the student
 ``ifd_middle``         rows of middling difficulty
 ``ifd_below_1``        the hardest rows of those below 1
-``representative``     places shared over clusters, the highest scores of each, or even steps of centrality
+``representative``     slots shared over clusters, the highest scores of each, or even steps of centrality
 ``k_center``           no row is far from a chosen one (`curate.selection.coreset`)
 ``herding``            the mean of what is chosen is the mean of the domain (`curate.selection.coreset`)
-``facility_location``  every row has a chosen one that is like it (`curate.selection.facility_location`)
+``facility_location``  every row has a chosen row that is similar to it (`curate.selection.facility_location`)
 ``quality_diversity``  facility location and a high score together (`curate.selection.facility_location`)
 """
 
@@ -51,7 +51,7 @@ def choose(
         selector: a registered name or a callable of the same contract.
         n: rows wanted; where the pool has fewer, all are kept.
         taken: rows of the domain that earlier stages took, with the columns of the pool.
-        seed, domain, stage: what the generator is derived from.
+        seed, domain, stage: the random generator is derived from these.
         vectors: loads unit vectors by id; called only by selectors that need them.
 
     Raises:
@@ -61,7 +61,7 @@ def choose(
     chosen = selectors.get(selector)
     if n < 0:
         raise InputError(f"domain {domain!r}: rows to select must be at least 0, got {n}")
-    pool, taken = _door(pool, "pool"), _door(pl.DataFrame(schema=POOL) if taken is None else taken, "taken")
+    pool, taken = _normalize(pool, "pool"), _normalize(pl.DataFrame(schema=POOL) if taken is None else taken, "taken")
     both = pool.join(taken, on="id", how="semi")
     if both.height:
         raise InputError(f"domain {domain!r}: row {both['id'][0]!r} is in the pool and taken; take it out of the pool")
@@ -117,9 +117,9 @@ def ifd_middle(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, rng: np.rando
 
 @selectors.register("ifd_below_1")
 def ifd_below_1(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
-    """Keep the highest scores below 1; then rows without a score, at random; then, for want of others, the lowest from 1 on.
+    """Keep the highest scores below 1; then rows without a score, at random; then, where these are too few, the lowest from 1 on.
 
-    At 1 or above the question makes the answer no likelier: the two may not belong together. Cherry LLM leaves such rows out.
+    At 1 or above the question does not make the answer likelier: the two may not belong together. Cherry LLM drops such rows.
 
     Args:
         pool, n, rng: as in `choose`.
@@ -134,10 +134,10 @@ def ifd_below_1(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: An
 
 @selectors.register("representative")
 def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any) -> Selection:
-    """Cover the domain: places shared over its clusters in proportion to their size, given what was taken before.
+    """Cover the domain: slots are shared over its clusters in proportion to their size, given what was taken before.
 
     After this stage each cluster should have its share of all rows taken so far; a cluster that has more already gets
-    nothing and the others share what is left. Inside a cluster the highest score comes first. Rows without a score are
+    none and the others share the rest. Inside a cluster the highest score comes first. Rows without a score are
     ranked by centrality, then id, and taken at even steps of rank from the most central one on: systematic sampling, since
     the most central rows alone are all alike (measured in docs/selection.md). Rows without a cluster are one cluster.
 
@@ -145,14 +145,14 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
         pool, n, taken: as in `choose`.
     """
     if pool["cluster"].is_null().all() and pool["score"].is_null().all() and pool.height > n:
-        progress.note("choose", "there are no clusters, so representative draws like random; curate cluster NAME makes them")
-    places = pl.DataFrame(
-        list(_cluster_places(pool, taken, n).items()), schema={"cluster": pl.Int32, "places": pl.Int64}, orient="row"
+        progress.note("choose", "there are no clusters, so representative draws like random; make them with: curate cluster NAME")
+    slots = pl.DataFrame(
+        list(_cluster_slots(pool, taken, n).items()), schema={"cluster": pl.Int32, "slots": pl.Int64}, orient="row"
     )
     ranked = (
         pool.sort(["score", "centrality", "id"], descending=[True, True, False], nulls_last=True)
         .with_columns(rank=pl.int_range(1, pl.len() + 1).over("cluster"), size=pl.len().over("cluster"))
-        .join(places, on="cluster", how="left", nulls_equal=True, maintain_order="left")
+        .join(slots, on="cluster", how="left", nulls_equal=True, maintain_order="left")
         .with_columns(kept=_evenly(scored=pl.col("score").count().over("cluster")))
         .with_columns(last=pl.when("kept").then("id").forward_fill().over("cluster"))
     )
@@ -165,11 +165,11 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
 
 
 def _evenly(scored: pl.Expr) -> pl.Expr:
-    """Return which ranks of a cluster are kept: the first `scored` in order, and of the rest every (rest ÷ places)th."""
-    rest, left = pl.col("size") - scored, (pl.col("places") - scored).clip(lower_bound=0)
+    """Return which ranks of a cluster are kept: the first `scored` in order, and of the rest every (rest ÷ slots)th."""
+    rest, left = pl.col("size") - scored, (pl.col("slots") - scored).clip(lower_bound=0)
     passed = pl.col("rank") - 1 - scored  # unscored rows before this one
     step = (passed * left + rest - 1) // rest != ((passed + 1) * left + rest - 1) // rest
-    return pl.when(passed < 0).then(pl.col("rank") <= pl.col("places")).otherwise(step)
+    return pl.when(passed < 0).then(pl.col("rank") <= pl.col("slots")).otherwise(step)
 
 
 def _by_score(
@@ -188,13 +188,13 @@ def _by_score(
     group = pl.when(unscored).then(1).when(pl.lit(False) if last is None else last).then(2).otherwise(0)
     ranked = pool.with_columns(draw=draw).sort(group, pl.when(unscored).then("draw").otherwise(key), "id")
     kept = pl.int_range(pl.len()) < n
-    place = (~unscored).cum_sum()
+    position = (~unscored).cum_sum()
     rank = pl.format(
         "{}: {}{}, rank {} of {}",
         pl.lit(name),
         _figure("score"),
         pl.lit("") if note is None else note,
-        place,
+        position,
         pl.lit(pool["score"].count()),
     )
     drawn = pl.when(kept).then(pl.lit("drawn at random")).otherwise(pl.lit("not drawn"))
@@ -204,11 +204,11 @@ def _by_score(
     return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
 
 
-def _cluster_places(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
-    """Share `n` places over the clusters of the pool: raise them to one common fraction of their size.
+def _cluster_slots(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
+    """Share `n` slots over the clusters of the pool: raise them to one common fraction of their size.
 
-    A cluster's size is what the pool and `taken` have of it. With f such that Σ max(0, f·size − taken) = n, clusters that
-    have more than f of their rows already are left out; as n is at most the pool, no cluster gets more than it has.
+    The size of a cluster is the number of its rows in the pool and in `taken`. With f such that Σ max(0, f·size − taken) = n,
+    clusters that have more than f of their rows already get none; as n is at most the pool, no cluster gets more than it has.
     """
     in_pool, gone = _sizes(pool), _sizes(taken)
     rising = {c: in_pool[c] + gone.get(c, 0) for c in in_pool}
@@ -240,17 +240,17 @@ def _representative_reason(n_clusters: int) -> pl.Expr:
         .otherwise(pl.lit("no score and no centre"))
     )
     rank = pl.format("rank {} of {}", "rank", "size")
-    steps = pl.when(pl.col("score").is_null() & (pl.col("places") > 1)).then(pl.lit(" at even steps")).otherwise(pl.lit(""))
-    places = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places{}", "places", steps))
-    return pl.format("representative: {}, {}, {}{}", cluster, figure, rank, places)
+    steps = pl.when(pl.col("score").is_null() & (pl.col("slots") > 1)).then(pl.lit(" at even steps")).otherwise(pl.lit(""))
+    slots = pl.when("kept").then(pl.lit("")).otherwise(pl.format(", {} places{}", "slots", steps))
+    return pl.format("representative: {}, {}, {}{}", cluster, figure, rank, slots)
 
 
 def _figure(column: str) -> pl.Expr:
     return pl.col(column).cast(pl.Float64).round(3).cast(pl.String)
 
 
-def _door(frame: pl.DataFrame, what: str) -> pl.DataFrame:
-    """Bring a frame to the columns and types of `POOL`, NaN to null, sorted by id."""
+def _normalize(frame: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Return a frame with the columns and types of `POOL`, NaN as null, sorted by id."""
     if "id" not in frame.columns:
         raise InputError(f"{what}: a column 'id' is needed, got {frame.columns}")
     missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in POOL.items() if name not in frame.columns]

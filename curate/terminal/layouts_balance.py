@@ -252,7 +252,7 @@ def _moved(moved: Mapping[str, int]) -> str:
 
 
 def selected(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.selection.select.Selected`."""
+    """Return the layout of a `curate.selection.select.SelectResult`."""
     if result.compared:
         yield from _comparison(result)
         return

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError
 from curate.selection import feedback
-from curate.selection.feedback import Judged
+from curate.selection.feedback import DomainResult
 
-judged = st.integers(0, 60).flatmap(lambda n: st.builds(Judged, st.just(n), st.integers(0, n)))
-results = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), judged, min_size=1, max_size=10)
+domain_result = st.integers(0, 60).flatmap(lambda n: st.builds(DomainResult, st.just(n), st.integers(0, n)))
+results = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), domain_result, min_size=1, max_size=10)
 
 
-def naive(found: dict[str, Judged]) -> dict[str, float]:
+def naive(found: dict[str, DomainResult]) -> dict[str, float]:
     """The naive second version, in floats and one sum after the other."""
     n = np.array([j.n for j in found.values()], dtype=float)
     right = np.array([j.correct for j in found.values()], dtype=float)
@@ -34,21 +34,21 @@ def naive(found: dict[str, Judged]) -> dict[str, float]:
 
 
 @given(results)
-def test_error_rates_equal_a_naive_version_and_are_never_0_or_1(found: dict[str, Judged]) -> None:
+def test_error_rates_equal_a_naive_version_and_are_never_0_or_1(found: dict[str, DomainResult]) -> None:
     rates = feedback.error_rates(found)
     assert {d: float(rate) for d, rate in rates.items()} == pytest.approx(naive(found), abs=1e-6)
     assert all(0 < rate < 1 for rate in rates.values())
 
 
 def test_a_difference_that_chance_explains_counts_for_nothing() -> None:
-    rates = feedback.error_rates({"a": Judged(4, 1), "b": Judged(4, 3), "c": Judged(4, 2)})
+    rates = feedback.error_rates({"a": DomainResult(4, 1), "b": DomainResult(4, 3), "c": DomainResult(4, 2)})
     assert rates["a"] > rates["c"] > rates["b"], "but keeps the order"
     assert all(abs(rate - Fraction(1, 2)) < Fraction(1, 500) for rate in rates.values())
 
 
 def test_few_rows_are_drawn_to_the_mean_and_many_are_not() -> None:
-    many = {f"d{i}": Judged(200, 200 * i // 10) for i in range(1, 10)}
-    rates = feedback.error_rates({**many, "tiny": Judged(2, 0), "large": Judged(200, 0), "none": Judged(0, 0)})
+    many = {f"d{i}": DomainResult(200, 200 * i // 10) for i in range(1, 10)}
+    rates = feedback.error_rates({**many, "tiny": DomainResult(2, 0), "large": DomainResult(200, 0), "none": DomainResult(0, 0)})
     assert rates["large"] > Fraction(97, 100)
     assert rates["none"] < rates["tiny"] < rates["large"]
     assert abs(float(rates["d3"]) - 0.7) < 0.01
@@ -62,7 +62,7 @@ def test_shrunk_rates_are_nearer_the_truth_than_raw_ones() -> None:
         truth = rng.beta(4, 6, size=12)
         sizes = rng.integers(3, 40, size=12)
         right = rng.binomial(sizes, truth)
-        found = {f"{i:02}": Judged(int(n), int(k)) for i, (n, k) in enumerate(zip(sizes, right, strict=True))}
+        found = {f"{i:02}": DomainResult(int(n), int(k)) for i, (n, k) in enumerate(zip(sizes, right, strict=True))}
         rates = feedback.error_rates(found)
         ours += sum((float(rates[d]) - (1 - t)) ** 2 for d, t in zip(sorted(found), truth, strict=True))
         raw += float(((right / sizes - truth) ** 2).sum())
@@ -70,7 +70,7 @@ def test_shrunk_rates_are_nearer_the_truth_than_raw_ones() -> None:
 
 
 @given(results, st.data())
-def test_shares_sum_to_1_and_reach_every_domain(found: dict[str, Judged], data: st.DataObject) -> None:
+def test_shares_sum_to_1_and_reach_every_domain(found: dict[str, DomainResult], data: st.DataObject) -> None:
     spent = {d: data.draw(st.integers(0, 200)) for d in [*found, "new"]}
     made = feedback.shares(found, spent)
     assert sum(made.values()) == 1
@@ -79,7 +79,7 @@ def test_shares_sum_to_1_and_reach_every_domain(found: dict[str, Judged], data: 
 
 
 def test_a_domain_gets_less_for_each_example_that_it_had() -> None:
-    found = {"a": Judged(50, 10), "b": Judged(50, 10)}
+    found = {"a": DomainResult(50, 10), "b": DomainResult(50, 10)}
     made = feedback.shares(found, {"a": 0, "b": 30})
     assert made == {"a": Fraction(3, 4), "b": Fraction(1, 4)}, "the mean of 15 is added to both: 1/15 against 1/45"
 
@@ -88,7 +88,7 @@ def test_a_file_is_what_an_evaluation_prints(tmp_path: Path) -> None:
     path = tmp_path / "validation.json"
     lines = [{"domain": "b", "n": 4, "correct": 1, "accuracy": 0.25, "head": True}, {"domain": "a", "n": 2, "correct": 2}]
     path.write_text(json.dumps({"split": "validation", "domains": lines, "macro": {}}))
-    assert feedback.read(path) == feedback.read(str(path)) == {"a": Judged(2, 2), "b": Judged(4, 1)}
+    assert feedback.read(path) == feedback.read(str(path)) == {"a": DomainResult(2, 2), "b": DomainResult(4, 1)}
     assert feedback.read({"split": "validation", "domains": lines}) == feedback.read(path)
     assert feedback.read(None) is None
 

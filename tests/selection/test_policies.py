@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError, UnknownNameError
 from curate.selection import policies
-from curate.selection.feedback import Judged
+from curate.selection.base import Quotas
+from curate.selection.base import policies as registered
+from curate.selection.feedback import DomainResult
 
 MATH = {"Algebra": 1744, "Prealgebra": 845, "Number": 437, "Counting": 365, "Geometry": 312, "Inter": 235, "Precalc": 187}
 counts_by_domain = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.integers(1, 3000), min_size=1, max_size=20)
@@ -54,7 +56,6 @@ def test_what_a_domain_lacks_goes_to_the_others_in_proportion_and_is_reported() 
     made = policies.quotas("natural", {"a": 60, "b": 30, "c": 10}, budget=30, capacity={"a": 100, "b": 100, "c": 0})
     assert made.wanted == {"a": 18, "b": 9, "c": 3}
     assert made.planned == {"a": 20, "b": 10, "c": 0}
-    assert made.deficits == {"c": 3}
 
 
 def test_a_full_domain_passes_its_share_on() -> None:
@@ -68,13 +69,11 @@ def test_domains_wanted_to_have_nothing_are_filled_last() -> None:
 def test_with_less_than_the_budget_everything_there_is_gets_planned() -> None:
     made = policies.quotas("uniform", {"a": 5, "b": 2}, budget=10, capacity={"a": 5, "b": 2})
     assert made.planned == {"a": 5, "b": 2}
-    assert made.deficits == {"b": 3}
 
 
 def test_without_a_bound_nothing_moves() -> None:
     made = policies.quotas("uniform", {"a": 5, "b": 2}, budget=10, capacity={"a": None, "b": None})
     assert made.planned == made.wanted == {"a": 5, "b": 5}
-    assert made.deficits == {}
 
 
 def test_the_largest_remainder_gets_what_is_left() -> None:
@@ -154,7 +153,7 @@ def test_need_without_results_is_adaptive() -> None:
 
 def test_need_shifts_places_to_where_the_student_fails_and_leaves_a_floor() -> None:
     counts = {"good": 500, "bad": 500, "tail": 20}
-    metrics = {"good": Judged(100, 90), "bad": Judged(100, 10), "tail": Judged(4, 2)}
+    metrics = {"good": DomainResult(100, 90), "bad": DomainResult(100, 10), "tail": DomainResult(4, 2)}
     given_ = {"budget": 120, "stage": 1, "n_stages": 3, "taken": {"good": 60, "bad": 60, "tail": 20}}
     usual = policies.quotas("adaptive", counts, **given_).wanted  # type: ignore[arg-type]
     made = policies.quotas("need", counts, metrics=metrics, **given_).wanted  # type: ignore[arg-type]
@@ -177,7 +176,7 @@ def test_a_worse_domain_gets_no_fewer_places(
     n: int, right: list[int], stage: int, budget: int, weight: float, bound: int | None
 ) -> None:
     """All else equal: counts, rows judged, examples spent, capacity."""
-    metrics = {f"d{i}": Judged(n, min(n, k)) for i, k in enumerate(right)}
+    metrics = {f"d{i}": DomainResult(n, min(n, k)) for i, k in enumerate(right)}
     counts = dict.fromkeys(metrics, 70)
     capacity = dict.fromkeys(metrics, bound)
     common = {"budget": budget, "stage": stage, "n_stages": 4, "taken": dict.fromkeys(metrics, 12), "capacity": capacity}
@@ -192,16 +191,16 @@ def test_a_worse_domain_gets_no_fewer_places(
 def test_need_refuses_a_weight_out_of_range_and_says_which_policies_look_at_results() -> None:
     with pytest.raises(InputError, match=r"need_weight must be from 0 .* got 2"):
         policies.quotas("need", MATH, budget=10, need_weight=2)
-    assert [name for name in policies.policies if policies.steered(name)] == ["need"]
+    assert [name for name in registered if policies.uses_metrics(name)] == ["need"]
 
 
-def broken(counts: dict[str, int], *, budget: int, **_: object) -> policies.Quotas:
-    return policies.Quotas(dict.fromkeys(counts, 0), dict.fromkeys(counts, 0), budget)
+def broken(counts: dict[str, int], *, budget: int, **_: object) -> Quotas:
+    return Quotas(dict.fromkeys(counts, 0), dict.fromkeys(counts, 0), budget)
 
 
-def greedy(counts: dict[str, int], *, budget: int, **_: object) -> policies.Quotas:
+def greedy(counts: dict[str, int], *, budget: int, **_: object) -> Quotas:
     first = {d: budget if i == 0 else 0 for i, d in enumerate(counts)}
-    return policies.Quotas(first, first, budget)
+    return Quotas(first, first, budget)
 
 
 def test_a_callable_is_welcome_and_is_held_to_the_contract() -> None:

@@ -38,7 +38,7 @@ from curate.manifest.manifest import Manifest
 from curate.report.explain import explain
 from curate.report.profile import profile
 from curate.selection.policies import Quotas
-from curate.selection.sample import Sampled
+from curate.selection.sample import SampleResult
 from curate.sources.ingest import IngestResult
 from curate.terminal import console, layouts
 from curate.vectors.cluster import ClusterResult
@@ -236,7 +236,7 @@ def test_what_a_teacher_wrote_alone() -> None:
 def test_small_results() -> None:
     assert "math@7: 9 rows have vectors of 384 numbers" in seen(EmbedResult(MATH, 9, 4, 5, 384, "mini"))
     assert words(seen(ClusterResult(MATH, {"b": 2, "a": 3}, 40))).endswith("domain clusters a 3 b 2")
-    assert words(seen(Sampled(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
+    assert words(seen(SampleResult(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
     assert seen(ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
 
 
