@@ -37,7 +37,7 @@ def test_vectors_are_checked_when_they_are_loaded() -> None:
         return base.unit_vectors(POOL, lambda ids: found, "herding")  # type: ignore[arg-type, return-value]
 
     assert load(np.eye(4, dtype=np.float32)).tolist() == (2048 * np.eye(4)).tolist()
-    with pytest.raises(InputError, match="selector 'herding' compares vectors: hand it `vectors`"):
+    with pytest.raises(InputError, match="selector 'herding' compares vectors: pass `vectors`"):
         base.unit_vectors(POOL, None, "herding")
     with pytest.raises(InputError, match=r"one vector per row is needed, got shape \(3, 4\) for 4 rows"):
         load(np.eye(3, 4, dtype=np.float32))
