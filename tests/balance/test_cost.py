@@ -13,7 +13,7 @@ from curate.balance.cost import stage_tasks, written_before
 from curate.balance.settings import BalanceSettings
 from curate.calls.forecast import Task
 from curate.manifest.manifest import Manifest
-from curate.selection.policies import Quotas
+from curate.selection.base import Quotas
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price

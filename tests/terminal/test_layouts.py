@@ -37,7 +37,7 @@ from curate.manifest.history import Tags, diff, log
 from curate.manifest.manifest import Manifest
 from curate.report.explain import explain
 from curate.report.profile import profile
-from curate.selection.policies import Quotas
+from curate.selection.base import Quotas
 from curate.selection.sample import SampleResult
 from curate.sources.ingest import IngestResult
 from curate.terminal import console, layouts
