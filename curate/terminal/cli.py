@@ -1,7 +1,4 @@
-"""Owns the commands of ``curate``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
-
-A declaration has no body: `curate.terminal.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
-"""
+"""The commands of ``curate``. A verb's options come from its settings class; a command with its own body is written out."""
 
 from __future__ import annotations
 

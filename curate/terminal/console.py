@@ -81,14 +81,14 @@ def watch(*, as_json: bool = False) -> Iterator[None]:
 
 
 def _once(listener: progress.Listener) -> progress.Listener:
-    """Return a listener that hears each note once, however often a verb says it."""
-    said: set[str] = set()
+    """Return a listener that passes each note on once, however often it comes."""
+    seen: set[str] = set()
 
     def listen(event: Event) -> None:
         if event.done is None:
-            if (line := _sentence(event)) in said:
+            if (line := _sentence(event)) in seen:
                 return
-            said.add(line)
+            seen.add(line)
         listener(event)
 
     return listen
@@ -110,25 +110,25 @@ class _Lines:
 
     def __init__(self) -> None:
         self._board = Board()
-        self._spoke: dict[str, float] = {}
-        self._said: set[str] = set()
+        self._printed_at: dict[str, float] = {}
+        self._printed: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         if event.done is None:
             self._print(_sentence(event))
             return
         now = time.monotonic()
-        took = self._board.hear(event, now)
+        took = self._board.add(event, now)
         if took == 0:
-            self._spoke[event.step] = now
+            self._printed_at[event.step] = now
         ended = event.done == event.total
-        worth = event.step not in self._said or took >= 1  # short repeats of a step go unsaid
+        worth = event.step not in self._printed or took >= 1  # short repeats of a step are left out
         pause = min(max(PLAIN_SECONDS, took * PLAIN_SHARE), PLAIN_MOST)
         waiting = bool(event.facts.get("in_flight"))
-        if not (event.done or waiting) or not (now - self._spoke[event.step] > pause or (ended and worth)):
+        if not (event.done or waiting) or not (now - self._printed_at[event.step] > pause or (ended and worth)):
             return
-        self._said.add(event.step)
-        self._spoke[event.step] = now
+        self._printed.add(event.step)
+        self._printed_at[event.step] = now
         self._print(self._board.line(event, now, took))
 
     @staticmethod
@@ -159,7 +159,7 @@ class _Panel:
             self._line(_sentence(event))
             return
         now = time.monotonic()
-        took = self._board.hear(event, now)
+        took = self._board.add(event, now)
         if event.done == event.total and took >= 1:
             self._line(self._board.line(event, now, took))
 

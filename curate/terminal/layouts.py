@@ -126,10 +126,10 @@ def _exported(result: Any) -> Iterable[Any]:
 
 def _audit(result: Any) -> Iterable[Any]:
     rejected = result.findings.filter(decision="reject")
-    what = "rejected" if result.applied else "would be rejected; --apply does it"
+    what = "rejected" if result.applied else "to reject (with --apply)"
     yield from widgets.facts(f"{result.manifest}: {count(result.rows)} rows audited", [])
     if result.findings.is_empty():
-        yield "nothing was found"
+        yield "no findings"
         return
     notes = dict(result.findings.filter(decision="note").group_by("auditor").len().iter_rows())
     rejects = dict(rejected.group_by("auditor").len().iter_rows())
@@ -139,9 +139,9 @@ def _audit(result: Any) -> Iterable[Any]:
     ]
     yield grid(["auditor", what, "of the rows", "notes"], lines)
     yield ""
-    told = result.findings.sort("decision", "score", descending=[True, True]).head(_SHOWN).iter_rows(named=True)
+    worst = result.findings.sort("decision", "score", descending=[True, True]).head(_SHOWN).iter_rows(named=True)
     cells = [
-        (widgets.short_id(f["id"]), f["domain"], f["auditor"], f["decision"], number(f["score"]), f["message"]) for f in told
+        (widgets.short_id(f["id"]), f["domain"], f["auditor"], f["decision"], number(f["score"]), f["message"]) for f in worst
     ]
     yield grid(["row", "domain", "auditor", "", "score", "why"], cells, left=(0, 1, 2, 3, 5))
     yield from _more(result.findings.height, "findings; --json has them all")
@@ -161,12 +161,12 @@ def _log(result: Any) -> Iterable[Any]:
 
 def _what(commit: Any) -> str:
     """Return what a commit did, in short."""
-    told = commit.summary
-    if commit.verb != "balance" or "achieved" not in told:
-        return _summary(told)
-    asked, rows, new = commit.parameters, sum(told["achieved"].values()), sum(told["synthetic"].values())
-    stage = f"stage {asked.get('stage')} of {asked.get('stages')}, {asked.get('policy')}, from version {told.get('base')}"
-    return f"{stage}: {count(rows)} of {count(told['budget'])} rows, {count(new)} of them synthetic, {count(told['calls'])} calls"
+    done, given = commit.summary, commit.parameters
+    if commit.verb != "balance" or "achieved" not in done:
+        return _summary(done)
+    rows, new = sum(done["achieved"].values()), sum(done["synthetic"].values())
+    stage = f"stage {given.get('stage')} of {given.get('stages')}, {given.get('policy')}, from version {done.get('base')}"
+    return f"{stage}: {count(rows)} of {count(done['budget'])} rows, {count(new)} of them synthetic, {count(done['calls'])} calls"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
@@ -198,7 +198,7 @@ def _annotated(result: Any) -> Iterable[Any]:
         return
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
     found = layouts_balance.rejections(result.rejected)
-    rejected = f"{found}; those rows have none yet, the same command asks for others" if found else None
+    rejected = f"{found}; run the same command again to ask for others" if found else None
     yield from widgets.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
 
 
@@ -218,21 +218,19 @@ def _synthesized(result: Any) -> Iterable[Any]:
 
 def _planned(title: str, estimate: Any) -> Iterable[Any]:
     """Lay out a dry run."""
-    told = {unit: layouts_costs.estimated(estimate, unit) for unit in ("calls", "tokens", "usd")} if estimate.calls else {}
-    yield from widgets.facts(
-        title, [("to be asked", told.get("calls")), ("tokens", told.get("tokens")), ("cost", told.get("usd"))]
-    )
+    units = {"calls": "calls", "tokens": "tokens", "cost": "usd"} if estimate.calls else {}
+    yield from widgets.facts(title, [(name, layouts_costs.estimated(estimate, unit)) for name, unit in units.items()])
     yield from layouts_balance.estimate_remarks([estimate])
 
 
 def _spent(result: Any) -> list[tuple[str, Any]]:
     spent = result.spent
-    stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, and the same command goes on"
+    stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, run the same command to continue"
     charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {_dollars(spent)}" if spent.calls else None
-    at_hand = f"{count(spent.saved)} replies at hand" if spent.saved else None
-    told = result.reckoned
-    estimate = None if told is None or not told.estimate.calls else layouts_costs.reckoned(told)
-    return [("charged", charged), ("estimate", estimate), ("not bought again", at_hand), ("stopped", stopped)]
+    stored = f"{count(spent.saved)} replies" if spent.saved else None
+    estimated = result.reckoned is not None and result.reckoned.estimate.calls
+    estimate = layouts_costs.compared(result.reckoned) if estimated else None
+    return [("charged", charged), ("estimate", estimate), ("from the ledger", stored), ("stopped", stopped)]
 
 
 def _tags(result: Any) -> Iterable[Any]:

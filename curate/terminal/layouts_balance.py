@@ -1,4 +1,4 @@
-"""Owns how a profile, a balance and a selection look on a screen, the results with a line per domain. Prints nothing."""
+"""Lays out the results with a line per domain: a profile, a balance, a selection. Prints nothing."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def profile(result: Any) -> Iterable[Any]:
     by_cluster = result.by == "cluster"
     noun = "clusters" if by_cluster else "domains"
     rows = f"{count(result.rows)} {_row_words(result)} in {count(len(result.domains))} {noun}"
+    effective = f"{number(result.effective_domains)} of {count(len(result.domains))}"
     figures = [
         ("imbalance ratio", f"{number(result.imbalance_ratio)} : 1"),
         ("Gini", f"{number(result.gini)} (0 is balanced)"),
-        ("entropy", f"{number(result.entropy)} of its maximum, as of {number(result.effective_domains)} equal {noun}"),
+        ("entropy", f"{number(result.entropy)} of its maximum (effective {noun}: {effective})"),
         ("characters", _lengths(result.chars)),
         ("tokens", _token_words(result)),
         ("rows that are empty", count(result.empty)),
@@ -104,17 +105,17 @@ def balanced(result: Any) -> Iterable[Any]:
     if planned and (result.asks or any(stage.estimate.examples for stage in planned)):
         yield ""
         if not result.asks:
-            yield "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:"
+            yield "no --teacher: nothing will be sent; filling the missing rows with a teacher would take:"
         yield _stage_grid(planned, dry=True)
     yield from estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
     for stage in result.stages:
         yield from _stage_remarks(stage)
     if result.undone:
-        yield f"undone by this, run them again: stages {', '.join(map(str, result.undone))}"
+        yield f"undone, run them again: stages {', '.join(map(str, result.undone))}"
 
 
 def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
-    """Return what each domain was to get and got, over the stages."""
+    """Return what each domain was planned to get and what it got, over the stages."""
     sums = _sums(stages)
     domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
     if dry:
@@ -123,7 +124,7 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
             [d, count(sums.wanted[d]), count(sums.planned[d]), count(missing[d]) if missing[d] > 0 else ""] for d in domains
         ]
         total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
-        return grid(["domain", "wanted", "planned", "short by"], rows, total=total)
+        return grid(["domain", "wanted", "planned", "missing"], rows, total=total)
     largest = max([*sums.achieved.values(), 1])
     rows = []
     for d in domains:
@@ -132,7 +133,7 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
         rows.append([d, *cells, blocks, rejections(sums.rejected.get(d))])
     totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
     every: Counter[str] = sum(sums.rejected.values(), Counter())
-    columns = ["domain", "wanted", "planned", "achieved", "real", "synthetic", "", "rejected"]
+    columns = ["domain", "wanted", "planned", "got", "real", "synthetic", "", "rejected"]
     return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", rejections(every)])
 
 
@@ -175,7 +176,7 @@ def _stage_grid(stages: Iterable[Any], *, dry: bool) -> Any:
             if (e := s.estimate) is not None
         ]
         return grid(columns, rows)
-    columns = ["stage", "version", "rows", "achieved", "calls", "tokens", "cost", "replies from the ledger", ""]
+    columns = ["stage", "version", "rows", "got", "calls", "tokens", "cost", "from the ledger", ""]
     rows = [
         [
             s.stage,
@@ -204,7 +205,7 @@ def _price(spend: Any) -> str:
 
 def _state(stage: Any) -> str:
     if stage.reused:
-        return "was done before"
+        return "already done"
     return "" if stage.complete else "stopped early"
 
 
@@ -216,39 +217,39 @@ def per_written(result: Any) -> str | None:
 
 
 def estimate_remarks(estimates: list[Any]) -> Iterable[str]:
-    """Say what the ranges of a dry run are, and what they rest on."""
+    """Return remarks on the ranges of a dry run: what they are, and what they are based on."""
     if not any(estimate.calls for estimate in estimates):
         return
     replies = max(estimate.replies for estimate in estimates)
-    basis = f"by {count(replies)} replies of this model" if replies else "wide, for no reply of this model is known yet"
-    yield f"9 of 10 cases lie within the brackets, {basis}; answers at hand cost nothing"
+    basis = f"from {count(replies)} replies of this model" if replies else "wide, since no reply of this model is known yet"
+    yield f"in brackets: 90% range, {basis}; replies that are already in the ledger are free"
     if day := next((estimate.priced_on for estimate in estimates if estimate.priced_on), ""):
-        yield f"by the list prices of {day}; prices.toml beside manifests/ overrides them"
+        yield f"at the list prices of {day}; prices.toml beside manifests/ overrides them"
 
 
 def _stage_remarks(stage: Any) -> Iterable[str]:
     if stage.written and not stage.reused:
         yield f"stage {stage.stage}: {count(stage.written)} new examples accepted, each at {per_written(stage)}"
     if stage.reckoned is not None and stage.reckoned.estimate.calls:
-        yield layouts_costs.reckoned(stage.reckoned)
+        yield layouts_costs.compared(stage.reckoned)
     if stage.unanswered:
         yield f"stage {stage.stage}: the recording had no answer for {count(stage.unanswered)} requests"
     if stage.moved:
         yield f"stage {stage.stage}: {_moved(stage.moved)}"
     if stage.saved and stage.calls and not stage.reused:
-        yield f"stage {stage.stage}: the calls are those of this command; curate ledger has all of them"
+        yield f"stage {stage.stage}: only the calls of this command are counted; curate ledger shows all"
     if not stage.complete:
-        yield f"stage {stage.stage}: a cap or failed calls stopped it; what was bought is kept, and the same command goes on"
+        yield f"stage {stage.stage}: stopped by a cap or failed calls; what was bought is kept, run the same command to continue"
 
 
 def _moved(moved: Mapping[str, int]) -> str:
-    """Say which domains could not fill their places, and who got those."""
+    """Return in words which domains could not fill their slots, and which got those slots."""
     given = ", ".join(f"{domain} {n:+d}" for domain, n in sorted(moved.items()))
     empty = -sum(moved.values())
     if all(n < 0 for n in moved.values()):
-        return f"{count(empty)} places stay empty, since no domain could fill them: {given}"
+        return f"{count(empty)} slots stay empty, since no domain could fill them: {given}"
     left = f"; {count(empty)} stay empty" if empty else ""
-    return f"places moved between domains, since some could not fill theirs: {given}{left}"
+    return f"slots moved to other domains, since some could not fill theirs: {given}{left}"
 
 
 def selected(result: Any) -> Iterable[Any]:
@@ -257,14 +258,14 @@ def selected(result: Any) -> Iterable[Any]:
         yield from _comparison(result)
         return
     title = f"{result.manifest}: {count(sum(result.chosen.values()))} rows selected by {result.selector}"
-    missing = f"{count(sum(result.short.values()))} places, for want of candidates" if result.short else None
+    missing = f"{count(sum(result.short.values()))} slots: too few candidates" if result.short else None
     yield from widgets.facts(title, [("left empty", missing)])
     yield ""
     lines = [
         (domain, count(n), count(result.already[domain]), count(result.short.get(domain, 0)))
         for domain, n in result.chosen.items()
     ]
-    yield grid(["domain", "selected now", "before", "too few by"], lines)
+    yield grid(["domain", "selected now", "before", "missing"], lines)
 
 
 def _comparison(result: Any) -> Iterable[Any]:
@@ -293,9 +294,9 @@ def _comparison(result: Any) -> Iterable[Any]:
     yield ""
     yield "coverage: mean distance (1 - cosine) of the domain's rows to the nearest chosen one, less is better"
     yield "farthest: the largest of these distances; diversity: Vendi score of the chosen rows, more is better"
-    yield "random: mean of ten draws ± their standard deviation; what does not beat it is not worth its time"
+    yield "random: mean of ten draws ± their standard deviation; a selector that is not better than this is not worth using"
     if all(line.score is None for line in lines):
-        yield "no candidate here has a difficulty score: those that go by it choose as without"
+        yield "no candidate here has a difficulty score, so selectors by score fall back to random"
     yield ""
     names = [line.selector for line in lines]
     cells = [

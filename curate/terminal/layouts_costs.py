@@ -1,4 +1,4 @@
-"""Owns how spending looks on a screen: sums, single calls, estimates, and answers moved between ledgers. Prints nothing."""
+"""Lays out costs: sums, single calls, estimates, and replies moved between ledgers. Prints nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from curate.terminal import widgets
 from curate.terminal.widgets import ABSENT, count, grid, money
 
-__all__ = ["call", "estimated", "exported", "imported", "receipts", "reckoned", "summary"]
+__all__ = ["call", "compared", "estimated", "exported", "imported", "receipts", "summary"]
 
 _SHOWN = 40  # calls of a long list
 _LETTERS = 200  # of a reply in a list, at most
@@ -24,49 +24,49 @@ def summary(result: Any) -> Iterable[Any]:
     if not result.attempts and not result.saved_calls:
         yield "no teacher was asked for this manifest"
         return
-    parted = {side: parts for side, parts in result.by.items() if len(parts) > 1}
+    tables = {side: parts for side, parts in result.by.items() if len(parts) > 1}
     yield from widgets.facts(
         f"{_calls(result.calls)}, {count(result.tokens)} tokens, {money(result.usd)}"
         if result.attempts
         else "nothing was charged",
         [
-            ("attempts", f"{count(result.attempts)}: {_fates(result)}" if result.attempts else None),
+            ("attempts", f"{count(result.attempts)}: {_outcomes(result)}" if result.attempts else None),
             ("tokens of prompts", _part(result.prompt_tokens, result.cached_tokens, "from the server's cache")),
             ("tokens of replies", _part(result.completion_tokens, result.reasoning_tokens, "for reasoning")),
             ("billed", money(result.billed_usd) if result.billed_usd and (result.lost or result.under_way) else None),
             ("lost in flight", _bound(result.lost, result.lost_tokens, result.lost_usd, "charged")),
             ("under way", _bound(result.under_way, result.under_way_tokens, result.under_way_usd, "reserved")),
-            *(("batch", _batch(told)) for told in result.batches),
+            *(("batch", _batch(batch)) for batch in result.batches),
             ("saved", _saved(result) if result.saved_calls else None),
             ("replies ended with", _ends(result.finish_reasons)),
-            ("all of it", _whole(result) or None),
+            ("all of it", _single_parts(result) or None),
             ("list prices", ", ".join(f"of {day} for {model}" for model, day in result.listed.items()) or None),
-            *(("estimate", reckoned(told)) for told in result.estimates),
+            *(("estimate", compared(estimate)) for estimate in result.estimates),
         ],
     )
-    for side, parts in parted.items():
+    for side, parts in tables.items():
         yield ""
         yield _side(side, parts)
 
 
-def reckoned(result: Any) -> str:
-    """Return how far off an estimate was, in words, from a `curate.calls.estimates.EstimateVsActual`."""
+def compared(result: Any) -> str:
+    """Return how an estimate compares with the bill, in words, from a `curate.calls.estimates.EstimateVsActual`."""
     stage = result.verb if result.stage is None else f"stage {result.stage}"
-    at_hand = f"; {count(result.at_hand)} answers were at hand" if result.at_hand else ""
+    stored = f"; {count(result.at_hand)} replies were already in the ledger" if result.at_hand else ""
     if result.off is None:
         what = "usd" if result.estimate.usd else "tokens"
-        return f"{stage}: estimated {estimated(result.estimate, what)}, nothing was billed{at_hand}"
+        return f"{stage}: estimated {estimated(result.estimate, what)}, nothing was billed{stored}"
     unit, billed = result.unit, getattr(result, result.unit)
     low, high = getattr(result.estimate, f"{unit}_range") or (billed, billed)
-    told = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
+    bill = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
     if not result.ended:
-        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told} so far{at_hand}"
-    if result.at_hand:  # which the estimate does not take off, so that it says nothing of the estimate
-        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}{at_hand}"
+        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {bill} so far{stored}"
+    if result.at_hand:  # the estimate counts these too, so the difference says nothing about it
+        return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {bill}{stored}"
     off = round(abs(result.off) * 100)
     how = "as estimated" if off == 0 else f"{off}% {'above' if result.off > 0 else 'below'}"
     outside = "" if low <= billed <= high else ", outside the range"
-    return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {told}: {how}{outside}"
+    return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {bill}: {how}{outside}"
 
 
 def estimated(estimate: Any, unit: str) -> str:
@@ -91,9 +91,9 @@ def _calls(n: int) -> str:
     return "1 call" if n == 1 else f"{count(n)} calls"
 
 
-def _fates(result: Any) -> str:
-    fates = ("answered", "failed", "lost", "under_way")
-    return ", ".join(f"{count(getattr(result, fate))} {fate.replace('_', ' ')}" for fate in fates if getattr(result, fate))
+def _outcomes(result: Any) -> str:
+    names = ("answered", "failed", "lost", "under_way")
+    return ", ".join(f"{count(getattr(result, name))} {name.replace('_', ' ')}" for name in names if getattr(result, name))
 
 
 def _part(all_of_it: int, part: int, what: str) -> str | None:
@@ -108,15 +108,15 @@ def _bound(n: int, tokens: int, usd: float | None, what: str) -> str | None:
     return f"{_calls(n)}, {what} at the upper bound: {count(tokens)} tokens" + (f", {money(usd)}" if usd else "")
 
 
-def _batch(told: Any) -> str:
+def _batch(batch: Any) -> str:
     """Return an open batch in words, a `curate.report.costs.OpenBatch`."""
-    where = f"at the provider as {told.provider}" if told.provider else "not made yet"
-    return f"{_calls(told.calls)} of {told.model} since {told.created}, {where}"
+    where = f"at the provider as {batch.provider}" if batch.provider else "not created yet"
+    return f"{_calls(batch.calls)} of {batch.model} since {batch.created}, {where}"
 
 
 def _saved(result: Any) -> str:
     price = f", {money(result.saved)}" if result.saved else ""
-    return f"{_calls(result.saved_calls)}, {count(result.saved_tokens)} tokens{price} for answers at hand"
+    return f"{_calls(result.saved_calls)}, {count(result.saved_tokens)} tokens{price} for replies already in the ledger"
 
 
 def _ends(reasons: dict[str, int]) -> str | None:
@@ -125,8 +125,8 @@ def _ends(reasons: dict[str, int]) -> str | None:
     return ", ".join(f"{reason} {count(n)}" + (f" ({_ENDS[reason]})" if reason in _ENDS else "") for reason, n in reasons.items())
 
 
-def _whole(result: Any) -> str:
-    """Return the sides that have one part alone, which need no table."""
+def _single_parts(result: Any) -> str:
+    """Return the groupings that have only one part, which need no table."""
     single = {side: next(iter(parts)) for side, parts in result.by.items() if len(parts) == 1}
     return ", ".join(f"{side} {name}" for side, name in single.items() if name and (side, name) != ("stage", "-1"))
 
@@ -143,9 +143,9 @@ def _side(side: str, parts: dict[str, Any]) -> Any:
         ("of replies", lambda f: count(f.completion_tokens), any(f.completion_tokens for f in parts.values())),
         ("reasoning", lambda f: count(f.reasoning_tokens), any(f.reasoning_tokens for f in parts.values())),
         ("cost", _dollars, any(f.usd is not None for f in parts.values())),
-        ("not bought again", lambda f: count(f.saved_calls), any(f.saved_calls for f in parts.values())),
+        ("from the ledger", lambda f: count(f.saved_calls), any(f.saved_calls for f in parts.values())),
     ]
-    shown = [(heading, cell) for heading, cell, told in columns if told]
+    shown = [(heading, cell) for heading, cell, is_shown in columns if is_shown]
     lines = [[_name(side, name), *(cell(figures) for _, cell in shown)] for name, figures in parts.items()]
     return grid([f"by {side}", *(heading for heading, _ in shown)], lines)
 
@@ -165,30 +165,30 @@ def receipts(result: Any) -> Iterable[Any]:
         yield "no teacher was asked for this manifest"
         return
     several = {name: len({getattr(r, name) for r in found}) > 1 for name in ("stage", "domain", "purpose", "cause", "model")}
-    told = [name for name, differs in several.items() if differs]
-    whole = ", ".join(f"{name} {getattr(found[0], name)}" for name in several if name not in told and _told(found[0], name))
-    yield from widgets.facts(f"{_calls(len(found))} sent for {result.name}", [("all of them", whole or None)])
+    columns = [name for name, differs in several.items() if differs]
+    same = ", ".join(f"{name} {getattr(found[0], name)}" for name in several if name not in columns and _text(found[0], name))
+    yield from widgets.facts(f"{_calls(len(found))} sent for {result.name}", [("all of them", same or None)])
     yield ""
     priced = any(r.usd for r in found)
-    columns = ["call", *told, "tokens", *(["cost"] if priced else []), "ended", "what came"]
+    headings = ["call", *columns, "tokens", *(["cost"] if priced else []), "ended", "reply or error"]
     lines = [
         [
             str(r.call_id),
-            *(_told(r, name) for name in told),
+            *(_text(r, name) for name in columns),
             count(r.tokens),
             *([_dollars(r)] if priced else []),
             _end(r),
-            _came(r),
+            _reply(r),
         ]
         for r in found[:_SHOWN]
     ]
-    left = {0, *range(1, len(told) + 1), len(columns) - 2, len(columns) - 1}
-    yield grid(columns, lines, left=left)
+    left = {0, *range(1, len(columns) + 1), len(headings) - 2, len(headings) - 1}
+    yield grid(headings, lines, left=left)
     if len(found) > _SHOWN:
         yield f"  and {count(len(found) - _SHOWN)} more; --json has them all"
 
 
-def _told(receipt: Any, name: str) -> str:
+def _text(receipt: Any, name: str) -> str:
     value = getattr(receipt, name)
     return "" if value is None else str(value)
 
@@ -197,13 +197,13 @@ def _end(receipt: Any) -> str:
     return receipt.finish_reason or "" if receipt.status == "answered" else receipt.status.replace("sent", "under way")
 
 
-def _came(receipt: Any) -> Any:
+def _reply(receipt: Any) -> Any:
     text = receipt.reply if receipt.status == "answered" else receipt.error
     return widgets.line((text or "")[:_LETTERS])
 
 
 def call(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.report.costs.Call`: what was asked, turn by turn, and what came."""
+    """Return the layout of a `curate.report.costs.Call`: the request, turn by turn, and the reply."""
     sendings = [
         f"{r.sent}: {r.status.replace('sent', 'under way')}, {r.cause}, {count(r.tokens)} tokens, {money(r.usd)}"
         + (f": {r.error}" if r.error else "")
@@ -235,11 +235,11 @@ def call(result: Any) -> Iterable[Any]:
 def exported(result: Any) -> Iterable[Any]:
     """Return the layout of a `curate.ledger.transfer.LedgerExported`."""
     left_out = f"{_calls(result.left_out)}, whose content is not that of their key" if result.left_out else None
-    yield from widgets.facts(f"{result.path}: answers to {_calls(result.calls)}", [("left out", left_out)])
+    yield from widgets.facts(f"{result.path}: replies to {_calls(result.calls)}", [("left out", left_out)])
 
 
 def imported(result: Any) -> Iterable[Any]:
     """Return the layout of a `curate.ledger.transfer.LedgerImported`."""
-    other = f"{_calls(result.conflicting)}, with another answer here, which stays" if result.conflicting else None
+    other = f"{_calls(result.conflicting)}, with another reply here, which is kept" if result.conflicting else None
     already = count(result.already) if result.already else None
-    yield from widgets.facts(f"{result.path}: {count(result.new)} new answers", [("already here", already), ("not taken", other)])
+    yield from widgets.facts(f"{result.path}: {count(result.new)} new replies", [("already here", already), ("not taken", other)])

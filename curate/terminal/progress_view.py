@@ -1,6 +1,6 @@
-"""Owns what is seen of work under way: a bar per step, and for paid calls the pace, the money and the cap. Prints nothing.
+"""Shows steps under way: a bar each, and for paid calls the rates, the money spent and the cap. Prints nothing.
 
-`curate.terminal.console` feeds a `Board` with events and shows what it makes of them: `render` for a terminal, `line` for a pipe.
+`curate.terminal.console` gives a `Board` the events and prints what it returns: `render` for a terminal, `line` for a pipe.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Board", "figures", "span"]
 
 _WINDOW = 60.0  # seconds that rates are measured over
-_LEAST = 2.0  # seconds before a rate or a projection says anything
-_OF_CALLS = ("calls", "tokens", "usd", "saved", "in_flight", "cap")  # facts that `line` and `render` say in their own words
+_LEAST = 2.0  # seconds before a rate or a projection is shown
+_OF_CALLS = ("calls", "tokens", "usd", "saved", "in_flight", "cap")  # facts that `line` and `render` put in words
 
 
 @dataclass
@@ -41,7 +41,7 @@ class _Meter:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int, int]] = deque()
 
-    def hear(self, calls: int, tokens: int, now: float) -> None:
+    def add(self, calls: int, tokens: int, now: float) -> None:
         if self._samples and calls < self._samples[-1][1]:  # another account begins
             self._samples.clear()
         if len(self._samples) < 2 or now - self._samples[-2][0] >= 0.5:
@@ -52,7 +52,7 @@ class _Meter:
             self._samples.popleft()
 
     def per_minute(self) -> tuple[float, float] | None:
-        """Return calls and tokens, or None where it is too early to say."""
+        """Return calls and tokens, or None where it is too early."""
         if not self._samples or self._samples[-1][0] - self._samples[0][0] < _LEAST:
             return None
         (begin, *before), (end, *after) = self._samples[0], self._samples[-1]
@@ -71,8 +71,8 @@ class Board:
         self._meter = _Meter()
         self._lock = threading.Lock()
 
-    def hear(self, event: Event, now: float) -> float:
-        """Take in an event with a count; return the seconds since its step began."""
+    def add(self, event: Event, now: float) -> float:
+        """Add an event with a count; return the seconds since its step began."""
         with self._lock:
             if event.done == 0 and not event.facts:
                 self._steps.pop(event.step, None)  # it begins anew, below those that began before
@@ -84,13 +84,13 @@ class Board:
             if step.before is None and "usd" in event.facts:
                 step.before = 0.0 if event.done else event.facts["usd"]
             if "calls" in event.facts:
-                self._meter.hear(event.facts["calls"], event.facts.get("tokens", 0), now)
+                self._meter.add(event.facts["calls"], event.facts.get("tokens", 0), now)
             if event.done == event.total:
                 del self._steps[event.step]
             return now - step.started
 
     def line(self, event: Event, now: float, took: float) -> str:
-        """Return what a pipe says of a step, in one line."""
+        """Return the state of a step in one line, for a pipe."""
         of = "" if event.total is None else f" of {event.total:,}"
         parts = [f"{event.step}: {event.done:,}{of} in {took:.1f} s"]
         others = figures({name: value for name, value in event.facts.items() if name not in _OF_CALLS})
@@ -130,30 +130,30 @@ class Board:
         return [" · ".join(part) for part in ([*judged, *under_way], self._calls(paid.facts), money) if part]
 
     def _calls(self, facts: Mapping[str, Any]) -> list[str]:
-        told = [f"{facts['calls']:,} calls, {facts.get('tokens', 0):,} tokens"]
+        parts = [f"{facts['calls']:,} calls, {facts.get('tokens', 0):,} tokens"]
         if rates := self._meter.per_minute():
-            told.append(f"{rates[0]:,.0f} calls and {rates[1]:,.0f} tokens per minute")
+            parts.append(f"{rates[0]:,.0f} calls and {rates[1]:,.0f} tokens per minute")
         if facts.get("saved"):
-            told.append(f"{facts['saved']:,} at hand already")
-        return told
+            parts.append(f"{facts['saved']:,} from the ledger")
+        return parts
 
     @staticmethod
     def _money(facts: Mapping[str, Any], done: int, total: int | None, before: float) -> list[str]:
-        usd, told = facts.get("usd"), []
+        usd, parts = facts.get("usd"), []
         if usd is not None:
             whole = before + (usd - before) * total / done if usd and total is not None and 0 < done < total else None
-            told.append(f"{_dollars(usd)} spent" + ("" if whole is None else f", about {_dollars(whole)} in all"))
-        return [*told, f"cap: {facts['cap']}"] if facts.get("cap") else told
+            parts.append(f"{_dollars(usd)} spent" + ("" if whole is None else f", about {_dollars(whole)} in all"))
+        return [*parts, f"cap: {facts['cap']}"] if facts.get("cap") else parts
 
 
 def figures(facts: Mapping[str, Any]) -> str:
     """Return facts as ``accepted 40, usd 0.0031``; what is not known is left out."""
-    told = {name: value for name, value in facts.items() if value is not None and value != ""}
-    return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in told.items())
+    known = {name: value for name, value in facts.items() if value is not None and value != ""}
+    return ", ".join(f"{name.replace('_', ' ')} {_figure(value)}" for name, value in known.items())
 
 
 def span(seconds: float) -> str:
-    """Return a time as people say it: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Return a duration, such as ``45 s``, ``12 min`` or ``3 h 20 min``."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
@@ -177,7 +177,7 @@ def _bars(steps: list[tuple[_Step, float]], *, figures_too: bool) -> RenderableT
 
 
 def _left(done: int, total: int | None, took: float) -> float | None:
-    """Return the seconds that are left if it goes on as it went, or None where nobody can say."""
+    """Return the seconds left at the pace so far, or None where it is not known."""
     if total is None or not 0 < done < total or took < _LEAST:
         return None
     return took * (total - done) / done

@@ -1,4 +1,4 @@
-"""Owns the building blocks of what people see: grids, bars, shares, counts. Knows no result and prints nothing."""
+"""Building blocks of screens: grids, bars, shares, counts. Knows no result and prints nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Verbatim(str):
 
 
 class Bar:
-    """A bar of blocks, as wide as there is room for; what is not 0 is seen, however small.
+    """A bar of blocks, as wide as there is room for; any value above 0 is visible.
 
     Args:
         parts: (value, style) of each stretch.
@@ -73,8 +73,8 @@ def grid(
     Args:
         columns: headings.
         rows: cells, as text or renderables; None is shown as a dash.
-        left: positions of the columns of texts and bars, which give way where the terminal is narrow; the others are figures,
-            set to the right, and are never cut.
+        left: positions of the columns of texts and bars, which shrink where the terminal is narrow; the others are figures,
+            aligned to the right and never cut.
         total: cells of a last row, set apart.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_footer=total is not None)
@@ -106,7 +106,7 @@ def line(text: str) -> Text:
 
 
 def count(value: int | float | None) -> str:
-    """Return a whole number with its thousands set apart."""
+    """Return a whole number with separators of thousands."""
     return ABSENT if value is None else f"{value:,.0f}"
 
 
@@ -116,7 +116,7 @@ def share(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a number with three significant digits; from a thousand on as a whole number."""
+    """Return a number with three significant digits; from 1,000 on as a whole number."""
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

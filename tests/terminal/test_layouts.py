@@ -128,9 +128,9 @@ def test_balance_says_what_was_wanted_what_came_and_why_not() -> None:
     ("change", "remark"),
     [
         ({"unanswered": 4}, "stage 0: the recording had no answer for 4 requests"),
-        ({"moved": {"a": 2, "b": -2}}, "places moved between domains, since some could not fill theirs: a +2, b -2"),
-        ({"complete": False}, "what was bought is kept, and the same command goes on"),
-        ({"reused": True}, "was done before"),
+        ({"moved": {"a": 2, "b": -2}}, "slots moved to other domains, since some could not fill theirs: a +2, b -2"),
+        ({"complete": False}, "what was bought is kept, run the same command to continue"),
+        ({"reused": True}, "already done"),
         ({"calls": 5, "usd": None}, "no price known"),
     ],
 )
@@ -153,7 +153,7 @@ ESTIMATE = Estimate(
 
 def test_a_stage_says_how_far_off_its_estimate_was() -> None:
     told = seen(Balanced(MATH, 10, (replace(STAGE, reckoned=EstimateVsActual("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
-    assert "stage 0: estimated $1.50 ($1.10–$2.00), billed $1.64; 4 answers were at hand" in told
+    assert "stage 0: estimated $1.50 ($1.10–$2.00), billed $1.64; 4 replies were already in the ledger" in told
 
 
 def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
@@ -163,16 +163,16 @@ def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
     assert lines[0] == "math@7: plan for 10 rows, 1 stage"
     assert "b 4 2 2" in lines
     assert "0 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
-    assert "9 of 10 cases lie within the brackets, by 40 replies of this model" in "\n".join(lines)
-    assert "by the list prices of 2025-08-07" in "\n".join(lines)
+    assert "in brackets: 90% range, from 40 replies of this model" in "\n".join(lines)
+    assert "at the list prices of 2025-08-07" in "\n".join(lines)
     alone = seen(Balanced(MATH, 10, (replace(stage, estimate=replace(ESTIMATE, replies=0, priced_on="")),), asks=False))
-    assert "no --teacher is named, so nobody is asked; to have a teacher fill what is short would take:" in alone
-    assert "wide, for no reply of this model is known yet" in alone
+    assert "no --teacher: nothing will be sent; filling the missing rows with a teacher would take:" in alone
+    assert "wide, since no reply of this model is known yet" in alone
     assert "list prices" not in alone
 
 
 def test_stages_that_were_undone_are_named() -> None:
-    assert "undone by this, run them again: stages 1, 2" in seen(Balanced(MATH, 10, (STAGE,), undone=(1, 2)))
+    assert "undone, run them again: stages 1, 2" in seen(Balanced(MATH, 10, (STAGE,), undone=(1, 2)))
 
 
 def test_ingest_lists_what_was_left_out_and_what_is_gone() -> None:
@@ -196,7 +196,7 @@ def test_audit_shows_shares_and_the_worst_findings_first() -> None:
     assert "malformed 1 0.5% 0" in [words(line) for line in text.splitlines()]
     assert words(text.splitlines()[-2]) == "aaaaaaaa x malformed reject 1 the answer is empty"
     assert words(text.splitlines()[-1]) == "bbbbbbbb x leakage note 0.5 near a test row [of 2]"
-    assert "nothing was found" in seen(Audit(MATH, 200, pl.DataFrame(schema=schema)))
+    assert "no findings" in seen(Audit(MATH, 200, pl.DataFrame(schema=schema)))
 
 
 def test_log_and_tags(tmp_path: Path) -> None:
@@ -225,8 +225,8 @@ def test_what_a_teacher_wrote_alone() -> None:
     text = words(seen(Annotated(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
     assert text == (
         "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7; "
-        "those rows have none yet, the same command asks for others unanswered 3 "
-        "charged 3 calls, 900 tokens, $0.020 not bought again 4 replies at hand"
+        "run the same command again to ask for others unanswered 3 "
+        "charged 3 calls, 900 tokens, $0.020 from the ledger 4 replies"
     )
     new = words(seen(Synthesized(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, replace(spent, calls=0, saved=0))))
     assert new.startswith("math@7: 7 new examples stopped by a cap or failed calls; what was bought is kept")
@@ -390,7 +390,7 @@ def test_a_dry_run_after_a_first_stage_shows_both() -> None:
     later = StageResult(1, None, 10, STAGE.quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5)
     lines = [words(line) for line in seen(Balanced(MATH, 20, (replace(STAGE, reused=True), later))).splitlines()]
     assert lines[0] == "math@7: plan for 20 rows, 2 stages"
-    assert any(line.startswith("0 8 10 10") and line.endswith("was done before") for line in lines)
+    assert any(line.startswith("0 8 10 10") and line.endswith("already done") for line in lines)
     assert "1 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
 
 

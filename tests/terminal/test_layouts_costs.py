@@ -45,11 +45,11 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_a_ledger_tells_fates_and_what_was_saved() -> None:
+def test_a_ledger_shows_outcomes_and_what_was_saved() -> None:
     text = words(seen(replace(WHOLE, saved=0.5, saved_calls=2, saved_tokens=50)))
     assert text.startswith("3 calls, 900 tokens, $0.020 attempts 4: 3 answered, 1 lost")
     assert "billed $0.010 lost in flight 1 call, charged at the upper bound: 90 tokens, $0.010" in text
-    assert "saved 2 calls, 50 tokens, $0.500 for answers at hand" in text
+    assert "saved 2 calls, 50 tokens, $0.500 for replies already in the ledger" in text
     assert seen(CostSummary()) == "no teacher was asked for this manifest"
 
 
@@ -62,16 +62,16 @@ def test_a_side_with_one_part_needs_no_table_and_no_column_is_all_zeros() -> Non
     assert not any(line.startswith("by stage") for line in lines)
 
 
-def test_where_everything_was_at_hand_nothing_is_counted_but_that() -> None:
+def test_where_every_reply_was_stored_nothing_else_is_counted() -> None:
     free = CostTotals(saved_calls=4)
     text = seen(CostSummary(saved_calls=4, saved_tokens=80, by={"stage": {"0": free, "1": free}, "cause": {}}))
     assert [words(line) for line in text.splitlines()] == [
-        *("nothing was charged", "saved 4 calls, 80 tokens for answers at hand", ""),
-        *("by stage not bought again", "0 4", "1 4"),
+        *("nothing was charged", "saved 4 calls, 80 tokens for replies already in the ledger", ""),
+        *("by stage from the ledger", "0 4", "1 4"),
     ]
 
 
-def test_replies_that_ended_badly_are_told() -> None:
+def test_replies_that_ended_badly_are_shown() -> None:
     assert "replies ended" not in seen(replace(WHOLE, finish_reasons={"stop": 3}))
     text = words(seen(replace(WHOLE, finish_reasons={"stop": 3, "length": 2, "refusal": 1}), width=160))
     assert "stop 3, length 2 (cut by the token limit), refusal 1 (declined by the model)" in text
@@ -82,13 +82,13 @@ def test_a_list_price_has_its_day() -> None:
     assert "list prices" not in seen(WHOLE)
 
 
-def test_calls_are_listed_with_what_came() -> None:
+def test_calls_are_listed_with_their_replies() -> None:
     lost = replace(RECEIPT, call_id=8, domain="geometry", status="lost", finish_reason=None, error="connection reset", reply=None)
     lines = [words(line) for line in seen(Receipts("math", (RECEIPT, lost))).splitlines()]
     assert lines[0] == "2 calls sent for math"
     assert lines[1] == "all of them stage 0, purpose rationale, cause new, model gpt-4o-mini"
     assert lines[3:] == [
-        "call domain tokens cost ended what came",
+        "call domain tokens cost ended reply or error",
         "7 algebra 412 $0.00031 stop Add them. The answer is: 4",
         "8 geometry 412 $0.00031 lost connection reset",
     ]
@@ -109,11 +109,11 @@ def test_a_call_is_shown_in_full(width: int) -> None:
     assert "settings temperature 0.2 [user] What is [2] + 2? [reply] Add them. The answer is: 4" in text
 
 
-def test_what_was_moved_is_told() -> None:
-    assert words(seen(LedgerExported(Path("a.jsonl"), 1200, 0))) == "a.jsonl: answers to 1,200 calls"
+def test_what_was_moved_is_shown() -> None:
+    assert words(seen(LedgerExported(Path("a.jsonl"), 1200, 0))) == "a.jsonl: replies to 1,200 calls"
     assert "2 calls, whose content is not that of their key" in seen(LedgerExported(Path("a.jsonl"), 1200, 2))
     text = words(seen(LedgerImported(Path("a.jsonl"), 3, 4, 1)))
-    assert text == "a.jsonl: 3 new answers already here 4 not taken 1 call, with another answer here, which stays"
+    assert text == "a.jsonl: 3 new replies already here 4 not taken 1 call, with another reply here, which is kept"
 
 
 ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 40)
@@ -129,7 +129,7 @@ ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 
         ({"usd": 0.0, "tokens": 0}, "stage 1: estimated 10 calls (8–15), billed 11 calls: 10% above"),
         (
             {"usd": 0.0, "tokens": 0, "calls": 0, "at_hand": 10},
-            "stage 1: estimated $0.500 ($0.400–$0.700), nothing was billed; 10 answers were at hand",
+            "stage 1: estimated $0.500 ($0.400–$0.700), nothing was billed; 10 replies were already in the ledger",
         ),
         ({"ended": False}, "stage 1: estimated $0.500 ($0.400–$0.700), billed $0.450 so far"),
         ({"stage": None}, "balance: estimated $0.500 ($0.400–$0.700), billed $0.450: 10% below"),
@@ -137,7 +137,7 @@ ESTIMATE = Estimate(7, 3, 1000, 200, 0.5, 10, (8, 15), (900, 1600), (0.4, 0.7), 
 )
 def test_how_far_off_an_estimate_was(changes: dict[str, Any], told: str) -> None:
     made = replace(EstimateVsActual("balance", 1, ESTIMATE, calls=11, tokens=1500, usd=0.45, at_hand=0), **changes)
-    assert layouts_costs.reckoned(made) == told
+    assert layouts_costs.compared(made) == told
     assert told in words(seen(replace(WHOLE, estimates=[made]), width=160))
 
 
@@ -150,4 +150,4 @@ def test_batches_at_the_provider_are_listed() -> None:
     batches = [OpenBatch("batch_7", "m", 400, "2026-01-02T03:04:05+00:00"), OpenBatch(None, "m", 1, "2026-01-02T03:05:05+00:00")]
     text = words(seen(replace(WHOLE, batches=batches), width=160))
     assert "400 calls of m since 2026-01-02T03:04:05+00:00, at the provider as batch_7" in text
-    assert "1 call of m since 2026-01-02T03:05:05+00:00, not made yet" in text
+    assert "1 call of m since 2026-01-02T03:05:05+00:00, not created yet" in text
