@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import curate
-from tests.support.names import missing
+from tests.support.names import missing, registries
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -154,6 +154,16 @@ def test_the_long_description_needs_no_file_beside_it() -> None:
 def test_type_checkers_may_read_our_annotations(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["classifiers"]
+
+
+def test_contributing_has_every_plug_in_point_with_its_module_and_group() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [a-z]+ \| (.+) \| `([\w.]+)` \| .+ \|$", page, re.MULTILINE)
+    told = {(re.findall(r"[\w.]+", modules)[-1], group) for modules, group in rows}
+    known = {(module, registry.group) for module, registry in registries()}
+    assert told == known
+    named = set(re.findall(r"`((?:curate|baldistill)\.[\w.]+)`", page)) - {group for _, group in known}
+    assert [lack for name in sorted(named) if (lack := missing(name))] == []
 
 
 def test_hooks_run_from_our_own_environment() -> None:

@@ -1,17 +1,18 @@
-"""Names of modules in strings: entry points, late imports and programs of child processes, which no linter follows."""
+"""Names of our modules, and what is taken from them: in code, and in strings, which no linter follows.
+
+Strings are entry points, late imports, and programs of child processes.
+"""
 
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from curate.registry import Registry
-from tests.support.names import missing
+from tests.support.names import missing, registries
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("curate", "baldistill", "tests", "benchmarks", "examples")
@@ -32,14 +33,6 @@ def strings(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def groups() -> set[str]:
-    """Return the entry-point groups of all registries."""
-    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES if path.is_relative_to(ROOT / "curate")]
-    modules += ["baldistill.evaluate"]
-    owned = [vars(importlib.import_module(module.removesuffix(".__init__"))).values() for module in modules]
-    return {value.group for values in owned for value in values if isinstance(value, Registry)}
-
-
 def used(text: str) -> Iterator[str]:
     """Return as dotted names what a program in a string imports of ours, and what it takes from the modules that it imports."""
     for module, names in FROM.findall(text):
@@ -49,8 +42,32 @@ def used(text: str) -> Iterator[str]:
                 yield from (f"{module}.{name}.{attribute}" for attribute in re.findall(rf"\b{alias or name}\.(\w+)", text))
 
 
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Return as dotted names what code imports of ours, and what it takes from modules whose names mean nothing else in it."""
+    others = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    others |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    modules: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in FOLDERS:
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}"
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules.keys() - others:
+            yield f"{modules[node.value.id]}.{node.attr}"
+
+
+def test_what_code_takes_from_our_modules_exists() -> None:
+    """Benchmarks too, which no test runs."""
+    lacking = {}
+    for path in SOURCES:
+        names = sorted(set(imported(ast.parse(path.read_text(encoding="utf-8")))))
+        lacking[str(path.relative_to(ROOT))] = [lack for name in names if (lack := missing(name))]
+    assert {path: lacks for path, lacks in lacking.items() if lacks} == {}
+
+
 def test_what_strings_name_exists() -> None:
-    known = OTHERS | groups()
+    known = OTHERS | {registry.group for _, registry in registries()}
     lacking = {}
     for path in SOURCES:
         named = [text for text in strings(path) if NAMED.fullmatch(text) and text not in known]

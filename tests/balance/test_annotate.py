@@ -109,7 +109,7 @@ def test_selected_rows_without_a_rationale_get_one_if_it_comes_to_their_answer(t
     assert finding["call_id"] == after["call_id"][1]
     assert after["id"].to_list() == start.examples().sort("prompt")["id"].to_list()
     assert done.manifest.log()[-1].verb == "annotate"
-    assert costs.summary("tail", root=tmp_path).by["verb"]["annotate"].answered == 2
+    assert costs.read_costs("tail", root=tmp_path).by["verb"]["annotate"].answered == 2
 
 
 def test_the_same_command_again_asks_for_another_sample_of_what_is_missing(tmp_path: Path) -> None:

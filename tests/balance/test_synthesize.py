@@ -62,7 +62,7 @@ def test_what_passes_becomes_a_candidate_and_what_does_not_is_replaced_and_kept(
     real = set(start.rows().filter(domain="sums")["id"])
     assert all(set(parents) <= real and len(parents) == 4 for parents in rows.filter(domain="sums")["parents"])
     assert [finding["auditor"] for finding in json.loads(rows["findings"][0])] == ["answer_mismatch"]
-    causes = costs.summary(done.manifest).by["cause"]
+    causes = costs.read_costs(done.manifest).by["cause"]
     assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 6, "refill": 4}
     untouched = done.manifest.rows().filter(source="real")
     assert untouched.sort("id").equals(start.rows().sort("id"))

@@ -70,7 +70,7 @@ def test_nothing_is_bought_twice_in_one_asking_or_in_two(ledger: Ledger) -> None
     assert all(reply.cached and reply.call_id for reply in repeated)
     assert len(teacher.sent) == 2
     assert (again.spend().calls, again.spend().saved) == (0, 2)
-    assert costs.summary("another", root=ledger.path.parents[1]).saved_calls == 2
+    assert costs.read_costs("another", root=ledger.path.parents[1]).saved_calls == 2
 
 
 def test_another_sample_is_another_call(ledger: Ledger) -> None:

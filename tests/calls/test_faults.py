@@ -192,7 +192,7 @@ def test_a_fault_is_written_down_charged_and_told_of(name: str, start: Manifest,
     assert (raw is None) == (fault.raw is None)
     assert fault.says in said
     assert ("asking again" in said) == (len(fault.attempts) > 1)
-    charged, spend = ledger.charged("sums"), costs.summary("sums", root=start.root)
+    charged, spend = ledger.charged("sums"), costs.read_costs("sums", root=start.root)
     assert (charged.calls, charged.tokens) == (spend.attempts, spend.tokens)
     ledger.close()
 

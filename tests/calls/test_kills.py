@@ -187,7 +187,7 @@ def test_a_killed_run_sends_nothing_answered_again_and_ends_with_the_same_rows(b
         assert received[call] <= len(fate)
     lost = sum(map(len, fates.values())) - len(fates)
     assert received.total() - len(received) <= lost <= kills * CONCURRENCY
-    told = costs.summary("sums", root=tmp_path)
+    told = costs.read_costs("sums", root=tmp_path)
     assert (told.lost, told.under_way, told.answered) == (lost, 0, len(fates))
     assert sum(map(int, LOST.findall((tmp_path / "said.txt").read_text()))) <= lost  # a run may be killed before it says so
     owed = "SELECT SUM(calls), SUM(tokens), MIN(status != 'lost' OR tokens = reserved_tokens) FROM attempts"
@@ -230,7 +230,7 @@ def test_two_processes_that_want_the_same_answers_buy_them_once(bench: Bench, tm
         assert [bench.warm.wait(pid) for pid in pids] == [0, 0]
     received = Counter(sent(body) for body in server.bodies)
     assert (received.total(), len(received)) == (19, 19)
-    told = [costs.summary(name, root=tmp_path) for name in ("sums", "twin")]
+    told = [costs.read_costs(name, root=tmp_path) for name in ("sums", "twin")]
     assert (told[0].answered + told[1].answered, told[0].saved_calls + told[1].saved_calls) == (19, 19)
     twins = [manifest.load(name, root=tmp_path) for name in ("sums", "twin")]
     rationales = [twin.examples(twin.rows()).sort("prompt").select("prompt", "rationale", "call_id") for twin in twins]

@@ -77,7 +77,7 @@ def test_nobody_is_charged_for_what_comes_in(tmp_path: Path, here: Path) -> None
     assert grant.status == "answered"
     ledger.hit([grant.call_id], "math", "balance", 0)
     ledger.close()
-    told = costs.summary("math", root=there)
+    told = costs.read_costs("math", root=there)
     assert (told.calls, told.tokens, told.saved_calls, told.saved_tokens, told.saved) == (0, 0, 1, 15, pytest.approx(7e-9))
 
 
@@ -98,7 +98,7 @@ def test_a_call_that_was_lost_here_is_answered(tmp_path: Path, here: Path) -> No
     ledger.close()
     assert ledger_import(tmp_path / "a.jsonl", root=there).new == 3
     assert stored(there, order(0)) == "four"
-    assert costs.summary("math", root=there).lost == 1
+    assert costs.read_costs("math", root=there).lost == 1
 
 
 def test_names_and_models_choose(tmp_path: Path, here: Path) -> None:
