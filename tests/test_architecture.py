@@ -72,7 +72,7 @@ OWNERS = {
 EVERYBODYS = {"numpy", "polars", "xxhash"}
 
 # What shows and reads the command line, beside everything in curate/terminal.
-TERMINAL = {f"baldistill.{name}" for name in ("__main__", "cli", "demo", "layouts")}
+TERMINAL = {f"baldistill.{name}" for name in ("cli", "demo", "layouts")}
 
 # Slow to import (most of a second and more), so never at the top of a module.
 HEAVY = {*OWNERS} - {"jinja2", "orjson", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
@@ -151,6 +151,11 @@ def test_every_folder_is_in_the_rules_and_small_enough_to_be_read() -> None:
     assert not {folder: n for folder, n in sizes.items() if n > MOST_MODULES}
 
 
+def test_tests_have_a_folder_for_each_folder_of_the_code() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/**/test_*.py")}
+    assert folders == {*MAY_IMPORT, "baldistill", "contracts"}, "support and fixtures hold no tests"
+
+
 def test_the_top_of_curate_imports_no_folder() -> None:
     top = [m for m in modules() if m.count(".") == 1 and folder_of(m) is None and m.startswith("curate.")]
     assert not {m: found for m in top if (found := {other for other in ours(m) if folder_of(other)})}
@@ -169,6 +174,7 @@ def test_curate_never_imports_baldistill() -> None:
 
 
 def test_below_the_terminal_nothing_knows_of_it() -> None:
+    assert set(modules()) >= TERMINAL
     terminal = {m for m in modules() if m in TERMINAL or folder_of(m) == "terminal"}
     assert "curate.terminal.console" in terminal
     assert not {m: found for m in set(modules()) - terminal if (found := ours(m) & terminal)}
