@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from curate.teachers.prices import format_usd
 from curate.terminal import layouts, widgets
 from curate.terminal.layouts import Layout
 from curate.terminal.layouts_balance import quota_grid, rejections
-from curate.terminal.widgets import accuracy, count, grid, money, number, seconds
+from curate.terminal.widgets import accuracy, count, grid, number, seconds
 
 __all__ = ["LAYOUTS"]
 
@@ -106,7 +107,7 @@ def _accuracies(stages: Iterable[Any]) -> Any:
         rates = [_rate(stage.metrics.get(name)) for name in ("macro", "micro", "head", "tail")]
         spend = stage.spend
         cost = (
-            [count(spend["calls"]), money(spend["usd"]) if spend["calls"] else None, count(spend["saved"])]
+            [count(spend["calls"]), format_usd(spend["usd"]) if spend["calls"] else None, count(spend["saved"])]
             if spend
             else [None] * 3
         )
@@ -123,7 +124,7 @@ def _demo(result: Any) -> Iterable[Any]:
     yield ""
     yield _accuracies(run.stages)
     yield ""
-    cost = f"{count(result.tokens)} tokens, {money(result.usd)} at the list price of {result.priced_as}"
+    cost = f"{count(result.tokens)} tokens, {format_usd(result.usd)} at the list price of {result.priced_as}"
     figures = [
         ("the teacher would have cost", cost),
         ("snapshot", run.stages[-1].snapshot),
@@ -160,7 +161,7 @@ def _compare(result: Any) -> Iterable[Any]:
     lines = []
     for line in result.lines:
         rates = [_rate(line.metrics.get(name)) for name in ("macro", "micro", "head", "tail")]
-        cost = [count(line.calls), money(line.usd) if line.calls else None]
+        cost = [count(line.calls), format_usd(line.usd) if line.calls else None]
         lines.append([line.run, _student(line.stage), line.snapshot, count(line.rows), *rates, *cost])
     yield grid(columns, lines, left=(0, 1, 2))
     if result.differing:

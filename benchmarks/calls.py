@@ -3,7 +3,7 @@
     python benchmarks/calls.py                                  # live, 64 at once, answers after 100 ms
     python benchmarks/calls.py --curator-python DIR/bin/python  # the same with curator 0.1.31, installed in a venv of its own
     python benchmarks/calls.py --many 100000                    # does it stay as fast and as small?
-    python benchmarks/calls.py --cached 100000                  # answers at hand, read back
+    python benchmarks/calls.py --cached 100000                  # stored replies, read back
 
 A server on loopback, in a process of its own, answers every chat completion after a delay. The sides take turns; each turn is a
 fresh process that imports and opens everything, is warmed up on requests that do not count, and then asks. "Ours" is
@@ -127,8 +127,8 @@ def ask_bare(url: str, n: int, concurrency: int) -> dict[str, float]:
     return asyncio.run(run())
 
 
-def account_of(url: str, folder: str, concurrency: int) -> Any:
-    """Return an account with caps on a ledger in `folder`."""
+def metered_of(url: str, folder: str, concurrency: int) -> Any:
+    """Return a metered teacher with caps on a ledger in `folder`."""
     from curate.calls.client import MeteredTeacher
     from curate.ledger.ledger import Ledger
     from curate.ledger.records import Caps
@@ -148,10 +148,10 @@ def requests_of(numbers: range) -> list[Any]:
 def ask_ours(url: str, n: int, concurrency: int) -> dict[str, float]:
     """`MeteredTeacher.ask`, everything on; the time of opening connections anew in the second asking counts."""
     with tempfile.TemporaryDirectory() as folder:
-        account = account_of(url, folder, concurrency)
-        account.ask(requests_of(range(n, n + WARM_UP)))
+        metered = metered_of(url, folder, concurrency)
+        metered.ask(requests_of(range(n, n + WARM_UP)))
         start, cpu = time.perf_counter(), time.process_time()
-        replies = account.ask(requests_of(range(n)))
+        replies = metered.ask(requests_of(range(n)))
         figures = measured(start, cpu, n)
         assert all(reply.status == "answered" and not reply.cached for reply in replies)
         return figures
@@ -191,11 +191,11 @@ def ask_many(url: str, n: int, concurrency: int) -> dict[str, Any]:
     """Ours in blocks of 10,000, each with its processor time and the memory after it."""
     blocks = []
     with tempfile.TemporaryDirectory() as folder:
-        account = account_of(url, folder, concurrency)
+        metered = metered_of(url, folder, concurrency)
         for begin in range(0, n, 10_000):
             size = min(10_000, n - begin)
             requests, start, cpu = requests_of(range(begin, begin + size)), time.perf_counter(), time.process_time()
-            account.ask(requests)
+            metered.ask(requests)
             status = Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else ""
             now = next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
             blocks.append({**measured(start, cpu, size), "rss_mib": now})
@@ -203,21 +203,21 @@ def ask_many(url: str, n: int, concurrency: int) -> dict[str, Any]:
 
 
 def read_back(url: str, n: int, concurrency: int) -> dict[str, float]:
-    """All of `n` answers, at hand in the ledger; written there straight, and read by a new account."""
+    """All of `n` replies from the ledger; written there straight, and read by a new metered teacher."""
     from curate.ledger.records import Caps
     from curate.teachers.base import RawResponse, Usage
 
     with tempfile.TemporaryDirectory() as folder:
-        account, requests = account_of(url, folder, concurrency), requests_of(range(n))
+        account, requests = metered_of(url, folder, concurrency).account, requests_of(range(n))
         with account.ledger.transaction():
             for number, request in enumerate(requests):
-                grant = account.ledger.reserve(account.order(request), account.charge(request), Caps(), "[]")
-                account.ledger.record(grant.attempt, RawResponse.of(REPLY.format(number), usage=Usage(140, 160)).raw)
-                account.ledger.settle(grant.attempt, Usage(140, 160), 100, "stop")
-        account = account_of(url, folder, concurrency)
+                reservation = account.ledger.reserve(account.call_spec(request), account.bound(request), Caps(), "[]")
+                account.ledger.record(reservation.attempt, RawResponse.of(REPLY.format(number), usage=Usage(140, 160)).raw)
+                account.ledger.settle(reservation.attempt, Usage(140, 160), 100, "stop")
+        metered = metered_of(url, folder, concurrency)
         requests = requests_of(range(n))
         start, cpu = time.perf_counter(), time.process_time()
-        replies = account.ask(requests)
+        replies = metered.ask(requests)
         figures = measured(start, cpu, n)
         assert all(reply.cached for reply in replies)
         return figures

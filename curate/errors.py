@@ -12,7 +12,6 @@
     ├── ModelError                  weights that cannot be found or loaded
     ├── LedgerError                 a ledger that cannot be read or written
     ├── TeacherError                a teacher that cannot be reached or refuses the request
-    │   └── CapReachedError         the next call would pass --max-calls, --max-tokens or --max-usd
     └── AuditFailedError            findings above --fail-on; exit status 3
 
 Messages name the thing, the rule, the value got and the next step, in one line.
@@ -25,7 +24,6 @@ from collections.abc import Iterable
 
 __all__ = [
     "AuditFailedError",
-    "CapReachedError",
     "ConflictError",
     "CurateError",
     "InputError",
@@ -122,10 +120,6 @@ class LedgerError(CurateError):
 
 class TeacherError(CurateError):
     """A teacher cannot be reached or refuses the request."""
-
-
-class CapReachedError(TeacherError):
-    """The next call would pass a cap."""
 
 
 class AuditFailedError(CurateError):

@@ -50,6 +50,7 @@ OWNERS = {
     "openvino": {"curate.vectors.backends"},
     "orjson": {"curate.teachers.base"},
     "peft": {"baldistill.adapters", "baldistill.sft"},
+    "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
     "pyarrow": {"curate.sources.readers", "curate.ledger.transfer"},
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
     "safetensors": {"curate.vectors.encoders", "curate.models"},

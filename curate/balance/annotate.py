@@ -105,14 +105,15 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> Annotated:
     if settings.dry_run:
         teacher = load_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
-        estimate = estimates.plan(manifest.name, [task(teacher)], teacher, settings.mode, root=manifest.root)
+        estimate = estimates.estimate_tasks(manifest.name, [task(teacher)], teacher, settings.mode, root=manifest.root)
         return Annotated(manifest, batch.height, estimate=estimate)
     account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
     parameters = {
         **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
         "prompt": prompts.load("rationale", settings.prompt_file).version,
     }
-    estimates.estimate_and_store(account, [task(account.teacher)], {**parameters, "version": manifest.version})
+    task_of = task(account.teacher)
+    estimates.estimate_and_store(account.account, [task_of], {**parameters, "version": manifest.version}, mode=account.mode)
     told = ask(asked, account)
     settled, rejected = _settle(rows, batch, told, context)
     result = _result(manifest, told, rejected, account)
@@ -154,6 +155,6 @@ def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], acco
         rejected=dict(sorted(rejected.items())),
         unanswered=counts["unanswered"],
         complete=complete,
-        spent=account.spend(),
-        reckoned=estimates.close_estimate(account, complete=complete),
+        spent=account.account.charged(),
+        reckoned=estimates.close_estimate(account.account, complete=complete),
     )

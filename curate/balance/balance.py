@@ -113,7 +113,14 @@ class _BalanceRun:
             return None
         ledger = Ledger(ledger_path(manifest.root))
         return MeteredTeacher(
-            self.teacher, ledger, manifest.name, self.caps, verb="balance", stage=stage, pace=self.pace, mode=self.settings.mode
+            self.teacher,
+            ledger,
+            manifest.name,
+            self.caps,
+            verb="balance",
+            stage=stage,
+            rate_limit=self.pace,
+            mode=self.settings.mode,
         )
 
 
@@ -173,10 +180,10 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     account = run.account(manifest, stage)
     if account is not None:
         estimate = cost.estimate(start, rows, quotas, given={}, teacher=account.teacher, settings=run.settings)
-        estimates.store_estimate(account, estimate, run.identity())
+        estimates.store_estimate(account.account, estimate, run.identity())
     context = audit.context(start, rows, encoder=run.settings.encoder)
     filled = rounds.fill(start, rows, quotas, settings=run.settings, stage=stage, context=context, account=account)
-    spend = account.spend() if account is not None else Charged(0, 0, 0.0, 0)
+    spend = account.account.charged() if account is not None else Charged()
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
@@ -196,7 +203,7 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
-        reckoned=None if account is None else estimates.close_estimate(account, complete=filled.complete),
+        reckoned=None if account is None else estimates.close_estimate(account.account, complete=filled.complete),
     )
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.settled.contents())

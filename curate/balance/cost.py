@@ -64,8 +64,8 @@ def estimate(
     model = settings.model
     if teacher is None:
         price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
-        return estimates.plan(manifest.name, tasks, _Unnamed(model or "", price), settings.mode, root=manifest.root)
-    return estimates.plan(manifest.name, tasks, teacher, settings.mode, root=manifest.root)
+        return estimates.estimate_tasks(manifest.name, tasks, _Unnamed(model or "", price), settings.mode, root=manifest.root)
+    return estimates.estimate_tasks(manifest.name, tasks, teacher, settings.mode, root=manifest.root)
 
 
 def stage_tasks(

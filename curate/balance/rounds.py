@@ -22,7 +22,6 @@ from curate.balance import pool
 from curate.balance.decisions import BATCH, Settled, as_batch
 from curate.balance.pool import Pool
 from curate.balance.settings import BalanceSettings
-from curate.calls.client import MeteredTeacher
 from curate.errors import TeacherError
 from curate.generation import examples as writing
 from curate.generation.rationales import write_rationales
@@ -32,6 +31,7 @@ from curate.manifest.schema import conform
 from curate.selection import policies
 from curate.selection.base import Quotas
 from curate.selection.selectors import choose
+from curate.teachers.base import Asker
 
 __all__ = ["Filled", "fill"]
 
@@ -86,7 +86,7 @@ def fill(
     settings: BalanceSettings,
     stage: int,
     context: Context,
-    account: MeteredTeacher | None,
+    account: Asker | None,
 ) -> Filled:
     """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
 
@@ -127,7 +127,7 @@ class _Filler:
         settings: BalanceSettings,
         stage: int,
         context: Context,
-        account: MeteredTeacher | None,
+        account: Asker | None,
     ) -> None:
         self.manifest, self.settings, self.context, self.account = manifest, settings, context, account
         self.stage = stage
@@ -303,7 +303,7 @@ class _Filler:
         answered = self._ask_rationales(asks, self.account)
         return pl.concat([frame.join(asks, on="id", how="anti", maintain_order="left"), answered])
 
-    def _ask_rationales(self, asks: pl.DataFrame, account: MeteredTeacher) -> pl.DataFrame:
+    def _ask_rationales(self, asks: pl.DataFrame, account: Asker) -> pl.DataFrame:
         """Ask the teacher for the next sample of each row's rationale; return the rows that were answered."""
         if asks.is_empty():
             return asks

@@ -113,7 +113,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
         teacher = load_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
         task = writer_of(Probe(teacher)).task(tallies, settings.max_attempts)
-        estimate = estimates.plan(manifest.name, [task], teacher, settings.mode, root=manifest.root)
+        estimate = estimates.estimate_tasks(manifest.name, [task], teacher, settings.mode, root=manifest.root)
         return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimate)
     account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
     writer = writer_of(account)
@@ -123,7 +123,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
         "prompt": prompts.load("synthesis", settings.prompt_file).version,
     }
     task = writer.task(tallies, settings.max_attempts)
-    estimates.estimate_and_store(account, [task], {**parameters, "version": manifest.version})
+    estimates.estimate_and_store(account.account, [task], {**parameters, "version": manifest.version}, mode=account.mode)
     writer.write_all(tallies)
     return writer.commit(tallies, parameters)
 
@@ -199,10 +199,10 @@ class _Writer:
             written={name: own.written for name, own in tallies.items()},
             rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
             complete=not self.stopped,
-            spent=self.account.spend(),
+            spent=self.account.account.charged(),
             tokens_per_written=tokens,
             usd_per_written=usd,
-            reckoned=estimates.close_estimate(self.account, complete=not self.stopped),
+            reckoned=estimates.close_estimate(self.account.account, complete=not self.stopped),
         )
         if not self.judged:
             return result

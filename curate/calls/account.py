@@ -1,14 +1,17 @@
-"""Owns a teacher's tab in the ledger: what is ordered of it, what that may cost at most, and what it came to. Sends nothing."""
+"""Keeps account of what one verb, in one stage, has with one teacher: bounds, charges, and replies that the ledger has already.
+
+Sends nothing. Every raw reply, live, batched or stored, is parsed and charged here, in `Account.read_reply`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from curate.ledger.ledger import Ledger
-from curate.ledger.records import CallSpec, Caps, Charged, CostBound, StoredReply
+from curate.ledger.records import CallSpec, Caps, Charged, CostBound
 from curate.teachers.base import (
-    ParsedResponse,
     Reply,
     Request,
     Teacher,
@@ -18,148 +21,202 @@ from curate.teachers.base import (
     parse_response,
     prompt_token_bound,
 )
-from curate.teachers.prices import NANO, Price
+from curate.teachers.prices import NANO, Price, format_usd
 
-__all__ = ["Account", "reply_of"]
+__all__ = ["Account"]
 
 
 class Account:
     """What one verb, in one stage, has with one teacher.
 
-    The sums are kept here as well as in the ledger, so that looking at them costs nothing.
+    The sums are kept here as well as in the ledger, so that reading them costs nothing.
 
     Args:
         teacher: who answers.
-        ledger: where every call is written down.
+        ledger: where every call is recorded.
         name: of the manifest that pays.
         caps: hard limits over everything ever charged to that name.
         verb: that asks; for the ledger's report.
         stage: from 0, or None.
     """
 
-    def __init__(self, teacher: Teacher, ledger: Ledger, name: str, caps: Caps, verb: str, stage: int | None) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        ledger: Ledger,
+        name: str,
+        caps: Caps = Caps(),  # noqa: B008 - frozen
+        verb: str = "",
+        stage: int | None = None,
+    ) -> None:
         self.teacher, self.ledger, self.name, self.caps = teacher, ledger, name, caps
         self.verb, self.stage = verb, stage
-        self.saved = 0
+        self.saved = 0  # replies that were not bought again
         self.bought = 0  # replies
-        self.left = 0  # sendings whose replies were not waited for
+        self.abandoned = 0  # sendings whose replies were not waited for
         self._calls = self._tokens = self._nano = 0
-        self._open_tokens = self._open_nano = 0  # bounds of what is under way
+        self._open_tokens = self._open_nano = 0  # bounds of what is in flight
         self._before = ledger.charged(name)  # by others, and by earlier runs
+
+    @property
+    def stage_number(self) -> int:
+        """The stage as the ledger has it: -1 for none."""
+        return -1 if self.stage is None else self.stage
+
+    # What a request is, and what it may cost
 
     def key(self, request: Request) -> str:
         """Return the key under which the ledger knows a request."""
         return call_key(self.teacher.endpoint, self.teacher.model, canonical_json(self.teacher.shape(request)))
 
-    def order(self, request: Request) -> CallSpec:
-        """Return what the ledger writes down about a request."""
+    def call_spec(self, request: Request) -> CallSpec:
+        """Return what the ledger records about a request."""
         endpoint, model = self.teacher.endpoint, self.teacher.model
-        told = canonical_json(self.teacher.shape(request))
-        return CallSpec(call_key(endpoint, model, told), endpoint, model, request.purpose, request.domain, request.sample, told)
+        shape = canonical_json(self.teacher.shape(request))
+        return CallSpec(call_key(endpoint, model, shape), endpoint, model, request.purpose, request.domain, request.sample, shape)
 
-    def charge(self, request: Request, *, batched: bool = False) -> CostBound:
+    def bound(self, request: Request, *, batched: bool = False) -> CostBound:
         """Return the upper bound of what one sending of a request can cost, alone or in a batch, and who pays it."""
         prompt, price = prompt_token_bound(request), self._price(batched)
         nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
-        stage, bound = -1 if self.stage is None else self.stage, prompt + request.max_tokens
-        return CostBound(self.name, self.verb, stage, bound, nano, request.refill)
+        return CostBound(self.name, self.verb, self.stage_number, prompt + request.max_tokens, nano, request.refill)
 
-    def spend(self) -> Charged:
-        """Return what this account was charged so far, calls under way at their upper bounds."""
-        return Charged(self._calls, self._tokens, self._usd(), self.saved)
+    # What is charged
 
-    def facts(self) -> dict[str, Any]:
-        """Return what progress tells of the tab: calls; tokens and usd without what is under way; saved; the cap in words."""
+    def charged(self) -> Charged:
+        """Return what this account was charged so far, calls in flight at their upper bounds."""
+        usd = None if self.teacher.price is None else self._nano / NANO
+        return Charged(self._calls, self._tokens, usd, self.saved)
+
+    def progress_facts(self) -> dict[str, Any]:
+        """Return figures for a progress event: calls; tokens and usd without what is in flight; saved; the nearest cap."""
         usd = None if self.teacher.price is None else (self._nano - self._open_nano) / NANO
         tokens = self._tokens - self._open_tokens
-        return {"calls": self._calls, "tokens": tokens, "usd": usd, "saved": self.saved, "cap": self._cap()}
+        return {"calls": self._calls, "tokens": tokens, "usd": usd, "saved": self.saved, "cap": self._nearest_cap()}
 
-    def begin(self, charge: CostBound) -> None:
-        """Put the upper bound of a sending on the tab."""
-        self.add(charge)
-        self._open_tokens += charge.tokens
-        self._open_nano += charge.nano_usd or 0
+    def reserve(self, bound: CostBound) -> None:
+        """Charge a sending at its upper bound."""
+        self._add(bound, 1)
 
-    def end(self, charge: CostBound) -> None:
-        """A sending is no longer under way; what it is charged by now stays."""
-        self._open_tokens -= charge.tokens
-        self._open_nano -= charge.nano_usd or 0
+    def start(self, bound: CostBound) -> None:
+        """Charge a sending at its upper bound, and count it as in flight."""
+        self._add(bound, 1)
+        self._open_tokens += bound.tokens
+        self._open_nano += bound.nano_usd or 0
 
-    def add(self, charge: CostBound, sign: int = 1) -> None:
-        """Put the upper bound of a sending on the tab; take it off again with a `sign` of -1."""
-        self._calls += sign
-        self._tokens += sign * charge.tokens
-        self._nano += sign * (charge.nano_usd or 0)
+    def finish(self, bound: CostBound) -> None:
+        """Count a sending as no longer in flight; what it is charged by now stays."""
+        self._open_tokens -= bound.tokens
+        self._open_nano -= bound.nano_usd or 0
 
-    def free(self, charge: CostBound, *, sent: bool) -> None:
-        """Take the bound of a refused sending off the tab; it stays a call if it was `sent`."""
-        self.add(charge, -1)
+    def refund(self, bound: CostBound, *, sent: bool) -> None:
+        """Take the bound of a sending without a reply off again; it stays a call where it was `sent`."""
+        self._add(bound, -1)
         self._calls += sent
 
-    def correct(self, charge: CostBound, reading: ParsedResponse, *, batched: bool = False) -> None:
-        """Put what a reply says it used in the place of its bound."""
-        self.bought += 1
-        if reading.usage is not None:
-            self._tokens += reading.usage.total - charge.tokens
-            self._nano += (self._cost(reading, batched) or 0) - (charge.nano_usd or 0)
-
-    def kept(self, *, batched: bool = False) -> str:
-        """Say what an interruption leaves, in words; `batched` where batches may be under way."""
-        left = f"{self.left:,} in flight stay charged at their upper bounds" if self.left else "none is in flight"
+    def interruption_message(self, *, batched: bool = False) -> str:
+        """Return what an interruption leaves, in words; `batched` where batches may be at the provider."""
+        left = f"{self.abandoned:,} in flight stay charged at their upper bounds" if self.abandoned else "none is in flight"
         left = "batches stay at the provider" if batched else left
         return f"calls bought and kept: {self.bought:,}, {left}; the same command goes on from there"
 
-    def settle(self, attempt: int, reading: ParsedResponse, *, batched: bool = False) -> None:
-        """Have the ledger charge what a reply says it used."""
-        self.ledger.settle(attempt, reading.usage, self._cost(reading, batched), reading.finish_reason)
+    # Replies
 
-    def read_stored(self, stored: StoredReply) -> Reply | None:
-        """Read an answer that is at hand; None, and written down, where nobody can read it."""
-        reading = parse_response(stored.raw)
-        if reading.error:
-            self.ledger.reject(stored.attempt, reading.error)
-            return None
-        if not stored.billed:
-            self.settle(stored.attempt, reading, batched=stored.batched)
-        return reply_of(reading, stored.call_id, cached=True)
+    def read_reply(
+        self,
+        raw: str,
+        attempt: int,
+        *,
+        call_id: int | None = None,
+        bound: CostBound | None = None,
+        batched: bool = False,
+        cached: bool = False,
+        billed: bool = False,
+        write: Callable[[Callable[[], None]], object] = lambda write: write(),
+    ) -> Reply:
+        """Parse a reply that the ledger has recorded, and charge the tokens that it reports.
 
-    def count_hits(self, call_ids: Sequence[int]) -> None:
-        """Count answers that were at hand."""
-        self.ledger.hit(call_ids, self.name, self.verb, -1 if self.stage is None else self.stage)
-        self.saved += len(call_ids)
+        A reply that cannot be parsed comes back as ``failed``: it stays charged at its bound, and its call may be sent again.
+
+        Args:
+            raw: body of the reply.
+            attempt: number of the sending that it answers.
+            call_id: of its call.
+            bound: that this account is charged for it, replaced by what the reply reports; None where it is charged none.
+            batched: whether it came in a batch, at the price of batches.
+            cached: whether it was bought before this account asked for it.
+            billed: whether the ledger knows already what it cost.
+            write: does a write to the ledger, now or soon; now unless given.
+        """
+        parsed = parse_response(raw)
+        if parsed.error:
+            write(partial(self.ledger.reject, attempt, parsed.error))
+            return Reply(status="failed", error=parsed.error, call_id=call_id)
+        usage, price = parsed.usage, self._price(batched)
+        nano = price.nano_usd(usage.prompt, usage.completion, usage.cached) if usage and price else None
+        if not billed:
+            write(partial(self.ledger.settle, attempt, usage, nano, parsed.finish_reason))
+        if bound is not None:
+            self.bought += 1
+            if usage is not None:
+                self._tokens += usage.total - bound.tokens
+                self._nano += (nano or 0) - (bound.nano_usd or 0)
+        return Reply(
+            text=parsed.text,
+            usage=usage or Usage(),
+            call_id=call_id,
+            finish_reason=parsed.finish_reason,
+            seeds=parsed.seeds,
+            cached=cached,
+        )
+
+    def take_stored(self, keys: Iterable[str], *, cached: bool = True) -> dict[str, Reply]:
+        """Return the replies that the ledger has for some of the keys; one that cannot be parsed is marked so and left out.
+
+        Args:
+            keys: of calls.
+            cached: whether they were bought before this account asked for them, and so count as saved.
+        """
+        replies: dict[str, Reply] = {}
+        with self.ledger.transaction():  # one for everything that has to be written about them
+            for found in self.ledger.find_each(keys):
+                for key, stored in found.items():
+                    reply = self.read_reply(
+                        stored.raw,
+                        stored.attempt,
+                        call_id=stored.call_id,
+                        batched=stored.batched,
+                        cached=cached,
+                        billed=stored.billed,
+                    )
+                    if reply.status == "answered":
+                        replies[key] = reply
+            if cached:
+                calls = [reply.call_id for reply in replies.values() if reply.call_id is not None]
+                self.ledger.hit(calls, self.name, self.verb, self.stage_number)
+                self.saved += len(calls)
+        return replies
+
+    def _add(self, bound: CostBound, sign: int) -> None:
+        self._calls += sign
+        self._tokens += sign * bound.tokens
+        self._nano += sign * (bound.nano_usd or 0)
 
     def _price(self, batched: bool) -> Price | None:
         price = self.teacher.price
         return price.batched() if price and batched else price
 
-    def _cost(self, reading: ParsedResponse, batched: bool) -> int | None:
-        used, price = reading.usage, self._price(batched)
-        return price.nano_usd(used.prompt, used.completion, used.cached) if used and price else None
-
-    def _usd(self) -> float | None:
-        return None if self.teacher.price is None else self._nano / NANO
-
-    def _cap(self) -> str:
+    def _nearest_cap(self) -> str:
         """Return the cap of which the largest share is charged, such as ``$0.41 of $2.00 (--max-usd)``; empty without one."""
         before, caps = self._before, self.caps
-        tokens, spent = before.tokens + self._tokens, (before.usd or 0.0) + self._nano / NANO
-        digits = 2 if (caps.usd or 0) >= 1 else 4
-        told = [
-            (before.calls + self._calls, caps.calls, "{:,} of {:,} (--max-calls)"),
-            (tokens, caps.tokens, "{:,} of {:,} (--max-tokens)"),
-            (spent, caps.usd, f"${{:,.{digits}f}} of ${{:,.{digits}f}} (--max-usd)"),
+        figures: list[tuple[float, float | None, Callable[[Any], str], str]] = [
+            (before.calls + self._calls, caps.calls, "{:,}".format, "--max-calls"),
+            (before.tokens + self._tokens, caps.tokens, "{:,}".format, "--max-tokens"),
+            ((before.usd or 0.0) + self._nano / NANO, caps.usd, format_usd, "--max-usd"),
         ]
-        shares = [(charged / cap if cap else 1.0, words.format(charged, cap)) for charged, cap, words in told if cap is not None]
+        shares = [
+            (charged / cap if cap else 1.0, f"{words(charged)} of {words(cap)} ({option})")
+            for charged, cap, words, option in figures
+            if cap is not None
+        ]
         return max(shares)[1] if shares else ""
-
-
-def reply_of(reading: ParsedResponse, call_id: int, *, cached: bool) -> Reply:
-    """Return what an account hands back for a reply that was read."""
-    return Reply(
-        text=reading.text,
-        usage=reading.usage or Usage(),
-        call_id=call_id,
-        finish_reason=reading.finish_reason,
-        seeds=reading.seeds,
-        cached=cached,
-    )

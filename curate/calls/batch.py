@@ -1,7 +1,7 @@
-"""Owns the buying of requests in batches: which are planned, in what sizes, looked at when, and what goes into a further one.
+"""Has requests answered in the provider's batches: which are planned, how large, polled when, and what goes into a further one.
 
-What a provider has is never given up here: Ctrl-C leaves it there, and the same command picks it up, as does any other
-process that wants one of its calls.
+Batches at the provider are never given up here: Ctrl-C leaves them there, and the same command goes on with them, as does any
+other process that wants one of their calls. Knows nothing of live requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from curate import progress
 from curate.calls.account import Account
-from curate.calls.batch_steps import BatchJob, BatchSettings
+from curate.calls.batch_steps import BatchSettings, BatchSteps
 from curate.errors import InputError, TeacherError
 from curate.ledger.batches import Batch, BatchStore
 from curate.ledger.ledger import LEASE
@@ -22,15 +22,15 @@ from curate.ledger.records import CallSpec
 from curate.teachers.base import RawResponse, Reply, Request
 from curate.teachers.batch_api import BatchAPI
 
-__all__ = ["BatchOutcome", "BatchRun", "BatchSettings", "TakesBatches", "buy", "check", "under_way"]
+__all__ = ["BatchOutcome", "BatchRun", "TakesBatches", "ask_in_batches", "batch_api_of", "keys_in_batches"]
 
-_LOOK = 0.2  # seconds between looks whether somebody halts
-_WORTH = 0.05  # share of the calls asked for that must fit under a cap for a further batch
+_LOOK = 0.2  # seconds between looks whether to stop
+_LEAST_SHARE = 0.05  # of the calls asked for must fit under a cap for a further batch
 
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What came of it: replies by key, and the cap that stood against the rest, in words."""
+    """What came of it: replies by key, and the cap that was reached, in words."""
 
     replies: dict[str, Reply]
     cap: str = ""
@@ -44,11 +44,11 @@ class TakesBatches(Protocol):
     def batches(self) -> BatchAPI: ...
 
 
-def check(teacher: object) -> BatchAPI:
-    """Return the way to a teacher's batches.
+def batch_api_of(teacher: object) -> BatchAPI:
+    """Return the batch interface of a teacher.
 
     Raises:
-        InputError: it takes none.
+        InputError: it takes no batches.
     """
     if isinstance(teacher, TakesBatches):
         return teacher.batches
@@ -56,103 +56,104 @@ def check(teacher: object) -> BatchAPI:
     raise InputError(f"--mode batch: teacher {name!r} takes no batches; use --mode live")
 
 
-def under_way(tab: Account, keys: Sequence[str]) -> set[str]:
-    """Return the keys among `keys` that are under way in a batch."""
-    book, wanted = BatchStore(tab.ledger), set(keys)
-    found = [book.keys(batch.id) & wanted for batch in book.open(tab.teacher.endpoint, tab.teacher.model)]
+def keys_in_batches(account: Account, keys: Sequence[str]) -> set[str]:
+    """Return the keys whose calls are in a batch that is not over."""
+    store, wanted = BatchStore(account.ledger), set(keys)
+    found = [store.keys(batch.id) & wanted for batch in store.open_batches(account.teacher.endpoint, account.teacher.model)]
     return set().union(*found)
 
 
-async def buy(
-    tab: Account,
+async def ask_in_batches(
+    account: Account,
     missing: Sequence[tuple[Request, CallSpec]],
     *,
-    halted: Callable[[], bool],
-    batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+    stopped: Callable[[], bool],
+    settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     make: bool = True,
 ) -> BatchOutcome:
-    """Have requests answered in batches; comes back when all are answered, failed or capped, or somebody halts.
+    """Have requests answered in batches; returns when all are answered, failed or capped, or the run is stopped.
 
     Args:
-        tab: who is asked, and who pays.
-        missing: requests that the ledger has no answer for, each once.
-        halted: whether to stop; batches stay at the provider.
-        batching: see there.
+        account: who is asked, and who pays.
+        missing: requests that the ledger has no reply for, each once.
+        stopped: whether to stop; batches stay at the provider.
+        settings: how batches are made and polled.
         make: whether new batches may be made; else those that exist are waited for.
 
     Raises:
         InputError: the teacher takes no batches.
         TeacherError: the provider refuses, or cannot be reached; what it has stays there.
     """
-    wire = check(tab.teacher)
+    api = batch_api_of(account.teacher)
     with progress.step(missing[0][0].purpose, len(missing)) as step:
-        buyer = BatchRun(tab, wire, missing, halted, batching, make, step)
-        renewing = asyncio.create_task(buyer.renew())
+        run = BatchRun(account, api, missing, stopped, settings, make, step)
+        renewing = asyncio.create_task(run.renew_leases())
         try:
-            await buyer.run()
+            await run.run()
         finally:
             renewing.cancel()
-            buyer.leave()
-            await tab.teacher.close()
-    return BatchOutcome(buyer.replies, buyer.cap)
+            run.release()
+            await account.teacher.close()
+    return BatchOutcome(run.replies, run.cap)
 
 
 class BatchRun:
-    """One run of `buy`."""
+    """One run of `ask_in_batches`, whose arguments it takes."""
 
     def __init__(
         self,
-        tab: Account,
-        wire: BatchAPI,
+        account: Account,
+        api: BatchAPI,
         missing: Sequence[tuple[Request, CallSpec]],
-        halted: Callable[[], bool],
-        batching: BatchSettings,
+        stopped: Callable[[], bool],
+        settings: BatchSettings,
         make: bool,
         step: progress.Step,
     ) -> None:
-        self.tab, self.wire, self.book = tab, wire, BatchStore(tab.ledger)
-        self.steps = BatchJob(tab, wire, self.book, batching)
-        self.missing = {order.key: (request, order) for request, order in missing}
-        self.n_asked, self.halted, self.batching, self.make, self.step = len(missing), halted, batching, make, step
+        self.account, self.api, self.store = account, api, BatchStore(account.ledger)
+        self.steps = BatchSteps(account, api, self.store, settings)
+        self.missing = {spec.key: (request, spec) for request, spec in missing}
+        self.n_asked, self.stopped, self.settings, self.make, self.step = len(missing), stopped, settings, make, step
         self.replies: dict[str, Reply] = {}
         self.cap = ""
         self.open: dict[str, Batch] = {}  # batches with calls that are wanted
         self.keys: dict[str, set[str]] = {}  # of each of them
         self.tries: Counter[str] = Counter()
-        self.wait = batching.first
+        self.wait = settings.first
         self.full = False  # a cap stands against more until a batch is over
 
     async def run(self) -> None:
+        """Plan, make and poll batches until nothing is missing, a cap is reached, or the run is stopped."""
         self._find_open()
         await self._tidy()
-        while self.missing and not self.halted():
+        while self.missing and not self.stopped():
             self._plan()
             if not self.open and (self.cap or not self.make):
                 return
             moved = False
             for batch in list(self.open):
-                if not self.halted():
+                if not self.stopped():
                     moved |= await self._advance(batch)
             self._find_open()
             if self.missing:
                 self.step.advance(0, **self._facts())
                 await self._sleep(moved)
 
-    async def renew(self) -> None:
-        """Keep the leases for as long as we are at work."""
+    async def renew_leases(self) -> None:
+        """Keep the leases for as long as the run goes on."""
         while True:
             await asyncio.sleep(LEASE / 4)
-            self.book.renew()
+            self.store.renew()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let go of the batches; take back those that nobody made, and say where the others are."""
         stay = []
-        for batch in filter(None, map(self.book.claim, self.open)):
+        for batch in filter(None, map(self.store.claim, self.open)):
             if batch.status == "planned":
                 self.steps.drop(batch, "it was not sent")
             else:
-                stay.append(f"{batch.provider or batch.id!r} ({batch.told or 'being made'})")
-        self.book.let_go()
+                stay.append(f"{batch.provider or batch.id!r} ({batch.last_state or 'being made'})")
+        self.store.release()
         if stay:
             these = "stays" if len(stay) == 1 else "stay"
             progress.note("batch", f"{', '.join(stay)} {these} at {self.steps.where}; the same command picks up what comes")
@@ -160,77 +161,77 @@ class BatchRun:
     # What to do next
 
     def _find_open(self) -> None:
-        """Look up which open batches hold calls that are wanted, and take the answers of those that ended."""
-        teacher, before = self.tab.teacher, set(self.open)
+        """Look up which open batches hold calls that are wanted, and take the replies of those that ended."""
+        teacher, before = self.account.teacher, set(self.open)
         self.open = {}
-        for batch in self.book.open(teacher.endpoint, teacher.model):
+        for batch in self.store.open_batches(teacher.endpoint, teacher.model):
             if batch.id not in self.keys:
-                self.keys[batch.id] = self.book.keys(batch.id)
+                self.keys[batch.id] = self.store.keys(batch.id)
             if not self.keys[batch.id].isdisjoint(self.missing):
                 self.open[batch.id] = batch
         for ended in before - set(self.open):
-            self._take_answers(ended)
+            self._take_results(ended)
 
     def _plan(self) -> None:
         """Reserve what is in no batch yet, and write down the batches for it."""
-        flying = set().union(*(self.keys[batch] for batch in self.open))
-        fresh = [entry for key, entry in self.missing.items() if key not in flying]
-        if not fresh or not self.make or (self.full and self.open):
+        in_batches = set().union(*(self.keys[batch] for batch in self.open))
+        new = [entry for key, entry in self.missing.items() if key not in in_batches]
+        if not new or not self.make or (self.full and self.open):
             return
-        least = int(_WORTH * self.n_asked) if self.replies else 0
-        groups = [[(order, self.tab.charge(request, batched=True)) for request, order in group] for group in self._split(fresh)]
-        planned = self.book.plan(groups, self.tab.caps, least=least)
-        self.steps.fresh |= set(planned.batches)
+        least = int(_LEAST_SHARE * self.n_asked) if self.replies else 0
+        groups = [[(spec, self.account.bound(request, batched=True)) for request, spec in group] for group in self._split(new)]
+        planned = self.store.plan(groups, self.account.caps, least=least)
+        self.steps.planned_here |= set(planned.batches)
         self._find_open()
         self.full = bool(planned.cap)
-        self.cap = planned.cap if not self.open else ""  # what is under way is charged at its bound and mostly costs less
-        self._take_stored([order.key for _, order in fresh if order.key in self.missing])
+        self.cap = planned.cap if not self.open else ""  # what is in flight is charged at its bound and mostly costs less
+        self._take_stored([spec.key for _, spec in new if spec.key in self.missing])
 
     def _split(self, entries: Sequence[tuple[Request, CallSpec]]) -> Iterator[list[tuple[Request, CallSpec]]]:
         """Cut requests into groups that fit into one input file each."""
         group: list[tuple[Request, CallSpec]] = []
         size = 0
-        for request, order in entries:
-            more = len(self.wire.line(order.key, request))
-            if more > self.batching.bytes:
-                error = f"the request has {more:,} bytes, and an input file holds {self.batching.bytes:,}"
-                self._reply(order.key, Reply(status="failed", error=error))
+        for request, spec in entries:
+            more = len(self.api.input_line(spec.key, request))
+            if more > self.settings.bytes:
+                error = f"the request has {more:,} bytes, and an input file holds {self.settings.bytes:,}"
+                self._reply(spec.key, Reply(status="failed", error=error))
                 continue
-            if group and (len(group) >= self.steps.most or size + more > self.batching.bytes):
+            if group and (len(group) >= self.steps.max_requests or size + more > self.settings.bytes):
                 yield group
                 group, size = [], 0
-            group.append((request, order))
+            group.append((request, spec))
             size += more
         if group:
             yield group
 
     async def _tidy(self) -> None:
         """Look once at batches of this manifest that nobody waits for, such as unmade ones where none shall be made."""
-        for batch in self.book.open(self.tab.teacher.endpoint, self.tab.teacher.model):
+        for batch in self.store.open_batches(self.account.teacher.endpoint, self.account.teacher.model):
             wanted = batch.id in self.open and (self.make or batch.status != "planned")
-            if not wanted and batch.name == self.tab.name and (claimed := self.book.claim(batch.id)):
+            if not wanted and batch.name == self.account.name and (claimed := self.store.claim(batch.id)):
                 await self.steps.tidy(claimed)
         self._find_open()
 
     async def _advance(self, name: str) -> bool:
-        """Take one step with a batch, if it is ours to take; say whether it got any further."""
-        batch = self.book.claim(name)
-        at_hand = self.book.open(self.tab.teacher.endpoint, self.tab.teacher.model)
-        n_submitted = sum(other.status == "submitted" and other.id in self.open for other in at_hand)
+        """Take one step of a batch, if this run can hold it; return whether it got any further."""
+        batch = self.store.claim(name)
+        known = self.store.open_batches(self.account.teacher.endpoint, self.account.teacher.model)
+        n_submitted = sum(other.status == "submitted" and other.id in self.open for other in known)
         return batch is not None and await self.steps.advance(batch, n_submitted)
 
     async def _sleep(self, moved: bool) -> None:
-        """Wait before the next look: shortly after a step, then longer and longer."""
-        self.wait = self.batching.first if moved else min(self.batching.longest, self.wait * 2)
+        """Wait before the next poll: shortly after a step, then longer and longer."""
+        self.wait = self.settings.first if moved else min(self.settings.longest, self.wait * 2)
         loop = asyncio.get_running_loop()
         until = loop.time() + max(self.wait, self.steps.wait)
-        while (left := until - loop.time()) > 0 and not self.halted():
+        while (left := until - loop.time()) > 0 and not self.stopped():
             await asyncio.sleep(min(left, _LOOK))
 
-    # What came
+    # Results
 
-    def _take_answers(self, ended: str) -> None:
-        """Take the answers of a batch that is over; what has none goes into another, or is given up."""
+    def _take_results(self, ended: str) -> None:
+        """Take the replies of a batch that is over; a call without one goes into another batch, or is given up."""
         self.full = False
         keys = [key for key in self.keys.pop(ended) if key in self.missing]
         self._take_stored(keys, cached=not self.steps.close(ended))
@@ -238,23 +239,15 @@ class BatchRun:
             return
         for key in [key for key in keys if key in self.missing]:
             self.tries[key] += 1
-            answer = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
-            if answer.outcome == "denied":
-                raise TeacherError(f"{self.steps.where} refuses: {answer.error}")
-            if answer.outcome == "failed" or self.tries[key] >= self.batching.tries:
-                self._reply(key, Reply(status="failed", error=answer.error))
+            response = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
+            if response.outcome == "denied":
+                raise TeacherError(f"{self.steps.where} refuses: {response.error}")
+            if response.outcome == "failed" or self.tries[key] >= self.settings.tries:
+                self._reply(key, Reply(status="failed", error=response.error))
 
     def _take_stored(self, keys: Sequence[str], *, cached: bool = True) -> None:
-        found = self.tab.ledger.find(keys)
-        with self.tab.ledger.transaction():
-            hits = []
-            for key, stored in found.items():
-                reply = self.tab.read_stored(stored)
-                if reply is not None:
-                    hits.append(stored.call_id)
-                    self._reply(key, reply._replace(cached=cached))
-            if cached:
-                self.tab.count_hits(hits)
+        for key, reply in self.account.take_stored(keys, cached=cached).items():
+            self._reply(key, reply)
 
     def _reply(self, key: str, reply: Reply) -> None:
         self.replies[key] = reply
@@ -263,6 +256,6 @@ class BatchRun:
 
     def _facts(self) -> dict[str, Any]:
         states = [state for name, state in self.steps.states.items() if name in self.open]
-        told = states[0].words if len(states) == 1 else f"{sum(s.done for s in states):,}/{sum(s.total for s in states):,}"
-        flying = sum(batch.n for batch in self.open.values() if batch.status != "planned")
-        return {**self.tab.facts(), "in_flight": flying, **({"batch": told} if states else {})}
+        words = states[0].words if len(states) == 1 else f"{sum(s.done for s in states):,}/{sum(s.total for s in states):,}"
+        in_flight = sum(batch.n for batch in self.open.values() if batch.status != "planned")
+        return {**self.account.progress_facts(), "in_flight": in_flight, **({"batch": words} if states else {})}

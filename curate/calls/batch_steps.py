@@ -1,7 +1,7 @@
-"""Owns the steps of one batch: have it made, look at it, fetch and write down what came, take it back. Chooses nothing.
+"""Takes the steps of one batch: have it made, poll it, download and record its results, or take it back. Plans none.
 
-Each step is written down in the ledger around what is done at the provider, so that a process may die between any two: what
-was planned is looked for under its own name before it is made, and results are recorded before they are read.
+Each step is recorded in the ledger around what is done at the provider, so that a process may die between any two: a planned
+batch is looked for under its own name before it is made, and results are recorded before they are read.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from curate.calls.account import Account
 from curate.errors import TeacherError
 from curate.ledger.batches import Batch, BatchStore
 from curate.ledger.records import CostBound
-from curate.teachers.base import RawResponse, RequestFailedError, parse_response
-from curate.teachers.batch_api import BatchAPI, Line, State
+from curate.teachers.base import RawResponse, RequestFailedError
+from curate.teachers.batch_api import BatchAPI, BatchState, ResultLine
 
-__all__ = ["BatchJob", "BatchSettings"]
+__all__ = ["BatchSettings", "BatchSteps"]
 
 _CHUNK = 500  # lines written in one transaction
-_VAIN_LOOKS, _VAIN_MAKINGS, _NOBODY = 30, 10, 5  # steps in a row that do not come about; the last where nobody listens
+_FAILED_POLLS, _FAILED_MAKINGS, _NOBODY_LISTENS = 30, 10, 5  # failures in a row after which a run gives up
 _FORGOTTEN = 48 * 3600.0  # seconds after which a batch that the provider does not know is given up; it has 24 hours for one
 _SHOWN = 3600.0  # seconds after which a batch that is not in the provider's list was never made
-_LATE_FILES = 20  # looks at a batch that is over and has answers, and whose file is not there yet
+_LATE_FILES = 20  # polls of a batch that is over and has replies, and whose file is not there yet
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How batches are made and looked after.
+    """How batches are made and polled.
 
     Attributes:
         requests: in one batch, at most; OpenAI takes 50,000.
         bytes: of one input file, at most; OpenAI takes 200 MB.
-        first: seconds before the second look at a batch; then twice as long each time.
-        longest: seconds between two looks, at most.
+        first: seconds before the second poll of a batch; then twice as long each time.
+        longest: seconds between two polls, at most.
         grace: seconds that a batch may take to show in the provider's list, after a making of unknown outcome.
         tries: batches that one request may go into.
     """
@@ -50,53 +50,62 @@ class BatchSettings:
     tries: int = 3
 
 
-class BatchJob:
-    """The steps of the batches that one asking looks after.
+class BatchSteps:
+    """The steps of all batches that one run holds.
 
     Args:
-        tab: who is asked, and who pays.
-        wire: to the provider.
-        book: of the ledger.
-        batching: how batches are made.
+        account: who is asked, and who pays.
+        api: of the provider.
+        store: of the ledger's batches.
+        settings: how batches are made.
+
+    Attributes:
+        where: the teacher, as messages name it.
+        planned_here: batches that this run planned, which nobody can have made yet.
+        states: what the provider said last, by batch.
+        errors: why a call has no reply, by key.
+        dropped: batches that were never run; being in one is no try.
+        max_requests: in one batch, at most; less after the provider had too many tokens to hold.
+        wait: seconds that the provider asks us to wait.
     """
 
-    def __init__(self, tab: Account, wire: BatchAPI, book: BatchStore, batching: BatchSettings) -> None:
-        self.tab, self.wire, self.book, self.batching = tab, wire, book, batching
-        self.where = f"teacher {tab.teacher.endpoint!r}"
-        self.fresh: set[str] = set()  # batches planned by us, which nobody can have made yet
-        self.states: dict[str, State] = {}  # what the provider said last, by batch
-        self.errors: dict[str, RawResponse] = {}  # why a call has no reply, by key
-        self.dropped: set[str] = set()  # batches that were never run; being in one is no try
-        self.most = batching.requests
-        self.at_once: int | None = None  # batches at the provider together, where it told us of a limit
-        self.wait = 0.0  # seconds that the provider asks us to wait
+    def __init__(self, account: Account, api: BatchAPI, store: BatchStore, settings: BatchSettings) -> None:
+        self.account, self.api, self.store, self.settings = account, api, store, settings
+        self.where = f"teacher {account.teacher.endpoint!r}"
+        self.planned_here: set[str] = set()
+        self.states: dict[str, BatchState] = {}
+        self.errors: dict[str, RawResponse] = {}
+        self.dropped: set[str] = set()
+        self.max_requests = settings.requests
+        self.wait = 0.0
+        self._max_submitted: int | None = None  # batches at the provider together, once it has named a limit
         self._not_before = 0.0  # loop time of the next making
-        self._bounds: dict[str, dict[str, CostBound]] = {}  # on our tab, by batch and key
-        self._unsure: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
-        self._late: Counter[str] = Counter()
-        self._in_vain = 0
+        self._bounds: dict[str, dict[str, CostBound]] = {}  # charged to our account, by batch and key
+        self._search_until: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
+        self._late_files: Counter[str] = Counter()
+        self._failures_in_row = 0
 
     async def advance(self, batch: Batch, n_submitted: int) -> bool:
-        """Take the next step with a batch that is in our hands; say whether it got any further.
+        """Take the next step of a batch that this run holds; return whether it got any further.
 
         Args:
-            batch: as `BatchStore.claim` gives it.
+            batch: from `BatchStore.claim`.
             n_submitted: batches at the provider now.
 
         Raises:
             TeacherError: the provider refuses, or cannot be reached for long.
         """
-        self._put_on_tab(batch)
+        self._reserve_bounds(batch)
         try:
-            moved = await (self._look if batch.status == "submitted" else self._make)(batch, n_submitted)
+            moved = await (self._poll if batch.status == "submitted" else self._make)(batch, n_submitted)
         except RequestFailedError as e:
-            self._heed(batch, e)
+            self._handle_failure(batch, e)
             return False
-        self._in_vain, self.wait = 0, 0.0
+        self._failures_in_row, self.wait = 0, 0.0
         return moved
 
     async def tidy(self, batch: Batch) -> None:
-        """Look once at a batch in our hands that nobody waits for: drop what was never made, fetch what is over."""
+        """Look once at a held batch that nobody waits for: drop what was never made, download what is over."""
         if batch.status == "planned":
             self.drop(batch, "a run that ended had planned it, and nobody asks for it any more")
         else:
@@ -105,71 +114,72 @@ class BatchJob:
             except TeacherError as e:  # which is no reason not to go on with other things
                 progress.note("batch", f"{batch.provider or batch.id!r}, which nobody waits for: {e}")
         self.close(batch.id)
-        self.book.let_go(batch.id)
+        self.store.release(batch.id)
 
     async def _settle_doubt(self, batch: Batch) -> None:
-        found = await self._seek(batch)
+        """Find out whether a batch was made, where a run ended while it was asked for."""
+        found = await self._find(batch)
         if found is not None:
-            self._take_as_submitted(batch, found)
-        elif batch.created + _SHOWN < self.tab.ledger.now():
+            self._mark_submitted(batch, found)
+        elif batch.created + _SHOWN < self.account.ledger.now():
             self.drop(batch, "it was never made")
 
     def drop(self, batch: Batch, why: str) -> None:
         """Take a batch back that was never made or never run; nothing was billed."""
-        fates = [(held.attempt, "unrun", why) for held in self.book.held(batch.id)]
-        if self.book.end(batch.id, fates, status="dropped", told=why):
+        outcomes = [(call.attempt, "unrun", why) for call in self.store.pending(batch.id)]
+        if self.store.close(batch.id, outcomes, status="dropped", last_state=why):
             self.dropped.add(batch.id)
             for bound in self._bounds.pop(batch.id, {}).values():
-                self.tab.free(bound, sent=False)
+                self.account.refund(bound, sent=False)
 
     def close(self, batch: str) -> bool:
-        """Take off the tab what we did not settle of a batch that is over; say whether we wrote its end down."""
+        """Refund the bounds of a batch that another run closed; return whether this run closed it."""
         left = self._bounds.pop(batch, None)
-        for bound in (left or {}).values():  # somebody else wrote its end down
-            self.tab.add(bound, -1)
+        for bound in (left or {}).values():
+            self.account.refund(bound, sent=False)
         return left == {}
 
-    def _put_on_tab(self, batch: Batch) -> None:
-        """Put the bounds of a batch on the tab, once, if it is our manifest that pays."""
-        if batch.id not in self._bounds and batch.name == self.tab.name:
-            self._bounds[batch.id] = {held.key: held.charge for held in self.book.held(batch.id)}
+    def _reserve_bounds(self, batch: Batch) -> None:
+        """Charge the bounds of a batch to our account, once, if it is our manifest that pays."""
+        if batch.id not in self._bounds and batch.name == self.account.name:
+            self._bounds[batch.id] = {call.key: call.bound for call in self.store.pending(batch.id)}
             for bound in self._bounds[batch.id].values():
-                self.tab.add(bound)
+                self.account.reserve(bound)
 
     # Making
 
     async def _make(self, batch: Batch, n_submitted: int) -> bool:
         """Have a batch made, unless an earlier run had it made."""
         now = asyncio.get_running_loop().time()
-        if batch.status == "creating" or batch.id not in self.fresh:
-            found = await self._seek(batch)
+        if batch.status == "creating" or batch.id not in self.planned_here:
+            found = await self._find(batch)
             if found is not None:
-                return self._take_as_submitted(batch, found)
-            if batch.status == "creating" and now < self._unsure.setdefault(batch.id, now + self.batching.grace):
+                return self._mark_submitted(batch, found)
+            if batch.status == "creating" and now < self._search_until.setdefault(batch.id, now + self.settings.grace):
                 return False
-        if now < self._not_before or (self.at_once is not None and n_submitted >= self.at_once):
+        if now < self._not_before or (self._max_submitted is not None and n_submitted >= self._max_submitted):
             return False
-        file = batch.file or await self.wire.upload(batch.id, self._content(batch))
-        if not self.book.write(batch.id, file=file, status="creating"):  # before it is asked for: it may be made from here on
+        file = batch.file or await self.api.upload(batch.id, self._input_file(batch))
+        if not self.store.update(batch.id, file=file, status="creating"):  # before it is asked for: it may exist from here on
             return False
-        self.fresh.discard(batch.id)
-        self._unsure.pop(batch.id, None)
+        self.planned_here.discard(batch.id)
+        self._search_until.pop(batch.id, None)
         try:
-            made = await self.wire.create(batch.id, file)
+            made = await self.api.create(batch.id, file)
         except RequestFailedError as e:
-            if e.answer.outcome in ("refused", "unsent"):
-                self.book.write(batch.id, status="planned")
+            if e.response.outcome in ("refused", "unsent"):
+                self.store.update(batch.id, status="planned")
             raise
-        if self._take_as_submitted(batch, made):
+        if self._mark_submitted(batch, made):
             return True
-        if self.book.provider_of(batch.id) not in (None, made.id):  # we were too slow, and somebody made it again
-            await self.wire.cancel(made.id)
+        if self.store.provider_id(batch.id) not in (None, made.id):  # we were too slow, and another run made it again
+            await self.api.cancel(made.id)
         return False
 
-    async def _seek(self, batch: Batch) -> State | None:
+    async def _find(self, batch: Batch) -> BatchState | None:
         """Return the batch if the provider has it already; where it has no list, what may be there is given up as lost."""
         try:
-            return await self.wire.find(batch.id, batch.file)
+            return await self.api.find(batch.id, batch.file)
         except RequestFailedError as e:
             if e.status not in (404, 405):
                 raise
@@ -178,44 +188,44 @@ class BatchJob:
                 raise RequestFailedError(RawResponse("refused", error=str(e))) from e
             return None
 
-    def _content(self, batch: Batch) -> bytes:
-        return b"".join(self.wire.line(held.key, held.request) for held in self.book.held(batch.id))
+    def _input_file(self, batch: Batch) -> bytes:
+        return b"".join(self.api.input_line(call.key, call.request) for call in self.store.pending(batch.id))
 
-    def _take_as_submitted(self, batch: Batch, state: State) -> bool:
-        if not self.book.write(batch.id, status="submitted", provider=state.id, told=state.words):
+    def _mark_submitted(self, batch: Batch, state: BatchState) -> bool:
+        if not self.store.update(batch.id, status="submitted", provider=state.id, last_state=state.words):
             return False
         self.states[batch.id] = state
         progress.note("batch", f"{batch.n:,} requests are at {self.where} as {state.id!r}; Ctrl-C leaves them there")
         return True
 
-    # Looking
+    # Polling
 
-    async def _look(self, batch: Batch, n_submitted: int) -> bool:
-        state = await self.wire.look(str(batch.provider))
+    async def _poll(self, batch: Batch, n_submitted: int) -> bool:
+        state = await self.api.retrieve(str(batch.provider))
         before, self.states[batch.id] = self.states.get(batch.id), state
-        if state.status == "completed" and state.answered and not state.output and self._late[batch.id] < _LATE_FILES:
-            self._late[batch.id] += 1
+        if state.status == "completed" and state.answered and not state.output and self._late_files[batch.id] < _LATE_FILES:
+            self._late_files[batch.id] += 1
             return False
         if not state.is_over:
-            if state.words != batch.told:
-                self.book.write(batch.id, told=state.words)
+            if state.words != batch.last_state:
+                self.store.update(batch.id, last_state=state.words)
             if before is None or (before.status, _tenth(before)) != (state.status, _tenth(state)):
                 progress.note("batch", f"{state.id!r}: {state.words}")
             return before is None or before.words != state.words
         if state.status == "failed" and not state.output:
-            self._take_failure(batch, state, n_submitted - 1)
+            self._handle_failed_batch(batch, state, n_submitted - 1)
         else:
-            await self._fetch(batch, state)
+            await self._collect(batch, state)
         return True
 
-    async def _fetch(self, batch: Batch, state: State) -> None:
-        """Write down what came of every call of a batch that is over."""
-        wanted = self.book.keys(batch.id)
-        errors: dict[str, Line] = {}
+    async def _collect(self, batch: Batch, state: BatchState) -> None:
+        """Download the results of a batch that is over, and record what came of each of its calls."""
+        wanted = self.store.keys(batch.id)
+        errors: dict[str, ResultLine] = {}
         n_strange, gone = 0, ""
         for file in filter(None, (state.output, state.errors)):
             try:
-                lines = await self.wire.fetch(file)
+                lines = await self.api.download(file)
             except RequestFailedError as e:
                 if e.status != 404:
                     raise
@@ -224,99 +234,96 @@ class BatchJob:
             while some := list(islice(lines, _CHUNK)):
                 errors |= {line.key: line for line in some if not line.raw}
                 n_strange += sum(line.key not in wanted for line in some)
-                self.book.record(batch.id, [(line.key, line.raw) for line in some if line.raw])
-        self._read(batch)
-        fates = list(self._fates(batch, errors, state, gone))
-        if self.book.end(batch.id, fates, told=state.words):
-            without = f", {len(fates):,} of {batch.n:,} without a reply" if fates else ""
-            strange = f", {n_strange:,} lines for nobody" if n_strange else ""
+                self.store.record(batch.id, [(line.key, line.raw) for line in some if line.raw])
+        self._read_replies(batch)
+        outcomes = list(self._outcomes(batch, errors, state, gone))
+        if self.store.close(batch.id, outcomes, last_state=state.words):
+            without = f", {len(outcomes):,} of {batch.n:,} without a reply" if outcomes else ""
+            strange = f", {n_strange:,} lines for no call of it" if n_strange else ""
             progress.note("batch", f"{state.id!r}: {state.words}{without}{strange}")
 
-    def _read(self, batch: Batch) -> None:
-        """Read what was recorded, and charge what it says it used."""
+    def _read_replies(self, batch: Batch) -> None:
+        """Read what was recorded, and charge the tokens that it reports."""
         bounds = self._bounds.get(batch.id, {})
-        while unread := self.book.unread(batch.id, _CHUNK):
-            with self.tab.ledger.transaction():
+        while unread := self.store.unread(batch.id, _CHUNK):
+            with self.account.ledger.transaction():
                 for attempt, key, raw in unread:
-                    reading, bound = parse_response(raw), bounds.pop(key, None)
-                    if reading.error:
-                        self.errors[key] = RawResponse("refused", error=reading.error)
-                        self.tab.ledger.reject(attempt, reading.error)
-                        continue
-                    self.tab.settle(attempt, reading, batched=True)
-                    if bound is not None:
-                        self.tab.correct(bound, reading, batched=True)
+                    reply = self.account.read_reply(raw, attempt, bound=bounds.pop(key, None), batched=True)
+                    if reply.status == "failed":
+                        self.errors[key] = RawResponse("refused", error=reply.error)
 
-    def _fates(self, batch: Batch, errors: dict[str, Line], state: State, gone: str) -> Iterator[tuple[int, str, str]]:
-        """Yield what became of each call without a reply, for `BatchStore.end`."""
+    def _outcomes(
+        self, batch: Batch, errors: dict[str, ResultLine], state: BatchState, gone: str
+    ) -> Iterator[tuple[int, str, str]]:
+        """Yield what became of each call without a reply, for `BatchStore.close`."""
         bounds = self._bounds.get(batch.id, {})
-        for held in self.book.held(batch.id):
-            line, bound = errors.get(held.key), bounds.pop(held.key, None)
-            answer = self._judge(line, state, gone)
-            self.errors[held.key] = answer
-            fate = {"lost": "lost", "unsent": "unrun"}.get(answer.outcome, "failed")
-            if bound is not None and fate != "lost":
-                self.tab.free(bound, sent=fate == "failed")
-            yield held.attempt, fate, answer.error
+        for call in self.store.pending(batch.id):
+            line, bound = errors.get(call.key), bounds.pop(call.key, None)
+            response = self._response_without_reply(line, state, gone)
+            self.errors[call.key] = response
+            outcome = {"lost": "lost", "unsent": "unrun"}.get(response.outcome, "failed")
+            if bound is not None and outcome != "lost":
+                self.account.refund(bound, sent=outcome == "failed")
+            yield call.attempt, outcome, response.error
 
-    def _judge(self, line: Line | None, state: State, gone: str) -> RawResponse:
+    def _response_without_reply(self, line: ResultLine | None, state: BatchState, gone: str) -> RawResponse:
         if line is not None:
-            return self.wire.judge(line)
+            return self.api.classify(line)
         if gone or state.status == "completed":
             return RawResponse("lost", error=gone or "the batch ended without a line for it")
         return RawResponse("unsent", error=f"the batch was {state.status} before its turn came")
 
     # What goes wrong
 
-    def _take_failure(self, batch: Batch, state: State, n_others: int) -> None:
+    def _handle_failed_batch(self, batch: Batch, state: BatchState, n_others: int) -> None:
         """Take back a batch that failed as a whole, which was not run: go on with less at once, or say why not."""
-        answer = self.wire.judge_whole(state)
-        self.drop(batch, answer.error)
+        response = self.api.classify_failed_batch(state)
+        self.drop(batch, response.error)
         if any(code == "token_limit_exceeded" for code, _ in state.problems):
-            self._slow_down(batch, answer.error, n_others)
-        elif answer.outcome != "refused":
-            raise TeacherError(f"{self.where} refuses the batch: {answer.error}")
+            self._slow_down(batch, response.error, n_others)
+        elif response.outcome != "refused":
+            raise TeacherError(f"{self.where} refuses the batch: {response.error}")
 
     def _slow_down(self, batch: Batch, error: str, n_others: int) -> None:
         """Send less at once, after the provider said that too many tokens wait there."""
         if n_others <= 0 and batch.n == 1:
             raise TeacherError(f"{self.where} takes no more tokens into batches: {error}; try again later, or use --mode live")
-        self.at_once = max(1, n_others)
+        self._max_submitted = max(1, n_others)
         if n_others <= 0:
-            self.most = max(1, batch.n // 2)
-            self._not_before = asyncio.get_running_loop().time() + self.batching.longest
+            self.max_requests = max(1, batch.n // 2)
+            self._not_before = asyncio.get_running_loop().time() + self.settings.longest
         progress.note("batch", f"{self.where} holds as many tokens in batches as it takes; going on with fewer at once ({error})")
 
     def _lose(self, batch: Batch, why: str) -> None:
-        """Give a batch up whose fate nobody knows; its calls stay charged."""
-        held = self.book.held(batch.id)
-        for call in held:
+        """Give up a batch of unknown fate; its calls stay charged."""
+        pending = self.store.pending(batch.id)
+        for call in pending:
             self._bounds.get(batch.id, {}).pop(call.key, None)
             self.errors[call.key] = RawResponse("lost", error=why)
-        if self.book.end(batch.id, [(call.attempt, "lost", why) for call in held], told=why):
-            progress.note("batch", f"{batch.provider or batch.id!r}: {why}; {len(held):,} calls stay charged")
+        if self.store.close(batch.id, [(call.attempt, "lost", why) for call in pending], last_state=why):
+            progress.note("batch", f"{batch.provider or batch.id!r}: {why}; {len(pending):,} calls stay charged")
 
-    def _heed(self, batch: Batch, error: RequestFailedError) -> None:
-        """Bear with what may pass, and end what will not."""
-        answer, making = error.answer, batch.status != "submitted"
-        if answer.outcome in ("denied", "failed"):
-            if not making and error.status == 404 and batch.created + _FORGOTTEN < self.tab.ledger.now():
+    def _handle_failure(self, batch: Batch, error: RequestFailedError) -> None:
+        """Wait where a failure may pass, and end the run where it will not."""
+        response, making = error.response, batch.status != "submitted"
+        if response.outcome in ("denied", "failed"):
+            if not making and error.status == 404 and batch.created + _FORGOTTEN < self.account.ledger.now():
                 self._lose(batch, "the provider no longer knows it")
                 return
             if batch.status == "planned":  # one that an earlier run may have had made is not given up for this
-                self.drop(batch, answer.error)
+                self.drop(batch, response.error)
             if making and error.status in (404, 405):
-                raise TeacherError(f"{self.where} has no batch interface ({answer.error}): use --mode live") from error
-            raise TeacherError(f"{self.where} refuses: {answer.error}") from error
-        self._in_vain += 1
-        self.wait = answer.retry_after or 0.0
-        progress.note("batch", f"{self.where}: {answer.error}; trying again")
-        patience = _VAIN_LOOKS if not making else _NOBODY if answer.outcome == "unsent" else _VAIN_MAKINGS
-        if self._in_vain >= patience:
+                raise TeacherError(f"{self.where} has no batch interface ({response.error}): use --mode live") from error
+            raise TeacherError(f"{self.where} refuses: {response.error}") from error
+        self._failures_in_row += 1
+        self.wait = response.retry_after or 0.0
+        progress.note("batch", f"{self.where}: {response.error}; trying again")
+        patience = _FAILED_POLLS if not making else _NOBODY_LISTENS if response.outcome == "unsent" else _FAILED_MAKINGS
+        if self._failures_in_row >= patience:
             raise TeacherError(
-                f"{self.where} cannot be reached: {answer.error}; check the address and that the server is up"
+                f"{self.where} cannot be reached: {response.error}; check the address and that the server is up"
             ) from error
 
 
-def _tenth(state: State) -> int:
+def _tenth(state: BatchState) -> int:
     return 10 * state.done // state.total if state.total else 0

@@ -1,9 +1,8 @@
-"""Owns asking a teacher through the ledger: answers at hand first, then one reservation for each sending, within the caps.
+"""Asks a teacher through the ledger: replies that are stored first, then live requests or batches, within the caps.
 
-A `MeteredTeacher` is the only one who calls `Teacher.submit`, by way of `curate.calls.live`, so that no teacher escapes a cap.
-Asking is
-synchronous for the caller and runs on a thread of its own, so that verbs work in notebooks. The first Ctrl-C stops sending
-and waits for what is under way; the second does not wait, and what was under way stays charged as lost.
+A `MeteredTeacher` alone calls `Teacher.submit`, by way of `curate.calls.live` and `curate.calls.batch`, so that no teacher
+escapes a cap. Asking is synchronous for the caller and runs on a thread of its own, so that verbs work in notebooks. The first
+Ctrl-C stops sending and waits for what is in flight; the second does not wait, and what was in flight stays charged as lost.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from typing import Any, TypeVar
 from curate import progress
 from curate.calls import batch
 from curate.calls.account import Account
-from curate.calls.batch import BatchSettings
+from curate.calls.batch_steps import BatchSettings
 from curate.calls.live import LiveRun
 from curate.calls.throttle import Backoff, RateLimit
 from curate.errors import InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.ledger import network_disk
 from curate.ledger.ledger import Ledger
-from curate.ledger.records import Caps
+from curate.ledger.records import CallSpec, Caps
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import PRICE_FILE
@@ -40,20 +39,23 @@ T = TypeVar("T")
 _LOOK = 0.2  # seconds between looks whether a run has ended
 
 
-class MeteredTeacher(Account):
-    """What a verb asks a teacher through.
+class MeteredTeacher:
+    """A teacher behind the ledger and its caps: the `curate.teachers.base.Asker` of paid calls.
 
     Args:
         teacher: who answers.
-        ledger: where every call is written down.
+        ledger: where every call is recorded.
         name: of the manifest that pays; the caps count everything ever charged to it.
         caps: hard limits.
         verb: that asks; for the ledger's report.
         stage: from 0, or None.
         backoff: waits between tries, and how many.
-        pace: requests and tokens per minute; accounts that share one keep to it together.
+        rate_limit: requests and tokens per minute; metered teachers that share one keep to it together.
         mode: ``"live"``, each request on its own, or ``"batch"``, see `curate.calls.batch`.
-        batching: how batches are made.
+        batch_settings: how batches are made and polled.
+
+    Attributes:
+        account: what is charged.
 
     Raises:
         InputError: a cap in dollars for a model without a price, a cap below 0, or a teacher that takes no batches.
@@ -69,16 +71,21 @@ class MeteredTeacher(Account):
         stage: int | None = None,
         *,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
-        pace: RateLimit | None = None,
+        rate_limit: RateLimit | None = None,
         mode: str = "live",
-        batching: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+        batch_settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
     ) -> None:
-        _check(caps, teacher)
+        _check_caps(caps, teacher)
         check_mode(mode, teacher)
-        super().__init__(teacher, ledger, name, caps, verb, stage)
-        self.backoff, self.pace, self.mode, self.batching = backoff, pace or RateLimit(), mode, batching
+        self.account = Account(teacher, ledger, name, caps, verb, stage)
+        self.mode, self.backoff, self.rate_limit, self.batch_settings = mode, backoff, rate_limit or RateLimit(), batch_settings
         if lost := ledger.sweep(name):
             progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who answers."""
+        return self.account.teacher
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Return one reply for each request, in their order; what cannot be bought within the caps comes back as ``capped``.
@@ -90,15 +97,75 @@ class MeteredTeacher(Account):
             TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
             KeyboardInterrupt: Ctrl-C; what was bought is kept, and the message says how much that is.
         """
-        asking = LiveRun(self, requests, self.backoff, self.pace, self.mode, self.batching)
+        run = _Run(self, requests)
         try:
-            return _on_own_thread(asking.run, asking.halt) if requests else []
+            return _on_own_thread(run.run, run.stop) if requests else []
         except KeyboardInterrupt as e:
-            raise KeyboardInterrupt(self.kept(batched=self.mode == "batch")) from e
+            raise KeyboardInterrupt(self.account.interruption_message(batched=self.mode == "batch")) from e
+
+
+class _Run:
+    """One run of `MeteredTeacher.ask`: takes what is stored, and has the rest answered live or in batches."""
+
+    def __init__(self, metered: MeteredTeacher, requests: Sequence[Request]) -> None:
+        self.account, self.mode, self.batch_settings = metered.account, metered.mode, metered.batch_settings
+        self.requests = list(requests)
+        self.live = LiveRun(metered.account, metered.backoff, metered.rate_limit)
+        self.replies: dict[str, Reply] = {}  # by key
+        self.cap = ""
+        self.stopped = False
+
+    def stop(self) -> None:
+        """Send nothing more; what is in flight comes to its end."""
+        if self.stopped:
+            return
+        self.stopped = True
+        self.live.stop()
+        n = self.live.in_flight
+        waited = f"waiting for {n:,} in flight; Ctrl-C again does not wait" if n else "none in flight"
+        progress.note("teacher", f"no more calls are sent, {waited}")
+
+    async def run(self) -> list[Reply]:
+        keys = [self.account.key(request) for request in self.requests]
+        wanted: dict[str, Request] = {}
+        for key, request in zip(keys, self.requests, strict=True):
+            wanted.setdefault(key, request)
+        self.replies |= self.account.take_stored(wanted)
+        missing = [(request, self.account.call_spec(request)) for key, request in wanted.items() if key not in self.replies]
+        if missing:
+            await (self._ask_in_batches(missing) if self.mode == "batch" else self._ask_live(missing))
+        if self.cap:
+            progress.note("ledger", self.cap)
+        capped = Reply(status="capped", error=self.cap)
+        return [self.replies.get(key, capped) for key in keys]
+
+    async def _ask_live(self, missing: list[tuple[Request, CallSpec]]) -> None:
+        """Send each request on its own; what is in a batch that an earlier run left at the provider is waited for."""
+        in_batches = batch.keys_in_batches(self.account, [spec.key for _, spec in missing])
+        await self._send([entry for entry in missing if entry[1].key not in in_batches])
+        if in_batches and not self.stopped:
+            n = f"{len(in_batches):,}"
+            progress.note("batch", f"{n} calls are in batches already; waiting for those, they are not bought twice")
+            await self._ask_in_batches([entry for entry in missing if entry[1].key in in_batches], make=False)
+            await self._send([entry for entry in missing if entry[1].key in in_batches and entry[1].key not in self.replies])
+
+    async def _send(self, missing: list[tuple[Request, CallSpec]]) -> None:
+        if missing and not self.stopped:
+            await self.live.send(missing)
+            self.replies |= self.live.replies
+            self.cap = self.cap or self.live.cap
+
+    async def _ask_in_batches(self, missing: list[tuple[Request, CallSpec]], *, make: bool = True) -> None:
+        """Have requests answered in batches; without `make`, those that are in one already."""
+        outcome = await batch.ask_in_batches(
+            self.account, missing, stopped=lambda: self.stopped, settings=self.batch_settings, make=make
+        )
+        self.replies |= outcome.replies
+        self.cap = self.cap or outcome.cap
 
 
 def check_mode(mode: str, teacher: Teacher | None) -> None:
-    """Refuse a mode that there is not, or that a teacher has not.
+    """Refuse an unknown mode, and one that a teacher does not support.
 
     Raises:
         InputError: it is neither ``live`` nor ``batch``, or the teacher takes no batches.
@@ -106,10 +173,10 @@ def check_mode(mode: str, teacher: Teacher | None) -> None:
     if mode not in MODES:
         raise UnknownNameError("--mode", mode, MODES)
     if mode == "batch" and teacher is not None:
-        batch.check(teacher)
+        batch.batch_api_of(teacher)
 
 
-def _check(caps: Caps, teacher: Teacher) -> None:
+def _check_caps(caps: Caps, teacher: Teacher) -> None:
     for name, cap in (("--max-calls", caps.calls), ("--max-tokens", caps.tokens), ("--max-usd", caps.usd)):
         if cap is not None and cap < 0:
             raise InputError(f"{name} is a limit of 0 or more, got {cap}")
@@ -121,28 +188,28 @@ def _check(caps: Caps, teacher: Teacher) -> None:
         )
 
 
-def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[], None]) -> T:
-    """Run a coroutine in an event loop on a thread of its own; the first Ctrl-C halts it, the second cancels it."""
+def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[], None]) -> T:
+    """Run a coroutine in an event loop on a thread of its own; the first Ctrl-C stops it, the second cancels it."""
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]] = []
 
     async def main() -> T:
         running.append((asyncio.get_running_loop(), asyncio.current_task()))
         return await work()
 
-    def heed(number: int) -> None:
+    def handle(number: int) -> None:
         if number == 1:
-            halt()
+            stop()
         elif running and running[0][1]:
             running[0][0].call_soon_threadsafe(running[0][1].cancel)
 
-    interrupts = heeded = 0
+    interrupts = handled = 0
     with ThreadPoolExecutor(1, thread_name_prefix="curate-teacher") as pool:
         future = pool.submit(contextvars.copy_context().run, lambda: asyncio.run(main()))
         while True:
             try:
-                while heeded < interrupts:  # in here, so that one that comes meanwhile is counted and not lost
-                    heed(heeded + 1)
-                    heeded += 1
+                while handled < interrupts:  # in here, so that one that comes meanwhile is counted and not lost
+                    handle(handled + 1)
+                    handled += 1
                 if wait([future], timeout=_LOOK).done:
                     break
             except KeyboardInterrupt:
@@ -153,7 +220,7 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], halt: Callable[[]
 
 
 def open_metered_teacher(name: str, options: TeacherOptions, *, root: str, verb: str) -> MeteredTeacher:
-    """Return an account of a manifest with a teacher, on the ledger of its root.
+    """Return the teacher that options name, behind the ledger of a root.
 
     Args:
         name: of the manifest that pays.
@@ -162,7 +229,7 @@ def open_metered_teacher(name: str, options: TeacherOptions, *, root: str, verb:
         verb: that asks.
     """
     teacher = load_teacher(options, root=root)
-    pace = RateLimit(options.requests_per_minute, options.tokens_per_minute)
+    rate_limit = RateLimit(options.requests_per_minute, options.tokens_per_minute)
     caps = Caps(options.max_calls, options.max_tokens, options.max_usd)
     network_disk.warn(ledger_path(root))
-    return MeteredTeacher(teacher, Ledger(ledger_path(root)), name, caps, verb, pace=pace, mode=options.mode)
+    return MeteredTeacher(teacher, Ledger(ledger_path(root)), name, caps, verb, rate_limit=rate_limit, mode=options.mode)

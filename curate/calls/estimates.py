@@ -1,4 +1,7 @@
-"""Owns estimates of planned work, and those on record: kept when work starts, compared with what was billed when it has ended."""
+"""Estimates of planned work, stored when the work starts and compared with what was billed when it has ended. Asks nobody.
+
+The arithmetic is in `curate.calls.forecast`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from typing import Any
 
 from curate import progress
 from curate.calls import forecast
-from curate.calls.client import MeteredTeacher
+from curate.calls.account import Account
 from curate.calls.forecast import Estimate, Task, read_replies
 from curate.ledger.ledger import Ledger, existing_ledger
 from curate.teachers.base import Known
-from curate.teachers.prices import NANO
+from curate.teachers.prices import NANO, format_usd
 
-__all__ = ["EstimateVsActual", "close_estimate", "compare_with_bill", "estimate_and_store", "plan", "store_estimate"]
+__all__ = ["EstimateVsActual", "close_estimate", "compare_with_bill", "estimate_and_store", "estimate_tasks", "store_estimate"]
 
 _BILLED = (
-    "SELECT COUNT(*), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts "
+    "SELECT COUNT(*), COALESCE(SUM(tokens), 0), SUM(nano_usd) FROM attempts "
     "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
 )
 _HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
@@ -34,12 +37,12 @@ class EstimateVsActual:
         verb: that asked.
         stage: from 0, or None.
         estimate: made when the work started; a run that goes on with the same work keeps it.
-        calls, tokens: billed since; what was lost or is under way is not in them.
+        calls, tokens: billed since; what was lost or is in flight is not in them.
         usd: the same in dollars, or None without a price.
-        at_hand: answers that were taken from the ledger instead of being bought.
+        at_hand: replies that were taken from the ledger instead of being bought.
         ended: whether the work is done; until then the figures are those so far.
-        off: what was billed by what was estimated, less 1: 0.09 is 9% above. Of money, else of tokens, else of calls; None
-            where nothing was billed.
+        off: what was billed divided by what was estimated, less 1: 0.09 is 9% above. Of money, else of tokens, else of
+            calls; None where nothing was billed.
     """
 
     verb: str
@@ -68,13 +71,13 @@ class EstimateVsActual:
         return {**asdict(self), "off": self.off}
 
 
-def estimate_and_store(account: MeteredTeacher, tasks: Sequence[Task], parameters: Mapping[str, Any]) -> Estimate:
-    """Estimate what an account's work will come to, and keep it; see `store_estimate`."""
-    return store_estimate(account, _simulate(tasks, account.teacher, account.ledger, account.name, account.mode), parameters)
+def estimate_and_store(account: Account, tasks: Sequence[Task], parameters: Mapping[str, Any], *, mode: str) -> Estimate:
+    """Estimate what an account's work will come to, and store that; see `store_estimate`."""
+    return store_estimate(account, _simulate(tasks, account.teacher, account.ledger, account.name, mode), parameters)
 
 
-def plan(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: str) -> Estimate:
-    """Estimate what work would come to; nothing is kept or made, not even a ledger.
+def estimate_tasks(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: str) -> Estimate:
+    """Estimate what work would come to; nothing is stored or made, not even a ledger.
 
     Args:
         name: of the manifest that would pay.
@@ -97,27 +100,28 @@ def _simulate(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name
     return forecast.simulate(tasks, past, price.batched() if price is not None and mode == "batch" else price)
 
 
-def store_estimate(account: MeteredTeacher, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:
-    """Write an estimate down, and return it; where the same work was begun before, return the estimate of then.
+def store_estimate(account: Account, estimate: Estimate, parameters: Mapping[str, Any]) -> Estimate:
+    """Store an estimate, and return it; where the same work was begun before, return the estimate of then.
 
     Args:
         account: of the work; its manifest's name, verb and stage.
         estimate: of the whole of it.
         parameters: what shapes the work; the same parameters are the same work.
     """
-    told = json.dumps(parameters, sort_keys=True, default=str)
-    work = hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    whose = (account.name, account.verb, -1 if account.stage is None else account.stage)
+    text = json.dumps(parameters, sort_keys=True, default=str)
+    work = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    whose = (account.name, account.verb, account.stage_number)
     with account.ledger.transaction() as db:
         sql = "SELECT work, told FROM estimates WHERE name = ? AND verb = ? AND stage = ? ORDER BY id DESC LIMIT 1"
         last = db.execute(sql, whose).fetchone()
         if last and last[0] == work:
             return Estimate.from_dict(json.loads(last[1]))
-        billed, (hits,) = db.execute(_BILLED, whose).fetchone(), db.execute(_HITS, whose).fetchone()
+        calls, tokens, nano = db.execute(_BILLED, whose).fetchone()
+        (hits,) = db.execute(_HITS, whose).fetchone()
         db.execute(
             "INSERT INTO estimates (name, verb, stage, work, made, told, had_calls, had_tokens, had_nano_usd, had_hits) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*whose, work, time.time(), json.dumps(estimate.to_dict()), *billed, hits),
+            (*whose, work, time.time(), json.dumps(estimate.to_dict()), calls, tokens, nano or 0, hits),
         )
     if estimate.calls and estimate.usd != 0:  # what is free needs no warning
         progress.note(account.verb, f"{'' if account.stage is None else f'stage {account.stage}: '}about {_words(estimate)}")
@@ -130,13 +134,12 @@ def _words(estimate: Estimate) -> str:
         least, most = estimate.tokens_range
         price = f"{estimate.tokens:,} tokens ({least:,}–{most:,}), no price known"
     else:
-        digits = 2 if estimate.usd >= 1 else 4
-        price = "${:,.{d}f} (${:,.{d}f}–${:,.{d}f})".format(estimate.usd, *estimate.usd_range, d=digits)
+        price = format_usd(estimate.usd, *estimate.usd_range)
     return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; 9 of 10 cases lie within the brackets"
 
 
-def close_estimate(account: MeteredTeacher, *, complete: bool) -> EstimateVsActual | None:
-    """Return the newest estimate of an account's work, with what was billed since; None where none was kept.
+def close_estimate(account: Account, *, complete: bool) -> EstimateVsActual | None:
+    """Return the newest estimate of an account's work, with what was billed since; None where none was stored.
 
     Args:
         account: of the work.
@@ -146,10 +149,10 @@ def close_estimate(account: MeteredTeacher, *, complete: bool) -> EstimateVsActu
         with account.ledger.transaction() as db:
             db.execute(
                 "UPDATE estimates SET ended = ? WHERE ended IS NULL AND name = ? AND verb = ? AND stage = ?",
-                (time.time(), account.name, account.verb, -1 if account.stage is None else account.stage),
+                (time.time(), account.name, account.verb, account.stage_number),
             )
     found = compare_with_bill(account.ledger, account.name)
-    return next((r for r in found if (r.verb, r.stage) == (account.verb, account.stage)), None)
+    return next((each for each in found if (each.verb, each.stage) == (account.verb, account.stage)), None)
 
 
 def compare_with_bill(ledger: Ledger, name: str) -> list[EstimateVsActual]:
@@ -165,10 +168,21 @@ def compare_with_bill(ledger: Ledger, name: str) -> list[EstimateVsActual]:
         (name,),
     )
     found = []
-    for verb, stage, told, ended, *had, had_hits in rows:
-        calls, tokens, nano = (now - then for now, then in zip(ledger.query(_BILLED, (name, verb, stage))[0], had, strict=True))
-        hits = ledger.query(_HITS, (name, verb, stage))[0][0] - had_hits
-        estimate = Estimate.from_dict(json.loads(told))
-        usd = None if estimate.usd is None else nano / NANO
-        found.append(EstimateVsActual(verb, None if stage < 0 else stage, estimate, calls, tokens, usd, hits, ended is not None))
+    for verb, stage, text, ended, had_calls, had_tokens, had_nano, had_hits in rows:
+        calls, tokens, nano = ledger.query(_BILLED, (name, verb, stage))[0]
+        hits = ledger.query(_HITS, (name, verb, stage))[0][0]
+        estimate = Estimate.from_dict(json.loads(text))
+        priced = estimate.usd is not None and (nano is not None or not calls)
+        found.append(
+            EstimateVsActual(
+                verb=verb,
+                stage=None if stage < 0 else stage,
+                estimate=estimate,
+                calls=calls - had_calls,
+                tokens=tokens - had_tokens,
+                usd=((nano or 0) - had_nano) / NANO if priced else None,
+                at_hand=hits - had_hits,
+                ended=ended is not None,
+            )
+        )
     return found

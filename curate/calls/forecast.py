@@ -1,18 +1,18 @@
-"""Owns the arithmetic of an estimate: calls, tokens and money of work that is planned, each with an interval. Sends nothing.
+"""Simulates planned work: its calls, tokens and money, each with an interval. Sends nothing.
 
 The interval holds what is to come in 9 of 10 cases. It is made of `DRAWS` simulated courses of the work (a posterior
 predictive interval, Gelman et al. 2013, "Bayesian Data Analysis", section 1.3), in each of which are drawn:
 
 - the share of replies that pass, from a beta distribution: `PASSING` as if seen before, and the replies judged so far,
-  which count as at most `MOST_JUDGED`, since domains differ; then how many replies it takes to fill the places (negative
-  binomial), up to `max_attempts` per place;
+  which count as at most `MOST_JUDGED`, since domains differ; then how many replies it takes to fill the slots (negative
+  binomial), up to `max_attempts` per slot;
 - the mean length of the prompts, from the spread among really rendered ones, in characters; tokens per character, from the
   model's replies so far, else around 1/`CHARS_PER_TOKEN` within a factor of 1.3 (9 of 10);
 - the mean length of the replies, from the model's replies to the same purpose under the same limit (of the same domain where
   there are `ENOUGH_OF_DOMAIN`), by Student's t; else around `REPLY_TOKENS`, within a factor of 2.5 (9 of 10), never above that
   limit. Means from replies are widened by `DRIFT`, since the next rows are no random sample of the past ones.
 
-The figure in the middle is the median. Answers that are at hand already are not taken off: an estimate is of the work.
+The figure in the middle is the median. Replies that the ledger has already are not taken off: an estimate is of the work.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies
 REPLY_TOKENS = {"rationale": 170.0, "synthesis": 280.0}  # for the 120 words that the built-in templates ask for
 PASSING = (4.0, 1.0)  # accepted and rejected, as if seen before: 0.8 pass, 0.47 to 0.99 in 9 of 10 cases
 MOST_JUDGED = 200
+ENOUGH = 8  # replies of one manifest, above which those of others are left aside
 ENOUGH_OF_DOMAIN = 30
 DRIFT = 0.05  # relative standard deviation
+_NEWEST = 4000  # replies that are read from the ledger, at most
 _WITHIN = 1.6449  # standard deviations on either side that hold 9 of 10
 _LOW, _MIDDLE, _HIGH = 0.05, 0.5, 0.95
 
@@ -48,14 +50,14 @@ class Task:
 
     Attributes:
         purpose: ``"rationale"`` or ``"synthesis"``.
-        places: rows to be filled per domain.
+        slots: rows to be filled per domain.
         requests: some of what would be asked, as rendered.
         accepted, rejected: replies of this purpose judged so far.
-        max_attempts: judged replies per place; 1 where a rejected one is not replaced.
+        max_attempts: judged replies per slot; 1 where a rejected one is not replaced.
     """
 
     purpose: str
-    places: Mapping[str, int]
+    slots: Mapping[str, int]
     requests: Sequence[Request]
     accepted: int = 0
     rejected: int = 0
@@ -63,8 +65,8 @@ class Task:
 
     @property
     def rows(self) -> int:
-        """Places in all."""
-        return sum(self.places.values())
+        """Slots in all."""
+        return sum(self.slots.values())
 
     @property
     def rows_per_call(self) -> int:
@@ -109,9 +111,9 @@ class Estimate:
         return asdict(self)
 
     @staticmethod
-    def from_dict(told: Mapping[str, Any]) -> Estimate:
-        """Return what `to_dict` told."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
+    def from_dict(figures: Mapping[str, Any]) -> Estimate:
+        """Return the estimate whose `to_dict` it is."""
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in figures.items()}
         return Estimate(**fields)
 
 
@@ -142,8 +144,8 @@ def simulate(tasks: Sequence[Task], past: Mapping[str, Replies], price: Price | 
             _add(sums, task, past, tokenizer, rng)
     usd = None
     if price is not None:
-        told = zip(sums.prompt, sums.completion, sums.cached, strict=True)
-        usd = np.array([price.usd(round(p), round(c), round(h)) for p, c, h in told])
+        tokens = zip(sums.prompt, sums.completion, sums.cached, strict=True)
+        usd = np.array([price.usd(round(p), round(c), round(h)) for p, c, h in tokens])
     rows = {task.purpose: task.rows for task in tasks}
     return Estimate(
         rationales=rows.get("rationale", 0),
@@ -173,17 +175,17 @@ def _add(sums: _Sums, task: Task, past: Mapping[str, Replies], tokenizer: np.nda
 
 
 def _calls(task: Task, rng: np.random.Generator) -> np.ndarray:
-    """Draw how many calls it takes to fill the places."""
+    """Draw how many calls it takes to fill the slots."""
     weight = min(1.0, MOST_JUDGED / max(task.accepted + task.rejected, 1))
     passing = rng.beta(PASSING[0] + weight * task.accepted, PASSING[1] + weight * task.rejected, DRAWS)
     rejected = np.minimum(rng.negative_binomial(task.rows, np.clip(passing, 0.01, 1)), (task.max_attempts - 1) * task.rows)
-    first = sum(-(-n // task.rows_per_call) for n in task.places.values())  # a request is for one domain
+    first = sum(-(-n // task.rows_per_call) for n in task.slots.values())  # a request is for one domain
     calls: np.ndarray = first + np.ceil(rejected / task.rows_per_call)
     return calls
 
 
 def _prompt_chars(task: Task, calls: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the characters of all prompts: each domain's mean among the rendered ones, in the shares of the places."""
+    """Draw the characters of all prompts: each domain's mean among the rendered ones, in the shares of the slots."""
     lengths: dict[str, list[int]] = {}
     for request in task.requests:
         lengths.setdefault(request.domain, []).append(sum(len(turn["content"]) for turn in request.messages))
@@ -191,7 +193,7 @@ def _prompt_chars(task: Task, calls: np.ndarray, rng: np.random.Generator) -> np
     within = np.concatenate([np.array(own) - np.mean(own) for own in lengths.values()]) if lengths else np.zeros(1)
     spread = float(np.sqrt(np.sum(within**2) / max(len(within) - len(lengths), 1)))
     mean, variance = 0.0, 0.0
-    for domain, n in task.places.items():
+    for domain, n in task.slots.items():
         own, share = lengths.get(domain), n / task.rows
         mean += share * (float(np.mean(own)) if own else float(every.mean()))
         variance += share**2 * (spread**2 / len(own) if own else float(every.var()))
@@ -220,7 +222,7 @@ def _completions(task: Task, calls: np.ndarray, replies: Replies | None, rng: np
     lengths, domains = replies.completion_tokens[alike].astype(float), np.array(replies.domains)[alike]
     shared = _mean(lengths, rng)
     total, variance = np.zeros(DRAWS), 0.0
-    for domain, n in task.places.items():
+    for domain, n in task.slots.items():
         own = lengths[domains == domain]
         enough = len(own) >= ENOUGH_OF_DOMAIN
         total += n / task.rows * (_mean(own, rng) if enough else shared)
@@ -243,12 +245,6 @@ def _whole_range(drawn: np.ndarray) -> tuple[int, int]:
     return math.floor(np.quantile(drawn, _LOW)), math.ceil(np.quantile(drawn, _HIGH))
 
 
-ENOUGH = 8  # replies of one manifest before those of others are left aside
-
-
-_NEWEST = 4000  # replies that are read, at most
-
-
 @dataclass(frozen=True)
 class Replies:
     """Lengths of the replies of one model for one purpose; the arrays have an entry per reply.
@@ -256,7 +252,7 @@ class Replies:
     Attributes:
         domains: that they were for.
         prompt_chars: characters of the messages.
-        prompt_tokens, cached_tokens, completion_tokens: as the server told.
+        prompt_tokens, cached_tokens, completion_tokens: as the server reported.
         limits: tokens that the reply might have had; several examples in one reply have a higher limit than one.
     """
 
@@ -298,5 +294,6 @@ def read_replies(ledger: Ledger, endpoint: str, model: str, name: str) -> Mappin
 
 def _shape(request: str) -> tuple[int, int]:
     """Return the characters of a request's messages, and the limit of its reply."""
-    told = json.loads(request)
-    return sum(len(str(turn.get("content") or "")) for turn in told.get("messages", ())), int(told.get("max_tokens") or 0)
+    shape = json.loads(request)
+    chars = sum(len(str(turn.get("content") or "")) for turn in shape.get("messages", ()))
+    return chars, int(shape.get("max_tokens") or 0)

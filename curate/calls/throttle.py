@@ -1,4 +1,4 @@
-"""Owns how hard a server is pressed: how many requests at once, how many in a minute, waits between tries. Sends nothing."""
+"""Limits how hard a server is pressed: requests in flight, requests and tokens per minute, waits between tries. Sends nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUTE = 60.0  # seconds
 _SLACK = 1.0  # seconds' worth of sendings that may be made up for after a lull; the minute's limit holds all the same
 
 _LOOK = 0.2  # seconds between looks whether to go on waiting
-_LONGEST_ORDER = 300.0  # seconds; a server that asks for a longer wait has told us to come back another day
+_LONGEST_WAIT = 300.0  # seconds; a request whose server asks for a longer wait is given up
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,20 @@ class Backoff:
     longest: float = 30.0
     tries: int = 6
 
-    def seconds(self, tried: int, rng: random.Random) -> float:
-        """Return the wait after the try number `tried`, from 0."""
-        return min(self.longest, self.first * 2.0**tried) * (0.5 + rng.random() / 2)
+    def seconds(self, tries: int, rng: random.Random) -> float:
+        """Return the wait after a try that `tries` others came before."""
+        return min(self.longest, self.first * 2.0**tries) * (0.5 + rng.random() / 2)
 
 
 @dataclass
 class Permit:
-    """The leave to send one request: when it was given, and what counts of it in the minute after."""
+    """The permission to send one request: when it was given, and what counts of it in the minute after.
+
+    Attributes:
+        at: time, in seconds of the limit's clock.
+        requests: 1, or 0 once it is known that nothing was sent.
+        tokens: upper bound of the request, then what it used.
+    """
 
     at: float
     requests: int
@@ -66,135 +72,135 @@ class RateLimit:
         for name, limit in (("--requests-per-minute", requests_per_minute), ("--tokens-per-minute", tokens_per_minute)):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} is 1 or more, got {limit}")
-        self._most = (requests_per_minute, tokens_per_minute)
-        self._minute: deque[Permit] = deque()  # given in the last minute
+        self._limits = (requests_per_minute, tokens_per_minute)
+        self._permits: deque[Permit] = deque()  # given in the last minute
         self._sums = [0, 0]  # of requests and of tokens in it
         self._due = [float("-inf"), float("-inf")]  # when, at an even pace, the next may leave
-        self.is_set = self._most != (None, None)
+        self.is_set = self._limits != (None, None)
 
-    def wait(self, tokens: int, now: float) -> float:
-        """Return the seconds until a request with that bound may leave; 0 where it may now."""
-        while self._minute and self._minute[0].at <= now - MINUTE:
-            self._count(self._minute.popleft(), -1)
-        waits = [0.0]
-        for limit, counted, more, due in zip(self._most, self._sums, (1, tokens), self._due, strict=True):
+    def delay(self, tokens: int, now: float) -> float:
+        """Return the seconds until a request with that bound may leave; 0 or less where it may now."""
+        while self._permits and self._permits[0].at <= now - MINUTE:
+            self._count(self._permits.popleft(), -1)
+        delays = [0.0]
+        for limit, counted, more, due in zip(self._limits, self._sums, (1, tokens), self._due, strict=True):
             if limit is not None:
-                waits.append(due - now)
-                if self._minute and counted and counted + more > limit:
-                    waits.append(self._minute[0].at + MINUTE - now)
-        return max(waits)
+                delays.append(due - now)
+                if self._permits and counted and counted + more > limit:
+                    delays.append(self._permits[0].at + MINUTE - now)
+        return max(delays)
 
-    def give(self, tokens: int, now: float) -> Permit:
-        """Count a request that leaves now."""
-        leave = Permit(now, 1, tokens)
-        self._minute.append(leave)
-        self._count(leave, 1)
-        for side, limit in enumerate(self._most):
+    def issue(self, tokens: int, now: float) -> Permit:
+        """Count a request that leaves now, and return its permit."""
+        permit = Permit(now, 1, tokens)
+        self._permits.append(permit)
+        self._count(permit, 1)
+        for side, limit in enumerate(self._limits):
             if limit is not None:
                 earliest = now if self._due[side] == float("-inf") else now - _SLACK  # nothing is made up for at the start
                 self._due[side] = max(self._due[side], earliest) + (1, tokens)[side] * MINUTE / limit
-        return leave
+        return permit
 
-    def correct(self, leave: Permit | None, tokens: int, *, sent: bool = True) -> None:
-        """Count what a request used in the place of its bound, and nothing where it was not `sent`."""
-        if leave is None:
+    def correct(self, permit: Permit | None, tokens: int, *, sent: bool = True) -> None:
+        """Count what a request used in place of its bound, and nothing where it was not `sent`."""
+        if permit is None:
             return
-        after = Permit(leave.at, int(sent), tokens if sent else 0)
-        more = (after.requests - leave.requests, after.tokens - leave.tokens)
-        counts = bool(self._minute) and self._minute[0].at <= leave.at
-        for side, limit in enumerate(self._most):
+        after = Permit(permit.at, int(sent), tokens if sent else 0)
+        more = (after.requests - permit.requests, after.tokens - permit.tokens)
+        counts = bool(self._permits) and self._permits[0].at <= permit.at
+        for side, limit in enumerate(self._limits):
             if limit is not None:
                 self._sums[side] += more[side] if counts else 0
                 self._due[side] += more[side] * MINUTE / limit
-        leave.requests, leave.tokens = after.requests, after.tokens
+        permit.requests, permit.tokens = after.requests, after.tokens
 
-    def _count(self, leave: Permit, sign: int) -> None:
-        self._sums[0] += sign * leave.requests
-        self._sums[1] += sign * leave.tokens
+    def _count(self, permit: Permit, sign: int) -> None:
+        self._sums[0] += sign * permit.requests
+        self._sums[1] += sign * permit.tokens
 
 
 class Throttle:
-    """A gate whose width adapts: halved when the server pushes back, one wider after each round of good answers.
+    """A gate whose width adapts: halved when the server pushes back, one wider after each round of good replies.
 
-    This is additive increase, multiplicative decrease (Chiu and Jain 1989), as TCP has it.
+    This is additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP.
 
     Args:
-        width: requests at once, at most.
+        width: requests in flight, at most.
         backoff: waits between tries.
-        halted: whether nothing shall be sent any more; then nobody waits any longer.
-        pace: limits per minute.
+        stopped: whether nothing is to be sent any more; then nobody waits any longer.
+        rate_limit: requests and tokens per minute.
     """
 
-    def __init__(self, width: int, backoff: Backoff, halted: Callable[[], bool], pace: RateLimit | None = None) -> None:
+    def __init__(self, width: int, backoff: Backoff, stopped: Callable[[], bool], rate_limit: RateLimit | None = None) -> None:
         self._most, self.width, self._inside = width, float(width), 0
-        self._backoff, self._halted = backoff, halted
+        self._backoff, self._stopped = backoff, stopped
         self._rng = random.Random()  # jitter; no result depends on it
         self._quiet_until = 0.0  # loop time before which nothing is sent
-        self._moved = asyncio.Event()
-        self._pace, self._turn = pace or RateLimit(), asyncio.Lock()
+        self._released = asyncio.Event()
+        self._rate_limit, self._turn = rate_limit or RateLimit(), asyncio.Lock()
 
-    async def enter(self, tokens: int = 0) -> Permit | None:
-        """Wait for a place, until the server wants to hear from us again, and for our turn within the limits per minute.
+    async def acquire(self, tokens: int = 0) -> Permit | None:
+        """Wait for room in the gate, for the end of a wait that the server asked for, and for room under the limits per minute.
 
         Args:
             tokens: upper bound of the request.
 
         Returns:
-            The leave to send, to be corrected by what is used; None where there is no limit.
+            The permit, to be corrected by what is used; None where there is no limit per minute.
         """
         while True:
             await self._sleep_until(self._quiet_until)
             if self._inside < max(1, int(self.width)):
                 break
-            self._moved.clear()
-            await self._moved.wait()
+            self._released.clear()
+            await self._released.wait()
         self._inside += 1
-        if not self._pace.is_set:
+        if not self._rate_limit.is_set:
             return None
         try:
             return await self._wait_for_turn(tokens)
         except asyncio.CancelledError:
-            self.leave()
+            self.release()
             raise
 
     async def _wait_for_turn(self, tokens: int) -> Permit:
         loop = asyncio.get_running_loop()
         async with self._turn:  # one after the other, so that a large request is not passed by small ones for ever
-            while not self._halted():
-                left = max(self._pace.wait(tokens, loop.time()), self._quiet_until - loop.time())
+            while not self._stopped():
+                left = max(self._rate_limit.delay(tokens, loop.time()), self._quiet_until - loop.time())
                 if left <= 0:
                     break
                 await asyncio.sleep(min(left, _LOOK))
-            return self._pace.give(tokens, loop.time())
+            return self._rate_limit.issue(tokens, loop.time())
 
-    def leave(self) -> None:
-        """Give the place back."""
+    def release(self) -> None:
+        """Give the room back."""
         self._inside -= 1
-        self._moved.set()
+        self._released.set()
 
     def record_success(self) -> None:
-        """Widen the gate a little after a good answer."""
+        """Widen the gate a little after a good reply."""
         self.width = min(float(self._most), self.width + 1 / self.width)
 
-    async def wait(self, answer: RawResponse, tried: int) -> bool:
+    async def wait_to_retry(self, response: RawResponse, tries: int) -> bool:
         """Wait before the next try; False where there is none.
 
         Args:
-            answer: what came of the last try.
-            tried: its number, from 0.
+            response: what came of the last try.
+            tries: how many came before that one.
         """
-        asked = answer.retry_after
-        if tried + 1 >= self._backoff.tries or self._halted() or (asked or 0) > _LONGEST_ORDER:
+        asked = response.retry_after
+        if tries + 1 >= self._backoff.tries or self._stopped() or (asked or 0) > _LONGEST_WAIT:
             return False
         now = asyncio.get_running_loop().time()
-        if answer.outcome == "refused" and asked != 0:
+        if response.outcome == "refused" and asked != 0:
             self.width = max(1.0, self.width / 2)
         if asked:
             self._quiet_until = max(self._quiet_until, now + asked)
-        await self._sleep_until(now + (self._backoff.seconds(tried, self._rng) if asked is None else asked))
-        return not self._halted()
+        await self._sleep_until(now + (self._backoff.seconds(tries, self._rng) if asked is None else asked))
+        return not self._stopped()
 
     async def _sleep_until(self, when: float) -> None:
         loop = asyncio.get_running_loop()
-        while (left := when - loop.time()) > 0 and not self._halted():
+        while (left := when - loop.time()) > 0 and not self._stopped():
             await asyncio.sleep(min(left, _LOOK))

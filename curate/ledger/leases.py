@@ -1,4 +1,4 @@
-"""Owns the question who is still at work: names of processes, whether one is alive, how long one is doubted. Writes nothing."""
+"""Names processes, and tells whether the owner of a lease is still at work. Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pathlib import Path
 
 __all__ = ["LeaseMonitor", "is_alive", "machine", "this_process"]
 
-
 _FARTHEST = 3600.0  # seconds; a lease that ends later was measured by a clock that has been set back since
 
 
@@ -22,7 +21,7 @@ def this_process() -> str:
 
 
 def is_alive(owner: str, lease: float, now: float) -> bool:
-    """Tell whether an owner may still be at work: its lease runs, and if it is of this machine, its process is there.
+    """Return whether an owner may still be at work: its lease runs, and if it is of this machine, its process is there.
 
     Args:
         owner: a name from `this_process`.
@@ -35,36 +34,38 @@ def is_alive(owner: str, lease: float, now: float) -> bool:
 
 
 class LeaseMonitor:
-    """Tells who is gone for good, however the clock jumps that leases are measured by, and however long a machine slept.
+    """Tells which owners are gone for good, however the clock jumps that leases are measured by, however long a machine slept.
 
     Args:
-        patience: seconds that a process which is still there may leave a lease that has run out as it is.
+        patience: seconds after which a process that is still there, and has not renewed its lease that ran out, is gone.
         steady: a clock that never jumps, in seconds.
     """
 
     def __init__(self, patience: float, steady: Callable[[], float] = time.monotonic) -> None:
         self._patience, self._steady = patience, steady
-        self._doubts: dict[int, tuple[float, float]] = {}  # attempt → its lease, and since when that has looked run out
+        self._suspects: dict[int, tuple[float, float]] = {}  # attempt → its lease, and since when that has looked run out
 
     def is_gone(self, attempt: int, owner: str, lease: float, now: float) -> bool:
-        """Tell whether the owner of an attempt works no more; who is there and renews its lease again is not gone."""
+        """Return whether the owner of an attempt is at work no more; one that renews its lease again is not gone."""
         if is_alive(owner, lease, now):
             return False
         if not _runs_here(owner):
             return True
-        doubted, since = self._doubts.setdefault(attempt, (lease, self._steady()))
-        if doubted != lease:
-            self._doubts[attempt] = (lease, self._steady())
+        suspected, since = self._suspects.setdefault(attempt, (lease, self._steady()))
+        if suspected != lease:
+            self._suspects[attempt] = (lease, self._steady())
             return False
         return self._steady() - since >= self._patience
 
 
 def _runs_here(owner: str) -> bool | None:
-    """Tell whether the process is there; None where it cannot be seen from here: another machine, another container."""
+    """Return whether the process is there; None where it cannot be seen from here: another machine, another container."""
+    import psutil
+
     host, pid, started = json.loads(owner)
     if host != socket.gethostname() or os.name != "posix" or started.rpartition(":")[0] != _view():
         return None
-    return _exists(pid) and _started(pid) == started
+    return bool(psutil.pid_exists(pid)) and _started(pid) == started
 
 
 @lru_cache
@@ -77,29 +78,26 @@ def machine(owner: str) -> str:
     return str(json.loads(owner)[0])
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # sends nothing; asks whether the process is there
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _started(pid: int) -> str:
-    """Return when a process started, so that a number used again is not taken for it; "" if it ended or nobody can tell."""
+    """Return when a process started, so that a reused number is not taken for it; "" if it ended, waited for or not.
+
+    That is in clock ticks since the boot. The time of day at which it started is not used: it moves when the clock is set.
+    """
+    import psutil
+
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return ""
+        since_boot = process.create_time() - psutil.boot_time()
+    except psutil.Error:
         return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else f"{_view()}:{fields[18]}"
+    return f"{_view()}:{round(since_boot * os.sysconf('SC_CLK_TCK'))}"
 
 
 @lru_cache
 def _view() -> str:
-    """Return what tells apart the sets of processes that machines of one name can see: since which boot, in which container."""
+    """Return what tells apart the process numbers of machines of one name: since which boot, in which container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}:{Path('/proc/self/ns/pid').readlink()}"

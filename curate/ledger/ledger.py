@@ -1,9 +1,10 @@
-"""Owns every teacher call, in SQLite: what was reserved, sent, answered, lost, and what it cost. Knows no teacher.
+"""Records every teacher call in SQLite: what was reserved, sent, answered, lost, and what it cost. Knows no teacher.
 
 ``manifests/ledger.sqlite`` serves every manifest of a root and any number of processes. A *call* is one thing asked, under
 a key that covers everything that shapes its answer; it is bought once. An *attempt* is one sending of it. An attempt is
 charged at an upper bound in the transaction that checks the caps; a reply corrects that to what was billed; an attempt whose
-fate is unknown stays charged. The raw reply is durable before anyone reads it.
+fate is unknown stays charged. The raw reply is durable before anyone reads it. Money is in whole billionths of a dollar; it is
+NULL, and never 0, where the model has no price.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import Any, Literal, TypeVar
 from curate.errors import LedgerError
 from curate.files import ledger_path
 from curate.ledger.leases import LeaseMonitor, machine, this_process
-from curate.ledger.network_disk import MOUNTS, network_kind
+from curate.ledger.network_disk import network_kind
 from curate.ledger.records import CallSpec, Caps, Charged, CostBound, Reservation, StoredReply
 from curate.ledger.schema import MIGRATIONS
 from curate.teachers.base import Usage
-from curate.teachers.prices import NANO
+from curate.teachers.prices import NANO, format_usd
 
 __all__ = ["Ledger", "existing_ledger"]
 
@@ -41,17 +42,23 @@ class Ledger:
     Args:
         path: of the SQLite file; made, with its folder, where it is missing.
         clock: seconds since 1970; leases are measured with it.
-        mounts: the table that tells network file systems, see `curate.ledger.network_disk`.
+        disk_kind: tells the network file system that a path lies on, see `curate.ledger.network_disk`.
 
     Raises:
         LedgerError: the file cannot be opened, or a newer version of this package wrote it.
     """
 
-    def __init__(self, path: str | Path, *, clock: Callable[[], float] = time.time, mounts: str | Path = MOUNTS) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        disk_kind: Callable[[Path], str | None] = network_kind,
+    ) -> None:
         self.path, self._clock = Path(path), clock
-        self._network = network_kind(self.path, mounts=mounts)
+        self._network = disk_kind(self.path)
         self._lock, self._depth = threading.RLock(), 0
-        self._watch = LeaseMonitor(LEASE / 2)
+        self._monitor = LeaseMonitor(LEASE / 2)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
@@ -146,41 +153,41 @@ class Ledger:
                 "SELECT r.attempt, r.raw, a.billed, a.batch IS NOT NULL FROM replies r JOIN attempts a ON a.id = r.attempt "
                 f"WHERE r.attempt IN ({','.join('?' * len(calls))})"
             )
-            told = self.query(sql, calls)
+            rows = self.query(sql, calls)
             yield {
                 calls[answer][0]: StoredReply(calls[answer][1], answer, raw, bool(billed), bool(batched))
-                for answer, raw, billed, batched in told
+                for answer, raw, billed, batched in rows
             }
 
-    def reserve(self, order: CallSpec, charge: CostBound, caps: Caps, owner: str) -> Reservation:
-        """Charge one sending of a call at its upper bound, unless a cap, an answer or another owner stands against it.
+    def reserve(self, spec: CallSpec, bound: CostBound, caps: Caps, owner: str) -> Reservation:
+        """Charge one sending of a call at its upper bound, unless a cap, a reply or another owner stands against it.
 
         The attempt counts as sent from here on: whoever is granted it sends it at once.
         """
         with self.transaction() as db:
-            row = db.execute("SELECT id, answer FROM calls WHERE key = ?", (order.key,)).fetchone()
+            row = db.execute("SELECT id, answer FROM calls WHERE key = ?", (spec.key,)).fetchone()
             if row and row[1] is not None:
                 return Reservation("answered", call_id=row[0])
-            if row and self._under_way(row[0]):
+            if row and self._is_in_flight(row[0]):
                 return Reservation("busy", call_id=row[0])
-            if cap := self._passed(charge, caps):
+            if cap := self._exceeded_cap(bound, caps):
                 return Reservation("capped", cap=cap)
-            call = row[0] if row else self._new_call(order)
-            cause = self._cause(call if row else None, charge)
+            call = row[0] if row else self._new_call(spec)
+            cause = self._cause(call if row else None, bound)
             now = self._clock()
-            who, bound = (charge.name, charge.verb, charge.stage, cause, owner), (charge.tokens, charge.nano_usd)
+            who, most = (bound.name, bound.verb, bound.stage, cause, owner), (bound.tokens, bound.nano_usd)
             attempt = db.execute(
                 "INSERT INTO attempts (call, name, verb, stage, cause, owner, lease, status, calls, tokens, nano_usd, "
                 "reserved_tokens, reserved_nano_usd, started) VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', 1, ?, ?, ?, ?, ?)",
-                (call, *who, now + LEASE, *bound, *bound, now),
+                (call, *who, now + LEASE, *most, *most, now),
             ).lastrowid
-            self._charge(charge.name, 1, charge.tokens, charge.nano_usd or 0)
+            self._charge(bound.name, 1, bound.tokens, bound.nano_usd or 0)
             return Reservation("granted", attempt=int(attempt or 0), call_id=call)
 
     def record(self, attempt: int, raw: str) -> bool:
-        """Keep the raw reply of an attempt, which stays charged at its bound; say whether it is the answer of its call.
+        """Keep the raw reply of an attempt, which stays charged at its bound; return whether it is the reply of its call.
 
-        It is not where the lease had run out and somebody else was quicker: the first answer stays.
+        It is not where the lease had run out and another process was quicker: the first reply stays.
         """
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
@@ -189,7 +196,7 @@ class Ledger:
             return db.execute(sql, (attempt,)).rowcount == 1
 
     def settle(self, attempt: int, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> None:
-        """Charge what a reply says it used; without its figures the upper bound stays charged."""
+        """Charge the tokens that a reply reports, at what they cost; what is None stays charged at its upper bound."""
         with self.transaction() as db:
             if usage is None:
                 db.execute("UPDATE attempts SET billed = 1, finish_reason = ? WHERE id = ?", (finish_reason, attempt))
@@ -202,7 +209,7 @@ class Ledger:
             )
 
     def reject(self, attempt: int, error: str) -> None:
-        """Mark a stored reply as unreadable: it is kept and stays charged, and the call may be sent again."""
+        """Mark a stored reply as one that cannot be parsed: it is kept and stays charged, and the call may be sent again."""
         with self.transaction() as db:
             db.execute("UPDATE attempts SET status = 'failed', billed = 1, error = ? WHERE id = ?", (error, attempt))
             db.execute("UPDATE calls SET answer = NULL WHERE answer = ?", (attempt,))
@@ -222,17 +229,17 @@ class Ledger:
             db.execute("UPDATE attempts SET status = 'lost', error = ?, ended = ? WHERE id = ?", (error, self._clock(), attempt))
 
     def release(self, attempt: int) -> None:
-        """Take an attempt back as if it had never been: the teacher had nothing to answer, for nothing."""
+        """Take an attempt back as if it had never been: the teacher has no reply, and charges nothing."""
         with self.transaction() as db:
             self._recharge(attempt, 0, 0, 0)
             (call,) = db.execute("DELETE FROM attempts WHERE id = ? RETURNING call", (attempt,)).fetchone()
             db.execute("DELETE FROM calls WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM attempts WHERE call = ?1)", (call,))
 
-    def adopt(self, order: CallSpec, raw: str, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> Adoption:
-        """Take in an answer that was bought into another ledger; nobody is charged for it, and one that is here stays.
+    def adopt(self, spec: CallSpec, raw: str, usage: Usage | None, nano_usd: int | None, finish_reason: str) -> Adoption:
+        """Take in a reply that was bought into another ledger; nobody is charged for it, and one that is here stays.
 
         Args:
-            order: of the call.
+            spec: of the call.
             raw: the reply.
             usage: of the reply.
             nano_usd: what it cost where it was bought, in billionths of a dollar; None where that is not known.
@@ -240,11 +247,11 @@ class Ledger:
         """
         with self.transaction() as db:
             sql = "SELECT c.id, r.raw FROM calls c LEFT JOIN replies r ON r.attempt = c.answer WHERE c.key = ?"
-            call, here = db.execute(sql, (order.key,)).fetchone() or (None, None)
+            call, here = db.execute(sql, (spec.key,)).fetchone() or (None, None)
             if here is not None:
                 return "already" if here == raw else "conflicting"
             used, now = usage or Usage(), self._clock()
-            values = (call or self._new_call(order), now, used.total, nano_usd, used.prompt, used.cached, used.completion)
+            values = (call or self._new_call(spec), now, used.total, nano_usd, used.prompt, used.cached, used.completion)
             attempt = db.execute(
                 "INSERT INTO attempts (call, name, verb, stage, cause, owner, lease, status, calls, reserved_tokens, billed, "
                 "started, tokens, nano_usd, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, finish_reason) "
@@ -252,11 +259,11 @@ class Ledger:
                 (*values, used.reasoning, finish_reason),
             ).lastrowid
             db.execute("INSERT INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
-            db.execute("UPDATE calls SET answer = ? WHERE key = ?", (attempt, order.key))
+            db.execute("UPDATE calls SET answer = ? WHERE key = ?", (attempt, spec.key))
             return "new"
 
     def hit(self, calls: Iterable[int], name: str, verb: str, stage: int) -> None:
-        """Count answers that were given again instead of being bought, each once for a name, verb and stage."""
+        """Count replies that were used again instead of being bought, each once for a name, verb and stage."""
         with self.transaction() as db:
             db.executemany(
                 "INSERT INTO hits VALUES (?, ?, ?, ?, 1) ON CONFLICT DO NOTHING",
@@ -270,7 +277,7 @@ class Ledger:
             db.execute(sql, (self._clock() + LEASE, owner))
 
     def sweep(self, name: str) -> int:
-        """Mark as lost what dead owners had under way for a name; return how many. They stay charged.
+        """Mark as lost what dead owners had in flight for a name; return how many. They stay charged.
 
         What is in a batch is not lost: it is at the provider, whoever sent it.
 
@@ -281,13 +288,13 @@ class Ledger:
         with self.transaction() as db:
             sql = "SELECT id, owner, lease FROM attempts WHERE status = 'sent' AND batch IS NULL AND name = ?"
             rows = db.execute(sql, (name,)).fetchall()
-            gone = [attempt for attempt, owner, lease in rows if self._watch.is_gone(attempt, owner, lease, self._clock())]
+            gone = [attempt for attempt, owner, lease in rows if self._monitor.is_gone(attempt, owner, lease, self._clock())]
             for attempt in gone:
                 self.lose(attempt, "its process ended before the reply was recorded")
             return len(gone)
 
     def charged(self, name: str) -> Charged:
-        """Return everything ever charged to a name, attempts under way at their upper bounds."""
+        """Return everything ever charged to a name, attempts in flight at their upper bounds; without a price they count $0."""
         rows = self.query("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (name,))
         return Charged(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Charged()
 
@@ -315,31 +322,31 @@ class Ledger:
                 "curate ledger-export"
             )
 
-    def _under_way(self, call: int) -> bool:
+    def _is_in_flight(self, call: int) -> bool:
         sql = "SELECT id, owner, lease, batch FROM attempts WHERE call = ? AND status = 'sent'"
         for attempt, owner, lease, batch in self._db.execute(sql, (call,)).fetchall():
-            if batch is not None or not self._watch.is_gone(attempt, owner, lease, self._clock()):
+            if batch is not None or not self._monitor.is_gone(attempt, owner, lease, self._clock()):
                 return True
             self.lose(attempt, "its process ended before the reply was recorded")
         return False
 
-    def _passed(self, charge: CostBound, caps: Caps) -> str:
-        row = self._db.execute("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (charge.name,)).fetchone()
+    def _exceeded_cap(self, bound: CostBound, caps: Caps) -> str:
+        row = self._db.execute("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (bound.name,)).fetchone()
         calls, tokens, nano_usd = row or (0, 0, 0)
         if caps.calls is not None and calls + 1 > caps.calls:
-            return f"--max-calls {caps.calls} is reached: {calls} calls are charged to {charge.name!r}"
-        if caps.tokens is not None and tokens + charge.tokens > caps.tokens:
-            spent, more = f"{tokens} tokens are charged to {charge.name!r}", f"the next call may take {charge.tokens}"
+            return f"--max-calls {caps.calls} is reached: {calls} calls are charged to {bound.name!r}"
+        if caps.tokens is not None and tokens + bound.tokens > caps.tokens:
+            spent, more = f"{tokens} tokens are charged to {bound.name!r}", f"the next call may take {bound.tokens}"
             return f"--max-tokens {caps.tokens} would be passed: {spent}, {more}"
-        if caps.usd is not None and nano_usd + (charge.nano_usd or 0) > round(caps.usd * NANO):
-            spent, more = f"${nano_usd / NANO:.6f} is charged to {charge.name!r}", f"${(charge.nano_usd or 0) / NANO:.6f}"
+        if caps.usd is not None and nano_usd + (bound.nano_usd or 0) > round(caps.usd * NANO):
+            spent, more = f"{format_usd(nano_usd / NANO)} is charged to {bound.name!r}", format_usd((bound.nano_usd or 0) / NANO)
             return f"--max-usd {caps.usd:g} would be passed: {spent}, the next call may cost {more}"
         return ""
 
-    def _new_call(self, order: CallSpec) -> int:
-        """Write down a call; its number comes from its key, so that two ledgers with the same answers tell the same story."""
-        call = int(order.key[:13], 16)  # 52 bits: whole in JSON everywhere
-        values = (order.key, order.endpoint, order.model, order.purpose, order.domain, order.sample, order.request)
+    def _new_call(self, spec: CallSpec) -> int:
+        """Insert a call; its number comes from its key, so that two ledgers with the same replies give the same manifests."""
+        call = int(spec.key[:13], 16)  # 52 bits: whole in JSON everywhere
+        values = (spec.key, spec.endpoint, spec.model, spec.purpose, spec.domain, spec.sample, spec.request)
         sql = (
             "INSERT INTO calls (id, key, endpoint, model, purpose, domain, sample, request) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (id) DO NOTHING"
@@ -348,10 +355,10 @@ class Ledger:
             call += 1
         return call
 
-    def _cause(self, call: int | None, charge: CostBound) -> str:
+    def _cause(self, call: int | None, bound: CostBound) -> str:
         if call is not None and self._db.execute("SELECT 1 FROM attempts WHERE call = ? LIMIT 1", (call,)).fetchone():
             return "retry"
-        return "refill" if charge.refill else "new"
+        return "refill" if bound.refill else "new"
 
     def _recharge(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> None:
         """Replace what an attempt is charged."""
@@ -359,10 +366,13 @@ class Ledger:
         self._db.execute("UPDATE attempts SET calls = ?, tokens = ?, nano_usd = ? WHERE id = ?", values)
 
     def _adjust(self, attempt: int, calls: int, tokens: int, nano_usd: int | None) -> int | None:
-        """Move its account by what an attempt is charged anew; return the price, none where an attempt was without one."""
+        """Move the sums of its name by what an attempt is charged anew; return its money.
+
+        That is None where the attempt was reserved without a price, and its bound where what it cost is not known.
+        """
         sql = "SELECT name, calls, tokens, nano_usd FROM attempts WHERE id = ?"
         name, had_calls, had_tokens, had_nano = self._db.execute(sql, (attempt,)).fetchone()
-        nano = None if had_nano is None else (nano_usd or 0)
+        nano = had_nano if had_nano is None or nano_usd is None else nano_usd
         self._charge(name, calls - had_calls, tokens - had_tokens, (nano or 0) - (had_nano or 0))
         return nano
 

@@ -1,4 +1,4 @@
-"""Owns what is said to the ledger and what it says back: orders, charges, caps, grants, sums. Writes nothing."""
+"""The records that the ledger takes and returns: calls, caps, bounds, reservations, stored replies, sums. Writes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ class Caps:
 
 @dataclass(frozen=True)
 class CallSpec:
-    """One call to be bought: its key, and what is written down about it."""
+    """One call to be bought: its key, and what is recorded about it.
+
+    Attributes:
+        key: of everything that shapes the reply, see `curate.teachers.base.call_key`.
+        endpoint, model: who is asked.
+        purpose: ``"rationale"`` or ``"synthesis"``.
+        domain: of the row.
+        sample: number of the reply wanted, from 0.
+        request: everything that shapes the reply, as canonical JSON.
+    """
 
     key: str
     endpoint: str
@@ -32,7 +41,7 @@ class CallSpec:
 
 @dataclass(frozen=True)
 class CostBound:
-    """Who pays for an attempt, and at most how much.
+    """Who pays for one sending of a call, and how much at most.
 
     Attributes:
         name: of the manifest.
@@ -56,11 +65,11 @@ class Reservation:
     """What `Ledger.reserve` says.
 
     Attributes:
-        status: ``granted`` (send it), ``answered`` (somebody bought it meanwhile), ``busy`` (another owner has it under
-            way) or ``capped``.
+        status: ``granted`` (send it), ``answered`` (another process bought it meanwhile), ``busy`` (another owner has it in
+            flight) or ``capped``.
         attempt: its number where granted.
         call_id: of the call where granted.
-        cap: which cap would be passed, in words.
+        cap: which cap would be exceeded, in words.
     """
 
     status: Literal["granted", "answered", "busy", "capped"]
@@ -70,7 +79,7 @@ class Reservation:
 
 
 class StoredReply(NamedTuple):
-    """An answered call as the ledger keeps it; `billed` is False where nobody has read the reply yet."""
+    """The reply of a call as the ledger keeps it; `billed` is False where nobody has read it yet."""
 
     call_id: int
     attempt: int
@@ -103,13 +112,15 @@ class CostTotals:
     Attributes:
         calls: sendings, retries included, as the caps count them.
         attempts: all of them, those too that never left.
-        answered, failed, lost, under_way: attempts by their fate; lost ones stay charged at their upper bound.
+        answered, failed, lost, under_way: attempts by what became of them; lost ones stay charged at their upper bound, as
+            do those in flight.
         tokens: charged.
         usd: dollars charged, or None where no model had a price.
         prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens: as the replies tell.
         lost_tokens, lost_usd: of `tokens` and `usd`, what lost attempts stay charged.
-        under_way_tokens, under_way_usd: what is reserved for attempts that are under way.
-        saved_calls, saved_tokens: what answers at hand would have cost again; each counts once for a verb and stage.
+        under_way_tokens, under_way_usd: what is reserved for attempts in flight.
+        saved_calls, saved_tokens: what replies that were in the ledger already would have cost again; each counts once for a
+            verb and stage.
         saved: the same in dollars, or None where no model had a price.
     """
 

@@ -19,7 +19,7 @@ from curate.manifest.manifest import Commit, Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real, parse_origin, read_findings, snapshot_holds
 from curate.manifest.schema import SCHEMA
 from curate.report.runs import learned_snapshots
-from curate.teachers.prices import NANO
+from curate.teachers.prices import NANO, format_usd
 
 __all__ = ["DESCRIBERS", "RowChange", "describe", "describe_use", "short"]
 
@@ -304,7 +304,7 @@ def _cost(change: RowChange, call_id: int | None) -> str:
     tokens, nano = spent[0]
     if tokens is None:
         return f" (call {call_id})"
-    price = "" if nano is None else f", ${nano / NANO:.5f}" if nano else ", free"
+    price = "" if nano is None else f", {format_usd(nano / NANO)}" if nano else ", free"
     return f" (call {call_id}, {tokens} tokens{price})"
 
 

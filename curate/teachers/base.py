@@ -1,7 +1,7 @@
-"""Owns what is asked of a teacher and what comes back: requests, answers, and the reading of a raw reply. Sends nothing.
+"""The contract of teachers: requests, raw responses, replies, and the parsing of a raw response. Sends nothing.
 
-Every teacher answers in one raw form, the body of an OpenAI-compatible chat completion, so that a reply can be kept as it
-came and read again later, for nothing.
+Every teacher responds in one raw form, the body of an OpenAI-compatible chat completion, so that a response can be kept as it
+came and parsed again later, for nothing.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = [
     "prompt_token_bound",
 ]
 
-# answered    a body came; whether it can be read is seen after it is stored
-# unanswered  the teacher has nothing to say to this request; free
+# answered    a body came; whether it can be parsed is seen after it is stored
+# unanswered  the teacher has no reply to this request; free
 # unsent      the request never left: nobody listened
 # refused     the server said no before it did any work (429, 5xx); no tokens, may be sent again
-# lost        sent, and nobody knows what became of it; stays charged at its upper bound, may be sent again
+# lost        sent, and what became of it is unknown; stays charged at its upper bound, may be sent again
 # failed      the server rejects this very request (400, 422); sending it again is no use
 # denied      the server rejects everybody with this key, model or address (401, 403, 404)
 Outcome = Literal["answered", "unanswered", "unsent", "refused", "lost", "failed", "denied"]
@@ -53,7 +53,7 @@ _THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)|(.*?)</th
 _THOUGHTS = ("thinking", "reasoning")  # types of parts
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _TOKENS_PER_MESSAGE = 16  # at most, that a chat template writes around a turn
-_MOST_TOKENS = 10**9  # of one reply; who tells of more has miscounted
+_MOST_TOKENS = 10**9  # of one reply; a server that reports more has miscounted
 _TOKENS_PER_PROMPT = 128  # at most, that a template adds of its own (a default system turn, tools)
 
 
@@ -64,7 +64,7 @@ class Request:
     Attributes:
         purpose: ``"rationale"`` or ``"synthesis"``.
         messages: chat turns, ``{"role": …, "content": …}``.
-        sample: number of the answer wanted, from 0; sent as the seed, so that two samples differ.
+        sample: number of the reply wanted, from 0; sent as the seed, so that two samples differ.
         domain: that the row belongs to, or that a new one is written for.
         prompt: the row's question; empty for synthesis.
         label: the answer that a new row should have, where one is asked for.
@@ -104,7 +104,7 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True)
 class RawResponse:
-    """What a teacher hands back for one sending.
+    """What a teacher returns for one sending.
 
     Attributes:
         outcome: see the list above.
@@ -122,7 +122,7 @@ class RawResponse:
     def of(
         text: str, *, usage: Usage | None = None, finish_reason: str = "stop", seeds: Sequence[str] | None = None
     ) -> RawResponse:
-        """Return an answer in the raw form that `read` reads; for teachers that are not an HTTP server.
+        """Return a response in the raw form that `parse_response` parses; for teachers that are not an HTTP server.
 
         Args:
             text: of the reply.
@@ -146,16 +146,16 @@ class RawResponse:
 
 
 class ParsedResponse(NamedTuple):
-    """What a raw reply says.
+    """What a raw response says.
 
     Attributes:
         text: the assistant's turn, visible reasoning left out.
-        usage: tokens, or None where the server told none.
+        usage: tokens, or None where the server reported none.
         finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` or what the server says; ``"refusal"`` where the model
             declined in the message's own field.
         reasoning: what a reasoning model showed of its thoughts.
         seeds: prompts that a recorded example was written from, or None for the request's own.
-        error: why the reply cannot be read; empty where it can.
+        error: why the response cannot be parsed; empty where it can.
     """
 
     text: str = ""
@@ -167,7 +167,7 @@ class ParsedResponse(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What an account hands back for one request.
+    """What an `Asker` returns for one request.
 
     Attributes:
         text: of the reply; empty unless answered.
@@ -177,7 +177,7 @@ class Reply(NamedTuple):
         finish_reason: of the reply.
         error: why it failed, or which cap was reached.
         seeds: see `ParsedResponse`.
-        cached: whether it was bought before this account asked for it.
+        cached: whether it was bought before it was asked for.
     """
 
     text: str = ""
@@ -191,7 +191,7 @@ class Reply(NamedTuple):
 
 
 class Known(Protocol):
-    """What can be known of a teacher without asking it; see `Teacher`."""
+    """What is known of a teacher without asking it; see `Teacher`."""
 
     @property
     def endpoint(self) -> str: ...
@@ -203,20 +203,20 @@ class Known(Protocol):
 
 @runtime_checkable
 class Teacher(Known, Protocol):
-    """Whoever answers requests. An account asks it; nobody else does, so that no teacher escapes a cap.
+    """What answers requests. `curate.calls.client.MeteredTeacher` alone asks it, so that no teacher escapes a cap.
 
     Attributes:
         endpoint: a name without secrets, such as ``"https://api.openai.com/v1"``, ``"local"`` or ``"fake"``.
         model: that answers.
-        concurrency: requests that may be under way at once, at most.
-        price: of its tokens, or None where nobody knows it.
+        concurrency: requests in flight, at most.
+        price: of its tokens, or None where it is not known.
     """
 
     @property
     def concurrency(self) -> int: ...
 
     def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
-        """Send each request once and yield (its position, the answer) in any order. Retries are the account's."""
+        """Send each request once and yield (its position, the response) in any order. Whoever submits does the retries."""
         ...
 
     def capacity(self, domain: str) -> int | None:
@@ -228,12 +228,12 @@ class Teacher(Known, Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of connections; called on the event loop of `submit` when an account has finished asking."""
+        """Let go of connections; called on the event loop of `submit` when a run has finished."""
         ...
 
 
 class Asker(Protocol):
-    """What takes requests to a teacher. Generation and rounds are handed one and know nothing of ledgers and caps.
+    """What takes requests to a teacher. Generation and rounds get one and know nothing of ledgers and caps.
 
     Attributes:
         teacher: who answers.
@@ -252,7 +252,7 @@ class Asker(Protocol):
 
 
 def default_shape(request: Request) -> dict[str, Any]:
-    """Return what shapes the answer of a model that reads messages; what a `Teacher.shape` usually is."""
+    """Return what shapes the reply of a model that reads messages; what a `Teacher.shape` usually is."""
     return {
         "messages": [dict(turn) for turn in request.messages],
         "temperature": request.temperature,
@@ -263,7 +263,7 @@ def default_shape(request: Request) -> dict[str, Any]:
 
 
 def canonical_json(shaped: Mapping[str, Any]) -> str:
-    """Return what shapes an answer as JSON that is the same for the same content."""
+    """Return what shapes a reply as JSON that is the same for the same content."""
     try:
         return orjson.dumps(shaped, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # halves of letters, integers of more than 64 bits
@@ -271,12 +271,12 @@ def canonical_json(shaped: Mapping[str, Any]) -> str:
 
 
 def call_key(endpoint: str, model: str, shaped: str) -> str:
-    """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the answer.
+    """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the reply.
 
     Args:
         endpoint: name of the server, without secrets.
         model: its name there.
-        shaped: from `canonical`.
+        shaped: from `canonical_json`.
     """
     text = "\0".join((endpoint, model, shaped))
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -290,7 +290,7 @@ def prompt_token_bound(request: Request) -> int:
 
 
 def parse_response(raw: str) -> ParsedResponse:
-    """Read a raw reply; what cannot be read says so in `error`, and nothing is raised."""
+    """Parse a raw response; what cannot be parsed says so in `error`, and nothing is raised."""
     try:
         body = _parse(raw)
         choice = body["choices"][0]
@@ -298,8 +298,8 @@ def parse_response(raw: str) -> ParsedResponse:
     except (ValueError, RecursionError):
         return ParsedResponse(error="the reply is not JSON")
     except (LookupError, TypeError):
-        told = body.get("error") if isinstance(body, dict) else None
-        return ParsedResponse(error=f"the reply has no choices{f': {str(told)[:200]}' if told else ''}")
+        error = body.get("error") if isinstance(body, dict) else None
+        return ParsedResponse(error=f"the reply has no choices{f': {str(error)[:200]}' if error else ''}")
     if not isinstance(message, dict):
         return ParsedResponse(error="the reply has no message")
     text, shown = _split(message.get("content"))
@@ -361,18 +361,18 @@ def _text(content: Any) -> str:
     return "".join(str(text) for text in texts if text).encode("utf-8", "replace").decode("utf-8")
 
 
-def _usage(told: Any) -> Usage | None:
-    """Return the tokens that a server tells of; None where it tells none, or figures that cannot be true."""
-    prompt, completion = _count(told, "prompt_tokens"), _count(told, "completion_tokens")
+def _usage(reported: Any) -> Usage | None:
+    """Return the tokens that a server reports; None where it reports none, or figures that cannot be true."""
+    prompt, completion = _count(reported, "prompt_tokens"), _count(reported, "completion_tokens")
     if prompt is None or completion is None:
         return None
-    cached = _count(told.get("prompt_tokens_details"), "cached_tokens") or 0
-    reasoning = _count(told.get("completion_tokens_details"), "reasoning_tokens") or 0
+    cached = _count(reported.get("prompt_tokens_details"), "cached_tokens") or 0
+    reasoning = _count(reported.get("completion_tokens_details"), "reasoning_tokens") or 0
     return Usage(prompt, completion, min(cached, prompt), min(reasoning, completion))
 
 
-def _count(told: Any, name: str) -> int | None:
-    value = told.get(name) if isinstance(told, dict) else None
+def _count(reported: Any, name: str) -> int | None:
+    value = reported.get(name) if isinstance(reported, dict) else None
     if type(value) is int:  # most
         return value if 0 <= value <= _MOST_TOKENS else None
     sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
@@ -380,13 +380,13 @@ def _count(told: Any, name: str) -> int | None:
 
 
 class RequestFailedError(TeacherError):
-    """A step at the provider that did not come about.
+    """A request that the server answered with an error, or not at all.
 
     Args:
-        answer: what came instead; its outcome says whether the step may have been taken all the same (``lost``).
+        response: its outcome says whether the server may have done what was asked all the same (``lost``).
         status: of HTTP, or None.
     """
 
-    def __init__(self, answer: RawResponse, status: int | None = None) -> None:
-        self.answer, self.status = answer, status
-        super().__init__(answer.error)
+    def __init__(self, response: RawResponse, status: int | None = None) -> None:
+        self.response, self.status = response, status
+        super().__init__(response.error)

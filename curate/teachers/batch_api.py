@@ -1,4 +1,4 @@
-"""Owns the provider's side of a batch: the files and batches endpoints, and the lines of their files. Knows no ledger.
+"""Speaks the Batch API: the files and batches endpoints, and the lines of their files. Knows no ledger.
 
 This is OpenAI's Batch API (https://platform.openai.com/docs/guides/batch), which gateways copy: a file of requests is
 uploaded, a batch is made of it, and answers come as two files, one of replies and one of errors, in any order.
@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from curate.teachers.base import RawResponse, Request
 
-__all__ = ["BatchAPI", "HTTPClient", "Line", "State"]
+__all__ = ["BatchAPI", "BatchState", "HTTPClient", "ResultLine"]
 
 T = TypeVar("T")
 
@@ -28,14 +28,14 @@ _ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]{32})"')
 
 
 @dataclass(frozen=True)
-class State:
-    """What a provider says of a batch.
+class BatchState:
+    """What the provider says of a batch.
 
     Attributes:
         id: the provider's name of it.
         status: ``validating``, ``in_progress``, ``finalizing``, ``completed``, ``failed``, ``expired``, ``cancelling`` …
-        total, done: requests in it, and those with an answer or an error.
-        answered: those with an answer.
+        total, done: requests in it, and those with a reply or an error.
+        answered: those with a reply.
         output, errors: names of the files of replies and of errors; empty where there is none yet.
         problems: why the whole batch failed: (code, message).
     """
@@ -62,7 +62,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Line:
+class ResultLine:
     """One line of a result file: the key of the call, and its reply or what came instead.
 
     Attributes:
@@ -85,22 +85,22 @@ class Line:
 
 
 class HTTPClient(Protocol):
-    """What a `BatchAPI` asks of a client."""
+    """What a `BatchAPI` needs of a client."""
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def request_body(self, request: Request) -> dict[str, Any]:
         """Return the body of a request."""
         ...
 
-    def judge(self, status: int, code: str | None, message: str) -> RawResponse:
-        """Say what an HTTP error means for a request."""
+    def classify_error(self, status: int, code: str | None, message: str) -> RawResponse:
+        """Return what an HTTP error means for a request."""
         ...
 
     def redact(self, text: str) -> str:
         """Return a reply without secrets."""
         ...
 
-    async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Do something with the OpenAI client; what does not come about is a `RequestFailedError`."""
+    async def call(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Call the OpenAI client; raises `RequestFailedError`."""
         ...
 
 
@@ -108,31 +108,31 @@ class BatchAPI:
     """The batch endpoints behind one client.
 
     Args:
-        reacher: that holds the connections.
+        client: that holds the connections.
     """
 
-    def __init__(self, reacher: HTTPClient) -> None:
-        self._reacher = reacher
+    def __init__(self, client: HTTPClient) -> None:
+        self._client = client
 
-    def line(self, key: str, request: Request) -> bytes:
+    def input_line(self, key: str, request: Request) -> bytes:
         """Return the line of the input file for one request."""
-        told = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._reacher.body(request)}
-        return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+        line = {"custom_id": key, "method": "POST", "url": ENDPOINT, "body": self._client.request_body(request)}
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
     async def upload(self, name: str, content: bytes) -> str:
         """Upload an input file; return the provider's name of it."""
         file = (f"curate-{name}.jsonl", content)
-        made = await self._reacher.reach(lambda client: client.files.create(file=file, purpose="batch"))
+        made = await self._client.call(lambda client: client.files.create(file=file, purpose="batch"))
         return str(made.id)
 
-    async def create(self, name: str, file: str) -> State:
+    async def create(self, name: str, file: str) -> BatchState:
         """Have a batch made of an input file.
 
         Args:
             name: ours, by which `find` knows it.
             file: from `upload`.
         """
-        made = await self._reacher.reach(
+        made = await self._client.call(
             lambda client: client.batches.create(
                 completion_window=WINDOW,
                 endpoint=ENDPOINT,
@@ -143,44 +143,44 @@ class BatchAPI:
         )
         return _state(made)
 
-    async def find(self, name: str, file: str | None) -> State | None:
+    async def find(self, name: str, file: str | None) -> BatchState | None:
         """Return the batch of that name, or of that input file, or None where the provider's list has neither."""
 
-        async def seek(client: Any) -> State | None:
+        async def seek(client: Any) -> BatchState | None:
             async for batch in _first(client.batches.list(limit=_PAGE), _PAGE * _PAGES):
                 named = dict(getattr(batch, "metadata", None) or {}).get(_MARK)
                 if named == name or (file and getattr(batch, "input_file_id", None) == file):
                     return _state(batch)
             return None
 
-        return await self._reacher.reach(seek)
+        return await self._client.call(seek)
 
-    async def look(self, provider: str) -> State:
+    async def retrieve(self, provider: str) -> BatchState:
         """Return what the provider says of a batch now."""
-        return _state(await self._reacher.reach(lambda client: client.batches.retrieve(provider)))
+        return _state(await self._client.call(lambda client: client.batches.retrieve(provider)))
 
     async def cancel(self, provider: str) -> None:
         """Have a batch cancelled."""
-        await self._reacher.reach(lambda client: client.batches.cancel(provider))
+        await self._client.call(lambda client: client.batches.cancel(provider))
 
-    async def fetch(self, file: str) -> Iterator[Line]:
+    async def download(self, file: str) -> Iterator[ResultLine]:
         """Return the lines of a result file."""
-        content: bytes = (await self._reacher.reach(lambda client: client.files.content(file))).content
+        content: bytes = (await self._client.call(lambda client: client.files.content(file))).content
         # Not by str.splitlines or an iterator of text lines: those cut at U+2028 and others, which JSON strings may hold.
         lines = (_line(line) for line in content.split(b"\n") if line.strip())
-        return (replace(line, raw=self._reacher.redact(line.raw)) for line in lines)
+        return (replace(line, raw=self._client.redact(line.raw)) for line in lines)
 
-    def judge(self, line: Line) -> RawResponse:
-        """Say what a line's error means for its request."""
+    def classify(self, line: ResultLine) -> RawResponse:
+        """Return what a line's error means for its request."""
         if line.unrun:
             return RawResponse("unsent", error=f"{line.code}: {line.message}".strip(": "))
-        return self._reacher.judge(line.status or 500, line.code, line.message)
+        return self._client.classify_error(line.status or 500, line.code, line.message)
 
-    def judge_whole(self, state: State) -> RawResponse:
-        """Say what it means that a whole batch failed."""
+    def classify_failed_batch(self, state: BatchState) -> RawResponse:
+        """Return what it means for its requests that a whole batch failed."""
         code, message = state.problems[0] if state.problems else ("", "")
-        told = f"{code}: {message}".strip(": ") or "the batch failed, and the server does not say why"
-        return self._reacher.judge(400, code, told)
+        error = f"{code}: {message}".strip(": ") or "the batch failed, and the server does not say why"
+        return self._client.classify_error(400, code, error)
 
 
 async def _first(items: AsyncIterator[Any], n: int) -> AsyncIterator[Any]:
@@ -191,12 +191,12 @@ async def _first(items: AsyncIterator[Any], n: int) -> AsyncIterator[Any]:
         yield item
 
 
-def _state(batch: Any) -> State:
+def _state(batch: Any) -> BatchState:
     """Read a provider's batch; gateways leave fields out."""
     counts = getattr(batch, "request_counts", None)
     total, completed, failed = (int(getattr(counts, name, None) or 0) for name in ("total", "completed", "failed"))
     problems = getattr(getattr(batch, "errors", None), "data", None) or []
-    return State(
+    return BatchState(
         id=str(batch.id),
         status=str(getattr(batch, "status", None) or ""),
         total=total,
@@ -208,16 +208,16 @@ def _state(batch: Any) -> State:
     )
 
 
-def _line(told: bytes) -> Line:
-    """Read one line of a result file; what cannot be read is kept as the raw reply of the call that it names."""
+def _line(line: bytes) -> ResultLine:
+    """Read one line of a result file; one that cannot be parsed is the raw reply of the call that it names."""
     try:
-        body = json.loads(told)
+        body = json.loads(line)
         key, response, error = str(body["custom_id"]), body.get("response") or {}, body.get("error") or {}
         status = int(response.get("status_code") or 0)
         if status == 200:
-            return Line(key, raw=json.dumps(response["body"], ensure_ascii=False), status=200)
+            return ResultLine(key, raw=json.dumps(response["body"], ensure_ascii=False), status=200)
         error = (response.get("body") or {}).get("error") or error
-        return Line(key, status=status, code=str(error.get("code") or ""), message=str(error.get("message") or ""))
+        return ResultLine(key, status=status, code=str(error.get("code") or ""), message=str(error.get("message") or ""))
     except (ValueError, LookupError, TypeError, AttributeError):
-        found = _ID.search(told)
-        return Line(found[1].decode() if found else "", raw=told.decode("utf-8", "replace"))
+        found = _ID.search(line)
+        return ResultLine(found[1].decode() if found else "", raw=line.decode("utf-8", "replace"))

@@ -1,7 +1,7 @@
-"""Owns the fake teacher: public, deterministic, scriptable, for tests and for trying things out. Sends nothing.
+"""A deterministic, scriptable teacher for tests and for trying things out. Sends nothing.
 
-Out of the box it answers every rationale with a wrong-or-right final answer that it is told, and writes new examples that
-differ from one another; a script makes it refuse, hang, fail or say anything.
+As it is, it writes rationales that end in the answers that it is given, and new examples that differ from one another; a script
+makes it refuse, hang, fail or say anything.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from curate.teachers.base import RawResponse, Request, Usage, canonical_json, default_shape
+from curate.teachers.base import RawResponse, Request, Teacher, Usage, canonical_json, default_shape
 from curate.teachers.prices import FREE, Price
+from curate.teachers.registry import teachers
 
 __all__ = ["Fake"]
 
@@ -23,9 +24,9 @@ class Fake:
     Args:
         answers: right final answer by prompt; a prompt without one is answered with ``unknown``.
         wrong: of the samples of each prompt, how many at the start are wrong.
-        script: ``(request, n) -> RawResponse or None`` for the n-th sending of a request, from 0; None for the usual answer.
+        script: ``(request, n) -> RawResponse or None`` for the n-th sending of a request, from 0; None for the usual response.
         new_examples: how many new examples a domain has; None for no bound.
-        delay: seconds before each answer.
+        delay: seconds before each response.
         concurrency: requests at once.
         price: of its tokens.
         model: its name; part of the ledger's key.
@@ -55,15 +56,15 @@ class Fake:
         self._times: dict[str, int] = {}
 
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
-        """Yield an answer to each request, after the delay."""
+        """Yield a response to each request, after the delay."""
         for position, request in enumerate(requests):
             key = canonical_json(self.shape(request))
-            times = self._times.get(key, 0)
-            self._times[key] = times + 1
+            n = self._times.get(key, 0)
+            self._times[key] = n + 1
             self.sent.append(request)
             if self._delay:
                 await asyncio.sleep(self._delay)
-            scripted = self._script(request, times) if self._script else None
+            scripted = self._script(request, n) if self._script else None
             yield position, scripted or self._usual(request)
 
     def capacity(self, domain: str) -> int | None:
@@ -71,7 +72,7 @@ class Fake:
         return self._new_examples
 
     def shape(self, request: Request) -> Mapping[str, Any]:
-        """Return what shapes its answers: all that shapes a real teacher's, and the question and domain."""
+        """Return what shapes its replies: all that shapes a real teacher's, and the question and domain."""
         return {**default_shape(request), "prompt": request.prompt, "domain": request.domain, "label": request.label}
 
     async def close(self) -> None:
@@ -88,6 +89,11 @@ class Fake:
             text = f"This is reasoning number {request.sample}.\nThe answer is: {answer}"
         asked = sum(len(turn["content"]) for turn in request.messages)
         return RawResponse.of(text, usage=Usage(prompt=asked // 4 + 1, completion=len(text) // 4 + 1))
+
+
+@teachers.register("fake")
+def _fake(location: str, *, concurrency: int, **_: Any) -> Teacher:
+    return Fake(concurrency=concurrency)
 
 
 def _new_examples(request: Request) -> dict[str, Any]:

@@ -1,30 +1,34 @@
-"""Owns the names of teachers, and the client for OpenAI-compatible servers; the only importer of openai.
+"""Sends requests to OpenAI-compatible servers: OpenAI, vLLM, llama.cpp, Ollama, gateways. The only importer of openai.
 
-A teacher is named by a URL (OpenAI, vLLM, llama.cpp, Ollama, gateways …), ``openai``, ``recorded:FILE``, ``fake``, a
-registered name, or is an object with the methods of `Teacher`. Nothing here asks one: an `MeteredTeacher` does.
+Knows no ledger and repeats no request: `curate.calls.client.MeteredTeacher` decides what is sent, and how often.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from curate import progress
+from curate.errors import InputError
 from curate.teachers import prices
-from curate.teachers.base import Outcome, RawResponse, Request, RequestFailedError, default_shape, endpoint_name
+from curate.teachers.base import Outcome, RawResponse, Request, RequestFailedError, Teacher, default_shape, endpoint_name
 from curate.teachers.batch_api import BatchAPI
 from curate.teachers.options import TIMEOUT
 from curate.teachers.redaction import Redaction
+from curate.teachers.registry import teachers
 
-__all__ = ["OpenAITeacher"]
+__all__ = ["OPENAI_URL", "OpenAITeacher"]
 
 T = TypeVar("T")
 
@@ -52,7 +56,7 @@ class OpenAITeacher:
         url: base address, with ``/v1`` where the server has it; user and password in it are sent to that server alone.
         model: its name there.
         api_key: sent to that server alone; empty for none.
-        concurrency: requests under way at once, at most.
+        concurrency: requests in flight, at most.
         price: of its tokens, or None.
         timeout: seconds for one reply.
     """
@@ -70,15 +74,15 @@ class OpenAITeacher:
         self.endpoint, self.model = endpoint_name(url), model
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
-        place = self._url.netloc.rpartition("@")[2]
-        self.address = self._url._replace(netloc=place, query="", fragment="").geturl()  # without secrets
+        netloc = self._url.netloc.rpartition("@")[2]
+        self.address = self._url._replace(netloc=netloc, query="", fragment="").geturl()  # without secrets
         self._redaction = Redaction(self._url, api_key)
-        self._clients: list[Any] = []  # one for each request under way: a pool looks at all of its connections for each request
+        self._clients: list[Any] = []  # one for each request in flight: a pool looks at all of its connections for each request
         self._idle: list[Any] = []
         self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
 
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
-        """Send each request once, one after the other; the account sends many at a time."""
+        """Send each request once, one after the other; `curate.calls.live` submits many at a time."""
         for position, request in enumerate(requests):
             yield position, await self._send(request)
 
@@ -87,7 +91,7 @@ class OpenAITeacher:
         return None
 
     def shape(self, request: Request) -> Mapping[str, Any]:
-        """Return what shapes the answer: messages, sampling parameters, schema, sample."""
+        """Return what shapes the reply: messages, sampling parameters, schema, sample."""
         return default_shape(request)
 
     async def close(self) -> None:
@@ -95,7 +99,7 @@ class OpenAITeacher:
         clients, self._clients, self._idle = self._clients, [], []
         await asyncio.gather(*(client.close() for client in clients))
         if clients:
-            self._redaction.end()
+            self._redaction.uninstall()
 
     @property
     def batches(self) -> BatchAPI:
@@ -104,22 +108,26 @@ class OpenAITeacher:
 
     def redact(self, text: str) -> str:
         """Return a reply without secrets."""
-        return self._redaction.body(text)
+        return self._redaction.redact_reply(text)
 
-    async def reach(self, act: Callable[[Any], Awaitable[T]]) -> T:
-        """Do something with the OpenAI client; what does not come about is a `RequestFailedError`."""
-        return await self._reach(act, {}, max(self._timeout, FILE_TIMEOUT))
+    async def call(self, act: Callable[[Any], Awaitable[T]]) -> T:
+        """Call the OpenAI client.
+
+        Raises:
+            RequestFailedError: the server answered with an error, or not at all.
+        """
+        return await self._call(act, {}, max(self._timeout, FILE_TIMEOUT))
 
     async def _send(self, request: Request) -> RawResponse:
-        body = self.body(request)
+        body = self.request_body(request)
         try:
             # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
-            raw = await self._reach(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
-            return RawResponse("answered", raw=self._redaction.body(raw))
+            raw = await self._call(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
+            return RawResponse("answered", raw=self._redaction.redact_reply(raw))
         except RequestFailedError as e:
-            return e.answer
+            return e.response
 
-    async def _reach(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
+    async def _call(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
         import openai
 
         client = self._open()
@@ -127,9 +135,9 @@ class OpenAITeacher:
             async with asyncio.timeout(seconds):
                 return await act(client)
         except openai.APIStatusError as e:
-            answer = self.judge(int(e.status_code), e.code, _message(e), body)
-            wait = _retry_after(e.response.headers) if answer.retry_after is None else answer.retry_after
-            raise RequestFailedError(replace(answer, retry_after=wait), int(e.status_code)) from e
+            response = self.classify_error(int(e.status_code), e.code, _message(e), body)
+            wait = _retry_after(e.response.headers) if response.retry_after is None else response.retry_after
+            raise RequestFailedError(replace(response, retry_after=wait), int(e.status_code)) from e
         except (TimeoutError, openai.APITimeoutError) as e:
             unsent = type(e.__cause__).__name__ in _UNSENT
             raise RequestFailedError(RawResponse("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
@@ -137,7 +145,7 @@ class OpenAITeacher:
             cause = e.__cause__ or e
             outcome: Outcome = "unsent" if type(cause).__name__ in _UNSENT else "lost"
             raise RequestFailedError(
-                RawResponse(outcome, error=self._redaction.line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
+                RawResponse(outcome, error=self._redaction.redact_line(f"{type(cause).__name__}: {cause}".removesuffix(": ")))
             ) from e
         finally:
             self._idle.append(client)
@@ -154,7 +162,7 @@ class OpenAITeacher:
             base_url=self.address,
             default_query=dict(parse_qsl(url.query)),
             api_key=self._key or "none",
-            max_retries=0,  # every sending is reserved by the account
+            max_retries=0,  # every sending is reserved in the ledger first
             http_client=DefaultAsyncHttpxClient(
                 auth=auth, trust_env=not local, verify=_trusted(not local), timeout=self._timeout
             ),
@@ -162,11 +170,11 @@ class OpenAITeacher:
         if self.endpoint != OPENAI_URL:  # which the library reads from the environment for any server
             client.organization = client.project = None
         if not self._clients:
-            self._redaction.begin()
+            self._redaction.install()
         self._clients.append(client)
         return client
 
-    def body(self, request: Request) -> dict[str, Any]:
+    def request_body(self, request: Request) -> dict[str, Any]:
         """Return the body of a request, without what this server has refused."""
         body: dict[str, Any] = {
             "model": self.model,
@@ -182,9 +190,9 @@ class OpenAITeacher:
             body["max_completion_tokens"] = request.max_tokens
         return {name: value for name, value in body.items() if name not in self._refused}
 
-    def judge(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> RawResponse:
-        """Say what an HTTP error means for the body that was sent, or that may have had every parameter."""
-        error = self._redaction.line(f"{status} {message}")
+    def classify_error(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> RawResponse:
+        """Return what an HTTP error means for the body that was sent, or that may have had every parameter."""
+        error = self._redaction.redact_line(f"{status} {message}")
         if status in _DENIED or code == "insufficient_quota":
             return RawResponse("denied", error=error + self._advice(status))
         if status in _UNKNOWN_FATE:
@@ -202,7 +210,7 @@ class OpenAITeacher:
         return "; is the address whole (most end in /v1), and the model's name right?" if status in (404, 405) else ""
 
     def _go_without(self, complaint: str, sent: Mapping[str, Any]) -> bool:
-        """Leave out, from now on, the first optional parameter that a server complains of; say whether there is one."""
+        """Leave out, from now on, the first optional parameter that a server complains of; return whether there is one."""
         for name, words in _OPTIONAL.items():
             if name in sent and any(word in complaint for word in words):
                 if name not in self._refused:
@@ -223,19 +231,67 @@ def _trusted(trust_env: bool) -> ssl.SSLContext:
     return context
 
 
-def _message(told: Any) -> str:
+def _message(error: Any) -> str:
     """Return what a server says of an error: its message where it has OpenAI's form, else all of it."""
-    body = told.body if isinstance(told.body, dict) else {}
-    return str(body.get("message") or told.response.text)
+    body = error.body if isinstance(error.body, dict) else {}
+    return str(body.get("message") or error.response.text)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks us to wait, or None; as seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        told = headers.get(name, "")
-        if told.replace(".", "", 1).isdecimal():
-            return float(told) * unit
+        value = headers.get(name, "")
+        if value.replace(".", "", 1).isdecimal():
+            return float(value) * unit
     try:
         return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
     except ValueError:
         return None
+
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # how people name environment variables
+
+
+@teachers.register("openai")
+def _openai(location: str, **options: Any) -> Teacher:
+    return _url(OPENAI_URL, **options)
+
+
+@teachers.register("url")
+def _url(
+    location: str,
+    *,
+    model: str | None,
+    api_key_env: str | None,
+    concurrency: int,
+    timeout: float,
+    root: str | Path | None,
+    need_key: bool,
+) -> Teacher:
+    try:
+        endpoint = endpoint_name(location)
+    except ValueError:
+        raise InputError("teacher: the address is not a URL, such as http://127.0.0.1:8000/v1") from None  # e may tell a password
+    if not model:
+        raise InputError(f"teacher {endpoint!r} needs the name of a model: --model NAME")
+    key = _api_key(location, endpoint, api_key_env, need_key=need_key)
+    price = prices.find(model, endpoint, root=root)
+    if price is None and (near := prices.nearest(model, endpoint)):
+        progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
+    return OpenAITeacher(location, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+
+
+def _api_key(location: str, endpoint: str, api_key_env: str | None, *, need_key: bool) -> str:
+    """Return the key for a server from the environment; OPENAI_API_KEY is read unasked for api.openai.com alone."""
+    at_openai = urlsplit(location).scheme == "https" and urlsplit(location).hostname == urlsplit(OPENAI_URL).hostname
+    wanted = api_key_env or ("OPENAI_API_KEY" if at_openai else None)
+    key = os.environ.get(wanted, "").strip() if wanted else ""
+    if wanted and not key and need_key:
+        if not _VARIABLE.fullmatch(wanted):  # it may be the key itself, which must not be said again
+            raise InputError(
+                "--api-key-env takes the name of an environment variable that holds the key, not the key; it is not set"
+            )
+        raise InputError(f"teacher {endpoint!r} needs a key in the environment variable {wanted!r}, which is not set")
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the key in the environment variable {wanted!r} has characters that no key has; set it again")
+    return key

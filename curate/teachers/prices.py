@@ -1,4 +1,4 @@
-"""Owns what a model's tokens cost: a small dated table, and the user's own file before it. Charges nobody.
+"""What a model's tokens cost: a small dated table, and the user's own file before it; how dollars are written. Charges nobody.
 
 A price is known for a model at its own provider only. Anything else (gateways, own servers) has none until the user writes
 it into ``prices.toml`` beside ``manifests/``::
@@ -12,6 +12,7 @@ it into ``prices.toml`` beside ``manifests/``::
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from curate.errors import InputError
 
-__all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find", "nearest"]
+__all__ = ["AS_OF", "FREE", "NANO", "PRICE_FILE", "Price", "find", "format_usd", "nearest"]
 
 AS_OF = "2025-08-07"  # the day of which the table is, where a price has no day of its own
 PRICE_FILE = "prices.toml"
@@ -62,10 +63,10 @@ class Price:
             completion: tokens of the reply.
             cached: those of the prompt that were cached.
         """
-        dear = max(prompt - cached, 0)
-        reused = self.input if self.cached is None else self.cached
-        thousandths = dear * self.input + min(cached, prompt) * reused + completion * self.output  # 1e-6 USD
-        return -int(-round(thousandths * 1000, 6) // 1)
+        new = max(prompt - cached, 0)
+        per_cached = self.input if self.cached is None else self.cached
+        micro_usd = new * self.input + min(cached, prompt) * per_cached + completion * self.output
+        return -int(-round(micro_usd * 1000, 6) // 1)
 
     def usd(self, prompt: int, completion: int, cached: int = 0) -> float:
         """Return what tokens cost, in dollars."""
@@ -73,6 +74,27 @@ class Price:
 
 
 FREE = Price(0.0, 0.0)
+
+
+def format_usd(usd: float | None, low: float | None = None, high: float | None = None) -> str:
+    """Return an amount in US dollars in words, the less money the more digits; the one format of money in this package.
+
+    Args:
+        usd: dollars; None where no price is known.
+        low, high: ends of a range around it, written with as many digits.
+
+    Example:
+        >>> format_usd(1234.5), format_usd(0.049), format_usd(0.00031)
+        ('$1,234.50', '$0.049', '$0.00031')
+        >>> format_usd(1.2, 0.9, 1.6)
+        '$1.20 ($0.90–$1.60)'
+    """
+    if usd is None:
+        return "no price known"
+    digits = 2 if usd >= 1 or usd <= 0 else 3 if usd >= 0.01 else max(5, 1 - math.floor(math.log10(usd)))
+    ends = "" if low is None or high is None else f" (${low:,.{digits}f}–${high:,.{digits}f})"
+    return f"${usd:,.{digits}f}{ends}"
+
 
 # host → model → price
 _TABLE: dict[str, dict[str, Price]] = {
@@ -96,7 +118,7 @@ _TABLE: dict[str, dict[str, Price]] = {
 
 
 def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> Price | None:
-    """Return the price of a model at an endpoint, or None where nobody knows it.
+    """Return the price of a model at an endpoint, or None where it is not known.
 
     Args:
         model: as the endpoint names it; a date at its end is not needed.
@@ -126,12 +148,12 @@ def nearest(model: str, endpoint: str) -> str | None:
 
 def _own(path: Path) -> dict[str, Price]:
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        prices = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as e:
         raise InputError(f"{path.name!r} cannot be read as TOML: {e}") from e
-    return {name: _price(path.name, name, entry) for name, entry in told.items()}
+    return {name: _price(path.name, name, entry) for name, entry in prices.items()}
 
 
 def _price(file: str, name: str, entry: Any) -> Price:

@@ -1,4 +1,4 @@
-"""Owns `recorded:FILE`: a teacher whose answers a user already has. Sends nothing, costs nothing.
+"""The teacher ``recorded:FILE``, whose replies a user already has. Sends nothing, costs nothing.
 
 The file is JSON lines (plain, gz, zst) or Parquet. Columns, by any of their names:
 
@@ -7,12 +7,12 @@ The file is JSON lines (plain, gz, zst) or Parquet. Columns, by any of their nam
     rationale               what the teacher wrote
     answer, label           the final answer of a new example
     domain                  of a new example
-    index, sample           order of several answers to one question; the order in the file where absent
-    finish_reason, prompt_tokens, completion_tokens, parents    told on where they are there
+    index, sample           order of several replies to one question; the order in the file where absent
+    finish_reason, prompt_tokens, completion_tokens, parents    passed on where they are there
 
 A ``prediction`` is never read: what counts is the answer that the rationale comes to. Real questions are found by their
-normalised text, and their answers are samples 0, 1, 2 …; the distinct new questions of a domain are a pool, and sample n is
-its n-th; after the last one come the second answers to those that have several. Where there is nothing left the reply is
+normalised text, and their replies are samples 0, 1, 2 …; the distinct new questions of a domain are a pool, and sample n is
+its n-th; after the last one come the second replies to those that have several. Where there is nothing left the reply is
 ``unanswered``, for nothing.
 """
 
@@ -29,8 +29,9 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest import ids
-from curate.teachers.base import RawResponse, Request, Usage
+from curate.teachers.base import RawResponse, Request, Teacher, Usage
 from curate.teachers.prices import FREE, Price
+from curate.teachers.registry import teachers
 
 __all__ = ["Recorded"]
 
@@ -50,7 +51,7 @@ _KINDS = {"real", "synthetic"}
 
 
 class Recorded:
-    """Recorded answers as a teacher.
+    """Recorded replies as a teacher.
 
     Args:
         path: of the file.
@@ -78,7 +79,7 @@ class Recorded:
             self._distinct[record["domain"]] += record["turn"] == 0
 
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
-        """Yield the recorded answer to each request."""
+        """Yield the recorded reply to each request."""
         for position, request in enumerate(requests):
             yield position, self._answer(request)
 
@@ -87,7 +88,7 @@ class Recorded:
         return self._distinct[domain]
 
     def shape(self, request: Request) -> Mapping[str, Any]:
-        """Return what shapes the answer: the question or the domain, and which sample; not the words of the prompt."""
+        """Return what shapes the reply: the question or the domain, and which sample; not the words of the prompt."""
         asked = {"domain": request.domain} if request.purpose == "synthesis" else {"prompt": _key(request.prompt)}
         return {"purpose": request.purpose, "sample": request.sample, **asked}
 
@@ -105,6 +106,13 @@ class Recorded:
         text = json.dumps(parts, ensure_ascii=False) if new and parts["prompt"] else parts["rationale"]
         seeds = (record["parents"] or []) if new else None
         return RawResponse.of(text, usage=usage, finish_reason=record["finish_reason"] or "stop", seeds=seeds)
+
+
+@teachers.register("recorded")
+def _recorded(location: str, **_: Any) -> Teacher:
+    if not location:
+        raise InputError("teacher 'recorded' needs a file: --teacher recorded:FILE")
+    return Recorded(location)
 
 
 def _key(prompt: str) -> int:

@@ -1,6 +1,6 @@
-"""Owns the blacking out of secrets: a key, and what an address holds beside the place, in whatever a server or a library says.
+"""Blacks out secrets (keys, user, password and query of an address) in whatever a server or a library says.
 
-It knows the secrets of one teacher and nothing else, and never tells them.
+Knows the secrets of one teacher, and never says them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["Redaction"]
 _LONGEST = 300  # characters of an error line
 _SHORT = 4  # characters; whatever is shorter is in half of all words
 _SURE = 12  # characters; a shorter secret may be a word, a number or a date that a model wrote
-_TALKERS = ("openai._base_client", "openai._legacy_response", "httpx", "httpx2")  # loggers that tell addresses
+_LOGGERS = ("openai._base_client", "openai._legacy_response", "httpx", "httpx2")  # which log addresses
 
 
 class Redaction:
@@ -27,30 +27,30 @@ class Redaction:
 
     def __init__(self, url: SplitResult, key: str = "") -> None:
         user, password = url.username or "", url.password or ""
-        told = {key, password, unquote(password), *(value for _, value in parse_qsl(url.query))}
-        told |= {part.partition("=")[2] for part in url.query.split("&")}
+        found = {key, password, unquote(password), *(value for _, value in parse_qsl(url.query))}
+        found |= {part.partition("=")[2] for part in url.query.split("&")}
         if user:
-            told.add(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
-            told |= {user, unquote(user)} if not password or len(user) >= _SURE else set()
-        self._secrets = sorted((secret for secret in told if len(secret) >= _SHORT), key=len, reverse=True)
+            found.add(b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode())
+            found |= {user, unquote(user)} if not password or len(user) >= _SURE else set()
+        self._secrets = sorted((secret for secret in found if len(secret) >= _SHORT), key=len, reverse=True)
         self._filter = _Filter(self)
 
-    def line(self, text: str) -> str:
+    def redact_line(self, text: str) -> str:
         """Return a message as one line without secrets."""
         return " ".join(self._black_out(text, _SHORT).split())[:_LONGEST]
 
-    def body(self, text: str) -> str:
+    def redact_reply(self, text: str) -> str:
         """Return a reply without secrets; short ones stay, since a reply is data that must not change by chance."""
         return self._black_out(text, _SURE)
 
-    def begin(self) -> None:
+    def install(self) -> None:
         """Keep the secrets out of what the HTTP libraries log."""
-        for name in _TALKERS:
+        for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._filter)
 
-    def end(self) -> None:
-        """Leave their logs alone again."""
-        for name in _TALKERS:
+    def uninstall(self) -> None:
+        """Leave the logs of the HTTP libraries alone again."""
+        for name in _LOGGERS:
             logging.getLogger(name).removeFilter(self._filter)
 
     def _black_out(self, text: str, least: int) -> str:

@@ -11,8 +11,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from curate.teachers.prices import format_usd
 from curate.terminal import layouts_balance, layouts_costs, widgets
-from curate.terminal.widgets import ABSENT, count, grid, money, number, share
+from curate.terminal.widgets import ABSENT, count, grid, number, share
 
 __all__ = ["LAYOUTS", "Layout", "layout_of", "render"]
 
@@ -148,7 +149,7 @@ def _audit(result: Any) -> Iterable[Any]:
 
 
 def _dollars(figures: Any) -> str:
-    return ABSENT if figures.usd is None else money(figures.usd)
+    return ABSENT if figures.usd is None else format_usd(figures.usd)
 
 
 def _log(result: Any) -> Iterable[Any]:

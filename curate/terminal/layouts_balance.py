@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from curate.teachers.prices import format_usd
 from curate.terminal import layouts_costs, widgets
-from curate.terminal.widgets import ABSENT, count, grid, money, number, share
+from curate.terminal.widgets import ABSENT, count, grid, number, share
 
 __all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
@@ -200,7 +201,7 @@ def _cost(estimate: Any) -> str:
 
 
 def _price(spend: Any) -> str:
-    return ABSENT if not spend.calls else money(spend.usd)
+    return ABSENT if not spend.calls else format_usd(spend.usd)
 
 
 def _state(stage: Any) -> str:
@@ -213,7 +214,7 @@ def per_written(result: Any) -> str | None:
     """Return what one accepted new example cost, in words; None where nothing was written."""
     if result.tokens_per_written is None:
         return None
-    return f"{count(round(result.tokens_per_written))} tokens, {money(result.usd_per_written)}, rejected replies included"
+    return f"{count(round(result.tokens_per_written))} tokens, {format_usd(result.usd_per_written)}, rejected replies included"
 
 
 def estimate_remarks(estimates: list[Any]) -> Iterable[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from curate.teachers.prices import format_usd
 from curate.terminal import widgets
-from curate.terminal.widgets import ABSENT, count, grid, money
+from curate.terminal.widgets import ABSENT, count, grid
 
 __all__ = ["call", "compared", "estimated", "exported", "imported", "receipts", "summary"]
 
@@ -26,14 +27,14 @@ def summary(result: Any) -> Iterable[Any]:
         return
     tables = {side: parts for side, parts in result.by.items() if len(parts) > 1}
     yield from widgets.facts(
-        f"{_calls(result.calls)}, {count(result.tokens)} tokens, {money(result.usd)}"
+        f"{_calls(result.calls)}, {count(result.tokens)} tokens, {format_usd(result.usd)}"
         if result.attempts
         else "nothing was charged",
         [
             ("attempts", f"{count(result.attempts)}: {_outcomes(result)}" if result.attempts else None),
             ("tokens of prompts", _part(result.prompt_tokens, result.cached_tokens, "from the server's cache")),
             ("tokens of replies", _part(result.completion_tokens, result.reasoning_tokens, "for reasoning")),
-            ("billed", money(result.billed_usd) if result.billed_usd and (result.lost or result.under_way) else None),
+            ("billed", format_usd(result.billed_usd) if result.billed_usd and (result.lost or result.under_way) else None),
             ("lost in flight", _bound(result.lost, result.lost_tokens, result.lost_usd, "charged")),
             ("under way", _bound(result.under_way, result.under_way_tokens, result.under_way_usd, "reserved")),
             *(("batch", _batch(batch)) for batch in result.batches),
@@ -58,7 +59,7 @@ def compared(result: Any) -> str:
         return f"{stage}: estimated {estimated(result.estimate, what)}, nothing was billed{stored}"
     unit, billed = result.unit, getattr(result, result.unit)
     low, high = getattr(result.estimate, f"{unit}_range") or (billed, billed)
-    bill = {"usd": money(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
+    bill = {"usd": format_usd(billed), "tokens": f"{count(billed)} tokens", "calls": _calls(billed)}[unit]
     if not result.ended:
         return f"{stage}: estimated {estimated(result.estimate, unit)}, billed {bill} so far{stored}"
     if result.at_hand:  # the estimate counts these too, so the difference says nothing about it
@@ -81,10 +82,8 @@ def estimated(estimate: Any, unit: str) -> str:
         low, high = map(count, ends)
         return f"{count(middle)} {unit}" + (f" ({low}–{high})" if low != high else "")
     if ends is None or not ends[1]:
-        return money(middle)
-    shown = money(middle)
-    digits = len(shown.partition(".")[2])
-    return f"{shown} (${ends[0]:,.{digits}f}–${ends[1]:,.{digits}f})"
+        return format_usd(middle)
+    return format_usd(middle, *ends)
 
 
 def _calls(n: int) -> str:
@@ -105,7 +104,7 @@ def _part(all_of_it: int, part: int, what: str) -> str | None:
 def _bound(n: int, tokens: int, usd: float | None, what: str) -> str | None:
     if not n:
         return None
-    return f"{_calls(n)}, {what} at the upper bound: {count(tokens)} tokens" + (f", {money(usd)}" if usd else "")
+    return f"{_calls(n)}, {what} at the upper bound: {count(tokens)} tokens" + (f", {format_usd(usd)}" if usd else "")
 
 
 def _batch(batch: Any) -> str:
@@ -115,7 +114,7 @@ def _batch(batch: Any) -> str:
 
 
 def _saved(result: Any) -> str:
-    price = f", {money(result.saved)}" if result.saved else ""
+    price = f", {format_usd(result.saved)}" if result.saved else ""
     return f"{_calls(result.saved_calls)}, {count(result.saved_tokens)} tokens{price} for replies already in the ledger"
 
 
@@ -155,7 +154,7 @@ def _name(side: str, name: str) -> str:
 
 
 def _dollars(figures: Any) -> str:
-    return ABSENT if figures.usd is None else money(figures.usd)
+    return ABSENT if figures.usd is None else format_usd(figures.usd)
 
 
 def receipts(result: Any) -> Iterable[Any]:
@@ -205,7 +204,7 @@ def _reply(receipt: Any) -> Any:
 def call(result: Any) -> Iterable[Any]:
     """Return the layout of a `curate.report.costs.Call`: the request, turn by turn, and the reply."""
     sendings = [
-        f"{r.sent}: {r.status.replace('sent', 'under way')}, {r.cause}, {count(r.tokens)} tokens, {money(r.usd)}"
+        f"{r.sent}: {r.status.replace('sent', 'under way')}, {r.cause}, {count(r.tokens)} tokens, {format_usd(r.usd)}"
         + (f": {r.error}" if r.error else "")
         for r in result.receipts
     ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curate.progress import Event
+from curate.teachers.prices import format_usd
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -142,7 +143,7 @@ class Board:
         usd, parts = facts.get("usd"), []
         if usd is not None:
             whole = before + (usd - before) * total / done if usd and total is not None and 0 < done < total else None
-            parts.append(f"{_dollars(usd)} spent" + ("" if whole is None else f", about {_dollars(whole)} in all"))
+            parts.append(f"{format_usd(usd)} spent" + ("" if whole is None else f", about {format_usd(whole)} in all"))
         return [*parts, f"cap: {facts['cap']}"] if facts.get("cap") else parts
 
 
@@ -181,10 +182,6 @@ def _left(done: int, total: int | None, took: float) -> float | None:
     if total is None or not 0 < done < total or took < _LEAST:
         return None
     return took * (total - done) / done
-
-
-def _dollars(usd: float) -> str:
-    return f"${usd:,.2f}" if usd >= 1 or usd == 0 else f"${usd:.4f}"
 
 
 def _figure(value: Any) -> str:

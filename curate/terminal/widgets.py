@@ -19,7 +19,6 @@ __all__ = [
     "facts",
     "grid",
     "line",
-    "money",
     "number",
     "seconds",
     "share",
@@ -120,14 +119,6 @@ def number(value: float | None) -> str:
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def money(usd: float | None) -> str:
-    """Return an amount in US dollars; cents where there are many, more digits where it is little."""
-    if usd is None:
-        return "no price known"
-    digits = 2 if usd >= 1 or usd == 0 else 3 if usd >= 0.01 else 5
-    return f"${usd:,.{digits}f}"
 
 
 def seconds(value: float) -> str:

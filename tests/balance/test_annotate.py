@@ -36,9 +36,9 @@ def test_one_line_comes_back_for_each_row_in_their_order(ledger: Ledger) -> None
 
 def test_the_answer_is_hidden_unless_it_is_to_be_shown(ledger: Ledger) -> None:
     teacher = Fake()
-    account = MeteredTeacher(teacher, ledger, "math")
+    metered = MeteredTeacher(teacher, ledger, "math")
     for shown in (False, True):
-        write_rationales(ROWS.with_columns(answer=pl.lit("forty-two")), account, context=corpus({}), show_answer=shown)
+        write_rationales(ROWS.with_columns(answer=pl.lit("forty-two")), metered, context=corpus({}), show_answer=shown)
     asked = [json.dumps(request.messages) for request in teacher.sent]
     assert ["forty-two" in text for text in asked] == [False, False, True, True]
 
@@ -56,21 +56,21 @@ ASKED = {
 def test_every_task_has_its_prompt(ledger: Ledger, task: str) -> None:
     kind, words = ASKED[task]
     teacher = Fake()
-    account = MeteredTeacher(teacher, ledger, "math")
+    metered = MeteredTeacher(teacher, ledger, "math")
     context = corpus({"sums": kind}, {"sums": ("cocoa", "tin")}, tasks={"sums": task})
-    write_rationales(ROWS.head(1).with_columns(prompt=pl.lit("Which? (A) one (B) two")), account, context=context)
+    write_rationales(ROWS.head(1).with_columns(prompt=pl.lit("Which? (A) one (B) two")), metered, context=context)
     assert words in teacher.sent[0].messages[0]["content"]
 
 
 def test_a_prompt_file_of_ones_own_asks_anew(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "mine.j2").write_text("[user]\nExplain {{ prompt }}\n")
     teacher = Fake()
-    account = MeteredTeacher(teacher, ledger, "math")
+    metered = MeteredTeacher(teacher, ledger, "math")
     for file in (None, tmp_path / "mine.j2", tmp_path / "mine.j2"):
-        write_rationales(ROWS.head(1), account, context=corpus({}), prompt_file=file)
+        write_rationales(ROWS.head(1), metered, context=corpus({}), prompt_file=file)
     assert [request.messages[-1]["content"] for request in teacher.sent] == ["2 + 2?", "Explain 2 + 2?"]
     with pytest.raises(InputError, match="cannot be read"):
-        write_rationales(ROWS, account, context=corpus({}), prompt_file=tmp_path / "none.j2")
+        write_rationales(ROWS, metered, context=corpus({}), prompt_file=tmp_path / "none.j2")
 
 
 def test_what_a_cap_left_out_is_said(ledger: Ledger) -> None:

@@ -46,11 +46,11 @@ QUOTAS = Quotas(wanted={"head": 10, "tail": 8}, planned={"head": 10, "tail": 8},
 
 def test_real_rows_come_first_and_what_is_short_is_written(start: Manifest) -> None:
     found = tasks(start, QUOTAS, Fake())
-    assert found["rationale"].places == {"head": 10, "tail": 3}
-    assert found["synthesis"].places == {"head": 0, "tail": 5}
+    assert found["rationale"].slots == {"head": 10, "tail": 3}
+    assert found["synthesis"].slots == {"head": 0, "tail": 5}
     later = tasks(start, QUOTAS, Fake(), given={"head": 25, "tail": 1})
-    assert later["rationale"].places == {"head": 5, "tail": 2}
-    assert later["synthesis"].places == {"head": 5, "tail": 6}
+    assert later["rationale"].slots == {"head": 5, "tail": 2}
+    assert later["synthesis"].slots == {"head": 5, "tail": 6}
 
 
 def test_the_prompts_are_the_ones_that_would_be_sent(start: Manifest) -> None:
@@ -82,8 +82,8 @@ def test_what_is_not_asked_for_is_not_estimated(start: Manifest, changes: dict[s
 def test_rows_that_have_a_rationale_are_not_asked_again(tmp_path: Path) -> None:
     rows = [{**row, "rationale": "It is so."} if row["domain"] == "head" else row for row in ROWS]
     start = ingested(tmp_path, rows)
-    assert tasks(start, QUOTAS, Fake())["rationale"].places == {"head": 0, "tail": 3}
-    assert tasks(start, QUOTAS, Fake(), rationales="teacher")["rationale"].places == {"head": 10, "tail": 3}
+    assert tasks(start, QUOTAS, Fake())["rationale"].slots == {"head": 0, "tail": 3}
+    assert tasks(start, QUOTAS, Fake(), rationales="teacher")["rationale"].slots == {"head": 10, "tail": 3}
 
 
 def test_what_was_rejected_before_is_counted(start: Manifest) -> None:
@@ -125,4 +125,4 @@ def test_a_later_stage_is_estimated_by_the_rows_that_are_left(start: Manifest) -
     teacher = Fake({row["prompt"]: row["answer"] for row in ROWS})
     done = balance(start, budget=18, stages=2, stage=0, policy="uniform", teacher=teacher, encoder=ENCODER).manifest
     quotas = Quotas(wanted={"head": 9, "tail": 0}, planned={"head": 9, "tail": 0}, budget=9)
-    assert tasks(done, quotas, teacher)["rationale"].places == {"head": 9, "tail": 0}
+    assert tasks(done, quotas, teacher)["rationale"].slots == {"head": 9, "tail": 0}

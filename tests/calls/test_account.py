@@ -34,9 +34,9 @@ def script(request: Request, n: int) -> RawResponse | None:
 
 
 def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledger) -> None:
-    account = MeteredTeacher(Fake(script=script, price=Price(1.0, 2.0, 0.5)), ledger, "math", backoff=Backoff(0.0, 0.0, 3))
-    account.ask([asked(n) for n in range(24)])
-    spent, charged = account.spend(), ledger.charged("math")
+    metered = MeteredTeacher(Fake(script=script, price=Price(1.0, 2.0, 0.5)), ledger, "math", backoff=Backoff(0.0, 0.0, 3))
+    metered.ask([asked(n) for n in range(24)])
+    spent, charged = metered.account.charged(), ledger.charged("math")
     assert (spent.calls, spent.tokens) == (charged.calls, charged.tokens)
     assert spent.usd == pytest.approx(charged.usd)
     assert spent.calls > 24
@@ -46,7 +46,7 @@ def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledg
     ("caps", "words"),
     [
         (Caps(), ""),
-        (Caps(usd=2.0), "$0.02 of $2.00 (--max-usd)"),
+        (Caps(usd=2.0), "$0.018 of $2.00 (--max-usd)"),
         (Caps(calls=1000, tokens=90_000, usd=2000.0), "15,000 of 90,000 (--max-tokens)"),
         (Caps(calls=10), "6 of 10 (--max-calls)"),
     ],
@@ -54,7 +54,7 @@ def test_the_sums_of_a_tab_are_those_of_the_ledger_whatever_happens(ledger: Ledg
 def test_the_nearest_cap_is_told_with_what_earlier_runs_were_charged(ledger: Ledger, caps: Caps, words: str) -> None:
     teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(2000, 500)), price=Price(1.0, 2.0))
     MeteredTeacher(teacher, ledger, "math").ask([asked(n) for n in range(4)])
-    account = MeteredTeacher(teacher, ledger, "math", caps)
-    account.ask([asked(n) for n in range(6)])
-    assert account.facts()["cap"] == words
-    assert (account.facts()["calls"], account.facts()["saved"]) == (2, 4)
+    metered = MeteredTeacher(teacher, ledger, "math", caps)
+    metered.ask([asked(n) for n in range(6)])
+    assert metered.account.progress_facts()["cap"] == words
+    assert (metered.account.progress_facts()["calls"], metered.account.progress_facts()["saved"]) == (2, 4)

@@ -24,11 +24,11 @@ from tests.support.batchserver import (
     BOUND,
     QUICK,
     Provider,
-    account,
     answer,
     ask,
     asked,
     good,
+    metered,
     providing,
     statuses,
 )
@@ -38,7 +38,7 @@ from tests.support.samples import ingested
 
 def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger: Ledger) -> None:
     with providing(Provider(shuffle=True, looks=2)) as provider:
-        asking = account(provider, ledger)
+        asking = metered(provider, ledger)
         replies = asking.ask([*(asked(n) for n in range(5)), asked(0)])
     assert [reply.text for reply in replies] == [*good(5), good(1)[0]]
     assert provider.seen == {"upload": 1, "create": 1, "look": 3, "fetch": 1}
@@ -54,8 +54,8 @@ def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger
         50,
     )
     assert statuses(ledger) == [("answered", 1, 30, 20_000, None)] * 5  # (20 * 1 + 10 * 2) / 1e6 USD, and half of that
-    assert asking.spend().calls == 5
-    assert asking.spend().usd == pytest.approx(5 * 20e-6)
+    assert asking.account.charged().calls == 5
+    assert asking.account.charged().usd == pytest.approx(5 * 20e-6)
     assert ledger.query("SELECT status, provider, n, told FROM batches") == [("done", "batch_0", 5, "completed 6/5")]
     assert [reply.cached for reply in replies] == [False] * 6
 
@@ -63,12 +63,12 @@ def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger
 def test_what_was_bought_is_not_bought_again(ledger: Ledger) -> None:
     with providing(Provider()) as provider:
         ask(provider, ledger, 3)
-        again = account(provider, ledger)
+        again = metered(provider, ledger)
         assert [reply.cached for reply in again.ask([asked(n) for n in range(4)])] == [True, True, True, False]
         assert provider.sizes == [3, 1]
-        live = account(provider, ledger, mode="live")
+        live = metered(provider, ledger, mode="live")
         assert [reply.cached for reply in live.ask([asked(n) for n in range(4)])] == [True] * 4
-    assert (again.spend().calls, again.spend().saved, live.spend().saved) == (1, 3, 4)
+    assert (again.account.charged().calls, again.account.charged().saved, live.account.charged().saved) == (1, 3, 4)
 
 
 def test_the_screen_says_where_the_batch_is(ledger: Ledger) -> None:
@@ -117,13 +117,13 @@ def test_a_cap_in_money_counts_the_price_of_a_batch(ledger: Ledger) -> None:
 
 def test_requests_are_split_at_the_limits_of_the_provider(ledger: Ledger, tmp_path: Path) -> None:
     with providing(Provider()) as provider:
-        assert [reply.text for reply in ask(provider, ledger, 7, batching=replace(QUICK, requests=3))] == good(7)
+        assert [reply.text for reply in ask(provider, ledger, 7, settings=replace(QUICK, requests=3))] == good(7)
         assert provider.sizes == [3, 3, 1]
         size = len(provider.files[provider.batches["batch_2"]["input_file_id"]]) + 2  # a line, and its end
         other = Ledger(tmp_path / "other" / "ledger.sqlite")
         small = asked(0, max_tokens=10)
         large = replace(asked(1), messages=[{"role": "user", "content": "long " * 200}])
-        replies = account(provider, other, batching=replace(QUICK, bytes=2 * size)).ask(
+        replies = metered(provider, other, settings=replace(QUICK, bytes=2 * size)).ask(
             [*(asked(n) for n in range(3)), large, small]
         )
     assert provider.sizes[3:] == [2, 2]
@@ -151,7 +151,7 @@ def test_ctrl_c_before_anything_was_made_gives_everything_back(ledger: Ledger) -
     with providing(Provider(refuse=lambda method, path: (503, "busy"))) as provider:
         provider.event = lambda name: os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
-            ask(provider, ledger, 3, batching=replace(QUICK, longest=1, first=1))
+            ask(provider, ledger, 3, settings=replace(QUICK, longest=1, first=1))
     assert ledger.charged("math") == Charged()
     assert ledger.query("SELECT status FROM batches") == [("dropped",)]
 
@@ -170,9 +170,9 @@ def test_live_mode_waits_for_what_is_in_a_batch_and_sends_the_rest(ledger: Ledge
 
 def test_live_mode_takes_back_a_batch_that_was_planned_and_never_made(ledger: Ledger) -> None:
     with providing(Provider(refuse=lambda method, path: (400, "sent live") if "chat" in path else None)) as provider:
-        planning, dead = account(provider, ledger), BatchStore(ledger)
-        dead.plan([[(planning.order(asked(0)), planning.charge(asked(0), batched=True))]], Caps())
-        dead.let_go()
+        planning, dead = metered(provider, ledger), BatchStore(ledger)
+        dead.plan([[(planning.account.call_spec(asked(0)), planning.account.bound(asked(0), batched=True))]], Caps())
+        dead.release()
         (reply,) = ask(provider, ledger, 1, mode="live")
     assert (reply.error, provider.sizes) == ("400 sent live", [])
     assert ledger.query("SELECT status FROM batches") == [("dropped",)]

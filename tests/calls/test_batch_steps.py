@@ -21,12 +21,12 @@ from tests.support.batchserver import (
     QUICK,
     LateError,
     Provider,
-    account,
     answer,
     ask,
     asked,
     echo,
     good,
+    metered,
     problem,
     providing,
     statuses,
@@ -45,7 +45,7 @@ def test_an_expired_batch_keeps_what_it_has_and_the_rest_goes_into_another(ledge
 
     provider = Provider(reply=late, final=lambda number: "completed" if number else "expired")
     with providing(provider):
-        asking = account(provider, ledger, caps=Caps(calls=4))
+        asking = metered(provider, ledger, caps=Caps(calls=4))
         assert [reply.text for reply in asking.ask([asked(n) for n in range(4)])] == good(4)
     assert provider.sizes == [4, 2]
     assert sent[4:] == [sent[1], sent[3]]
@@ -54,7 +54,7 @@ def test_an_expired_batch_keeps_what_it_has_and_the_rest_goes_into_another(ledge
         ("failed", 0, 0, 0, "batch_expired: This request could not be executed in time."),
         ("failed", 0, 0, 0, "the batch was expired before its turn came"),
     ]
-    assert (asking.spend().calls, asking.spend().tokens) == (4, 120)
+    assert (asking.account.charged().calls, asking.account.charged().tokens) == (4, 120)
     assert ledger.charged("math").tokens == 120
 
 
@@ -88,7 +88,7 @@ def test_too_many_tokens_in_waiting_mean_smaller_batches_one_after_the_other(led
     provider = Provider(problems=problems)
     provider.final = lambda number: "failed" if provider.sizes[number] > 2 else "completed"
     with providing(provider):
-        replies = ask(provider, ledger, 8, batching=replace(QUICK, longest=0.02))
+        replies = ask(provider, ledger, 8, settings=replace(QUICK, longest=0.02))
     assert [reply.text for reply in replies] == good(8)
     assert sorted(provider.sizes, reverse=True) == [8, 4, 4, 2, 2, 2, 2]
     assert ledger.charged("math") == Charged(8, 240, pytest.approx(8 * 20e-6))
@@ -100,7 +100,7 @@ def test_one_request_that_is_too_much_for_the_limit_is_an_error(ledger: Ledger) 
         providing(Provider(final=lambda number: "failed", problems=problems)) as provider,
         pytest.raises(TeacherError, match=r"takes no more tokens into batches: .*; try again later, or use --mode live"),
     ):
-        ask(provider, ledger, 2, batching=replace(QUICK, longest=0.02))
+        ask(provider, ledger, 2, settings=replace(QUICK, longest=0.02))
     assert ledger.charged("math") == Charged()
 
 
@@ -124,7 +124,7 @@ def test_a_line_that_cannot_be_read_is_kept_charged_and_bought_again(ledger: Led
     assert ledger.query("SELECT raw FROM replies ORDER BY attempt")[1] == (broken[0],)
 
 
-def test_lines_for_nobody_and_second_copies_are_passed_over(ledger: Ledger) -> None:
+def test_lines_for_no_call_and_second_copies_are_passed_over(ledger: Ledger) -> None:
     first = answer("first")
 
     def reply(request: dict[str, Any]) -> str:
@@ -134,7 +134,7 @@ def test_lines_for_nobody_and_second_copies_are_passed_over(ledger: Ledger) -> N
     notes: list[str] = []
     with providing(Provider(reply=reply)) as provider, progress.listen(lambda event: notes.append(event.message)):
         assert [reply.text for reply in ask(provider, ledger, 1)] == ["first"]
-    assert any("3 lines for nobody" in note for note in notes)
+    assert any("3 lines for no call of it" in note for note in notes)
     assert [row[:3] for row in statuses(ledger)] == [("answered", 1, 30)]
 
 
@@ -186,7 +186,7 @@ def test_a_request_without_a_line_stays_charged_and_is_asked_again(ledger: Ledge
 def test_results_that_the_provider_no_longer_has_stay_charged(ledger: Ledger) -> None:
     provider = Provider(refuse=lambda method, path: (404, "no such File") if "/content" in path else None)
     with providing(provider):
-        (reply,) = ask(provider, ledger, 1, batching=replace(QUICK, tries=1))
+        (reply,) = ask(provider, ledger, 1, settings=replace(QUICK, tries=1))
     assert (reply.status, [row[0] for row in statuses(ledger)]) == ("failed", ["lost"])
     assert "no longer has its results" in reply.error
     assert ledger.charged("math").tokens == BOUND

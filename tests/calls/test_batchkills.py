@@ -17,11 +17,11 @@ from curate.ledger.records import Charged
 from tests.support.batchserver import (
     BOUND,
     Provider,
-    account,
     ask,
     asked,
     echo,
     good,
+    metered,
     providing,
     statuses,
     unrun,
@@ -31,7 +31,7 @@ CHILD = """
 import os, signal, sys
 from curate.calls import batch_steps
 from curate.ledger.batches import BatchStore
-from curate.calls.batch import BatchSettings
+from curate.calls.batch_steps import BatchSettings
 from curate.teachers.base import Request
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
@@ -51,8 +51,8 @@ BatchStore.record = record_and_die
 requests = [Request("rationale", [{"role": "user", "content": f"question {k}"}], prompt=f"question {k}", max_tokens=50)
             for k in range(int(n))]
 teacher = OpenAITeacher(url, model="m", price=Price(1.0, 2.0))
-batching = BatchSettings(first=float(first), longest=float(first), grace=0.05)
-replies = MeteredTeacher(teacher, Ledger(path), "math", Caps(), "balance", 0, mode="batch", batching=batching).ask(requests)
+settings = BatchSettings(first=float(first), longest=float(first), grace=0.05)
+replies = MeteredTeacher(teacher, Ledger(path), "math", Caps(), "balance", 0, mode="batch", batch_settings=settings).ask(requests)
 print([reply.text for reply in replies])
 """
 
@@ -104,13 +104,13 @@ def test_a_run_killed_at_any_step_is_taken_up_and_buys_nothing_twice(ledger: Led
         assert runs[0].returncode == -signal.SIGKILL
         assert ledger.query("SELECT status FROM batches") == [(status,)]
         assert ledger.charged("math").calls == 5
-        asking = account(provider, ledger)
+        asking = metered(provider, ledger)
         replies = asking.ask([asked(n) for n in range(5)])
     assert [reply.text for reply in replies] == good(5)
     assert provider.sizes == [5, 1]  # one batch, and one for the call that expired
     assert [row[:4] for row in statuses(ledger) if row[0] == "answered"] == [("answered", 1, 30, 20_000)] * 5
     assert ledger.charged("math") == Charged(5, 150, pytest.approx(5 * 20e-6))
-    assert asking.spend().calls + asking.spend().saved == 5
+    assert asking.account.charged().calls + asking.account.charged().saved == 5
     assert ledger.query("SELECT DISTINCT status FROM batches") == [("done",)]
 
 
@@ -165,7 +165,7 @@ def test_batches_that_nobody_asks_for_any_more_are_fetched_or_given_back(ledger:
             provider.event = lambda name: None
         assert ledger.charged("math").calls == 3
         provider.looks = 0
-        assert account(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
+        assert metered(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
         assert ledger.charged("math") == Charged(4, 120, pytest.approx(4 * 20e-6))
         assert [row[0] for row in ledger.query("SELECT status FROM batches ORDER BY created")] == ["done", "done"]
 
@@ -192,5 +192,5 @@ def test_a_batch_that_nobody_waits_for_stops_nobody(ledger: Ledger) -> None:
         run[0].communicate()
         provider.event, provider.looks = (lambda name: None), 1
         provider.refuse = lambda method, path: (404, "unknown") if path.endswith("batch_0") else None
-        assert account(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
+        assert metered(provider, ledger).ask([asked(9)])[0].text == "re: question 9"
     assert [row[0] for row in statuses(ledger)] == ["sent", "sent", "answered"]

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.calls import live as asking
+from curate.calls import live as live_calls
 from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
 from curate.errors import TeacherError
@@ -67,7 +67,7 @@ class Script:
 def scripted() -> Iterator[tuple[Script, Server]]:
     script = Script()
     with pytest.MonkeyPatch.context() as patch, serving(script) as server:
-        patch.setattr(asking, "_POLL", 0.005)  # an asker looks sooner for what another one buys
+        patch.setattr(live_calls, "_POLL", 0.005)  # an asker looks sooner for what another one buys
         yield script, server
 
 
@@ -113,7 +113,7 @@ def test_no_schedule_passes_a_cap_at_any_moment_and_nothing_stays_reserved(
     assert len(replies) == len(askers)
     assert ledger.query("SELECT * FROM breaches") == []
     assert ledger.query("SELECT COUNT(*) FROM attempts WHERE status = 'answered' AND NOT billed") == [(0,)]
-    assert MeteredTeacher(live(server, 1), ledger, "math").ledger.sweep("math") == 0
+    assert MeteredTeacher(live(server, 1), ledger, "math").account.ledger.sweep("math") == 0
     assert ledger.query("SELECT COUNT(*) FROM attempts WHERE status = 'sent'") == [(0,)]
     sums = ledger.query("SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(tokens), 0), COALESCE(SUM(nano_usd), 0) FROM attempts")
     assert ledger.query("SELECT calls, tokens, nano_usd FROM accounts") in (sums, [])
@@ -129,17 +129,17 @@ def live(server: Server, width: int) -> OpenAITeacher:
 
 def die_with(ledger: Ledger, server: Server, numbers: list[int], limits: Caps) -> None:
     """Leave requests under way behind, as a process does that was killed on another machine a while ago."""
-    account = MeteredTeacher(live(server, 1), ledger, "math")
+    metered = MeteredTeacher(live(server, 1), ledger, "math")
     for number in numbers:
-        ledger.reserve(account.order(asked(number)), account.charge(asked(number)), limits, DEAD)
+        ledger.reserve(metered.account.call_spec(asked(number)), metered.account.bound(asked(number)), limits, DEAD)
     ledger.query("UPDATE attempts SET lease = 0")
 
 
 def ask(path: Path, server: Server, width: int, numbers: list[int], limits: Caps, replies: list[list[Reply]]) -> None:
     ledger = Ledger(path)
     try:
-        account = MeteredTeacher(live(server, width), ledger, "math", limits, backoff=Backoff(0.0, 0.0, 3))
-        replies.append(account.ask([asked(number) for number in numbers]))
+        metered = MeteredTeacher(live(server, width), ledger, "math", limits, backoff=Backoff(0.0, 0.0, 3))
+        replies.append(metered.ask([asked(number) for number in numbers]))
     except TeacherError:
         replies.append([])
     finally:

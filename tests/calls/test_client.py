@@ -32,7 +32,7 @@ def asked(n: int = 0, *, sample: int = 0, max_tokens: int = 50) -> Request:
     return Request("rationale", messages, sample=sample, domain="d", prompt=f"question {n}", max_tokens=max_tokens)
 
 
-def account(teacher: Fake, ledger: Ledger, caps: Caps = NO_CAPS, name: str = "math", backoff: Backoff = QUICK) -> MeteredTeacher:
+def metered(teacher: Fake, ledger: Ledger, caps: Caps = NO_CAPS, name: str = "math", backoff: Backoff = QUICK) -> MeteredTeacher:
     return MeteredTeacher(teacher, ledger, name, caps, "balance", 0, backoff=backoff)
 
 
@@ -54,46 +54,46 @@ def test_replies_come_in_the_order_of_the_requests_whatever_the_order_of_arrival
                 yield item
 
     teacher = Uneven({f"question {n}": str(n) for n in range(40)}, concurrency=16)
-    replies = account(teacher, ledger).ask([asked(n) for n in range(40)])
+    replies = metered(teacher, ledger).ask([asked(n) for n in range(40)])
     assert [reply.text.splitlines()[-1] for reply in replies] == [f"The answer is: {n}" for n in range(40)]
     assert [request.prompt for request in teacher.sent] != sorted(request.prompt for request in teacher.sent)
 
 
 def test_nothing_is_bought_twice_in_one_asking_or_in_two(ledger: Ledger) -> None:
     teacher = Fake()
-    first = account(teacher, ledger)
+    first = metered(teacher, ledger)
     replies = first.ask([asked(0), asked(1), asked(0)])
     assert (replies[0], len(teacher.sent)) == (replies[2], 2)
-    again = account(teacher, ledger, Caps(calls=0), name="another")
+    again = metered(teacher, ledger, Caps(calls=0), name="another")
     repeated = again.ask([asked(1), asked(0)])
     assert [reply.text for reply in repeated] == [replies[1].text, replies[0].text]
     assert all(reply.cached and reply.call_id for reply in repeated)
     assert len(teacher.sent) == 2
-    assert (again.spend().calls, again.spend().saved) == (0, 2)
+    assert (again.account.charged().calls, again.account.charged().saved) == (0, 2)
     assert costs.read_costs("another", root=ledger.path.parents[1]).saved_calls == 2
 
 
 def test_another_sample_is_another_call(ledger: Ledger) -> None:
     teacher = Fake({"question 0": "4"}, wrong=1)
-    replies = account(teacher, ledger).ask([asked(0), asked(0, sample=1)])
+    replies = metered(teacher, ledger).ask([asked(0), asked(0, sample=1)])
     assert [reply.text.splitlines()[-1] for reply in replies] == ["The answer is: not 4", "The answer is: 4"]
     assert replies[0].call_id != replies[1].call_id
 
 
 def test_spend_tells_what_was_billed(ledger: Ledger) -> None:
     teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(1000, 500, cached=0)), price=PRICE)
-    first = account(teacher, ledger)
+    first = metered(teacher, ledger)
     first.ask([asked(0), asked(1)])
-    spent = first.spend()
+    spent = first.account.charged()
     assert (spent.calls, spent.tokens, spent.usd) == (2, 3000, pytest.approx(2 * (1000 * 1 + 500 * 2) / 1e6))
-    assert account(Fake(price=None), ledger).spend().usd is None
+    assert metered(Fake(price=None), ledger).account.charged().usd is None
 
 
 def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> None:
     teacher = Fake(script=scripted(RawResponse("unanswered")))
-    asking = account(teacher, ledger, Caps(calls=1))
+    asking = metered(teacher, ledger, Caps(calls=1))
     assert asking.ask([asked()]) == [Reply(status="unanswered")]
-    assert (ledger.charged("math").calls, asking.spend().calls, statuses(ledger)) == (0, 0, [])
+    assert (ledger.charged("math").calls, asking.account.charged().calls, statuses(ledger)) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -109,27 +109,27 @@ def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> No
 def test_a_failure_that_may_pass_is_tried_again_and_every_sending_counts(
     ledger: Ledger, failure: RawResponse, left: str, tokens: int
 ) -> None:
-    asking = account(Fake(script=scripted(failure)), ledger)
+    asking = metered(Fake(script=scripted(failure)), ledger)
     (reply,) = asking.ask([asked()])
     assert reply.status == "answered"
     assert statuses(ledger) == [left, "answered"]
-    assert asking.spend().calls == 2
-    assert asking.spend().tokens - reply.usage.total >= tokens
-    assert (asking.spend().tokens - reply.usage.total > 0) == bool(tokens)
+    assert asking.account.charged().calls == 2
+    assert asking.account.charged().tokens - reply.usage.total >= tokens
+    assert (asking.account.charged().tokens - reply.usage.total > 0) == bool(tokens)
 
 
 def test_after_the_last_try_the_reply_says_why_and_the_next_run_asks_again(ledger: Ledger) -> None:
     teacher = Fake(script=scripted(*[RawResponse("refused", error="503 overloaded")] * 3))
-    (reply,) = account(teacher, ledger).ask([asked()])
+    (reply,) = metered(teacher, ledger).ask([asked()])
     assert (reply.status, reply.error, len(teacher.sent)) == ("failed", "503 overloaded", 3)
-    assert account(teacher, ledger).ask([asked()])[0].status == "answered"
+    assert metered(teacher, ledger).ask([asked()])[0].status == "answered"
 
 
 def test_a_request_that_is_wrong_is_sent_once(ledger: Ledger) -> None:
     teacher = Fake(
         script=lambda request, n: RawResponse("failed", error="400 too long") if request.prompt.endswith("0") else None
     )
-    replies = account(teacher, ledger).ask([asked(0), asked(1)])
+    replies = metered(teacher, ledger).ask([asked(0), asked(1)])
     assert [reply.status for reply in replies] == ["failed", "answered"]
     assert (replies[0].error, len(teacher.sent)) == ("400 too long", 2)
 
@@ -138,7 +138,7 @@ def test_a_request_that_is_wrong_is_sent_once(ledger: Ledger) -> None:
 def test_a_reply_that_was_cut_or_filtered_is_paid_for_and_not_asked_for_again(ledger: Ledger, finish_reason: str) -> None:
     teacher = Fake(script=lambda request, n: RawResponse.of("", finish_reason=finish_reason, usage=Usage(5, 50)))
     for _ in range(2):
-        (reply,) = account(teacher, ledger).ask([asked()])
+        (reply,) = metered(teacher, ledger).ask([asked()])
         assert (reply.status, reply.finish_reason) == ("answered", finish_reason)
     assert len(teacher.sent) == 1
     assert ledger.charged("math").tokens == 55
@@ -150,29 +150,29 @@ def test_who_refuses_everybody_is_asked_once_and_what_was_bought_is_kept(ledger:
         concurrency=1,
     )
     with pytest.raises(TeacherError, match="teacher 'fake' refuses: 401 wrong key"):
-        account(teacher, ledger).ask([asked(n) for n in range(100)])
+        metered(teacher, ledger).ask([asked(n) for n in range(100)])
     assert len(teacher.sent) == 6
-    assert len(ledger.find([account(teacher, ledger).order(asked(n)).key for n in range(5)])) == 5
+    assert len(ledger.find([metered(teacher, ledger).account.call_spec(asked(n)).key for n in range(5)])) == 5
 
 
 def test_nobody_at_the_endpoint_is_an_error_and_costs_nothing(ledger: Ledger) -> None:
     teacher = Fake(script=lambda request, n: RawResponse("unsent", error="ConnectError: refused"))
     with pytest.raises(TeacherError, match="cannot be reached: ConnectError: refused; check the address"):
-        account(teacher, ledger).ask([asked()])
+        metered(teacher, ledger).ask([asked()])
     assert (len(teacher.sent), ledger.charged("math").calls) == (3, 0)
 
 
 def test_a_teacher_that_answers_nobody_is_given_up(ledger: Ledger) -> None:
     teacher = Fake(script=lambda request, n: RawResponse("refused", error="503"), concurrency=1)
     with pytest.raises(TeacherError, match="answered none of the last 10 requests: 503"):
-        account(teacher, ledger).ask([asked(n) for n in range(1000)])
+        metered(teacher, ledger).ask([asked(n) for n in range(1000)])
     assert len(teacher.sent) == 30
 
 
 def test_an_answer_is_found_whoever_asks_next_even_if_nobody_read_it(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = account(teacher, ledger)
-    order, charge = asking.order(asked()), asking.charge(asked())
+    asking = metered(teacher, ledger)
+    order, charge = asking.account.call_spec(asked()), asking.account.bound(asked())
     grant = ledger.reserve(order, charge, NO_CAPS, "[]")
     ledger.record(grant.attempt, RawResponse.of("kept", usage=Usage(3, 4)).raw)  # and then the machine went down
     (reply,) = asking.ask([asked()])
@@ -182,8 +182,8 @@ def test_an_answer_is_found_whoever_asks_next_even_if_nobody_read_it(ledger: Led
 
 def test_an_unreadable_reply_from_before_is_bought_again(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = account(teacher, ledger)
-    grant = ledger.reserve(asking.order(asked()), asking.charge(asked()), NO_CAPS, "[]")
+    asking = metered(teacher, ledger)
+    grant = ledger.reserve(asking.account.call_spec(asked()), asking.account.bound(asked()), NO_CAPS, "[]")
     ledger.record(grant.attempt, "<html>")
     assert asking.ask([asked()])[0].status == "answered"
     assert len(teacher.sent) == 1
@@ -193,12 +193,12 @@ def test_an_unreadable_reply_from_before_is_bought_again(ledger: Ledger) -> None
 def test_a_second_asker_waits_for_the_first_and_buys_nothing(ledger: Ledger, tmp_path: Path) -> None:
     slow, other = Fake(delay=0.3), Fake()
     replies: list[list[Reply]] = []
-    thread = threading.Thread(target=lambda: replies.append(account(slow, ledger).ask([asked()])))
+    thread = threading.Thread(target=lambda: replies.append(metered(slow, ledger).ask([asked()])))
     thread.start()
     while not slow.sent:
         time.sleep(0.01)
     second = Ledger(tmp_path / "manifests" / "ledger.sqlite")
-    replies.append(account(other, second, name="another").ask([asked()]))
+    replies.append(metered(other, second, name="another").ask([asked()]))
     thread.join()
     assert replies[0][0].text == replies[1][0].text
     assert (len(slow.sent), other.sent) == (1, [])
@@ -207,12 +207,12 @@ def test_a_second_asker_waits_for_the_first_and_buys_nothing(ledger: Ledger, tmp
 
 def test_what_a_dead_run_had_under_way_is_lost_charged_and_told(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = account(teacher, ledger)
-    ledger.reserve(asking.order(asked()), CostBound("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
+    asking = metered(teacher, ledger)
+    ledger.reserve(asking.account.call_spec(asked()), CostBound("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
     ledger.query("UPDATE attempts SET lease = 0")
     notes: list[str] = []
     with progress.listen(lambda event: notes.append(event.message)):
-        resumed = account(teacher, ledger)
+        resumed = metered(teacher, ledger)
     assert notes == ["1 calls were under way when an earlier run ended; they stay charged"]
     assert resumed.ask([asked()])[0].status == "answered"
     assert statuses(ledger) == ["lost", "answered"]
@@ -225,7 +225,7 @@ def test_what_a_dead_run_had_under_way_is_lost_charged_and_told(ledger: Ledger) 
 )
 def test_a_cap_ends_the_buying_in_order_and_says_so(ledger: Ledger, caps: Caps, bought: int, words: str) -> None:
     teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(40, 10)), concurrency=1)
-    replies = account(teacher, ledger, caps).ask([asked(n) for n in range(20)])
+    replies = metered(teacher, ledger, caps).ask([asked(n) for n in range(20)])
     assert [reply.status for reply in replies] == ["answered"] * bought + ["capped"] * (20 - bought)
     assert words in replies[-1].error
     assert replies[-1].call_id is None
@@ -234,24 +234,24 @@ def test_a_cap_ends_the_buying_in_order_and_says_so(ledger: Ledger, caps: Caps, 
 def test_room_that_comes_free_under_a_cap_is_used(ledger: Ledger) -> None:
     """Bounds are several times what is billed: what is under way must not end the buying before it has to."""
     teacher = Fake(script=lambda request, n: RawResponse.of("x", usage=Usage(1, 1)), concurrency=8, delay=0.001)
-    bound = account(teacher, ledger).charge(asked()).tokens
-    replies = account(teacher, ledger, Caps(tokens=bound + 40)).ask([asked(n) for n in range(20)])
+    bound = metered(teacher, ledger).account.bound(asked()).tokens
+    replies = metered(teacher, ledger, Caps(tokens=bound + 40)).ask([asked(n) for n in range(20)])
     assert {reply.status for reply in replies} == {"answered"}
 
 
 def test_replies_at_hand_are_given_whatever_the_cap(ledger: Ledger) -> None:
     teacher = Fake()
-    account(teacher, ledger).ask([asked(0)])
-    replies = account(teacher, ledger, Caps(calls=1)).ask([asked(0), asked(1)])
+    metered(teacher, ledger).ask([asked(0)])
+    replies = metered(teacher, ledger, Caps(calls=1)).ask([asked(0), asked(1)])
     assert [reply.status for reply in replies] == ["answered", "capped"]
 
 
 def test_a_cap_in_dollars_needs_a_price(ledger: Ledger) -> None:
     with pytest.raises(InputError, match=r"--max-usd 2: model 'fake' at 'fake' has no known price; write one into prices.toml"):
-        account(Fake(price=None), ledger, Caps(usd=2.0))
-    account(Fake(), ledger, Caps(usd=2.0))
+        metered(Fake(price=None), ledger, Caps(usd=2.0))
+    metered(Fake(), ledger, Caps(usd=2.0))
     with pytest.raises(InputError, match="--max-calls is a limit of 0 or more, got -1"):
-        account(Fake(), ledger, Caps(calls=-1))
+        metered(Fake(), ledger, Caps(calls=-1))
 
 
 OUTCOMES = st.sampled_from(["answered", "refused", "lost", "garbage", "unanswered", "failed"])
@@ -277,7 +277,7 @@ def test_no_schedule_passes_a_cap_and_nothing_stays_reserved(
     ledger = Ledger(tmp_path_factory.mktemp("caps") / "ledger.sqlite")
     teacher = Fake(script=script, concurrency=concurrency, price=PRICE)
     caps = Caps(calls=calls, tokens=tokens, usd=2000e-6)
-    replies = account(teacher, ledger, caps, backoff=Backoff(0.0, 0.0, 3)).ask([asked(n) for n in range(len(outcomes))])
+    replies = metered(teacher, ledger, caps, backoff=Backoff(0.0, 0.0, 3)).ask([asked(n) for n in range(len(outcomes))])
     charged = ledger.charged("math")
     assert charged.calls <= calls
     assert charged.tokens <= tokens
@@ -295,14 +295,14 @@ def test_no_schedule_passes_a_cap_and_nothing_stays_reserved(
 def test_progress_is_heard_by_the_caller(ledger: Ledger) -> None:
     events: list[progress.Event] = []
     with progress.listen(events.append):
-        account(Fake(), ledger).ask([asked(n) for n in range(3)])
+        metered(Fake(), ledger).ask([asked(n) for n in range(3)])
     assert [(event.step, event.done, event.total) for event in events] == [("rationale", n, 3) for n in (0, 0, 1, 2, 3)]
     assert events[-1].facts["calls"] == 3
 
 
 def test_asking_works_inside_a_running_event_loop(ledger: Ledger) -> None:
     async def notebook() -> list[Reply]:
-        return account(Fake(), ledger).ask([asked()])
+        return metered(Fake(), ledger).ask([asked()])
 
     assert asyncio.run(notebook())[0].status == "answered"
 
@@ -312,7 +312,7 @@ def test_a_bug_in_a_teacher_keeps_its_traceback_and_leaves_nothing_open(ledger: 
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError, match="a bug"):
-        account(Fake(script=script), ledger).ask([asked(n) for n in range(3)])
+        metered(Fake(script=script), ledger).ask([asked(n) for n in range(3)])
     assert set(statuses(ledger)) == {"lost"}
 
 
@@ -330,7 +330,7 @@ def test_the_first_interrupt_waits_for_what_is_under_way(ledger: Ledger) -> None
     teacher = Fake(delay=0.4, concurrency=2)
     interrupt(1, after=0.2)
     with pytest.raises(KeyboardInterrupt):
-        account(teacher, ledger).ask([asked(n) for n in range(50)])
+        metered(teacher, ledger).ask([asked(n) for n in range(50)])
     assert statuses(ledger) == ["answered"] * len(teacher.sent)
     assert 1 <= len(teacher.sent) <= 4
 
@@ -341,7 +341,7 @@ def test_the_second_interrupt_does_not_wait_and_what_was_under_way_is_lost(ledge
     start = time.monotonic()
     interrupt(2, after=0.5)
     with pytest.raises(KeyboardInterrupt):
-        account(teacher, ledger).ask([asked(n) for n in range(50)])
+        metered(teacher, ledger).ask([asked(n) for n in range(50)])
     assert time.monotonic() - start < 15
     assert statuses(ledger) == ["lost", "lost"]
     assert ledger.charged("math").calls == 2

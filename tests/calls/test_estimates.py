@@ -16,7 +16,7 @@ ESTIMATE = Estimate(4, 0, 400, 200, 0.0008, 4, (4, 5), (500, 700), (0.0007, 0.00
 PRICE = Price(1.0, 2.0)
 
 
-def account(ledger: Ledger, *, stage: int | None = 0, name: str = "math", price: Price | None = PRICE) -> MeteredTeacher:
+def metered(ledger: Ledger, *, stage: int | None = 0, name: str = "math", price: Price | None = PRICE) -> MeteredTeacher:
     teacher = Fake(script=lambda request, _: RawResponse.of("four", usage=Usage(100, 60)), price=price)
     return MeteredTeacher(teacher, ledger, name, verb="balance", stage=stage)
 
@@ -31,10 +31,10 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 def test_what_was_billed_is_compared_with_what_was_estimated(ledger: Ledger) -> None:
-    mine = account(ledger)
-    store_estimate(mine, ESTIMATE, {"budget": 4})
+    mine = metered(ledger)
+    store_estimate(mine.account, ESTIMATE, {"budget": 4})
     mine.ask(asked(0, 1, 2, 3))
-    told = close_estimate(mine, complete=True)
+    told = close_estimate(mine.account, complete=True)
     assert told is not None
     assert (told.verb, told.stage, told.estimate, told.calls, told.tokens, told.at_hand) == ("balance", 0, ESTIMATE, 4, 640, 0)
     assert told.usd == pytest.approx(4 * 220e-6)
@@ -43,52 +43,52 @@ def test_what_was_billed_is_compared_with_what_was_estimated(ledger: Ledger) -> 
 
 
 def test_a_run_that_goes_on_keeps_the_estimate_of_its_start(ledger: Ledger) -> None:
-    first = account(ledger)
-    store_estimate(first, ESTIMATE, {"budget": 4})
+    first = metered(ledger)
+    store_estimate(first.account, ESTIMATE, {"budget": 4})
     first.ask(asked(0, 1))
-    again = account(ledger)
-    assert store_estimate(again, Estimate(0, 0, 9, 9, 9.0), {"budget": 4}) == ESTIMATE
+    again = metered(ledger)
+    assert store_estimate(again.account, Estimate(0, 0, 9, 9, 9.0), {"budget": 4}) == ESTIMATE
     again.ask(asked(0, 1, 2, 3))
-    told = close_estimate(again, complete=True)
+    told = close_estimate(again.account, complete=True)
     assert told is not None
     assert (told.calls, told.at_hand) == (4, 2)
 
 
-def test_work_that_was_stopped_is_told_as_so_far(ledger: Ledger) -> None:
-    mine = account(ledger)
-    store_estimate(mine, ESTIMATE, {})
-    stopped, done = close_estimate(mine, complete=False), close_estimate(mine, complete=True)
+def test_work_that_was_stopped_is_compared_so_far(ledger: Ledger) -> None:
+    mine = metered(ledger)
+    store_estimate(mine.account, ESTIMATE, {})
+    stopped, done = close_estimate(mine.account, complete=False), close_estimate(mine.account, complete=True)
     assert stopped is not None
     assert done is not None
     assert (stopped.ended, done.ended, [told.ended for told in compare_with_bill(ledger, "math")]) == (False, True, [True])
 
 
-def test_other_work_of_the_same_stage_is_reckoned_from_its_own_start(ledger: Ledger) -> None:
-    mine = account(ledger)
-    store_estimate(mine, ESTIMATE, {"budget": 4})
+def test_other_work_of_the_same_stage_is_compared_from_its_own_start(ledger: Ledger) -> None:
+    mine = metered(ledger)
+    store_estimate(mine.account, ESTIMATE, {"budget": 4})
     mine.ask(asked(0, 1))
     other = Estimate(1, 0, 100, 60, 0.0002, 1, (1, 1), (150, 170), (0.0001, 0.0003))
-    store_estimate(mine, other, {"budget": 5})
+    store_estimate(mine.account, other, {"budget": 5})
     mine.ask(asked(1, 2))
-    told = close_estimate(mine, complete=True)
+    told = close_estimate(mine.account, complete=True)
     assert told is not None
     assert (told.estimate, told.calls, told.tokens, told.at_hand) == (other, 1, 160, 1)
 
 
 def test_each_stage_and_name_has_its_own(ledger: Ledger) -> None:
     for stage, name in ((0, "math"), (1, "math"), (None, "math"), (0, "chats")):
-        store_estimate(account(ledger, stage=stage, name=name), ESTIMATE, {})
+        store_estimate(metered(ledger, stage=stage, name=name).account, ESTIMATE, {})
     assert [told.stage for told in compare_with_bill(ledger, "math")] == [None, 0, 1]
     assert compare_with_bill(ledger, "nobody") == []
-    assert close_estimate(account(ledger, stage=7), complete=True) is None
+    assert close_estimate(metered(ledger, stage=7).account, complete=True) is None
 
 
 def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
-    mine = account(ledger)
-    store_estimate(mine, ESTIMATE, {})
-    grant = ledger.reserve(mine.order(asked(9)[0]), mine.charge(asked(9)[0]), mine.caps, "[]")
+    mine = metered(ledger)
+    store_estimate(mine.account, ESTIMATE, {})
+    grant = ledger.reserve(mine.account.call_spec(asked(9)[0]), mine.account.bound(asked(9)[0]), mine.account.caps, "[]")
     ledger.lose(grant.attempt, "reset")
-    told = close_estimate(mine, complete=True)
+    told = close_estimate(mine.account, complete=True)
     assert told is not None
     assert (told.calls, told.tokens, told.off) == (0, 0, None)
 
@@ -103,13 +103,13 @@ def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
 )
 def test_it_is_said_once_before_money_is_spent(ledger: Ledger, price: Price | None, words: str) -> None:
     heard: list[Any] = []
-    mine = account(ledger, price=price)
+    mine = metered(ledger, price=price)
     task = Task("rationale", {"a": 3}, asked(0))
     with listen(heard.append):
-        first = estimate_and_store(mine, [task], {})
+        first = estimate_and_store(mine.account, [task], {}, mode="live")
         mine.ask(asked(*range(20)))
-        assert estimate_and_store(mine, [task], {}) == first
-        later = estimate_and_store(mine, [task], {"budget": 9})
+        assert estimate_and_store(mine.account, [task], {}, mode="live") == first
+        later = estimate_and_store(mine.account, [task], {"budget": 9}, mode="live")
     notes = [event.message for event in heard if isinstance(event, Event) and "about" in event.message]
     assert len(notes) == (2 if words else 0)
     assert all(words in note for note in notes)

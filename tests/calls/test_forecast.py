@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.balance.cost import Probe
-from curate.calls.forecast import CHARS_PER_TOKEN, REPLY_TOKENS, Estimate, Replies, Task, simulate
-from curate.teachers.base import Request
+from curate.calls.client import MeteredTeacher
+from curate.calls.forecast import CHARS_PER_TOKEN, ENOUGH, REPLY_TOKENS, Estimate, Replies, Task, read_replies, simulate
+from curate.ledger.ledger import Ledger
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import FREE, Price
 
@@ -31,7 +33,7 @@ def replies(completion: Any, *, chars: int = 400, per_char: float = 0.3, cached:
 
 
 def task(n: int = 100, **changes: Any) -> Task:
-    told: dict[str, Any] = {"purpose": "rationale", "places": {"a": n}, "requests": [asked(400)] * 20}
+    told: dict[str, Any] = {"purpose": "rationale", "slots": {"a": n}, "requests": [asked(400)] * 20}
     return Task(**{**told, **changes})
 
 
@@ -60,9 +62,9 @@ def test_a_domain_with_replies_enough_goes_by_its_own() -> None:
     past = replies([100] * 200)
     long = replies([500] * 40, domain="b")
     every = Replies(past.domains + long.domains, *(np.concatenate(p) for p in zip(_arrays(past), _arrays(long), strict=True)))
-    told = simulate([task(places={"b": 100})], {"rationale": every}, None)
+    told = simulate([task(slots={"b": 100})], {"rationale": every}, None)
     assert told.completion_tokens == pytest.approx(100 * 500, rel=0.05)
-    few = simulate([task(places={"c": 100})], {"rationale": every}, None)
+    few = simulate([task(slots={"c": 100})], {"rationale": every}, None)
     assert few.completion_tokens == pytest.approx(100 * (200 * 100 + 40 * 500) / 240, rel=0.05)
 
 
@@ -83,12 +85,12 @@ def test_rejected_replies_are_asked_for_again() -> None:
 def test_several_rows_in_a_call_are_fewer_calls() -> None:
     five = replace(asked(400, purpose="synthesis"), wanted=[None] * 5)
     assert simulate([task(purpose="synthesis", requests=[five])], {}, None).calls == 20
-    assert simulate([task(purpose="synthesis", requests=[five], places={"a": 6, "b": 1})], {}, None).calls == 3
+    assert simulate([task(purpose="synthesis", requests=[five], slots={"a": 6, "b": 1})], {}, None).calls == 3
 
 
 def test_prompts_are_weighed_by_the_places_of_their_domains() -> None:
     requests = [asked(100, "short")] * 10 + [asked(1000, "long")] * 10
-    told = simulate([task(places={"short": 90, "long": 10}, requests=requests)], {}, None)
+    told = simulate([task(slots={"short": 90, "long": 10}, requests=requests)], {}, None)
     assert told.prompt_tokens == pytest.approx((90 * 100 + 10 * 1000) / CHARS_PER_TOKEN, rel=0.05)
 
 
@@ -189,3 +191,39 @@ def test_a_probe_sends_nothing() -> None:
     told = probe.ask([asked(4), asked(5)])
     assert [reply.status for reply in told] == ["unanswered"] * 2
     assert (len(probe.requests), teacher.sent) == (2, [])
+
+
+# Past replies, from the ledger
+
+
+def ask(ledger: Ledger, n: int, name: str, *, purpose: str = "rationale", prompt: int = 10, model: str = "fake") -> None:
+    used = Usage(prompt, 20, 4, 0)
+    teacher = Fake(script=lambda request, _: RawResponse.of("four", usage=used), model=model)
+    messages = [{"role": "system", "content": "s" * 10}, {"role": "user", "content": "u" * 30}]
+    requests = [Request(purpose, messages, sample=i + 1000 * (name == "other"), domain=f"d{i % 2}") for i in range(n)]
+    MeteredTeacher(teacher, ledger, name).ask(requests)
+
+
+def test_lengths_are_told_by_purpose(ledger: Ledger) -> None:
+    ask(ledger, 9, "math")
+    ask(ledger, 12, "math", purpose="synthesis", model="another")
+    found = read_replies(ledger, "fake", "fake", "math")
+    assert set(found) == {"rationale"}
+    told = found["rationale"]
+    assert (len(told), set(told.domains)) == (9, {"d0", "d1"})
+    assert (set(told.prompt_chars), set(told.limits)) == ({40}, {512})
+    assert (set(told.prompt_tokens), set(told.cached_tokens), set(told.completion_tokens)) == ({10}, {4}, {20})
+    assert set(read_replies(ledger, "fake", "another", "math")) == {"synthesis"}
+    assert read_replies(ledger, "fake", "unheard-of", "math") == {}
+
+
+def test_a_manifests_own_replies_come_before_those_of_others_once_they_are_enough(ledger: Ledger) -> None:
+    ask(ledger, ENOUGH - 1, "math", prompt=10)
+    ask(ledger, 30, "other", prompt=99)
+    assert len(read_replies(ledger, "fake", "fake", "math")["rationale"]) == ENOUGH - 1 + 30
+    assert set(read_replies(ledger, "fake", "fake", "other")["rationale"].prompt_tokens) == {99}
+
+
+def test_replies_without_figures_tell_nothing(ledger: Ledger) -> None:
+    MeteredTeacher(Fake(), ledger, "math").ask([Request("rationale", [{"role": "user", "content": "2 + 2?"}], prompt="2 + 2?")])
+    assert all(0 not in told.prompt_tokens for told in read_replies(ledger, "fake", "fake", "math").values())

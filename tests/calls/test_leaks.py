@@ -24,12 +24,12 @@ USER, PASSWORD, TOKEN = "gateway-user-name", "pass@word-of-gateway", "token-in-t
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 CRASH = """
 import sys
-from curate.calls import live
+from curate.calls import account
 
 def crash(raw):
     raise ZeroDivisionError(f"a bug, met with a reply of {len(raw)} characters")
 
-live.parse_response = crash
+account.parse_response = crash
 from curate.terminal.cli import app
 app(sys.argv[1:])
 """

@@ -14,14 +14,14 @@ from curate.teachers.base import RawResponse
 QUICK = Backoff(first=0.001, longest=0.002, tries=3)
 
 
-def throttle(width: int = 4, backoff: Backoff = QUICK, halted: bool = False) -> Throttle:
-    return Throttle(width, backoff, lambda: halted)
+def throttle(width: int = 4, backoff: Backoff = QUICK, stopped: bool = False) -> Throttle:
+    return Throttle(width, backoff, lambda: stopped)
 
 
 @given(st.integers(0, 50), st.integers())
-def test_waits_double_up_to_the_longest_and_half_of_each_is_random(tried: int, seed: int) -> None:
-    seconds = Backoff(first=0.5, longest=30.0).seconds(tried, random.Random(seed))
-    full = min(30.0, 0.5 * 2**tried)
+def test_waits_double_up_to_the_longest_and_half_of_each_is_random(tries: int, seed: int) -> None:
+    seconds = Backoff(first=0.5, longest=30.0).seconds(tries, random.Random(seed))
+    full = min(30.0, 0.5 * 2**tries)
     assert full / 2 <= seconds <= full
 
 
@@ -31,12 +31,12 @@ def test_no_more_are_inside_than_the_gate_is_wide() -> None:
 
         async def one() -> None:
             nonlocal most, inside
-            await gate.enter()
+            await gate.acquire()
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0.001)
             inside -= 1
-            gate.leave()
+            gate.release()
 
         await asyncio.gather(*(one() for _ in range(20)))
         return most
@@ -47,9 +47,9 @@ def test_no_more_are_inside_than_the_gate_is_wide() -> None:
 def test_a_refusal_halves_the_gate_and_good_answers_widen_it_again() -> None:
     async def story() -> list[float]:
         gate, widths = throttle(8), []
-        await gate.wait(RawResponse("refused"), 0)
+        await gate.wait_to_retry(RawResponse("refused"), 0)
         widths.append(gate.width)
-        await gate.wait(RawResponse("refused", retry_after=0.0), 0)  # we asked wrongly; the server is not busy
+        await gate.wait_to_retry(RawResponse("refused", retry_after=0.0), 0)  # we asked wrongly; the server is not busy
         widths.append(gate.width)
         for _ in range(100):
             gate.record_success()
@@ -62,22 +62,22 @@ def test_a_server_that_asks_for_a_wait_is_left_alone_by_everybody() -> None:
     async def story() -> float:
         gate, loop = throttle(), asyncio.get_running_loop()
         start = loop.time()
-        waiting = asyncio.create_task(gate.wait(RawResponse("refused", retry_after=0.05), 0))
+        waiting = asyncio.create_task(gate.wait_to_retry(RawResponse("refused", retry_after=0.05), 0))
         await asyncio.sleep(0)
-        await gate.enter()
+        await gate.acquire()
         assert await waiting
         return loop.time() - start
 
     assert asyncio.run(story()) >= 0.05
 
 
-def test_there_is_no_next_try_after_the_last_or_when_halted_or_when_told_to_come_back_another_day() -> None:
+def test_there_is_no_next_try_after_the_last_or_when_stopped_or_when_told_to_come_back_another_day() -> None:
     async def ends() -> list[bool]:
         return [
-            await throttle().wait(RawResponse("lost"), 1),
-            await throttle().wait(RawResponse("lost"), 2),
-            await throttle(halted=True).wait(RawResponse("lost"), 0),
-            await throttle().wait(RawResponse("refused", retry_after=3600.0), 0),
+            await throttle().wait_to_retry(RawResponse("lost"), 1),
+            await throttle().wait_to_retry(RawResponse("lost"), 2),
+            await throttle(stopped=True).wait_to_retry(RawResponse("lost"), 0),
+            await throttle().wait_to_retry(RawResponse("refused", retry_after=3600.0), 0),
         ]
 
     assert asyncio.run(ends()) == [True, False, False, False]
@@ -105,18 +105,18 @@ def jump(work: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(work)
 
 
-async def press(pace: RateLimit, sendings: list[tuple[int, int, float]], workers: int) -> list[tuple[float, int]]:
+async def press(limit: RateLimit, sendings: list[tuple[int, int, float]], workers: int) -> list[tuple[float, int]]:
     """Send (bound, used, seconds) by some workers; return when each left, and what it used."""
-    gate, queue, left = Throttle(workers, QUICK, lambda: False, pace), iter(sendings), []
+    gate, queue, left = Throttle(workers, QUICK, lambda: False, limit), iter(sendings), []
     loop = asyncio.get_running_loop()
 
     async def work() -> None:
         for bound, used, seconds in queue:
-            leave = await gate.enter(bound)
+            permit = await gate.acquire(bound)
             left.append((loop.time(), used))
             await asyncio.sleep(seconds)
-            pace.correct(leave, used)
-            gate.leave()
+            limit.correct(permit, used)
+            gate.release()
 
     await asyncio.gather(*(work() for _ in range(workers)))
     return left
@@ -160,19 +160,19 @@ def test_tokens_count_at_their_bound_until_the_reply_says_what_was_used() -> Non
 
 
 def test_what_was_never_sent_does_not_count() -> None:
-    pace = RateLimit(requests_per_minute=2)
+    limit = RateLimit(requests_per_minute=2)
     for _ in range(5):
-        pace.correct(pace.give(1, now=0.0), 0, sent=False)
-    assert pace.wait(1, now=0.0) == 0
-    pace.give(1, now=0.0)
-    assert pace.wait(1, now=0.0) == 30
+        limit.correct(limit.issue(1, now=0.0), 0, sent=False)
+    assert limit.delay(1, now=0.0) == 0
+    limit.issue(1, now=0.0)
+    assert limit.delay(1, now=0.0) == 30
 
 
 def test_after_a_lull_a_little_is_made_up_for_and_no_more() -> None:
-    pace, left = RateLimit(requests_per_minute=600), 0
-    pace.give(1, now=0.0)
-    while pace.wait(1, now=50.0) <= 0:
-        pace.give(1, now=50.0)
+    limit, left = RateLimit(requests_per_minute=600), 0
+    limit.issue(1, now=0.0)
+    while limit.delay(1, now=50.0) <= 0:
+        limit.issue(1, now=50.0)
         left += 1
     assert left in (10, 11)  # those of one second, and the one that is due
 
@@ -187,10 +187,10 @@ def test_a_request_above_the_limit_leaves_alone() -> None:
 def test_a_server_that_asks_for_a_wait_is_left_alone_by_those_whose_turn_comes_meanwhile() -> None:
     async def story() -> float:
         gate, loop = Throttle(4, QUICK, lambda: False, RateLimit(requests_per_minute=60)), asyncio.get_running_loop()
-        await gate.enter()
-        waiting = asyncio.create_task(gate.enter())
+        await gate.acquire()
+        waiting = asyncio.create_task(gate.acquire())
         await asyncio.sleep(0.5)
-        await gate.wait(RawResponse("refused", retry_after=20.0), 0)
+        await gate.wait_to_retry(RawResponse("refused", retry_after=20.0), 0)
         await waiting
         return loop.time() - 1000
 
@@ -200,13 +200,13 @@ def test_a_server_that_asks_for_a_wait_is_left_alone_by_those_whose_turn_comes_m
 def test_who_is_cancelled_while_waiting_for_a_turn_gives_the_place_back() -> None:
     async def story() -> bool:
         gate = Throttle(2, QUICK, lambda: False, RateLimit(requests_per_minute=1))
-        await gate.enter()
-        waiting = asyncio.create_task(gate.enter())
+        await gate.acquire()
+        waiting = asyncio.create_task(gate.acquire())
         await asyncio.sleep(1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        gate.leave()
-        await asyncio.gather(*(gate.enter() for _ in range(2)))
+        gate.release()
+        await asyncio.gather(*(gate.acquire() for _ in range(2)))
         return True
 
     assert jump(story())

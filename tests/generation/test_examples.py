@@ -40,8 +40,8 @@ TEA = corpus({"tea": "label"}, ("coffee", "tea"))
 
 
 def write(ledger: Ledger, teacher: Any, *pairs: tuple[str, int], caps: Caps | None = None, **options: Any) -> pl.DataFrame:
-    account = MeteredTeacher(teacher, ledger, "math", caps or Caps())
-    return write_examples(orders(*pairs), account, **{"seeds": SEEDS, "context": corpus({}), **options})
+    metered = MeteredTeacher(teacher, ledger, "math", caps or Caps())
+    return write_examples(orders(*pairs), metered, **{"seeds": SEEDS, "context": corpus({}), **options})
 
 
 def test_one_line_comes_back_for_each_order_in_their_order(ledger: Ledger) -> None:
@@ -88,8 +88,8 @@ def test_classes_are_asked_for_by_name_in_turn(ledger: Ledger) -> None:
     assert f'of the class "{asked[0]}"' in teacher.sent[0].messages[-1]["content"]
     assert teacher.sent[0].schema == schema(1, [asked[0]])
     ordered = orders(("tea", 9)).with_columns(label=pl.lit("tea"))
-    account = MeteredTeacher(teacher, ledger, "math")
-    write_examples(ordered, account, seeds=SEEDS, context=TEA)
+    metered = MeteredTeacher(teacher, ledger, "math")
+    write_examples(ordered, metered, seeds=SEEDS, context=TEA)
     assert teacher.sent[-1].label == "tea"
 
 
@@ -227,7 +227,7 @@ def test_what_replies_cost_does_not_depend_on_who_bought_them(ledger: Ledger) ->
     told = write(ledger, teacher, *pairs, rows_per_call=2)
     paid = MeteredTeacher(teacher, ledger, "math")
     again = write_examples(orders(*pairs), paid, seeds=SEEDS, context=corpus({}), rows_per_call=2)
-    assert paid.spend().calls == 0
+    assert paid.account.charged().calls == 0
     assert cost(told) == cost(again)
     first = cost(told)
     assert first.usd is not None

@@ -147,18 +147,18 @@ def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Le
 
 
 def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
-    book = BatchStore(ledger)
-    (name,) = book.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
+    store = BatchStore(ledger)
+    (name,) = store.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
     root = ledger.path.parents[1]
     (batch,) = costs.read_costs("math", root=root).batches
     assert (batch.provider, batch.model, batch.calls) == (None, "m", 2)
-    assert book.claim(name)
-    book.write(name, status="submitted", provider="batch_7")
+    assert store.claim(name)
+    store.update(name, status="submitted", provider="batch_7")
     found = costs.read_costs("math", root=root)
     assert [batch.provider for batch in found.batches] == ["batch_7"]
     assert found.to_dict()["batches"][0]["calls"] == 2
     assert (found.under_way, found.lost) == (2, 0)
-    book.end(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
+    store.close(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
     assert costs.read_costs("math", root=root).batches == []
 
 
@@ -175,10 +175,10 @@ def bought(tmp_path: Path) -> manifest.Manifest:
             return RawResponse("failed", error="400 too long")
         return RawResponse.of("Add.\nFour.", usage=Usage(100, 50), finish_reason="length")
 
-    account = MeteredTeacher(
+    metered = MeteredTeacher(
         Fake(script=script, price=Price(1, 2)), Ledger(ledger_path(handle.root)), handle.name, verb="balance", stage=0
     )
-    account.ask([asked(0), asked(1)])
+    metered.ask([asked(0), asked(1)])
     return handle
 
 

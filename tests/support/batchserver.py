@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from curate.calls.batch import BatchSettings
+from curate.calls.batch_steps import BatchSettings
 from curate.calls.client import MeteredTeacher
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
@@ -212,16 +212,16 @@ def good(n: int) -> list[str]:
     return [f"re: question {k}" for k in range(n)]
 
 
-def account(provider: Provider, ledger: Ledger, *, caps: Caps = Caps(), mode: str = "batch", **options: Any) -> MeteredTeacher:  # noqa: B008
+def metered(provider: Provider, ledger: Ledger, *, caps: Caps = Caps(), mode: str = "batch", **options: Any) -> MeteredTeacher:  # noqa: B008
     """Return an account with the provider's model."""
-    batching = options.pop("batching", QUICK)
+    settings = options.pop("settings", QUICK)
     teacher = OpenAITeacher(provider.url, **{"model": "m", "price": PRICE, **options})
-    return MeteredTeacher(teacher, ledger, "math", caps, "balance", 0, mode=mode, batching=batching)
+    return MeteredTeacher(teacher, ledger, "math", caps, "balance", 0, mode=mode, batch_settings=settings)
 
 
 def ask(provider: Provider, ledger: Ledger, n: int, **options: Any) -> list[Reply]:
     """Ask the first `n` requests."""
-    return account(provider, ledger, **options).ask([asked(k) for k in range(n)])
+    return metered(provider, ledger, **options).ask([asked(k) for k in range(n)])
 
 
 def statuses(ledger: Ledger) -> list[tuple[Any, ...]]:

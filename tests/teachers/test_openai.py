@@ -9,17 +9,15 @@ import pytest
 from curate import progress
 from curate.calls.client import MeteredTeacher
 from curate.calls.throttle import Backoff
-from curate.errors import InputError, TeacherError, UnknownNameError
+from curate.errors import InputError, TeacherError
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
 from curate.teachers import openai
 from curate.teachers.base import Reply, Request, Teacher
-from curate.teachers.fake import Fake
 from curate.teachers.openai import OpenAITeacher
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import FREE
-from curate.teachers.recorded import Recorded
-from curate.teachers.registry import load_teacher, teachers
+from curate.teachers.registry import load_teacher
 from tests.support.loopback import Page, Script, Server, completion, refusal, serving
 
 QUICK = Backoff(first=0.001, longest=0.002, tries=4)
@@ -49,64 +47,6 @@ def first_then(*pages: Page) -> Script:
 
 def attempts(ledger: Ledger) -> list[tuple[Any, ...]]:
     return ledger.query("SELECT status, calls, tokens, error FROM attempts ORDER BY id")
-
-
-# Names
-
-
-def test_names_become_teachers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "t.jsonl").write_text('{"prompt": "q", "rationale": "r"}\n')
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    live = load("openai", model="gpt-4o-mini", concurrency=3, root=tmp_path)
-    assert (live.endpoint, live.model, live.concurrency) == ("https://api.openai.com/v1", "gpt-4o-mini", 3)
-    assert live.price is not None
-    assert isinstance(load(f"recorded:{tmp_path / 't.jsonl'}"), Recorded)
-    assert isinstance(load("fake"), Fake)
-    mine = Fake()
-    assert load(mine) is mine
-    for teacher in (live, mine, load(f"recorded:{tmp_path / 't.jsonl'}")):
-        assert isinstance(teacher, Teacher)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "words"),
-    [
-        ("http://127.0.0.1:1/v1", {}, r"teacher 'local' needs the name of a model: --model NAME"),
-        ("openai", {"model": "m"}, "needs a key in the environment variable 'OPENAI_API_KEY', which is not set"),
-        ("http://127.0.0.1:1/v1", {"model": "m", "api_key_env": "NO_SUCH"}, "'NO_SUCH', which is not set"),
-        ("http://[bad/v1", {"model": "m"}, "the address is not a URL"),
-        ("recorded", {}, "recorded:FILE"),
-        ("fake", {"concurrency": 0}, "--concurrency is 1 or more, got 0"),
-    ],
-)
-def test_what_is_missing_is_one_clear_line(name: str, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        load(name, **options)
-
-
-@pytest.mark.parametrize(
-    "name", [f"127.0.0.1:1/v1?token={SECRET}", f"jo:{SECRET}@example.com", f"htps://jo:{SECRET}@example.com/v1"]
-)
-def test_an_address_without_its_beginning_is_not_said_again(name: str) -> None:
-    with pytest.raises(InputError, match="an address begins with http:// or https://") as caught:
-        load(name, model="m")
-    assert SECRET not in str(caught.value)
-
-
-def test_a_key_in_the_place_of_its_variables_name_is_not_said_again() -> None:
-    with pytest.raises(InputError, match="takes the name of an environment variable that holds the key") as caught:
-        load("openai", model="m", api_key_env=SECRET)
-    assert SECRET not in str(caught.value)
-
-
-def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'recorded'"):
-        load("recoded:x.jsonl")
-
-
-def test_a_registered_callable_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(teachers._entries, "mine", lambda place, **options: Fake(model=place))
-    assert load("mine:big").model == "big"
 
 
 # Good answers

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError
 from curate.teachers import prices
-from curate.teachers.prices import FREE, Price
+from curate.teachers.prices import FREE, Price, format_usd
 
 
 def test_a_model_is_priced_at_its_own_provider_only(tmp_path: Path) -> None:
@@ -74,3 +74,28 @@ def test_a_misspelt_model_has_a_neighbour_at_its_own_provider_alone() -> None:
     assert prices.nearest("gpt-4o-minni", "https://api.openai.com/v1") == "gpt-4o-mini"
     assert prices.nearest("qwen", "https://api.openai.com/v1") is None
     assert prices.nearest("gpt-4o-minni", "local") is None
+
+
+@pytest.mark.parametrize(
+    ("usd", "words"),
+    [
+        (None, "no price known"),
+        (0, "$0.00"),
+        (1234.5, "$1,234.50"),
+        (0.049, "$0.049"),
+        (0.00031, "$0.00031"),
+        (0.0000021, "$0.0000021"),  # less than a digit of the usual ones, and not nothing
+    ],
+)
+def test_money_has_more_digits_the_less_it_is(usd: float | None, words: str) -> None:
+    assert format_usd(usd) == words
+
+
+def test_the_ends_of_a_range_have_as_many_digits_as_its_middle() -> None:
+    assert format_usd(1.2, 0.9, 1.6) == "$1.20 ($0.90–$1.60)"
+    assert format_usd(0.049, 0.0441, 1.5) == "$0.049 ($0.044–$1.500)"
+
+
+@given(st.floats(1e-9, 1e9))
+def test_money_that_is_not_nothing_never_looks_like_nothing(usd: float) -> None:
+    assert set(format_usd(usd)) & set("123456789")

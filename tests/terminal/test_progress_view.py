@@ -49,7 +49,7 @@ def test_paid_calls_show_pace_money_projection_cap_and_time_left() -> None:
         "30 of 100 about 70 s left",
         "16 in flight",
         "30 calls, 15,000 tokens · 60 calls and 30,000 tokens per minute · 7 from the ledger",
-        "$0.3000 spent, about $1.00 in all · cap: $0.30 of $2.00 (--max-usd)",
+        "$0.300 spent, about $1.00 in all · cap: $0.30 of $2.00 (--max-usd)",
     ):
         assert words in told
 
@@ -74,7 +74,7 @@ def test_a_stage_around_the_calls_says_what_was_accepted_and_projects_the_money_
     board.add(Event("rationale", 0, 100), 20.0)
     board.add(bought(50), 30.0)
     assert "40 accepted · 10 rejected · 16 in flight" in drawn(board, 30.0)
-    assert "$0.5000 spent, about $5.00 in all" in drawn(board, 30.0)
+    assert "$0.500 spent, about $5.00 in all" in drawn(board, 30.0)
 
 
 def test_without_a_price_there_is_no_money() -> None:
@@ -89,7 +89,7 @@ def test_a_pipe_gets_the_same_in_one_line() -> None:
     event = bought(50, cap="50 of 90 (--max-calls)")
     took = board.add(event, 100.0)
     assert board.line(event, 100.0, took) == (
-        "rationale: 50 of 100 in 100.0 s, 16 in flight, 50 calls, 25,000 tokens, $0.5000 spent, about $1.00 in all, "
+        "rationale: 50 of 100 in 100.0 s, 16 in flight, 50 calls, 25,000 tokens, $0.500 spent, about $1.00 in all, "
         "cap: 50 of 90 (--max-calls), about 2 min left"
     )
 
