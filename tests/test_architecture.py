@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -155,6 +156,21 @@ def test_every_folder_is_in_the_rules_and_small_enough_to_be_read() -> None:
 def test_tests_have_a_folder_for_each_folder_of_the_code() -> None:
     folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/**/test_*.py")}
     assert folders == {*MAY_IMPORT, "baldistill", "contracts"}, "support and fixtures hold no tests"
+
+
+def test_the_table_of_folders_in_the_documentation_is_this_one() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)/` \| [^|]+ \| ([^|]+) \|$", page, re.MULTILINE)
+    told = {folder: set(re.findall(r"`(\w+)`", cell)) for folder, cell in rows}
+    told["terminal"] = set(MAY_IMPORT) - {"terminal"}  # where the page says "every other"
+    assert told == {folder: set(names.split()) for folder, names in MAY_IMPORT.items()}
+
+
+def test_files_that_the_documentation_names_are_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:curate|baldistill|tests|docs)/[\w./-]+)`", page))
+    assert len(named) > 20
+    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def test_the_top_of_curate_imports_no_folder() -> None:
