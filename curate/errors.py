@@ -1,4 +1,4 @@
-"""Owns the exception tree. Every error that a user can cause is one of these; anything else is a bug.
+"""The exception tree. Every error that a user can cause is one of these; anything else is a bug.
 
     CurateError                     exit status 1 on the command line
     ├── InputError                  a file, row, column, option or value that breaks a rule

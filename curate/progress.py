@@ -1,4 +1,4 @@
-"""Owns the events that verbs emit while they work. Prints nothing: a screen or a log listens.
+"""Events that verbs emit while they work. Prints nothing: a screen or a log listens.
 
 Listeners live in a context variable, so that two verbs in two threads or notebooks do not hear each other.
 """

@@ -1,4 +1,4 @@
-"""Owns name → callable for every plug-in point. Knows nothing of what is registered.
+"""Names → callables for every plug-in point. Knows nothing of what is registered.
 
 A plug-in point is one `Registry` in the module that owns its contract (a folder's ``base``). The project's own plug-ins register
 where they stand, in the modules that the registry lists as `builtin`; those are imported at the first look-up, so that the
