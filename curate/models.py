@@ -1,4 +1,4 @@
-"""Finds a model's weights on disk by name, and fingerprints them; loads tokenizers and causal models. Trains nothing, embeds nothing.
+"""Finds a model's weights on disk by name, and fingerprints them; loads tokenizers and causal models. Trains nothing.
 
 A model is named by a path (a folder of safetensors or one ``.gguf`` file), by a Hub id, or by ``package:NAME`` (weights
 inside an installed package, which is found but never imported). Two Hub ids have packages with the same weights; where
