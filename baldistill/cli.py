@@ -1,7 +1,4 @@
-"""The commands of ``baldistill``: one declaration per verb, with the verb's parameters, defaults and a line of help each.
-
-A declaration has no body: `curate.terminal.commands.verb` calls the verb with exactly these parameters. Tests compare both lists.
-"""
+"""The commands of ``baldistill``. A verb's options come from its settings class; a command with its own body is written out."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from typing import Annotated, Any
 from typer import Argument
 
 from baldistill.settings import EvaluateSettings, ScoreSettings, TrainSettings
-from curate.terminal.commands import Json, Root, command, make_app, settings_verb, verb
+from curate.terminal.commands import Json, Root, command, make_app, settings_verb
 
 __all__ = ["app", "main"]
 
 NOTHING: list[str] = []
-RUN, STEPS = "The whole method", "Its steps, alone"
+RUN, STEPS = "Whole method", "Single steps"
 
 app = make_app(
     "baldistill",
@@ -42,14 +39,17 @@ def run(
     return pipeline.run(checked, root=root)
 
 
-@verb(app, "baldistill.compare:compare", RUN, on_manifest=False)
+@command(app, RUN)
 def compare(
-    runs: Annotated[list[str], Argument(metavar="RUN...", help="Names of runs; else all of them.", show_default=False)] = NOTHING,
+    runs: Annotated[list[str], Argument(metavar="RUN...", help="Names of runs; default: all.", show_default=False)] = NOTHING,
     *,
     json: Json = False,
     root: Root = None,
-) -> None:
-    """Put the students of several runs side by side."""
+) -> Any:
+    """Show the students of several runs side by side."""
+    from baldistill import compare
+
+    return compare.compare(runs, root=root)
 
 
 settings_verb(
@@ -71,7 +71,7 @@ settings_verb(
     EvaluateSettings,
     "baldistill.evaluate:evaluate",
     STEPS,
-    "Let a student answer held-out rows, and count what is right.",
+    "Let a student answer held-out rows, and measure its accuracy.",
 )
 
 

@@ -31,10 +31,8 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
 from curate.settings import takes
 
-__all__ = ["FORMULAS", "OVER", "ScoreResult", "score"]
+__all__ = ["ScoreResult", "score"]
 
-FORMULAS = ("ifd_loss", "ifd_ppl")
-OVER = ("answer", "generation", "rationale")
 MAX_NEW_TOKENS = 200  # of the student's own generation; the released code of arXiv 2406.13114
 
 
@@ -98,10 +96,6 @@ def score(manifest: Manifest, settings: ScoreSettings) -> ScoreResult:
 
 
 def _check(settings: ScoreSettings) -> None:
-    if settings.kind not in FORMULAS:
-        raise UnknownNameError("score kind", settings.kind, FORMULAS)
-    if settings.over not in OVER:
-        raise UnknownNameError("completion to score", settings.over, OVER)
     if settings.max_tokens < 4 or settings.batch_size < 1:
         raise InputError(f"max_tokens {settings.max_tokens} and batch_size {settings.batch_size}: use at least 4 and 1")
     if settings.batch_tokens is not None and settings.batch_tokens < 1:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.models import DEFAULT_STUDENT
+from curate.models import DEFAULT_STUDENT, DTYPES
 from curate.settings import option
 
-__all__ = ["EvaluateSettings", "ScoreSettings", "TrainSettings"]
+__all__ = ["FORMULAS", "EvaluateSettings", "ScoreSettings", "TrainSettings"]
 
+FORMULAS = ("ifd_ppl", "ifd_loss")  # of difficulty scores
 _STUDENT = "Base model: a path, a Hub id or package:NAME."
-_ADAPTER = "Folder of a trained adapter; else the base student."
-_DTYPE = "Precision of the base weights: auto, bf16 or fp32."
+_ADAPTER = "Folder of a trained adapter; default: none, the base student."
+_DTYPE = "Precision of the base weights."
 _SEED = "Seed of every random choice."
-_LIMIT = "Rows in all, spread evenly over the domains; else all."
+_LIMIT = "Rows in all, spread evenly over the domains; default: all."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class TrainSettings:
     output: str | Path | None = option(
         None,
         metavar="FOLDER",
-        help="Folder for the adapter; else one under manifests/runs/adapters.",
+        help="Folder for the adapter; default: one under manifests/runs/adapters.",
         more="That one is named after what is trained. An adapter there that was made from something else is replaced, once the "
         "new one is whole.",
     )
@@ -40,11 +41,13 @@ class TrainSettings:
     gradient_accumulation: int = option(4, help="Forward passes per optimiser step.")
     max_tokens: int = option(
         512,
-        help="Tokens of prompt and completion together.",
+        help="At most this many tokens of prompt and completion together.",
         more="A longer completion is cut at its end; a row whose prompt alone is as long is left out. Both are counted.",
     )
     seed: int = option(0, help=_SEED, more="These are the adapter's first weights, the order of the rows and the dropout.")
-    dtype: str = option("auto", help=_DTYPE, more="As in `baldistill.students.load`; the adapter itself is always fp32.")
+    dtype: str = option(
+        "auto", choices=DTYPES, help=_DTYPE, more="As in `baldistill.students.load`; the adapter itself is always fp32."
+    )
     warm_start: str | Path | None = option(
         None,
         metavar="FOLDER",
@@ -62,27 +65,28 @@ class ScoreSettings:
     proxy: str | None = option(
         None,
         metavar="MODEL",
-        help="Model, smaller as a rule, that scores in the student's place, without the adapter.",
+        help="Model, usually smaller, that scores in the student's place, without the adapter.",
         more="Small and large models find much the same rows hard (Superfiltering); its scores stay valid from stage to stage.",
     )
-    kind: str = option("ifd_ppl", help="Formula: ifd_ppl or ifd_loss.")
+    kind: str = option("ifd_ppl", choices=FORMULAS, help="Formula of the score.")
     over: str = option(
         "rationale",
-        help="Completion that is scored: rationale, answer or generation.",
-        more="``rationale`` is scored with the answer, as in training, and the answer alone where a row has no rationale; "
+        choices=("rationale", "answer", "generation"),
+        help="Completion that is scored: the rationale with the answer, the answer alone, or what the student generates.",
+        more="A row without a rationale is scored by its answer; "
         "``generation`` is up to 200 tokens of the student's own, as in the paper.",
     )
     limit: int | None = option(None, help=_LIMIT)
-    domains: Sequence[str] | None = option(None, metavar="NAME", help="Domain to score; repeat for several; else all.")
+    domains: Sequence[str] | None = option(None, metavar="NAME", help="Domain to score; repeat for several; default: all.")
     max_tokens: int = option(
         1024,
-        help="Tokens of prompt and completion together.",
+        help="At most this many tokens of prompt and completion together.",
         more="A longer completion is cut at half of it, then the prompt from the left.",
     )
-    batch_tokens: int | None = option(None, help="Tokens per batch; else 1,024, on CUDA 32,768.")
+    batch_tokens: int | None = option(None, help="Tokens per batch; default: 1,024, on CUDA 32,768.")
     batch_size: int = option(8, help="Rows per batch when the student generates.")
     seed: int = option(0, help=_SEED)
-    dtype: str = option("auto", help=_DTYPE)
+    dtype: str = option("auto", choices=DTYPES, help=_DTYPE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +95,17 @@ class EvaluateSettings:
 
     student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
     adapter: str | Path | None = option(None, metavar="FOLDER", help=_ADAPTER)
-    split: str = option("test", help="Split whose rows are asked: test, validation or train.")
+    split: str = option("test", choices=("test", "validation", "train"), help="Split whose rows the student answers.")
     limit: int | None = option(None, help=_LIMIT)
     seed: int = option(0, help=_SEED)
-    max_new_tokens: int = option(96, help="Tokens of one output, at most.")
+    max_new_tokens: int = option(96, help="At most this many tokens per output.")
     batch_size: int = option(16, help="Prompts per batch.")
     budget: int | None = option(
         None,
-        help="Accepted rows over all stages, B, which tells heads from tails.",
-        more="A domain is a head where n_d ≥ B/M; without it, where n_d ≥ N/M.",
+        help="Accepted rows over all stages, B: a domain with at least B over the number of domains is a head.",
+        more="Unless given, N takes the place of B.",
     )
-    dtype: str = option("auto", help=_DTYPE)
+    dtype: str = option("auto", choices=DTYPES, help=_DTYPE)
     metrics: Sequence[str | Any] = option(
-        (), metavar="NAME", help="Further metric: class_f1 or token_f1; repeat for several.", more="Or a callable."
+        (), metavar="NAME", help="Additional metric: class_f1 or token_f1; repeat for several.", more="Or a callable."
     )

@@ -69,7 +69,7 @@ OWNERS = {
     },
     "transformers": {"baldistill.sft", "baldistill.generate", "baldistill.losses", "curate.models"},
     "trl": {"baldistill.sft"},
-    "typer": {"baldistill.cli", "curate.terminal.cli", "curate.terminal.commands", "curate.terminal.options"},
+    "typer": {"baldistill.cli", "curate.terminal.cli", "curate.terminal.commands"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}
 

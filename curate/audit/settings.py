@@ -42,5 +42,6 @@ class AuditSettings:
     status: str = option(
         "auto",
         choices=("auto", "selected", "candidate", "rejected", "all"),
-        help="Status of the rows to audit; auto: selected rows, or candidates if none is selected.",
+        metavar="STATUS",
+        help="Status of the rows to audit: selected, candidate, rejected or all; auto: selected, or candidate if none is.",
     )

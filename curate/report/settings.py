@@ -30,8 +30,8 @@ class ProfileSettings:
     max_tokens: int = option(1024, help="Token limit of the student; longer rows are reported.")
     budget: int | None = option(
         None,
-        help="Accepted rows over all stages, B: a domain is a head if it has at least B over the number of domains.",
-        more="Unless given, the rows over the number of domains.",
+        help="Accepted rows over all stages, B: a domain with at least B over the number of domains is a head.",
+        more="Unless given, all rows take the place of B.",
     )
     plot: str | None = option(
         None,

@@ -18,6 +18,8 @@ from curate.manifest import ids
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import SAMPLED_OUT, may_be_drawn
 from curate.selection.policies import largest_remainder
+from curate.selection.settings import SampleSettings
+from curate.settings import takes
 
 __all__ = ["SampleResult", "sample", "zipf"]
 
@@ -35,9 +37,8 @@ class SampleResult:
     counts: dict[str, int]
 
 
-def sample(
-    manifest: Manifest, *, rows: int, exponent: float = 1.0, seed: int = 0, domains: Sequence[str] | None = None
-) -> SampleResult:
+@takes(SampleSettings)
+def sample(manifest: Manifest, settings: SampleSettings) -> SampleResult:
     """Draw real train rows so that the sizes of the domains follow Zipf's law; the others become rejected.
 
     The domain of rank r, from 1, gets a share of ``rows`` in proportion to r to the power of ``-exponent`` (Zipf, 1949), rounded
@@ -46,10 +47,6 @@ def sample(
 
     Args:
         manifest: with real train rows, none of them selected yet.
-        rows: to draw in all.
-        exponent: of the law; 0 is uniform, 1 the classic law, more is steeper.
-        seed: of the draw.
-        domains: from head to tail; all, by size, unless given. Rows of domains not named are not drawn.
 
     Raises:
         InputError: a domain has fewer rows than its share (the largest possible ``rows`` is named), or rows are selected.
@@ -62,9 +59,9 @@ def sample(
             f"{manifest} has selected rows; sample before balance: ingest the same source --to another name, and sample that"
         )
     sizes = dict(pool.group_by("domain").len().sort(["len", "domain"], descending=[True, False]).iter_rows())
-    counts = zipf(_ranked(domains, sizes), rows=rows, exponent=exponent)
-    _check_capacity(counts, sizes, rows)
-    drawn = _draw(pool.select("id", "domain"), counts, seed)
+    counts = zipf(_ranked(settings.domains, sizes), rows=settings.rows, exponent=settings.exponent)
+    _check_capacity(counts, sizes, settings.rows)
+    drawn = _draw(pool.select("id", "domain"), counts, settings.seed)
     is_drawn = pl.col("id").is_in(drawn.implode())
     in_pool = pl.col("id").is_in(pool["id"].implode())
     done = frame.with_columns(
@@ -74,9 +71,13 @@ def sample(
     if done.equals(frame):
         progress.note("sample", f"{manifest}: these rows are drawn already")
         return SampleResult(manifest, counts)
-    parameters = {"rows": rows, "exponent": exponent, "domains": list(domains) if domains else None}
+    parameters = {
+        "rows": settings.rows,
+        "exponent": settings.exponent,
+        "domains": list(settings.domains) if settings.domains else None,
+    }
     summary = {"drawn": len(drawn), "left_out": pool.height - len(drawn), "counts": counts}
-    return SampleResult(manifest.commit(done, verb="sample", parameters=parameters, seed=seed, summary=summary), counts)
+    return SampleResult(manifest.commit(done, verb="sample", parameters=parameters, seed=settings.seed, summary=summary), counts)
 
 
 def zipf(domains: Sequence[str], *, rows: int, exponent: float) -> dict[str, int]:

@@ -7,7 +7,7 @@ teacher, and commits the choice. With `compare` it commits nothing and measures 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from curate.manifest.rows import comparable_scores, is_usable_real, not_chosen
 from curate.selection.base import POOL, Selection, selectors
 from curate.selection.measures import measure
 from curate.selection.selectors import choose
+from curate.selection.settings import SelectSettings
+from curate.settings import takes
 from curate.vectors import embed
 from curate.vectors.encoders import Encoder
 
@@ -78,52 +80,35 @@ class SelectResult:
     compared: tuple[SelectorComparison, ...] = field(default=())
 
 
-def select(
-    manifest: Manifest,
-    *,
-    n: int,
-    domains: Sequence[str] | None = None,
-    selector: str | Callable[..., Selection] = "representative",
-    compare: bool = False,
-    encoder: str | Encoder | None = None,
-    precision: str | None = None,
-    backend: str | None = None,
-    prefix: str | None = None,
-    seed: int = 0,
-) -> SelectResult:
+@takes(SelectSettings)
+def select(manifest: Manifest, settings: SelectSettings) -> SelectResult:
     """Select candidates until each domain has `n` selected rows, or compare how the selectors would.
 
     Rows that are selected already count towards `n`, so the same command again changes nothing.
 
     Args:
         manifest: the newest version.
-        n: selected rows per domain afterwards; a domain with fewer real candidates gives all it has, and
-            the result says how many it lacks.
-        domains: which; every domain with train rows unless given. A comparison is of one.
-        selector: a registered name or a callable, see `curate.selection.selectors`.
-        compare: measure every registered selector instead; nothing is written.
-        encoder, precision, backend, prefix: of the vectors that selectors and the comparison ask for, as for
-            `curate.vectors.embed.load_encoder`; None for that of the clusters.
-        seed: of every random choice.
 
     Raises:
         UnknownNameError: no such domain or selector.
         InputError: `n` is below 1, the version is not the newest, or a comparison is not of one domain with rows to choose.
     """
-    if n < 1:
-        raise InputError(f"--n must be at least 1, got {n}")
-    selectors.get(selector)
+    if settings.n < 1:
+        raise InputError(f"--n must be at least 1, got {settings.n}")
+    selectors.get(settings.selector)
     rows = comparable_scores(manifest, manifest.rows())
     train = rows.filter(is_usable_real()).sort("id")
-    names = _checked(domains, train)
-    chosen = embed.encoder_of(manifest, encoder, precision=precision, backend=backend, prefix=prefix)
+    names = _checked(settings.domains, train)
+    chosen = embed.encoder_of(
+        manifest, settings.encoder, precision=settings.precision, backend=settings.backend, prefix=settings.prefix
+    )
     loader = _Loader(manifest, train, chosen)
-    if compare:
-        return _compare(manifest, train, names, n, selector, loader, seed)
+    if settings.compare:
+        return _compare(manifest, train, names, settings.n, settings.selector, loader, settings.seed)
     newest = load(manifest.name, root=manifest.root)
     if newest.version != manifest.version:
         raise InputError(f"select works on the newest version, {newest}, got {manifest}: leave out the version")
-    return _select(manifest, train, names, n, selector, loader, seed)
+    return _select(manifest, train, names, settings.n, settings.selector, loader, settings.seed)
 
 
 @dataclass

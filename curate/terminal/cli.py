@@ -10,11 +10,11 @@ from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
 from curate.export.settings import ExportSettings
 from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
-from curate.models import DEFAULT_ENCODER
 from curate.report.settings import ProfileSettings
+from curate.selection.settings import SampleSettings, SelectSettings
 from curate.sources.settings import IngestSettings
-from curate.terminal import options
-from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb, verb
+from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb
+from curate.vectors.settings import ClusterSettings, EmbedSettings
 
 __all__ = ["app", "main"]
 
@@ -40,20 +40,27 @@ settings_verb(
 )
 
 
-@verb(app, "curate.selection.sample:sample", MAKE)
-def sample(
-    name: Name,
-    *,
-    rows: Annotated[int, Option(help="To draw in all.", show_default=False)],
-    exponent: Annotated[float, Option(help="Of Zipf's law: 0 is uniform, more is steeper.")] = 1.0,
-    seed: options.Seed = 0,
-    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="From head to tail; else by size.")] = None,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Draw train rows so that domain sizes follow a wanted tail."""
-
-
+settings_verb(
+    app,
+    SampleSettings,
+    "curate.selection.sample:sample",
+    MAKE,
+    "Draw train rows so that the sizes of the domains follow Zipf's law.",
+)
+settings_verb(
+    app,
+    EmbedSettings,
+    "curate.vectors.embed:embed",
+    MAKE,
+    "Fill the vector cache with the vectors of all prompts; commits nothing.",
+)
+settings_verb(
+    app,
+    ClusterSettings,
+    "curate.vectors.cluster:cluster",
+    MAKE,
+    "Cluster each domain's train rows, and make domains for rows without one.",
+)
 settings_verb(
     app,
     ProfileSettings,
@@ -61,37 +68,6 @@ settings_verb(
     LOOK,
     "Show the sizes of the domains, as bars, and how far they are from balanced.",
 )
-
-
-@verb(app, "curate.vectors.embed:embed", MAKE)
-def embed(
-    name: Name,
-    *,
-    encoder: options.Encoder = DEFAULT_ENCODER,
-    precision: options.Precision = "fp32",
-    backend: options.Backend = "torch",
-    prefix: options.Prefix = None,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Fill the vector cache with the vectors of all prompts; commits nothing."""
-
-
-@verb(app, "curate.vectors.cluster:cluster", MAKE)
-def cluster(
-    name: Name,
-    *,
-    encoder: options.Encoder = DEFAULT_ENCODER,
-    precision: options.Precision = "fp32",
-    backend: options.Backend = "torch",
-    prefix: options.Prefix = None,
-    n_clusters: Annotated[int | None, Option(help="Per domain; else the root of half its rows.")] = None,
-    domains: Annotated[int | None, Option(help="Domains to make of rows without one.")] = None,
-    seed: options.Seed = 0,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Cluster each domain's train rows, and make domains for rows without one."""
 
 
 @command(app, LOOK)
@@ -102,29 +78,38 @@ def log(name: Name, *, json: Json = False, root: Root = None) -> Any:
     return history.log(manifest.load(name, root=root))
 
 
-@verb(app, "curate.manifest.history:diff", LOOK)
+@command(app, LOOK)
 def diff(
     name: Name,
     *,
     old: Annotated[
         str | None,
-        Option(metavar="VERSION", help="Version to compare with, a tag or NAME@VERSION; default: the previous version."),
+        Option(
+            metavar="VERSION", help="Version to compare with: a number, a tag or NAME@VERSION; default: the previous version."
+        ),
     ] = None,
     json: Json = False,
     root: Root = None,
-) -> None:
+) -> Any:
     """Show what changed since another version, per column and domain."""
+    from curate.manifest import history, manifest
+
+    return history.diff(manifest.load(name, root=root), old=old)
 
 
-@verb(app, "curate.report.explain:explain", LOOK)
+@command(app, LOOK)
 def explain(
     name: Name,
     row: Annotated[str, Argument(metavar="ROW", help="Id of the row, or its first digits.")],
     *,
     json: Json = False,
     root: Root = None,
-) -> None:
+) -> Any:
     """List every decision about one row, in order."""
+    from curate.manifest import manifest
+    from curate.report import explain
+
+    return explain.explain(manifest.load(name, root=root), row)
 
 
 @command(app, LOOK)
@@ -147,25 +132,13 @@ def ledger(
     return costs.read_costs(handle) if call is None else read_call(handle, call)
 
 
-@verb(app, "curate.selection.select:select", BALANCE)
-def select(
-    name: Name,
-    *,
-    n: Annotated[int, Option("--n", help="Selected rows per domain afterwards.", show_default=False)],
-    domains: Annotated[list[str] | None, Option("--domain", metavar="NAME", help="Which; else every domain.")] = None,
-    selector: options.Selector = "representative",
-    compare: Annotated[bool, Option("--compare", help="Measure every selector on one domain; write nothing.")] = False,
-    encoder: options.SameEncoder = None,
-    precision: options.SamePrecision = None,
-    backend: options.SameBackend = None,
-    prefix: options.Prefix = None,
-    seed: options.Seed = 0,
-    json: Json = False,
-    root: Root = None,
-) -> None:
-    """Select rows per domain without a teacher, or compare the selectors."""
-
-
+settings_verb(
+    app,
+    SelectSettings,
+    "curate.selection.select:select",
+    BALANCE,
+    "Select rows per domain without a teacher, or compare the selectors.",
+)
 settings_verb(
     app,
     BalanceSettings,
@@ -193,7 +166,14 @@ settings_verb(
 def prompt(
     purpose: Annotated[str, Argument(metavar="PURPOSE", help="What it asks a teacher for: rationale or synthesis.")],
     *,
-    kind: options.Task,
+    kind: Annotated[
+        str,
+        Option(
+            metavar="KIND",
+            help="Kind of task: classification, multiple-choice, mathematics, open-question or instruction.",
+            show_default=False,
+        ),
+    ],
     json: Json = False,
 ) -> Any:
     """Print a built-in prompt template, as a starting point for your own."""

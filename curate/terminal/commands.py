@@ -1,8 +1,8 @@
 """Turns verbs into commands: late imports, help, exit statuses, what Ctrl-C leaves. Knows no verb by name.
 
-A command is a declaration: a function whose parameters are the verb's, with help for each. `verb` gives it a body that
-loads the manifest, calls the verb with exactly those parameters and shows what comes back; `command` is for the few whose
-body is their own. Nothing is imported before a command runs, so help is quick.
+`settings_verb` files the command of a verb whose options are a settings class: it loads the manifest, calls the verb with
+these options and shows the result. `command` files one that has a body of its own. Nothing is imported before a command runs,
+so that help is quick.
 
 Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit that failed, 4 stopped early (by a cap, say),
 130 interrupted.
@@ -18,7 +18,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +41,6 @@ __all__ = [
     "make_app",
     "settings_verb",
     "strip_userinfo",
-    "verb",
 ]
 
 FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
@@ -155,38 +154,6 @@ def _version(wanted: bool) -> None:
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None: ...
-
-
-def verb(
-    app: App, target: str, heading: str, *, on_manifest: bool = True, mappings: Collection[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator that files a declaration as the command of a verb.
-
-    Args:
-        app: where the command is filed.
-        target: the verb, as ``"package.module:function"``; it takes the declaration's parameters.
-        heading: what the help lists it under.
-        mappings: parameters that are a mapping to numbers; the command takes them as repeated ``NAME=NUMBER``.
-        on_manifest: the verb's first argument is the manifest that ``name`` and ``root`` tell; else it takes ``root`` itself.
-    """
-
-    def file(declaration: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(declaration)
-        def call(**options: Any) -> Any:
-            module, _, function = target.partition(":")
-            work = getattr(importlib.import_module(module), function)
-            options |= {key: _mapping(options[key]) for key in mappings}
-            if not on_manifest:
-                return work(**options)
-            from curate.manifest import manifest
-
-            handle = manifest.load(options.pop("name"), root=options.pop("root"))
-            return work(handle, **options)
-
-        call.__dict__["verb"] = target
-        return command(app, heading)(call)
-
-    return file
 
 
 def settings_verb(

@@ -17,10 +17,11 @@ from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
 from curate.manifest.schema import AUTO
-from curate.models import DEFAULT_ENCODER
+from curate.settings import takes
 from curate.vectors import neighbors
 from curate.vectors.embed import fill_cache, load_encoder, vectors
 from curate.vectors.encoders import Encoder
+from curate.vectors.settings import ClusterSettings
 
 __all__ = ["ClusterResult", "cluster", "default_clusters", "default_domains"]
 
@@ -66,17 +67,8 @@ def default_domains(n: int) -> int:
     return max(1, min(max(_MIN_DOMAINS, round(math.sqrt(n / 2))), _MAX_DOMAINS, n))
 
 
-def cluster(
-    manifest: Manifest,
-    *,
-    encoder: str | Encoder = DEFAULT_ENCODER,
-    precision: str = "fp32",
-    backend: str = "torch",
-    prefix: str | None = None,
-    n_clusters: int | None = None,
-    domains: int | None = None,
-    seed: int = 0,
-) -> ClusterResult:
+@takes(ClusterSettings)
+def cluster(manifest: Manifest, settings: ClusterSettings) -> ClusterResult:
     """Cluster the prompts of each domain's train rows by spherical k-means and commit cluster and centrality.
 
     Rows that were ingested with the domain ``auto`` first get domains ``auto-00``, ``auto-01`` … (largest first), also from
@@ -85,37 +77,39 @@ def cluster(
 
     Args:
         manifest: whose rows are clustered.
-        encoder: a model's name as `curate.vectors.embed.load_encoder` takes it, or an `Encoder`.
-        precision, backend, prefix: as for `curate.vectors.embed.load_encoder`; only for an encoder given by name.
-        n_clusters: clusters per domain, at most its rows; by `default_clusters` unless given.
-        domains: domains to make of the rows without one, by `default_domains` unless given.
-        seed: of k-means.
 
     Raises:
         InputError: a number below 1, no train rows, or `domains` where every row was ingested with a domain of its own.
         ModelError: the encoder cannot be loaded.
     """
-    for option, value in (("n_clusters", n_clusters), ("domains", domains)):
+    for option, value in (("n_clusters", settings.n_clusters), ("domains", settings.domains)):
         if value is not None and value < 1:
             raise InputError(f"{option} must be at least 1, got {value}")
     rows = manifest.rows()
     work = _work(manifest, rows)
     needed = (pl.col("split") == "train") | (pl.col("domain") == AUTO)  # in one pass: texts are sorted by length over all
     texts = work.filter(needed)["prompt"].to_list()
-    chosen = load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, texts=texts, root=manifest.root)
+    chosen = load_encoder(
+        settings.encoder,
+        precision=settings.precision,
+        backend=settings.backend,
+        prefix=settings.prefix,
+        texts=texts,
+        root=manifest.root,
+    )
     fill_cache(texts, encoder=chosen, root=manifest.root)
-    work, made = _make_domains(work, chosen, manifest.root, domains, seed)
-    work, clusters = _cluster_domains(work, chosen, manifest.root, n_clusters, seed)
+    work, made = _make_domains(work, chosen, manifest.root, settings.domains, settings.seed)
+    work, clusters = _cluster_domains(work, chosen, manifest.root, settings.n_clusters, settings.seed)
     changed = rows.drop(_COLUMNS).join(work.select("id", *_COLUMNS), on="id", how="left", maintain_order="left")
     done = work["cluster"].count()
     if _same(rows, changed):
         progress.note("cluster", f"{manifest}: these clusters exist already, nothing was committed")
         return ClusterResult(manifest, clusters, done, made)
-    how = {"encoder": chosen.name, "precision": getattr(chosen, "precision", precision)}
-    how |= {"backend": getattr(chosen, "backend", backend), "prefix": prefix}
-    parameters: dict[str, Any] = {**how, "n_clusters": n_clusters, "domains": domains}
+    how = {"encoder": chosen.name, "precision": getattr(chosen, "precision", settings.precision)}
+    how |= {"backend": getattr(chosen, "backend", settings.backend), "prefix": settings.prefix}
+    parameters: dict[str, Any] = {**how, "n_clusters": settings.n_clusters, "domains": settings.domains}
     summary = {"rows": done, "clusters": clusters, "domains": made, "fingerprint": chosen.fingerprint}
-    after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=seed, summary=summary)
+    after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=settings.seed, summary=summary)
     return ClusterResult(after, clusters, done, made)
 
 

@@ -18,9 +18,11 @@ from curate.errors import InputError, ModelError
 from curate.files import cache_folder, find_root
 from curate.manifest.manifest import Manifest
 from curate.models import DEFAULT_ENCODER
+from curate.settings import takes
 from curate.vectors import autotune, backends, static
 from curate.vectors.cache import ShardWriter, VectorCache, hash_texts
 from curate.vectors.encoders import Encoder, SentenceEncoder
+from curate.vectors.settings import EmbedSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,20 +153,12 @@ def encoder_of(
     return load_encoder(root=manifest.root, **given)
 
 
-def embed(
-    manifest: Manifest,
-    *,
-    encoder: str | Encoder = DEFAULT_ENCODER,
-    precision: str = "fp32",
-    backend: str = "torch",
-    prefix: str | None = None,
-) -> EmbedResult:
+@takes(EmbedSettings)
+def embed(manifest: Manifest, settings: EmbedSettings) -> EmbedResult:
     """Embed the prompt of every row into the vector cache; nothing is committed.
 
     Args:
         manifest: whose rows are embedded.
-        encoder: a model's name as `load_encoder` takes it, or an `Encoder`.
-        precision, backend, prefix: as for `load_encoder`; only for an encoder given by name.
 
     Raises:
         InputError: an unknown backend or precision, or one that the other or the encoder does not have.
@@ -174,7 +168,14 @@ def embed(
     """
     contents = manifest.rows("content")["content"]
     texts = manifest.contents(contents, columns=["prompt"])["prompt"].fill_null("").unique(maintain_order=True).to_list()
-    chosen = load_encoder(encoder, precision=precision, backend=backend, prefix=prefix, texts=texts, root=manifest.root)
+    chosen = load_encoder(
+        settings.encoder,
+        precision=settings.precision,
+        backend=settings.backend,
+        prefix=settings.prefix,
+        texts=texts,
+        root=manifest.root,
+    )
     cache = _open(chosen, manifest.root)
     before = _cut(chosen)
     new = _fill(cache, chosen, texts)

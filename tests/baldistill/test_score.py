@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from baldistill import checkpoints, generate, score, students
+from baldistill.settings import FORMULAS
 from baldistill.tokens import Tokens, encode
 from curate import progress
 from curate.errors import InputError, UnknownNameError
@@ -67,7 +68,7 @@ def _score(manifest: Manifest, base: str, **options: Any) -> score.ScoreResult:
     return score.score(manifest, student=base, **{"dtype": "fp32", **options})
 
 
-@pytest.mark.parametrize("kind", score.FORMULAS)
+@pytest.mark.parametrize("kind", FORMULAS)
 def test_scores_are_those_of_the_naive_twin(manifest: Manifest, base: str, student: students.Student, kind: str) -> None:
     found = _score(manifest, base, kind=kind, batch_tokens=200)
     rows = found.manifest.examples().filter(pl.col("score").is_not_null())
@@ -256,9 +257,9 @@ def test_loss_ratio_of_nothing_is_no_number() -> None:
 
 
 def test_unknown_names_suggest_the_nearest(manifest: Manifest, base: str) -> None:
-    with pytest.raises(UnknownNameError, match="unknown score kind 'ifd_pl'; did you mean 'ifd_ppl'"):
+    with pytest.raises(UnknownNameError, match="unknown --kind 'ifd_pl'; did you mean 'ifd_ppl'"):
         _score(manifest, base, kind="ifd_pl")
-    with pytest.raises(UnknownNameError, match="unknown completion to score 'answers'; did you mean 'answer'"):
+    with pytest.raises(UnknownNameError, match="unknown --over 'answers'; did you mean 'answer'"):
         _score(manifest, base, over="answers")
     with pytest.raises(UnknownNameError, match="unknown domain 'sum'; did you mean 'sums'"):
         _score(manifest, base, domains=["sum"])
