@@ -1,8 +1,8 @@
-"""Owns the auditors' contract and their verdict: what rejects a row, and `audit`, which writes it into the manifest.
+"""Judges batches of rows with the auditors, and is the verb `audit`, which writes what they find into a manifest.
 
-An auditor is ``(batch, context) -> iterable of Finding``. A batch is judged by each auditor in turn; a row that one has
-rejected is not shown to the next, so every rejected row has one first cause, and a bad row never makes a good one its
-duplicate. Statuses change only with ``apply``.
+A batch is judged by each auditor in turn; a row that one has rejected is not shown to the next, so every rejected row has one
+first cause, and a bad row never makes a good one its duplicate. What an auditor is stands in `curate.audit.base`. The verb
+changes statuses only with ``apply``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import polars as pl
 from curate import progress
 from curate.audit import answers
 from curate.audit.base import (
-    _THRESHOLD,
-    BATCH,
+    AUDITED_ROWS,
     FINDINGS,
     PROMPTS,
-    THRESHOLDS,
     Auditor,
     Context,
     Finding,
@@ -29,6 +27,7 @@ from curate.audit.base import (
 )
 from curate.audit.settings import DEFAULT_AUDITORS, AuditSettings
 from curate.errors import AuditFailedError, InputError, UnknownNameError
+from curate.manifest import ids
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import read_findings, write_findings
 from curate.settings import takes
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Audit", "Judgement", "audit", "context", "judge", "remember"]
+__all__ = ["AuditResult", "Judgement", "audit", "build_context", "judge", "with_accepted"]
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,16 @@ class Judgement:
     findings: pl.DataFrame
     rejected: dict[str, str]
 
+    def by_row(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the findings of each row that has any, by its id."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for finding in self.findings.iter_rows(named=True):
+            found.setdefault(finding["id"], []).append(finding)
+        return found
+
 
 @dataclass(frozen=True)
-class Audit:
+class AuditResult:
     """What `audit` found.
 
     Attributes:
@@ -88,12 +94,12 @@ class Audit:
         }
 
 
-def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder | None = None) -> Context:
+def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder | None = None) -> Context:
     """Return what the auditors compare with: every real, held-out and accepted row of a manifest.
 
     Args:
         manifest: where content is read from, and whose cache keeps the vectors.
-        rows: its rows, where they are at hand already; columns of `curate.manifest.schema.SCHEMA`.
+        rows: its rows, where they are loaded already; columns of `curate.manifest.schema.SCHEMA`.
         encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
     """
     rows = manifest.rows() if rows is None else rows
@@ -115,21 +121,20 @@ def context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: st
     )
 
 
-def remember(known: Context, accepted: pl.DataFrame) -> Context:
-    """Return a context that knows newly accepted rows; the real ones among them it knows already.
+def with_accepted(context: Context, accepted: pl.DataFrame) -> Context:
+    """Return a context with newly accepted synthetic rows, for later batches to be compared with; real rows it has already.
 
     Args:
-        known: the context so far.
+        context: so far.
         accepted: columns ``id, domain, source, prompt`` at least.
     """
-    from curate.manifest import ids
-
     new = accepted.filter(pl.col("source") == "synthetic")
     if new.is_empty():
-        return known
+        return context
     new = new.select("id", "domain", "prompt", split=pl.lit("train"), prompt_key=ids.prompt_keys(new["prompt"].fill_null("")))
     columns = [*PROMPTS.names(), "numbers"]
-    return replace(known, accepted=pl.concat([with_numbers(known.accepted).select(columns), with_numbers(new).select(columns)]))
+    frames = [with_numbers(frame).select(columns) for frame in (context.accepted, new)]
+    return replace(context, accepted=pl.concat(frames))
 
 
 def judge(
@@ -142,7 +147,7 @@ def judge(
     """Judge a batch by each auditor in turn; changes nothing.
 
     Args:
-        batch: columns of `BATCH`; its order matters, the first of two near-duplicates is kept.
+        batch: columns of `AUDITED_ROWS`; its order matters, the first of two near-duplicates is kept.
         context: what the auditors compare with.
         auditors: names, or callables; in the order in which they judge.
         thresholds: per auditor the lowest score that rejects, 0 to 1, where it is not that of `THRESHOLDS`.
@@ -152,8 +157,9 @@ def judge(
         InputError: an auditor broke its contract.
     """
     chosen = _chosen(auditors)
-    limits = {**{name: THRESHOLDS.get(name, _THRESHOLD) for name in chosen}, **_limits(thresholds, chosen)}
-    context = replace(context, thresholds=limits)
+    _check_thresholds(thresholds, chosen)
+    given = replace(context, thresholds=thresholds or {})
+    context = replace(context, thresholds={name: given.threshold(name) for name in chosen})
     found: list[dict[str, Any]] = []
     rejected: dict[str, str] = {}
     for name, auditor in chosen.items():
@@ -161,7 +167,7 @@ def judge(
         if left.is_empty():
             break
         for finding in _checked(name, auditor(left, context), left):
-            decision = "reject" if finding.score >= limits[name] else "note"
+            decision = "reject" if finding.score >= context.thresholds[name] else "note"
             found.append({**vars(finding), "auditor": name, "decision": decision})
             if decision == "reject":
                 rejected.setdefault(finding.id, name)
@@ -169,7 +175,7 @@ def judge(
 
 
 @takes(AuditSettings)
-def audit(manifest: Manifest, settings: AuditSettings) -> Audit:
+def audit(manifest: Manifest, settings: AuditSettings) -> AuditResult:
     """Audit the train rows of a manifest and write what is found into it.
 
     Rows are judged in the order of stage, real before synthetic, then id. The same audit again writes nothing.
@@ -185,15 +191,15 @@ def audit(manifest: Manifest, settings: AuditSettings) -> Audit:
     limits = _parse_fail_on(settings.fail_on, list(_chosen(settings.auditors)))
     rows = manifest.rows()
     picked = _pick(manifest, rows, settings.status)
-    batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(BATCH.names())
+    batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(AUDITED_ROWS.names())
     with progress.step("audit", batch.height) as counter:
-        known = context(manifest, rows, encoder=settings.encoder)
-        known = replace(known, accepted=known.accepted.join(batch, on="id", how="anti", maintain_order="left"))
-        judgement = judge(batch, known, auditors=settings.auditors, thresholds=settings.thresholds)
+        context = build_context(manifest, rows, encoder=settings.encoder)
+        context = replace(context, accepted=context.accepted.join(batch, on="id", how="anti", maintain_order="left"))
+        judgement = judge(batch, context, auditors=settings.auditors, thresholds=settings.thresholds)
         counter.advance(batch.height, **{"rejected" if settings.apply else "would_be_rejected": len(judgement.rejected)})
     findings = judgement.findings.join(rows.select("id", "domain"), on="id", how="left", maintain_order="left")
     updated = _updated(rows, picked, judgement, apply=settings.apply)
-    result = Audit(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), settings.apply)
+    result = AuditResult(manifest, batch.height, findings.select("id", "domain", *FINDINGS.names()[1:]), settings.apply)
     if not updated.equals(rows):
         parameters = {
             "auditors": list(_chosen(settings.auditors)),
@@ -227,13 +233,12 @@ def _chosen(wanted: Sequence[str | Auditor]) -> dict[str, Auditor]:
     return {entry if isinstance(entry, str) else getattr(entry, "__name__", "auditor"): auditors.get(entry) for entry in wanted}
 
 
-def _limits(thresholds: Mapping[str, float] | None, chosen: Mapping[str, Auditor]) -> dict[str, float]:
+def _check_thresholds(thresholds: Mapping[str, float] | None, chosen: Mapping[str, Auditor]) -> None:
     for name, value in (thresholds or {}).items():
         if name not in chosen:
             raise UnknownNameError("auditor (of this audit)", name, chosen)
         if not 0 <= value <= 1:
             raise InputError(f"threshold of auditor {name!r}: a score from 0 to 1, got {value!r}")
-    return dict(thresholds or {})
 
 
 def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> list[Finding]:
@@ -266,12 +271,9 @@ def _pick(manifest: Manifest, rows: pl.DataFrame, status: str) -> pl.DataFrame:
 
 def _updated(rows: pl.DataFrame, picked: pl.DataFrame, judgement: Judgement, *, apply: bool) -> pl.DataFrame:
     """Return the rows with the findings, and with `apply` the statuses, of a judgement."""
-    by_id: dict[str, list[dict[str, Any]]] = {}
-    for finding in judgement.findings.iter_rows(named=True):
-        by_id.setdefault(finding["id"], []).append(finding)
-    changed = []
+    found, changed = judgement.by_row(), []
     for row in picked.select("id", "findings", "status", "reason").iter_rows(named=True):
-        mine = by_id.get(row["id"], [])
+        mine = found.get(row["id"], [])
         row["findings"] = _merged(row["findings"], mine)
         causes = [f for f in mine if f["decision"] == "reject"]
         if apply and causes:
@@ -311,7 +313,7 @@ def _parse_fail_on(fail_on: str | None, names: list[str]) -> dict[str, float]:
     return limits
 
 
-def _enforce(result: Audit, limits: Mapping[str, float]) -> None:
+def _enforce(result: AuditResult, limits: Mapping[str, float]) -> None:
     shares = {**result.shares, "": sum(result.shares.values())}
     broken = [
         f"{name or 'all auditors together'} rejected {shares.get(name, 0.0):.2%}, at most {limit:.2%} is allowed"

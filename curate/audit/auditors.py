@@ -1,4 +1,4 @@
-"""Owns the built-in auditors: ``(batch, context) -> iterable of Finding``. Decides nothing; `curate.audit.audit` does.
+"""The built-in auditors; add yours here, or register it from a package of your own. They decide nothing (`curate.audit.audit`).
 
 ``malformed``        no prompt, answer or rationale; a refusal; a reply that was cut off or repeats the question; an answer
                      that the question does not offer or that is no class name
@@ -28,7 +28,6 @@ __all__ = ["UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", 
 
 UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
 UNSTATED = 0.4  # score where the answer is not put as an answer; below the usual threshold, so a note
-_SIMILAR = 0.95  # cosine, where the context names no threshold
 
 _REFUSAL = re.compile(
     r"^\W*(?:i(?:['’]m|\s+am)\s+(?:sorry|unable|not\s+able)|i\s+apologi[sz]e|i\s+(?:can(?:not|['’]t|\s+not)|won['’]t|must\s+decline)"
@@ -158,7 +157,7 @@ def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
         return []
     rows, heldout = _keyed(batch), with_numbers(context.heldout)
     findings = []
-    for row, other, score in _matches(rows, heldout, context, context.thresholds.get("leakage", _SIMILAR)):
+    for row, other, score in _matches(rows, heldout, context, context.threshold("leakage")):
         how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
         message = f"the prompt {how} that of {heldout['split'][other]} row {heldout['id'][other][:8]}"
         findings.append(Finding("leakage", rows["id"][row], score, heldout["id"][other], message))
@@ -178,7 +177,7 @@ def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     known = [with_numbers(frame).select(columns) for frame in (context.real, context.accepted)]
     corpus = pl.concat([*known, rows.select(columns)]).with_columns(pl.col("prompt_key").cast(pl.Int64))
     n_known, n_real = corpus.height - rows.height, context.real.height
-    threshold = context.thresholds.get("near_duplicate", _SIMILAR)
+    threshold = context.threshold("near_duplicate")
     findings: dict[int, Finding] = {}
     for row, other, score in _matches(rows, corpus, context, threshold, best=False):
         if row in findings or (other >= n_known and (other - n_known >= row or other - n_known in findings)):

@@ -1,6 +1,7 @@
-"""Owns what auditors are given and what they hand back: `Context`, `Finding`.
+"""The contract of auditors: what they are given and hand back, their registry, and the scores from which a row is rejected.
 
-Judges nothing; `curate.audit.audit` hands both on.
+An auditor is ``(batch, context) -> iterable of Finding`` and registers itself where it stands: ``@auditors.register("name")``, or
+the entry-point group ``curate.auditors``. It decides nothing; `curate.audit.audit.judge` compares its scores with the thresholds.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "BATCH",
+    "AUDITED_ROWS",
     "FINDINGS",
     "NUMBERS",
     "PROMPTS",
@@ -30,6 +31,26 @@ __all__ = [
     "auditors",
     "with_numbers",
 ]
+
+# The lowest score that rejects, 0 to 1.
+THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
+OTHER_THRESHOLD = 0.5  # of an auditor that is not named there
+
+# What an auditor is given, one row per example; a frame may have further columns.
+AUDITED_ROWS = pl.Schema(
+    {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
+)
+
+FINDINGS = pl.Schema(
+    {
+        "id": pl.String(),
+        "auditor": pl.String(),
+        "score": pl.Float64(),
+        "decision": pl.String(),  # reject | note
+        "because_of": pl.String(),
+        "message": pl.String(),
+    }
+)
 
 # Rows that a batch is compared with; a frame may have further columns.
 PROMPTS = pl.Schema(
@@ -43,7 +64,7 @@ class Finding:
     """What one auditor says about one row.
 
     Attributes:
-        auditor: who says it.
+        auditor: that says it.
         id: of the row, from the batch.
         score: 0 to 1; 1 is worst, always.
         because_of: id of the row that is the cause, where there is one.
@@ -68,7 +89,7 @@ class Context:
         heldout: validation and test rows.
         accepted: synthetic rows that were accepted before.
         vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
-        thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`.
+        thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`, and read by `threshold`.
         tasks: what is asked for per domain, one of `curate.audit.answers.TASKS`; chooses the teacher's prompt.
     """
 
@@ -81,12 +102,16 @@ class Context:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
 
+    def threshold(self, auditor: str) -> float:
+        """Return the lowest score of an auditor that rejects, 0 to 1."""
+        return self.thresholds.get(auditor, THRESHOLDS.get(auditor, OTHER_THRESHOLD))
+
     def kind(self, domain: str) -> str:
         """Return the kind of answer of a domain."""
         return self.kinds.get(domain, "text")
 
     def task(self, domain: str) -> str:
-        """Return what is asked for in a domain; by its kind of answer where no survey told."""
+        """Return what is asked for in a domain; by its kind of answer where `tasks` does not name it."""
         return self.tasks.get(domain) or answers.task_of(self.kind(domain))
 
     def labels_of(self, domain: str) -> tuple[str, ...]:
@@ -103,29 +128,4 @@ def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
 
 Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]
 
-
 auditors: Registry[Auditor] = Registry("auditor", "curate.auditors", builtin=("curate.audit.auditors",))
-
-
-THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
-
-
-_THRESHOLD = 0.5  # of an auditor that is not named above
-
-
-# What an auditor is given, one row per example; a frame may have further columns.
-BATCH = pl.Schema(
-    {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
-)
-
-
-FINDINGS = pl.Schema(
-    {
-        "id": pl.String(),
-        "auditor": pl.String(),
-        "score": pl.Float64(),
-        "decision": pl.String(),  # reject | note
-        "because_of": pl.String(),
-        "message": pl.String(),
-    }
-)

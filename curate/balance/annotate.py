@@ -1,6 +1,6 @@
-"""Owns rationales for questions that exist: what is asked of a teacher, and what came of it. Judges nothing it wrote.
+"""Writes rationales for selected real rows that have none, has them audited, and commits those that pass.
 
-`write_rationales` asks and hands frames back; `annotate` is the verb that has them audited and writes them into a manifest.
+It is one round of `curate.balance.rounds`; what is asked is in `curate.generation.rationales`.
 """
 
 from __future__ import annotations
@@ -12,36 +12,34 @@ from typing import Any
 import polars as pl
 
 from curate.audit import audit
-from curate.audit.base import Context
 from curate.balance.cost import Probe
-from curate.balance.decisions import BATCH, Settled
+from curate.balance.pool import Pool
+from curate.balance.rounds import RoundPlan, RoundRunner, Verdict
 from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate, Task
 from curate.generation import prompts
-from curate.generation.rationales import write_rationales
 from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
-from curate.manifest.schema import conform
 from curate.settings import takes
-from curate.teachers.base import Asker, Teacher
+from curate.teachers.base import Teacher
 from curate.teachers.registry import load_teacher
 
-__all__ = ["Annotated", "annotate"]
+__all__ = ["AnnotateResult", "annotate"]
 
 _PROBED = 512  # rows whose prompts an estimate is made from
 AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
 
 
 @dataclass(frozen=True)
-class Annotated:
+class AnnotateResult:
     """What `annotate` did.
 
     Attributes:
-        manifest: the next version, or the same where nothing came.
+        manifest: the next version, or the same where no reply was judged.
         rows: selected real rows without a rationale, before.
         written: rationales that were accepted.
         rejected: per auditor, how many it rejected; those rows can be asked for again.
@@ -64,9 +62,9 @@ class Annotated:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
-        return {**told, **asdict(self.spent)}
+        """What was done, in figures, for the commit's summary."""
+        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
+        return {**figures, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
@@ -76,7 +74,7 @@ class Annotated:
 
 
 @takes(AnnotateSettings)
-def annotate(manifest: Manifest, settings: AnnotateSettings) -> Annotated:
+def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     """Write rationales for the selected real train rows that lack one, audit them, and commit those that pass.
 
     A rationale that an auditor rejects leaves its row selected and without one, with a finding; the same command again asks
@@ -91,70 +89,76 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> Annotated:
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
     rows = manifest.rows()
-    batch, context = _unannotated(manifest, rows), audit.context(manifest, rows)
-    asked = batch.select("id", "prompt", "answer", "domain", sample="attempt")
+    unannotated = _unannotated(manifest, rows)
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("show_answer", "words", "temperature", "reply_tokens")}
-
-    def ask(some: pl.DataFrame, asker: Asker) -> pl.DataFrame:
-        return write_rationales(some, asker, context=context, prompt_file=settings.prompt_file, **options)
-
-    def task(teacher: Teacher) -> Task:
-        ask(asked.head(_PROBED), probe := Probe(teacher))
-        return Task("rationale", dict(asked.group_by("domain").len().iter_rows()), probe.requests)
-
+    runner = _AnnotationRunner(
+        manifest=manifest,
+        rows=rows,
+        pools={name: Pool(name, n) for name, n in sorted(Counter(unannotated["domain"].to_list()).items())},
+        context=audit.build_context(manifest, rows),
+        asker=None,
+        auditors=AUDITORS,
+        attempts=Counter(dict(unannotated.select("id", n_attempts()).iter_rows())),
+        rationale_options={**options, "prompt_file": settings.prompt_file},
+    )
+    ids = unannotated["id"].to_list()
     if settings.dry_run:
         teacher = load_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
-        estimate = estimates.estimate_tasks(manifest.name, [task(teacher)], teacher, settings.mode, root=manifest.root)
-        return Annotated(manifest, batch.height, estimate=estimate)
-    account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
+        estimate = estimates.estimate_tasks(
+            manifest.name, [_task(runner, ids, teacher)], teacher, settings.mode, root=manifest.root
+        )
+        return AnnotateResult(manifest, len(ids), estimate=estimate)
+    metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
     parameters = {
-        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, **options},
+        **{"teacher": metered.teacher.endpoint, "model": metered.teacher.model, **options},
         "prompt": prompts.load("rationale", settings.prompt_file).version,
     }
-    task_of = task(account.teacher)
-    estimates.estimate_and_store(account.account, [task_of], {**parameters, "version": manifest.version}, mode=account.mode)
-    told = ask(asked, account)
-    settled, rejected = _settle(rows, batch, told, context)
-    result = _result(manifest, told, rejected, account)
-    if not told["status"].eq("answered").any():
-        return result
-    manifest.append(settled.contents())
-    after = manifest.commit(settled.rows(), verb="annotate", parameters=parameters, summary=result.figures)
-    return replace(result, manifest=after)
+    task = _task(runner, ids, metered.teacher)
+    estimates.estimate_and_store(metered.account, [task], {**parameters, "version": manifest.version}, mode=metered.mode)
+    runner.asker = metered
+    runner.run_round(RoundPlan(real=ids))
+    return _commit(runner, metered, parameters)
+
+
+@dataclass(kw_only=True)
+class _AnnotationRunner(RoundRunner):
+    """One round of rationales; a row whose rationale is rejected stays selected and without one."""
+
+    def reject(self, verdict: Verdict, auditor: str) -> None:
+        """Keep the row as it was, with the finding."""
+        self.decisions.accept({**verdict.row, "rationale": None}, verdict.findings)
 
 
 def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the selected real train rows without a rationale as a batch; `attempt` is the next sample to ask for."""
+    """Return the selected real train rows without a rationale, sorted by id."""
     selected = rows.filter(status="selected", split="train", source="real").sort("id")
-    examples = manifest.examples(selected).filter(pl.col("rationale").is_null()).drop("call_id")
-    return conform(examples.with_columns(attempt=n_attempts(), new=pl.lit(False)), BATCH, drop=True)
+    rationales = manifest.contents(selected["content"], columns=["content", "rationale"])
+    return selected.join(rationales.filter(pl.col("rationale").is_null()), on="content", how="semi", maintain_order="left")
 
 
-def _settle(rows: pl.DataFrame, batch: pl.DataFrame, told: pl.DataFrame, context: Context) -> tuple[Settled, Counter[str]]:
-    """Take the rationales that pass; a row whose rationale does not stays as it was, with the finding."""
-    answered = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
-    judged = batch.drop("rationale", "finish_reason", "call_id").join(answered, on="id", maintain_order="left")
-    judged = judged.select(BATCH.names())
-    judgement = audit.judge(judged, context, auditors=AUDITORS)
-    found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
-    settled = Settled(rows, stage=None)
-    for line in judged.iter_rows(named=True):
-        kept = line if line["id"] not in judgement.rejected else {**line, "rationale": None}
-        settled.accept(kept, found.get(line["id"], []))
-    return settled, Counter(judgement.rejected.values())
+def _task(runner: RoundRunner, ids: list[str], teacher: Teacher) -> Task:
+    """Return what is to be asked, with some of the requests as they will be."""
+    probe = Probe(teacher)
+    runner.ask_rationales(runner.stored(ids[:_PROBED]), probe)
+    return Task("rationale", {pool.name: pool.target for pool in runner.pools.values()}, probe.requests)
 
 
-def _result(manifest: Manifest, told: pl.DataFrame, rejected: Counter[str], account: MeteredTeacher) -> Annotated:
-    counts = Counter(told["status"].to_list())
-    complete = not counts["capped"] + counts["failed"]
-    return Annotated(
+def _commit(runner: RoundRunner, metered: MeteredTeacher, parameters: dict[str, Any]) -> AnnotateResult:
+    """Return what was done, committed where anything was judged."""
+    manifest, done = runner.manifest, runner.result()
+    result = AnnotateResult(
         manifest=manifest,
-        rows=told.height,
-        written=counts["answered"] - rejected.total(),
-        rejected=dict(sorted(rejected.items())),
-        unanswered=counts["unanswered"],
-        complete=complete,
-        spent=account.account.charged(),
-        reckoned=estimates.close_estimate(account.account, complete=complete),
+        rows=sum(pool.target for pool in runner.pools.values()),
+        written=sum(done.achieved.values()),
+        rejected=dict(sorted(sum((Counter(by) for by in done.rejected.values()), Counter[str]()).items())),
+        unanswered=done.unanswered,
+        complete=done.complete,
+        spent=metered.account.charged(),
+        reckoned=estimates.close_estimate(metered.account, complete=done.complete),
     )
+    if not done.judged:
+        return result
+    manifest.append(done.decisions.contents())
+    after = manifest.commit(done.decisions.rows(), verb="annotate", parameters=parameters, summary=result.figures)
+    return replace(result, manifest=after)

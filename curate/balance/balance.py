@@ -17,7 +17,7 @@ from curate import progress
 from curate.audit import audit
 from curate.audit.base import auditors as known_auditors
 from curate.balance import cost, rounds
-from curate.balance.results import Balanced, StageResult
+from curate.balance.results import BalanceResult, StageResult
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode
@@ -50,7 +50,7 @@ _NOT_IN_COMMIT = {"stage", "version", "estimate", "reckoned", "reused"}
 
 
 @takes(BalanceSettings)
-def balance(manifest: Manifest, settings: BalanceSettings) -> Balanced:
+def balance(manifest: Manifest, settings: BalanceSettings) -> BalanceResult:
     """Select, annotate and complete the train rows of every domain, stage by stage, within a budget.
 
     Args:
@@ -61,7 +61,7 @@ def balance(manifest: Manifest, settings: BalanceSettings) -> Balanced:
         ConflictError: other commands kept committing in between; nothing is lost, replies are in the ledger.
         TeacherError: the teacher cannot be reached; the manifest is as it was.
 
-    The method is Multi-Stage Balanced Distillation (Zhou et al. 2024, arXiv 2406.13114, section 3) with the differences
+    The method is Multi-Stage BalanceResult Distillation (Zhou et al. 2024, arXiv 2406.13114, section 3) with the differences
     that docs/method.md lists.
     """
     _check(settings)
@@ -107,7 +107,7 @@ class _BalanceRun:
         """Whether a stage's commit was made with these parameters, and the stage came to its end."""
         return self.same(commit) and bool(commit.summary["complete"])
 
-    def account(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
+    def metered_teacher(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
         """Return the teacher behind the ledger, or None."""
         if self.teacher is None:
             return None
@@ -129,7 +129,7 @@ def _done(manifest: Manifest) -> dict[int, Commit]:
     return {int(c.parameters["stage"]): c for c in manifest.lineage() if c.verb == "balance"}
 
 
-def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Balanced:
+def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:
     results, undone = [], set()
     if run.teacher is not None:
         network_disk.warn(ledger_path(manifest.root))
@@ -156,7 +156,7 @@ def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Balance
     undone -= {result.stage for result in results}
     if undone:
         progress.note("balance", f"this undoes stages {sorted(undone)}: run them again")
-    return Balanced(manifest, run.settings.budget, tuple(results), tuple(sorted(undone)))
+    return BalanceResult(manifest, run.settings.budget, tuple(results), tuple(sorted(undone)))
 
 
 def _run_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tuple[Manifest, StageResult]:
@@ -177,13 +177,13 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     start = Manifest(manifest.name, base, manifest.root)
     rows = comparable_scores(start, start.rows())
     quotas = _plan(rows, run, stage)
-    account = run.account(manifest, stage)
-    if account is not None:
-        estimate = cost.estimate(start, rows, quotas, given={}, teacher=account.teacher, settings=run.settings)
-        estimates.store_estimate(account.account, estimate, run.identity())
-    context = audit.context(start, rows, encoder=run.settings.encoder)
-    filled = rounds.fill(start, rows, quotas, settings=run.settings, stage=stage, context=context, account=account)
-    spend = account.account.charged() if account is not None else Charged()
+    metered = run.metered_teacher(manifest, stage)
+    if metered is not None:
+        estimate = cost.estimate(start, rows, quotas, given={}, teacher=metered.teacher, settings=run.settings)
+        estimates.store_estimate(metered.account, estimate, run.identity())
+    context = audit.build_context(start, rows, encoder=run.settings.encoder)
+    filled = rounds.fill_slots(start, rows, quotas, settings=run.settings, stage=stage, context=context, asker=metered)
+    spend = metered.account.charged() if metered is not None else Charged()
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
@@ -203,12 +203,12 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
-        reckoned=None if account is None else estimates.close_estimate(account.account, complete=filled.complete),
+        reckoned=None if metered is None else estimates.close_estimate(metered.account, complete=filled.complete),
     )
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
-    manifest.append(filled.settled.contents())
+    manifest.append(filled.decisions.contents())
     committed = manifest.commit(
-        filled.settled.rows(),
+        filled.decisions.rows(),
         verb="balance",
         parameters={"stage": stage, **run.identity()},
         seed=run.settings.seed,
@@ -272,7 +272,7 @@ def _capacity(run: _BalanceRun, domain: str, candidates: int, used: int) -> int 
     return None if written is None else max(0, candidates + written - used)
 
 
-def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Balanced:
+def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:
     """Plan every stage as if the earlier ones had come out as planned, and estimate their cost; spend and change nothing."""
     done = _done(manifest)
     results: list[StageResult] = []
@@ -289,7 +289,7 @@ def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Bal
         estimate = cost.estimate(manifest, rows, quotas, given=given, teacher=run.teacher, settings=run.settings)
         given.update(quotas.planned)
         results.append(StageResult(stage, None, quotas.budget, quotas, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
-    return Balanced(manifest, run.settings.budget, tuple(results), asks=run.teacher is not None)
+    return BalanceResult(manifest, run.settings.budget, tuple(results), asks=run.teacher is not None)
 
 
 def _check_newest(manifest: Manifest) -> None:

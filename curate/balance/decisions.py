@@ -1,6 +1,6 @@
-"""Owns what a stage decided about rows, until it is written: accepted, rejected, passed over, repeated, and why.
+"""Collects what is decided about rows until it is written: accepted, kept as candidates, rejected, repeated, and why.
 
-Collects decisions one by one and turns them into frames once, at the end; decides nothing itself.
+Takes decisions one by one and turns them into frames once, at the end. Decides nothing and commits nothing.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from curate.manifest import ids as identity
 from curate.manifest.rows import append_findings, repeat_origin, teacher_origin, write_findings
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, conform
 
-__all__ = ["BATCH", "Settled", "as_batch"]
+__all__ = ["CANDIDATE_ROWS", "Decisions", "as_candidate_rows"]
 
 
-# What is judged in a round: one line per row or reply.
-BATCH = pl.Schema(
+# What a round judges: one line for each row of the manifest or new example.
+CANDIDATE_ROWS = pl.Schema(
     {
         **dict.fromkeys(("id", "domain", "source", "origin"), pl.String()),
         **dict.fromkeys(("prompt", "answer", "rationale", "messages", "extra"), pl.String()),
         "finish_reason": pl.String(),
-        "call_id": pl.Int64(),
-        "attempt": pl.Int64(),  # which answer of the teacher for this row, from 0; null where nobody was asked
+        "call_id": pl.Int64(),  # of the ledger; null where no teacher was asked
+        "attempt": pl.Int64(),  # which sample of the row's rationale, from 0; null where none was asked for
         "parents": pl.List(pl.String()),
         "new": pl.Boolean(),  # not in the manifest yet
     }
 )
 
 
-class Settled:
-    """The decisions of one stage over the rows that it starts from.
+class Decisions:
+    """The decisions of one stage, or of one verb, over the rows that it starts from.
 
     Args:
-        rows: every row of the version that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
+        rows: every row of the version that it starts from, columns of `curate.manifest.schema.SCHEMA`.
         stage: the stage's index, from 0; None outside stages, where rows keep the stage that they have.
     """
 
     def __init__(self, rows: pl.DataFrame, *, stage: int | None) -> None:
         self._rows, self._stage = rows, stage
-        self._decided: dict[str, dict[str, Any]] = {}  # id → the judged line with status, reason and findings
+        self._decided: dict[str, dict[str, Any]] = {}  # id → the judged row with status, reason and findings
         self._reasons: list[pl.DataFrame] = []
         self._repeats: list[pl.DataFrame] = []
 
@@ -48,25 +48,25 @@ class Settled:
         """Note why rows were chosen or not; columns id and reason, later notes win."""
         self._reasons.append(reasons.select("id", "reason"))
 
-    def accept(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
-        """Select a judged line (of `BATCH`)."""
-        again = f"attempt {line['attempt']}: tried again, since its domain ran short" if line["attempt"] else None
-        at_hand = "fills the tail" if line["source"] == "synthetic" else None
-        self._decide(line, "selected", again or at_hand, findings)
+    def accept(self, row: dict[str, Any], findings: list[dict[str, Any]]) -> None:
+        """Select a judged row (of `CANDIDATE_ROWS`)."""
+        again = f"attempt {row['attempt']}: tried again, since its domain ran short" if row["attempt"] else None
+        of_tail = "fills the tail" if row["source"] == "synthetic" else None
+        self._record(row, "selected", again or of_tail, findings)
 
-    def offer(self, line: dict[str, Any], findings: list[dict[str, Any]]) -> None:
-        """Keep a newly written line (of `BATCH`) as a candidate for later stages."""
-        self._decide(line, "candidate", "written for later stages", findings)
+    def add_candidate(self, row: dict[str, Any], findings: list[dict[str, Any]]) -> None:
+        """Keep a newly written row (of `CANDIDATE_ROWS`) as a candidate for later stages."""
+        self._record(row, "candidate", "written for later stages", findings)
 
-    def reject(self, line: dict[str, Any], auditor: str, findings: list[dict[str, Any]], *, keep_candidate: bool) -> None:
-        """Reject a judged line, or of a candidate that stays one only this attempt."""
-        self._decide(line, "candidate" if keep_candidate else "rejected", auditor, findings)
+    def reject(self, row: dict[str, Any], auditor: str, findings: list[dict[str, Any]], *, keep_candidate: bool) -> None:
+        """Reject a judged row (of `CANDIDATE_ROWS`), or with `keep_candidate` only this attempt at its rationale."""
+        self._record(row, "candidate" if keep_candidate else "rejected", auditor, findings)
 
-    def _decide(self, line: dict[str, Any], status: str, reason: str | None, findings: list[dict[str, Any]]) -> None:
-        marks = {"stage": self._stage, "attempt": line["attempt"], "call_id": line["call_id"]}
-        earlier = self._decided.get(line["id"], {}).get("found", [])
-        kept = [{k: v for k, v in f.items() if k != "id"} | marks for f in findings]
-        self._decided[line["id"]] = {**line, "status": status, "why": reason, "found": earlier + kept}
+    def _record(self, row: dict[str, Any], status: str, reason: str | None, findings: list[dict[str, Any]]) -> None:
+        marks = {"stage": self._stage, "attempt": row["attempt"], "call_id": row["call_id"]}
+        earlier = self._decided.get(row["id"], {}).get("found", [])
+        further = [{k: v for k, v in f.items() if k != "id"} | marks for f in findings]
+        self._decided[row["id"]] = {**row, "status": status, "why": reason, "found": earlier + further}
 
     def repeat(self, domain: str, n: int) -> int:
         """Add `n` repeats of the domain's selected rows, in turn by id; return how many were added."""
@@ -99,12 +99,6 @@ class Settled:
         rows = pl.concat([rows, conform(written, SCHEMA, drop=True)])
         return pl.concat([rows, *(self._repeated(rows, repeats) for repeats in self._repeats)])
 
-    @staticmethod
-    def new_ids(lines: pl.DataFrame) -> pl.Series:
-        """Return ids for newly written lines; `origin` tells equal texts apart."""
-        keyed = lines.with_columns(content=_content(lines), split=pl.concat_str(pl.lit("train/"), "origin"))
-        return identity.row_ids(keyed)
-
     def _explained(self, rows: pl.DataFrame) -> pl.DataFrame:
         if not self._reasons:
             return rows
@@ -112,8 +106,8 @@ class Settled:
         return _overwrite(rows, reasons)
 
     def _lines(self) -> pl.DataFrame:
-        """Return every decided line with its content key, size and findings as JSON."""
-        schema = pl.Schema({**BATCH, "status": pl.String(), "why": pl.String(), "findings": pl.String()})
+        """Return every decided row with its content key, size and findings as JSON."""
+        schema = pl.Schema({**CANDIDATE_ROWS, "status": pl.String(), "why": pl.String(), "findings": pl.String()})
         lines = pl.DataFrame(
             [{**line, "findings": write_findings(line["found"])} for line in self._decided.values()], schema=schema
         )
@@ -139,8 +133,8 @@ class Settled:
         return conform(copies.with_columns(id=identity.row_ids(keyed)), SCHEMA, drop=True)
 
 
-def _content(lines: pl.DataFrame) -> pl.Series:
-    return identity.content_keys(lines.select("prompt", "answer", "rationale", "messages", "extra"))
+def _content(rows: pl.DataFrame) -> pl.Series:
+    return identity.content_keys(rows.select("prompt", "answer", "rationale", "messages", "extra"))
 
 
 def _with_findings(rows: pl.DataFrame, further: pl.DataFrame) -> pl.DataFrame:
@@ -159,15 +153,15 @@ def _overwrite(rows: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.coalesce(f"new_{name}", name).alias(name) for name in columns).select(rows.columns)
 
 
-def as_batch(replies: pl.DataFrame, model: str) -> pl.DataFrame:
+def as_candidate_rows(replies: pl.DataFrame, model: str) -> pl.DataFrame:
     """Return answered replies as new synthetic rows to be judged; one that could not be read keeps its text in `extra`.
 
     Args:
-        replies: columns of `EXAMPLES`.
+        replies: columns of `curate.generation.examples.EXAMPLES`.
         model: the teacher's name, for the rows' origin.
 
     Returns:
-        A frame with the columns of `curate.balance.decisions.BATCH`.
+        A frame with the columns of `CANDIDATE_ROWS`.
     """
     answered = replies.filter(status="answered").with_columns(
         origin=teacher_origin(model),
@@ -177,4 +171,10 @@ def as_batch(replies: pl.DataFrame, model: str) -> pl.DataFrame:
         attempt=pl.lit(None, pl.Int64),
         new=pl.lit(True),
     )
-    return answered.with_columns(id=Settled.new_ids(answered)).select(BATCH.names())
+    return answered.with_columns(id=_new_ids(answered)).select(CANDIDATE_ROWS.names())
+
+
+def _new_ids(rows: pl.DataFrame) -> pl.Series:
+    """Return ids for newly written rows; `origin` tells equal texts apart."""
+    keyed = rows.with_columns(content=_content(rows), split=pl.concat_str(pl.lit("train/"), "origin"))
+    return identity.row_ids(keyed)

@@ -1,6 +1,7 @@
-"""Owns what each domain has left in a stage: rows to choose from, rows to try again, and where its new examples go on.
+"""Keeps what each domain has left to try in the rounds of one verb: rows, rows to retry, and the number of the next new example.
 
-Opened from the rows that the stage starts from; `curate.balance.rounds` takes from it. Decides nothing.
+`open_pools` fills the pools of a stage from a manifest's rows; `curate.balance.rounds` takes from them. Decides nothing and reads
+no files.
 """
 
 from __future__ import annotations
@@ -18,59 +19,80 @@ __all__ = ["Pool", "open_pools"]
 
 @dataclass
 class Pool:
-    """The state of one domain within a stage."""
+    """The state of one domain while its slots are filled.
+
+    Attributes:
+        name: of the domain.
+        target: slots, that is rows to accept.
+        untried: real candidates that no round has chosen yet, columns of `curate.selection.base.POOL`, sorted by id.
+        taken: what earlier stages and rounds chose, columns of `curate.selection.base.POOL`.
+        waiting: ids of synthetic candidates, in the order in which they came.
+        retry: ids of real candidates whose rationale was rejected; asked for again when the domain runs short.
+        next_index: number of the next request for a new example.
+        judged: replies of the teacher that were judged so far.
+        accepted: rows accepted so far.
+        synthetic: those of them that are synthetic.
+        rejected: how often each auditor rejected a reply or a row.
+        exhausted: no further new example is asked for.
+        closed: it could not fill its slots and gets no further ones.
+    """
 
     name: str
     target: int
-    fresh: pl.DataFrame  # real candidates not tried yet, columns of `selection.POOL`, sorted by id
-    taken: pl.DataFrame  # what earlier stages and rounds chose, columns of `selection.POOL`
-    written: list[str]  # ids of synthetic candidates, in the order in which they came
-    failed: list[str]  # ids of real candidates with failed attempts; tried again when the domain runs short
-    next_index: int  # of the next synthesis request
-    judged: int = 0  # replies of the teacher that were judged in this stage
+    untried: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=POOL))
+    taken: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=POOL))
+    waiting: list[str] = field(default_factory=list)
+    retry: list[str] = field(default_factory=list)
+    next_index: int = 0
+    judged: int = 0
     accepted: int = 0
     synthetic: int = 0
-    dry: bool = False  # the teacher has no further new example
-    closed: bool = False  # it could not fill its places and gets no further ones
     rejected: Counter[str] = field(default_factory=Counter)
+    exhausted: bool = False
+    closed: bool = False
 
     @property
-    def short(self) -> int:
-        """Places that are still open."""
+    def open_slots(self) -> int:
+        """Slots that are not filled."""
         return max(0, self.target - self.accepted)
+
+    @property
+    def n_left(self) -> int:
+        """Rows that the domain could still give without a new example."""
+        return self.untried.height + len(self.waiting) + len(self.retry)
 
 
 def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Counter[str]]:
-    """Return the pool of each domain, by name in order, and how many answers were judged for each real row so far.
+    """Return the pool of each domain, sorted by name, and how many replies were judged for each real candidate so far.
 
     Args:
         rows: that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
-        quotas: places per domain.
+        quotas: slots per domain.
     """
     train = rows.filter(split="train").sort("id")
     candidates = train.filter(status="candidate")
     tried = candidates.filter(n_attempts() > 0, source="real")
     attempts: Counter[str] = Counter(dict(tried.select("id", n_attempts()).iter_rows()))
-    fresh = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
-    written = train.filter(source="synthetic").sort("origin", "id")
+    untried = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
+    waiting = candidates.filter(source="synthetic").sort("origin", "id")
     parts = {
-        "fresh": fresh.partition_by("domain", as_dict=True),
+        "untried": untried.partition_by("domain", as_dict=True),
         "taken": train.filter(status="selected").partition_by("domain", as_dict=True),
-        "failed": tried.partition_by("domain", as_dict=True),
-        "written": written.partition_by("domain", as_dict=True),
+        "retry": tried.partition_by("domain", as_dict=True),
+        "waiting": waiting.partition_by("domain", as_dict=True),
     }
     indices = next_indices(train)
     empty = train.clear()
-    out = {}
+    pools = {}
     for name in sorted(quotas.planned):
         mine = {kind: frames.get((name,), empty) for kind, frames in parts.items()}
-        out[name] = Pool(
+        pools[name] = Pool(
             name=name,
             target=quotas.planned[name],
-            fresh=mine["fresh"].select(POOL.names()),
+            untried=mine["untried"].select(POOL.names()),
             taken=mine["taken"].select(POOL.names()),
-            written=mine["written"].filter(status="candidate")["id"].to_list(),
-            failed=mine["failed"]["id"].to_list(),
+            waiting=mine["waiting"]["id"].to_list(),
+            retry=mine["retry"]["id"].to_list(),
             next_index=indices.get(name, 0),
         )
-    return out, attempts
+    return pools, attempts

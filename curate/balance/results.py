@@ -1,4 +1,4 @@
-"""Owns what a stage, and a whole balance, came to: quotas, rows, rejections, spend. Works nothing out but sums."""
+"""Result types of `balance`: what one stage, and all of them, came to. Computes nothing but sums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from curate.calls.forecast import Estimate
 from curate.manifest.manifest import Manifest
 from curate.selection.base import Quotas
 
-__all__ = ["Balanced", "StageResult"]
+__all__ = ["BalanceResult", "StageResult"]
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class StageResult:
         stage: from 0.
         version: of the manifest after it; None in a dry run.
         budget: accepted rows of this stage.
-        quotas: wanted and planned places per domain.
+        quotas: wanted and planned slots per domain.
         achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
         rejected: per domain, how often each auditor rejected.
-        moved: places per domain gained or given up because some domains could not fill theirs.
+        moved: slots per domain gained or given up because some domains could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
         complete: False where a cap stopped the work; the same command goes on.
         calls, tokens, usd: charged in this stage; usd is None without a price.
-        saved: answers taken from the ledger without a call.
-        written: new examples that the teacher wrote and that were accepted.
+        saved: replies taken from the ledger without a call.
+        written: new examples of the teacher that were accepted.
         tokens_per_written, usd_per_written: what one of them cost, rejected replies included, whenever they were bought.
-        reused: the stage was done before with the same parameters; nothing was changed.
+        reused: the stage was done before with the same parameters, and nothing was changed.
         estimate: what it would cost; dry runs alone.
         reckoned: what it was estimated to cost when it began, and what was billed since; None without a teacher.
     """
@@ -64,7 +64,7 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalanceResult:
     """What `balance` did.
 
     Attributes:

@@ -1,8 +1,11 @@
-"""Owns the rounds of one stage: choose rows, have them annotated, have missing ones written, audit, and again for what is short.
+"""Runs rounds: rows are annotated, missing ones are written, all are judged, and what is still short is asked for again.
 
-Works on frames and hands back what changed; plans nothing and commits nothing (that is `curate.balance.balance`). A round's
-requests are made in the order of domain and index and its replies are judged in that order, never in the order of arrival,
-so the same ledger gives the same rows.
+`RoundRunner` is the one engine of every verb that asks a teacher. A `RoundPlan` says what a round asks for, the auditors judge
+what comes back, and `RoundRunner.accept` and `RoundRunner.reject` record what becomes of each row. `fill_slots` runs it for one
+stage of `balance`; `curate.balance.annotate` and `curate.balance.synthesize` change the few methods in which they differ.
+
+A round's requests are made in the order of domain and index, and its replies are judged in that order, never in the order of
+arrival, so the same ledger gives the same rows. Nothing here sets a stage's quotas or commits (`curate.balance.balance` does).
 """
 
 from __future__ import annotations
@@ -17,14 +20,13 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.audit.base import Context
-from curate.balance import pool
-from curate.balance.decisions import BATCH, Settled, as_batch
-from curate.balance.pool import Pool
+from curate.audit.base import Auditor, Context
+from curate.balance.decisions import CANDIDATE_ROWS, Decisions, as_candidate_rows
+from curate.balance.pool import Pool, open_pools
 from curate.balance.settings import BalanceSettings
 from curate.errors import TeacherError
-from curate.generation import examples as writing
-from curate.generation.rationales import write_rationales
+from curate.generation.examples import Cost, cost, write_examples
+from curate.generation.rationales import RATIONALES, write_rationales
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, not_chosen
 from curate.manifest.schema import conform
@@ -33,52 +35,357 @@ from curate.selection.base import Quotas
 from curate.selection.selectors import choose
 from curate.teachers.base import Asker
 
-__all__ = ["Filled", "fill"]
+__all__ = ["RoundPlan", "RoundRunner", "RoundsResult", "Verdict", "fill_slots"]
 
-_PILOT, _ENOUGH = 40, 32  # replies judged before more are bought; so many of which none passes end the work
+PILOT = 40  # replies of a kind that a stage has judged before it buys the rest of a round
+ENOUGH = 32  # judged replies of a kind; where none of so many passes, no more are bought
 _OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
 
 
-@dataclass(frozen=True)
-class Filled:
-    """What the rounds of one stage came to.
+@dataclass
+class RoundPlan:
+    """What one round does.
 
     Attributes:
-        settled: the rows that changed and the content to append first.
+        real: ids of real rows, to be judged with the rationale that they have or that is asked for.
+        waiting: ids of synthetic candidates to be judged.
+        new: (domain, index) of new examples to be asked for.
+    """
+
+    real: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    new: list[tuple[str, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.real or self.waiting or self.new)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the auditors say of one row.
+
+    Attributes:
+        row: a row of `CANDIDATE_ROWS`.
+        auditor: that rejects it, or None.
+        findings: of every auditor that saw it, as `curate.audit.base.FINDINGS` has them.
+    """
+
+    row: dict[str, Any]
+    auditor: str | None
+    findings: list[dict[str, Any]]
+
+    @property
+    def kind(self) -> str | None:
+        """Which kind of reply was judged, ``"rationales"`` or ``"new examples"``; None where no teacher was asked."""
+        if self.row["call_id"] is None:
+            return None
+        return "new examples" if self.row["new"] else "rationales"
+
+
+@dataclass(frozen=True)
+class RoundsResult:
+    """What the rounds came to.
+
+    Attributes:
+        decisions: the rows that changed and the content to append first.
         achieved: rows accepted per domain.
         synthetic: those of them that are synthetic, per domain.
         rejected: per domain, how often each auditor rejected a reply or a row.
-        moved: places per domain that it got, or gave up, because some could not fill theirs.
+        moved: slots per domain that it was given, or gave up, because some domains could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
         complete: False where a cap stopped the work.
+        judged: replies of the teacher that were judged.
         written: new examples of the teacher that were accepted.
         cost: of all that it wrote of them, rejected ones included.
     """
 
-    settled: Settled
+    decisions: Decisions
     achieved: dict[str, int]
     synthetic: dict[str, int]
     rejected: dict[str, dict[str, int]]
     moved: dict[str, int]
     unanswered: int
     complete: bool
+    judged: int
     written: int
-    cost: writing.Cost
+    cost: Cost
 
 
-@dataclass
-class _Work:
-    """What one round does: ids of real rows, ids of synthetic candidates, (domain, index) of new examples."""
+@dataclass(kw_only=True)
+class RoundRunner:
+    """Runs the rounds of one verb over the pools of its domains.
 
-    real: list[str] = field(default_factory=list)
-    written: list[str] = field(default_factory=list)
-    orders: list[tuple[str, int]] = field(default_factory=list)
+    Verbs differ in the methods `choose` (which real rows), `parts` (how much at once), `wants_rationale`, `judge`, `accept`,
+    `reject`, `on_failed` and `on_none_passes`; what a method does here is what `synthesize` and `annotate` share.
 
-    def __bool__(self) -> bool:
-        return bool(self.real or self.written or self.orders)
+    Attributes:
+        manifest: where content is read from.
+        rows: every row that the rounds start from, columns of `curate.manifest.schema.SCHEMA`.
+        pools: per domain, in the order in which it is asked for.
+        context: what the auditors compare with; grows with each round by what was accepted.
+        asker: hands requests to a teacher; None where nobody is asked.
+        auditors: names or callables, in the order in which they judge.
+        stage: its index, from 0; None outside stages.
+        attempts: how many rationales of each real row were judged so far, by id: the number of the next sample.
+        max_attempts: judged replies per slot before a domain stops.
+        rationale_options: keyword arguments of `write_rationales`.
+        example_options: keyword arguments of `write_examples`.
+        stopped: a cap, failed calls or a teacher that is always wrong ended the work.
+    """
+
+    manifest: Manifest
+    rows: pl.DataFrame
+    pools: dict[str, Pool]
+    context: Context
+    asker: Asker | None
+    auditors: Sequence[str | Auditor]
+    stage: int | None = None
+    attempts: Counter[str] = field(default_factory=Counter)
+    max_attempts: int = 1
+    rationale_options: Mapping[str, Any] = field(default_factory=dict)
+    example_options: Mapping[str, Any] = field(default_factory=dict)
+    stopped: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.decisions = Decisions(self.rows, stage=self.stage)
+        self.judged, self.passed = Counter[str](), Counter[str]()  # by kind of reply
+        self.moved = Counter[str]()
+        self.unanswered = self.written = 0
+        self.cost = Cost()
+
+    # --- the rounds ---
+
+    def run(self, label: str) -> RoundsResult:
+        """Run rounds until every domain has its slots filled, has nothing left to try, or the work is stopped.
+
+        Args:
+            label: of the progress.
+        """
+        with progress.step(label, sum(pool.target for pool in self.pools.values())) as counter:
+            while not self.stopped:
+                plan = self.plan_round()
+                if plan:
+                    for part in self.parts(plan):
+                        before = self._n_accepted()
+                        self.run_round(part)
+                        rejected = sum(pool.rejected.total() for pool in self.pools.values())
+                        counter.advance(self._n_accepted() - before, rejected=rejected)
+                elif not self.move_slots():
+                    break
+        return self.result()
+
+    def plan_round(self) -> RoundPlan:
+        """Plan untried real rows first, then synthetic rows that wait, then real rows again, then new examples."""
+        plan = RoundPlan()
+        for pool in self.pools.values():
+            # A domain stops after so many judged replies per slot, rationales of real rows and new examples together.
+            missing = min(pool.open_slots, max(0, self.max_attempts * pool.target - pool.judged))
+            chosen = self.choose(pool, missing)
+            missing -= len(chosen)
+            waiting, pool.waiting = pool.waiting[:missing], pool.waiting[missing:]
+            missing -= len(waiting)
+            again, pool.retry = pool.retry[:missing], pool.retry[missing:]
+            missing -= len(again)
+            plan.real += chosen + again
+            plan.waiting += waiting
+            if self.asker is not None and not pool.exhausted:
+                plan.new += [(pool.name, pool.next_index + n) for n in range(missing)]
+                pool.next_index += missing
+        return plan
+
+    def run_round(self, plan: RoundPlan) -> None:
+        """Have a round's rows annotated and written, judge them in order, and accept or reject each."""
+        batch = pl.concat([self.annotated(plan.real), self.stored(plan.waiting), self._new(plan.new)])
+        if batch.is_empty():
+            return
+        verdicts = self.judge(batch)
+        for verdict in verdicts:
+            self._settle(verdict)
+        for kind, last in {verdict.kind: verdict for verdict in verdicts}.items():
+            if kind is not None and self.judged[kind] >= ENOUGH and not self.passed[kind]:
+                self.on_none_passes(kind, last)
+        accepted = [verdict.row["id"] for verdict in verdicts if verdict.auditor is None]
+        self.context = audit.with_accepted(self.context, batch.filter(pl.col("id").is_in(accepted)))
+
+    def move_slots(self) -> bool:
+        """Give the slots that some domains cannot fill to rows left in others; return whether any is open again.
+
+        A domain that could not fill its slots is closed: it gets no further ones, so this comes to an end.
+        """
+        short = [pool for pool in self.pools.values() if pool.open_slots]
+        if not short:
+            return False
+        for pool in short:
+            pool.closed = True
+        capacity: dict[str, int | None] = {
+            pool.name: pool.accepted + (0 if pool.closed else pool.n_left) for pool in self.pools.values()
+        }
+        wanted = {pool.name: pool.target for pool in self.pools.values()}
+        slots = policies.water_fill(wanted, capacity, sum(wanted.values()))
+        for name, pool in self.pools.items():
+            self.moved[name] += slots[name] - pool.target
+            pool.target = slots[name]
+        return any(pool.open_slots for pool in self.pools.values())
+
+    def result(self) -> RoundsResult:
+        """Return what the rounds came to so far."""
+        pools = self.pools.values()
+        return RoundsResult(
+            decisions=self.decisions,
+            achieved={pool.name: pool.accepted for pool in pools},
+            synthetic={pool.name: pool.synthetic for pool in pools},
+            rejected={pool.name: dict(sorted(pool.rejected.items())) for pool in pools if pool.rejected},
+            moved={name: n for name, n in self.moved.items() if n},
+            unanswered=self.unanswered,
+            complete=not self.stopped,
+            judged=self.judged.total(),
+            written=self.written,
+            cost=self.cost,
+        )
+
+    def _n_accepted(self) -> int:
+        return sum(pool.accepted for pool in self.pools.values())
+
+    # --- what is asked ---
+
+    def choose(self, pool: Pool, n: int) -> list[str]:
+        """Take up to `n` ids out of a domain's untried rows."""
+        return []
+
+    def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
+        """Yield a round's plan in the parts in which it is run."""
+        yield plan
+
+    def wants_rationale(self) -> pl.Expr:
+        """Return which real rows a rationale is asked for, over columns of `CANDIDATE_ROWS`."""
+        return pl.col("rationale").is_null()
+
+    def ask_rationales(self, rows: pl.DataFrame, asker: Asker) -> pl.DataFrame:
+        """Ask for the next sample of each row's rationale; return columns of `RATIONALES`, in the order of the rows."""
+        return self._ask_rationales(rows, asker, **self.rationale_options)
+
+    def _ask_rationales(self, rows: pl.DataFrame, asker: Asker, **options: Any) -> pl.DataFrame:
+        if rows.is_empty():
+            return pl.DataFrame(schema=RATIONALES)
+        sample = pl.Series([self.attempts[row_id] for row_id in rows["id"]], dtype=pl.Int64)
+        asked = rows.select("id", "prompt", "answer", "domain", sample=sample)
+        return write_rationales(asked, asker, context=self.context, refills=self._refills(), **options)
+
+    def ask_examples(self, new: Sequence[tuple[str, int]], asker: Asker) -> pl.DataFrame:
+        """Ask for new examples, each a (domain, index); return columns of `curate.generation.examples.EXAMPLES`."""
+        return write_examples(
+            pl.DataFrame(new, schema={"domain": pl.String, "index": pl.Int64}, orient="row"),
+            asker,
+            seeds=self.manifest.examples(may_be_shown(self.rows, {domain for domain, _ in new})),
+            context=self.context,
+            refills=self._refills(),
+            **self.example_options,
+        )
+
+    def _refills(self) -> set[str]:
+        """Return the domains where something was rejected, so that what is asked now replaces it."""
+        return {pool.name for pool in self.pools.values() if pool.rejected}
+
+    # --- what is judged, as frames of CANDIDATE_ROWS ---
+
+    def stored(self, ids: Sequence[str]) -> pl.DataFrame:
+        """Return rows of the manifest with their content, in the order of `ids`."""
+        if not ids:
+            return pl.DataFrame(schema=CANDIDATE_ROWS)
+        order = pl.DataFrame({"id": ids}, schema={"id": pl.String})
+        rows = order.join(self.rows, on="id", maintain_order="left")
+        examples = self.manifest.examples(rows).with_columns(new=pl.lit(False), call_id=pl.lit(None, pl.Int64))
+        return conform(examples, CANDIDATE_ROWS, drop=True)
+
+    def annotated(self, ids: Sequence[str]) -> pl.DataFrame:
+        """Return real rows with the rationale to judge; a row whose rationale was asked for and did not come is left out."""
+        rows = self.stored(ids)
+        if self.asker is None or rows.is_empty():
+            return rows
+        asked = rows.filter(self.wants_rationale())
+        replies = self.ask_rationales(asked, self.asker)
+        self._count_statuses(replies)
+        answered = replies.filter(status="answered").select("id", "rationale", "finish_reason", "call_id", attempt="sample")
+        annotated = asked.drop("rationale", "finish_reason", "call_id", "attempt").join(answered, on="id", maintain_order="left")
+        kept = rows.join(asked, on="id", how="anti", maintain_order="left")
+        return pl.concat([kept, annotated.select(CANDIDATE_ROWS.names())])
+
+    def _new(self, new: Sequence[tuple[str, int]]) -> pl.DataFrame:
+        """Have new examples written; a reply that cannot be read becomes a row too, with the raw reply kept."""
+        if not new or self.asker is None:
+            return pl.DataFrame(schema=CANDIDATE_ROWS)
+        replies = self.ask_examples(new, self.asker)
+        self._count_statuses(replies)
+        self.cost += cost(replies)
+        for name in replies.filter(status="unanswered")["domain"].unique():
+            self.pools[name].exhausted = True
+        return as_candidate_rows(replies, self.asker.teacher.model)
+
+    def _count_statuses(self, replies: pl.DataFrame) -> None:
+        """Count what was not answered, and stop at a cap."""
+        counts = Counter(replies["status"].to_list())
+        self.unanswered += counts["unanswered"]
+        self.stopped |= counts["capped"] > 0
+        if counts["failed"]:
+            self.on_failed(counts["failed"], replies)
+
+    def on_failed(self, n: int, replies: pl.DataFrame) -> None:
+        """Stop where the server rejects requests; what was answered is still judged.
+
+        Args:
+            n: how many of the replies failed.
+            replies: columns domain, status and error at least.
+        """
+        self.stopped = True
+
+    # --- who decides ---
+
+    def judge(self, batch: pl.DataFrame) -> list[Verdict]:
+        """Return the auditors' verdict on each row of a batch, in its order."""
+        judgement = audit.judge(batch, self.context, auditors=self.auditors)
+        found = judgement.by_row()
+        return [Verdict(row, judgement.rejected.get(row["id"]), found.get(row["id"], [])) for row in batch.iter_rows(named=True)]
+
+    def _settle(self, verdict: Verdict) -> None:
+        """Count a verdict, and record what becomes of its row."""
+        pool = self.pools[verdict.row["domain"]]
+        if verdict.kind is not None:
+            pool.judged += 1
+            self.judged[verdict.kind] += 1
+            self.passed[verdict.kind] += verdict.auditor is None
+        if verdict.auditor is None:
+            pool.accepted += 1
+            pool.synthetic += verdict.row["source"] == "synthetic"
+            self.written += verdict.row["new"]
+            self.accept(verdict)
+        else:
+            pool.rejected[verdict.auditor] += 1
+            self.reject(verdict, verdict.auditor)
+
+    def accept(self, verdict: Verdict) -> None:
+        """Record a row that every auditor lets pass."""
+        self.decisions.accept(verdict.row, verdict.findings)
+
+    def reject(self, verdict: Verdict, auditor: str) -> None:
+        """Record a row that an auditor rejects."""
+        self.decisions.reject(verdict.row, auditor, verdict.findings, keep_candidate=False)
+
+    def on_none_passes(self, kind: str, last: Verdict) -> None:
+        """React to a kind of reply of which none has passed so far, `ENOUGH` of them or more; by default go on.
+
+        Args:
+            kind: ``"rationales"`` or ``"new examples"``.
+            last: the last verdict on one.
+        """
+
+    def none_passes(self, kind: str, last: Verdict) -> str:
+        """Return a sentence for `on_none_passes`: how many were judged, why the last was rejected, and how to see it."""
+        shown = f"curate ledger {self.manifest.name} --call {last.row['call_id']} shows it"
+        reason = f"the last: {last.findings[0]['message']} ({shown})"
+        return f"none of the first {self.judged[kind]} {kind} passes the auditors; {reason}"
 
 
-def fill(
+def fill_slots(
     manifest: Manifest,
     rows: pl.DataFrame,
     quotas: Quotas,
@@ -86,307 +393,165 @@ def fill(
     settings: BalanceSettings,
     stage: int,
     context: Context,
-    account: Asker | None,
-) -> Filled:
-    """Run rounds until every domain has its planned places, has nothing left to try, or a cap is reached.
+    asker: Asker | None,
+) -> RoundsResult:
+    """Run the rounds of one stage until every domain has its planned slots filled, has nothing left to try, or a cap is reached.
 
     Args:
         manifest: where content is read from.
         rows: the rows that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
-        quotas: places per domain.
+        quotas: slots per domain.
         settings: how to fill them.
         stage: its index, from 0.
         context: what the auditors compare with.
-        account: the teacher behind its ledger, or None.
+        asker: hands requests to the teacher, or None.
 
     Raises:
-        TeacherError: every call of a round failed, or none of the first replies passes; nothing was changed.
+        TeacherError: every call of a round failed, or none of the first rationales passes; nothing was changed.
     """
-    filler = _Filler(manifest, rows, quotas, settings, stage, context, account)
-    with progress.step(f"stage {stage}", sum(quotas.planned.values())) as counter:
-        while not filler.stopped:
-            work = filler.plan_round()
-            if work:
-                for part in filler.parts(work):
-                    before = filler.n_accepted
-                    filler.do_round(part)
-                    counter.advance(filler.n_accepted - before, rejected=sum(d.rejected.total() for d in filler.domains.values()))
-            elif not filler.move_places():
-                break
-    if settings.fill == "repeat":
-        filler.repeat()
-    return filler.result()
+    pools, attempts = open_pools(rows, quotas)
+    return _StageRunner(
+        settings=settings,
+        manifest=manifest,
+        rows=rows,
+        pools=pools,
+        context=context,
+        asker=asker,
+        auditors=settings.auditors,
+        stage=stage,
+        attempts=attempts,
+        max_attempts=settings.max_attempts,
+        rationale_options={"show_answer": settings.show_answer, "prompt_file": settings.rationale_prompt},
+        example_options={
+            "prompt_file": settings.synthesis_prompt,
+            "rows_per_call": settings.rows_per_call,
+            "seed": settings.seed,
+        },
+    ).run(f"stage {stage}")
 
 
-class _Filler:
-    def __init__(
-        self,
-        manifest: Manifest,
-        rows: pl.DataFrame,
-        quotas: Quotas,
-        settings: BalanceSettings,
-        stage: int,
-        context: Context,
-        account: Asker | None,
-    ) -> None:
-        self.manifest, self.settings, self.context, self.account = manifest, settings, context, account
-        self.stage = stage
-        self.rows = rows
-        self.settled = Settled(rows, stage=stage)
-        self.domains, self.attempts = pool.open_pools(rows, quotas)
-        self.tried = set(self.attempts)  # real rows with a rationale that was judged wrong
-        self.unanswered = 0
-        self.written, self.cost = 0, writing.Cost()
-        self.judged, self.passed = Counter[str](), Counter[str]()  # replies of the teacher: rationales, new examples
-        self.stopped = False
-        self.moved: Counter[str] = Counter()
+@dataclass(kw_only=True)
+class _StageRunner(RoundRunner):
+    """The rounds of one stage of `balance`: a selector chooses real rows, and a rationale that is wrong costs the attempt alone.
 
-    @property
-    def n_accepted(self) -> int:
-        return sum(d.accepted for d in self.domains.values())
+    Attributes:
+        settings: of `balance`.
+    """
 
-    def plan_round(self) -> _Work:
-        """Plan fresh real rows first, then synthetic rows at hand, then failed rows again, then new examples."""
-        work = _Work()
-        for domain in self.domains.values():
-            # A domain stops after so many judged replies per place, real rows' rationales and new examples together.
-            missing = min(domain.short, max(0, self.settings.max_attempts * domain.target - domain.judged))
-            chosen = self._choose(domain, missing)
-            missing -= len(chosen)
-            at_hand, domain.written = domain.written[:missing], domain.written[missing:]
-            missing -= len(at_hand)
-            again, domain.failed = domain.failed[:missing], domain.failed[missing:]
-            missing -= len(again)
-            work.real += chosen + again
-            work.written += at_hand
-            work.orders += self._order(domain, missing)
-        return work
+    settings: BalanceSettings
 
-    def _choose(self, domain: Pool, n: int) -> list[str]:
-        """Take the selector's choice out of the domain's fresh rows."""
-        if not n or domain.fresh.is_empty():
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tried = set(self.attempts)  # ids of real rows with a rationale that was judged wrong
+        if self.settings.fill != "teacher":
+            self._ask_no_new_examples()
+
+    def run(self, label: str) -> RoundsResult:
+        """Run the rounds; with ``--fill repeat`` repeat a domain's own rows for the slots that are still open."""
+        super().run(label)
+        if self.settings.fill == "repeat":
+            for pool in self.pools.values():
+                pool.accepted += self.decisions.repeat(pool.name, pool.open_slots)
+        return self.result()
+
+    def move_slots(self) -> bool:
+        """Give slots to other domains, unless rows are to be repeated for them."""
+        return self.settings.fill != "repeat" and super().move_slots()
+
+    def choose(self, pool: Pool, n: int) -> list[str]:
+        """Take the selector's choice out of a domain's untried rows."""
+        if not n or pool.untried.is_empty():
             return []
         choice = choose(
-            domain.fresh,
+            pool.untried,
             selector=self.settings.selector,
-            n=min(n, domain.fresh.height),
-            taken=domain.taken,
+            n=min(n, pool.untried.height),
+            taken=pool.taken,
             seed=self.settings.seed,
-            domain=domain.name,
-            stage=self.stage,
+            domain=pool.name,
+            stage=self.stage or 0,
             vectors=self._vectors,
         )
-        self.settled.explain(choice.kept.select("id", "reason"))
-        self.settled.explain(choice.dropped.select("id", reason=not_chosen()))
-        kept = domain.fresh.join(choice.kept, on="id", how="semi")
-        domain.taken = pl.concat([domain.taken, kept])
-        domain.fresh = domain.fresh.join(choice.kept, on="id", how="anti", maintain_order="left")
+        self.decisions.explain(choice.kept.select("id", "reason"))
+        self.decisions.explain(choice.dropped.select("id", reason=not_chosen()))
+        kept = pool.untried.join(choice.kept, on="id", how="semi")
+        pool.taken = pl.concat([pool.taken, kept])
+        pool.untried = pool.untried.join(choice.kept, on="id", how="anti", maintain_order="left")
         return choice.kept["id"].to_list()
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
         """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32
-        return self.context.vectors(self._at_hand(list(ids))["prompt"].to_list())
+        return self.context.vectors(self.stored(ids)["prompt"].to_list())
 
-    def _order(self, domain: Pool, missing: int) -> list[tuple[str, int]]:
-        """Return the (domain, index) of up to `missing` new examples."""
-        if self.account is None or self.settings.fill != "teacher" or domain.dry:
-            return []
-        first = domain.next_index
-        domain.next_index += missing
-        return [(domain.name, index) for index in range(first, first + missing)]
+    def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
+        """Yield a pilot of all domains first, of rationales and of new examples: a teacher may be wrong every time."""
+        if self.asker is not None and not self.judged["rationales"] and len(plan.real) > PILOT:
+            pilot = plan.real[:: len(plan.real) // PILOT][:PILOT]
+            yield RoundPlan(real=pilot)
+            plan = RoundPlan([row_id for row_id in plan.real if row_id not in pilot], plan.waiting, plan.new)
+        if self.asker is not None and not self.judged["new examples"] and len(plan.new) > PILOT and not self.stopped:
+            first = plan.new[:: len(plan.new) // PILOT][:PILOT]
+            yield RoundPlan(plan.real, plan.waiting, first)
+            plan = RoundPlan(new=[new for new in plan.new if new not in first and not self.pools[new[0]].exhausted])
+        if plan and not self.stopped:
+            yield plan
 
-    def move_places(self) -> bool:
-        """Give the places that some domains cannot fill to real rows left in others; say whether any moved.
+    def wants_rationale(self) -> pl.Expr:
+        """Return which rows ``--rationales`` asks the teacher for; one that was judged wrong is always asked for again."""
+        if self.settings.rationales in ("keep", "none"):
+            return pl.lit(False)
+        return super().wants_rationale() | (self.settings.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
 
-        A domain that could not fill its places is closed: it gets no further ones, so this comes to an end.
-        """
-        short = [d for d in self.domains.values() if d.short]
-        if not short or self.settings.fill == "repeat":
-            return False
-        for domain in short:
-            domain.closed = True
-        capacity: dict[str, int | None] = {
-            d.name: d.accepted + (0 if d.closed else d.fresh.height + len(d.written) + len(d.failed))
-            for d in self.domains.values()
-        }
-        wanted = {d.name: d.target for d in self.domains.values()}
-        places = policies.water_fill(wanted, capacity, sum(wanted.values()))
-        for name, domain in self.domains.items():
-            self.moved[name] += places[name] - domain.target
-            domain.target = places[name]
-        return any(d.short for d in self.domains.values())
+    def annotated(self, ids: Sequence[str]) -> pl.DataFrame:
+        """Return real rows with the rationale to judge; with ``--rationales none`` without any."""
+        rows = super().annotated(ids)
+        return rows.with_columns(rationale=pl.lit(None, pl.String)) if self.settings.rationales == "none" else rows
 
-    def parts(self, work: _Work) -> Iterator[_Work]:
-        """Yield the round's work; of rationales, and of new examples, a few first: a teacher may be wrong all along."""
-        if self.account is not None and not self.judged["rationales"] and len(work.real) > _PILOT:
-            few = work.real[:: len(work.real) // _PILOT][:_PILOT]  # of all domains
-            yield _Work(real=few)
-            work = _Work([row for row in work.real if row not in few], work.written, work.orders)
-        if self.account is not None and not self.judged["new examples"] and len(work.orders) > _PILOT and not self.stopped:
-            first = work.orders[:: len(work.orders) // _PILOT][:_PILOT]
-            yield _Work(work.real, work.written, first)
-            work = _Work(orders=[o for o in work.orders if o not in first and not self.domains[o[0]].dry])
-        if work and not self.stopped:
-            yield work
+    def ask_rationales(self, rows: pl.DataFrame, asker: Asker) -> pl.DataFrame:
+        """Ask for rationales; with ``--wrong-rationale hint`` the teacher is shown the answer of a row that it got wrong."""
+        if self.settings.wrong_rationale != "hint":
+            return super().ask_rationales(rows, asker)
+        again = pl.col("id").is_in([row_id for row_id in rows["id"] if self.attempts[row_id]])
+        hinted = {**self.rationale_options, "show_answer": True}
+        first = super().ask_rationales(rows.filter(~again), asker)
+        return pl.concat([first, self._ask_rationales(rows.filter(again), asker, **hinted)])
 
-    def do_round(self, work: _Work) -> None:
-        """Have the round's rows annotated and written, judge them in order, and take or reject each."""
-        batch = pl.concat([self._real_batch(work.real), self._at_hand(work.written), self._new_batch(work.orders)])
-        if batch.is_empty():
-            return
-        accepted, last = [], {}
-        for row, auditor, findings in self._judge(batch):
-            domain = self.domains[row["domain"]]
-            domain.judged += row["call_id"] is not None
-            if row["call_id"] is not None:
-                replies = "new examples" if row["new"] else "rationales"
-                self.judged[replies] += 1
-                self.passed[replies] += auditor is None
-                last[replies] = (row, findings)
-            if auditor is None:
-                self.settled.accept(row, findings)
-                domain.accepted += 1
-                domain.synthetic += row["source"] == "synthetic"
-                self.written += row["new"]
-                accepted.append(row["id"])
-            else:
-                domain.rejected[auditor] += 1
-                self._reject(row, auditor, findings)
-        for replies, (row, findings) in last.items():
-            if self.judged[replies] >= _ENOUGH and not self.passed[replies]:
-                self._give_up(replies, row, findings)
-        self.context = audit.remember(self.context, batch.filter(pl.col("id").is_in(accepted)))
+    def on_failed(self, n: int, replies: pl.DataFrame) -> None:
+        """Pass over what the server rejects, unless it rejects everything."""
+        first = replies.filter(status="failed")["error"].to_list()[0]
+        if n == replies.height:
+            raise TeacherError(f"every one of {n} calls failed; the first: {first}")
+        progress.note("balance", f"requests that the server rejected and that are left out: {n}; the first: {first}")
 
-    def _give_up(self, replies: str, row: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
-        """Buy no more of what has been wrong every time; without a single good rationale the stage itself ends."""
-        last = f"{findings[0]['message']} (curate ledger {self.manifest.name} --call {row['call_id']} shows it)"
-        told = f"none of the first {self.judged[replies]} {replies} passes the auditors; the last: {last}"
-        if replies == "rationales":
-            raise TeacherError(f"{told}; no more is bought and nothing is changed: look at --model, the prompt, the answers")
-        progress.note("balance", f"{told}; no more are bought in this stage")
-        for domain in self.domains.values():
-            domain.dry = True
+    def judge(self, batch: pl.DataFrame) -> list[Verdict]:
+        """Judge a batch; with ``--wrong-rationale answer-only`` once more without the rationales that are wrong."""
+        verdicts = super().judge(batch)
+        wrong = [v.row["id"] for v in verdicts if v.row["source"] == "real" and v.auditor in _OF_RATIONALES]
+        if not wrong or self.settings.wrong_rationale != "answer-only":
+            return verdicts
+        return super().judge(batch.with_columns(rationale=pl.when(~pl.col("id").is_in(wrong)).then("rationale")))
 
-    def _judge(self, batch: pl.DataFrame) -> Iterator[tuple[dict[str, Any], str | None, list[dict[str, Any]]]]:
-        """Yield each row in order, who rejects it, what was found; with ``answer-only`` a bad rationale is taken off first."""
-        judgement = audit.judge(batch, self.context, auditors=self.settings.auditors)
-        if self.settings.wrong_rationale == "answer-only":
-            bare = [row_id for row_id, auditor in judgement.rejected.items() if auditor in _OF_RATIONALES]
-            off = pl.col("id").is_in(bare) & (pl.col("source") == "real")
-            batch = batch.with_columns(rationale=pl.when(~off).then("rationale"))
-            judgement = audit.judge(batch, self.context, auditors=self.settings.auditors)
-        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
-        for row in batch.iter_rows(named=True):
-            yield row, judgement.rejected.get(row["id"]), found.get(row["id"], [])
-
-    def _reject(self, row: dict[str, Any], auditor: str, findings: list[dict[str, Any]]) -> None:
-        """Reject a synthetic row or an unfit real one for good; of a real row with a bad rationale only the attempt."""
+    def reject(self, verdict: Verdict, auditor: str) -> None:
+        """Reject a synthetic row or an unfit real one for good; of a real row with a wrong rationale only the attempt."""
+        row = verdict.row
         attempt_only = row["source"] == "real" and row["rationale"] is not None and auditor in _OF_RATIONALES
-        self.settled.reject(row, auditor, findings, keep_candidate=attempt_only)
-        if not attempt_only or self.account is None or self.settings.rationales == "keep":
+        self.decisions.reject(row, auditor, verdict.findings, keep_candidate=attempt_only)
+        if not attempt_only or self.asker is None or self.settings.rationales == "keep":
             return
         self.tried.add(row["id"])
         if row["attempt"] is not None:
             self.attempts[row["id"]] += 1
-        if self.attempts[row["id"]] < self.settings.max_attempts:
-            self.domains[row["domain"]].failed.append(row["id"])
+        if self.attempts[row["id"]] < self.max_attempts:
+            self.pools[row["domain"]].retry.append(row["id"])
 
-    def _real_batch(self, ids: list[str]) -> pl.DataFrame:
-        """Return the round's real rows with the rationale to judge; rows that no teacher answered are left out."""
-        frame = self._at_hand(ids)
-        if self.settings.rationales == "none":
-            return frame.with_columns(rationale=pl.lit(None, pl.String))
-        if self.account is None or self.settings.rationales == "keep":
-            return frame
-        wants = pl.col("rationale").is_null() | (self.settings.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
-        asks = frame.filter(wants)
-        answered = self._ask_rationales(asks, self.account)
-        return pl.concat([frame.join(asks, on="id", how="anti", maintain_order="left"), answered])
+    def on_none_passes(self, kind: str, last: Verdict) -> None:
+        """Buy no more of what has been wrong every time; without a single good rationale the stage itself ends."""
+        found = self.none_passes(kind, last)
+        if kind == "rationales":
+            raise TeacherError(f"{found}; no more are bought and nothing is changed: check --model, the prompt and the answers")
+        progress.note("balance", f"{found}; no more are bought in this stage")
+        self._ask_no_new_examples()
 
-    def _ask_rationales(self, asks: pl.DataFrame, account: Asker) -> pl.DataFrame:
-        """Ask the teacher for the next sample of each row's rationale; return the rows that were answered."""
-        if asks.is_empty():
-            return asks
-        asks = asks.with_columns(attempt=pl.Series([self.attempts[i] for i in asks["id"]], dtype=pl.Int64))
-        hint = pl.col("attempt") > 0 if self.settings.wrong_rationale == "hint" else pl.lit(False)
-        replies = [
-            write_rationales(
-                part.select("id", "prompt", "answer", "domain", sample="attempt"),
-                account,
-                context=self.context,
-                show_answer=shown,
-                prompt_file=self.settings.rationale_prompt,
-                refills=self._refills(),
-            )
-            for shown, part in ((self.settings.show_answer, asks.filter(~hint)), (True, asks.filter(hint)))
-            if not part.is_empty()
-        ]
-        told = pl.concat(replies)
-        self._heed(told)
-        told = told.filter(status="answered").select("id", "rationale", "finish_reason", "call_id")
-        return asks.drop("rationale", "finish_reason", "call_id").join(told, on="id", maintain_order="left").select(BATCH.names())
-
-    def _refills(self) -> set[str]:
-        return {d.name for d in self.domains.values() if d.rejected}
-
-    def _at_hand(self, ids: list[str]) -> pl.DataFrame:
-        """Return rows of the manifest with their content, in the order of `ids`, as a batch."""
-        if not ids:
-            return pl.DataFrame(schema=BATCH)
-        order = pl.DataFrame({"id": ids}, schema={"id": pl.String})
-        rows = order.join(self.rows, on="id", maintain_order="left")
-        examples = self.manifest.examples(rows).with_columns(new=pl.lit(False), call_id=pl.lit(None, pl.Int64))
-        return conform(examples, BATCH, drop=True)
-
-    def _new_batch(self, orders: list[tuple[str, int]]) -> pl.DataFrame:
-        """Have new examples written; a reply that cannot be read becomes a row too, with the raw reply kept."""
-        if not orders or self.account is None:
-            return pl.DataFrame(schema=BATCH)
-        frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
-        replies = writing.write_examples(
-            frame,
-            self.account,
-            seeds=self.manifest.examples(may_be_shown(self.rows, frame["domain"].unique().to_list())),
-            context=self.context,
-            prompt_file=self.settings.synthesis_prompt,
-            rows_per_call=self.settings.rows_per_call,
-            seed=self.settings.seed,
-            refills=self._refills(),
-        )
-        self._heed(replies)
-        self.cost += writing.cost(replies)
-        for name in replies.filter(status="unanswered")["domain"].unique():
-            self.domains[name].dry = True
-        return as_batch(replies, self.account.teacher.model)
-
-    def _heed(self, replies: pl.DataFrame) -> None:
-        """Count what was not answered; stop at a cap; pass over what the server rejects, unless it rejects everything."""
-        counts = dict(replies["status"].value_counts().iter_rows())
-        self.unanswered += counts.get("unanswered", 0)
-        self.stopped |= counts.get("capped", 0) > 0
-        if failed := counts.get("failed", 0):
-            first = replies.filter(status="failed")["error"].to_list()[0]
-            if failed == replies.height:
-                raise TeacherError(f"every one of {failed} calls failed; the first: {first}")
-            progress.note("balance", f"rejected by the server and passed over: {failed}; the first: {first}")
-
-    def repeat(self) -> None:
-        """Fill what is still short with repeats of the domain's own accepted rows (``--fill repeat``)."""
-        for domain in self.domains.values():
-            done = self.settled.repeat(domain.name, domain.short)
-            domain.accepted += done
-
-    def result(self) -> Filled:
-        """Return what the rounds came to."""
-        domains = self.domains.values()
-        return Filled(
-            settled=self.settled,
-            achieved={d.name: d.accepted for d in domains},
-            synthetic={d.name: d.synthetic for d in domains},
-            rejected={d.name: dict(sorted(d.rejected.items())) for d in domains if d.rejected},
-            moved={name: n for name, n in self.moved.items() if n},
-            unanswered=self.unanswered,
-            complete=not self.stopped,
-            written=self.written,
-            cost=self.cost,
-        )
+    def _ask_no_new_examples(self) -> None:
+        for pool in self.pools.values():
+            pool.exhausted = True

@@ -1,12 +1,10 @@
-"""Owns new examples for domains that have too few: written by a teacher in rounds, judged, and replaced where rejected.
+"""Writes new examples for domains that have too few, has them audited, and commits those that pass as candidates.
 
-What is asked, and how a reply is read, is in `curate.generation.examples`; `curate.balance.balance` fills its own places with
-the same steps.
+The rounds are those of `curate.balance.rounds`; what is asked, and how a reply is read, is in `curate.generation.examples`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -17,39 +15,37 @@ from curate import progress
 from curate.audit import audit
 from curate.audit.base import Context
 from curate.audit.base import auditors as known_auditors
-from curate.balance import cost as estimating
-from curate.balance.cost import Probe
-from curate.balance.decisions import Settled, as_batch
+from curate.balance.cost import Probe, written_before
+from curate.balance.pool import Pool
+from curate.balance.rounds import RoundRunner, RoundsResult, Verdict
 from curate.balance.settings import SynthesizeSettings
 from curate.calls import estimates
-from curate.calls.client import check_mode, open_metered_teacher
+from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate, Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
-from curate.generation.examples import Cost, cost, write_examples
 from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import may_be_shown, next_indices
+from curate.manifest.rows import next_indices
 from curate.settings import takes
-from curate.teachers.base import Asker
+from curate.teachers.base import Teacher
 from curate.teachers.registry import load_teacher
 from curate.vectors.encoders import Encoder
 
-__all__ = ["Synthesized", "synthesize"]
+__all__ = ["SynthesizeResult", "synthesize"]
 
-_ENOUGH = 32  # judged replies of which none passes end the work
 _PROBED = 8  # requests of each domain that an estimate is made from
 
 
 @dataclass(frozen=True)
-class Synthesized:
+class SynthesizeResult:
     """What `synthesize` did.
 
     Attributes:
-        manifest: the next version, or the same where nothing came.
+        manifest: the next version, or the same where no reply was judged.
         wanted: new examples per domain.
-        written: accepted ones per domain; candidates, which `balance` uses before it calls anybody.
+        written: accepted ones per domain; candidates, which `balance` uses before it asks for new ones.
         rejected: per domain, how many each auditor rejected.
         complete: False where a cap or failed calls stopped the work.
         spent: what was charged.
@@ -71,9 +67,9 @@ class Synthesized:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was done, in figures."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("manifest", "spent", "reckoned", "estimate")}
-        return {**told, **asdict(self.spent)}
+        """What was done, in figures, for the commit's summary."""
+        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
+        return {**figures, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
@@ -83,7 +79,7 @@ class Synthesized:
 
 
 @takes(SynthesizeSettings)
-def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
+def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeResult:
     """Write new examples for some domains, audit them, and commit them as candidates.
 
     What an auditor rejects is kept as a rejected row and replaced, until a domain has its examples, the teacher has no more,
@@ -98,155 +94,88 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> Synthesized:
         TeacherError: nobody answers, or the teacher refuses the key or the model; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
-    rows, n, auditors = manifest.rows(), settings.n, tuple(settings.auditors)
-    names = _checked(rows, settings.domains, n, auditors)
+    rows, auditors = manifest.rows(), tuple(settings.auditors)
+    names = _checked(rows, settings.domains, settings.n, auditors)
     shaping = ("words", "temperature", "reply_tokens", "n_seeds", "rows_per_call", "seed")
     options: dict[str, Any] = {name: getattr(settings, name) for name in shaping}
     indices = next_indices(rows)
-    tallies = {name: _Tally(n, settings.max_attempts * n, indices.get(name, 0)) for name in names}
-    known = _known(manifest, rows, settings.encoder)
-
-    def writer_of(asker: Asker) -> _Writer:
-        return _Writer(manifest, rows, names, asker, known, auditors, {**options, "prompt_file": settings.prompt_file})
-
+    runner = _SynthesisRunner(
+        manifest=manifest,
+        rows=rows,
+        pools={name: Pool(name, settings.n, next_index=indices.get(name, 0)) for name in names},
+        context=_context(manifest, rows, settings.encoder),
+        asker=None,
+        auditors=auditors,
+        max_attempts=settings.max_attempts,
+        example_options={**options, "prompt_file": settings.prompt_file},
+    )
     if settings.dry_run:
         teacher = load_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
-        task = writer_of(Probe(teacher)).task(tallies, settings.max_attempts)
-        estimate = estimates.estimate_tasks(manifest.name, [task], teacher, settings.mode, root=manifest.root)
-        return Synthesized(manifest, n, dict.fromkeys(names, 0), {}, estimate=estimate)
-    account = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
-    writer = writer_of(account)
+        estimate = estimates.estimate_tasks(manifest.name, [_task(runner, teacher)], teacher, settings.mode, root=manifest.root)
+        return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, estimate=estimate)
+    metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
     parameters = {
-        **{"teacher": account.teacher.endpoint, "model": account.teacher.model, "domains": names, "n": n, **options},
+        **{"teacher": metered.teacher.endpoint, "model": metered.teacher.model, "domains": names, "n": settings.n, **options},
         **{"max_attempts": settings.max_attempts, "auditors": list(auditors)},
         "prompt": prompts.load("synthesis", settings.prompt_file).version,
     }
-    task = writer.task(tallies, settings.max_attempts)
-    estimates.estimate_and_store(account.account, [task], {**parameters, "version": manifest.version}, mode=account.mode)
-    writer.write_all(tallies)
-    return writer.commit(tallies, parameters)
+    estimates.estimate_and_store(
+        metered.account, [_task(runner, metered.teacher)], {**parameters, "version": manifest.version}, mode=metered.mode
+    )
+    runner.asker = metered
+    return _commit(manifest, runner.run("synthesize"), metered, parameters)
 
 
-@dataclass
-class _Tally:
-    """What one domain still lacks."""
+@dataclass(kw_only=True)
+class _SynthesisRunner(RoundRunner):
+    """Rounds of new examples alone; what passes waits for `balance` as a candidate."""
 
-    wanted: int
-    limit: int  # replies that may be judged
-    index: int  # of the next request
-    written: int = 0
-    asked: int = 0
-    dry: bool = False  # the teacher has no further example
-    rejected: Counter[str] = field(default_factory=Counter)
+    def accept(self, verdict: Verdict) -> None:
+        """Keep a new example as a candidate."""
+        self.decisions.add_candidate(verdict.row, verdict.findings)
 
-    def order(self) -> list[int]:
-        """Return the numbers of the next requests."""
-        n = 0 if self.dry else min(self.wanted - self.written, self.limit - self.asked)
-        numbers = list(range(self.index, self.index + n))
-        self.index += n
-        self.asked += n
-        return numbers
+    def on_none_passes(self, kind: str, last: Verdict) -> None:
+        """Stop: there is nothing else to do."""
+        progress.note("synthesize", f"{self.none_passes(kind, last)}; no more are bought: check --model and the prompt")
+        self.stopped = True
 
 
-@dataclass
-class _Writer:
-    """Writes and judges in rounds; replies are judged in the order of the requests, never in that of arrival."""
-
-    manifest: Manifest
-    rows: pl.DataFrame
-    domains: list[str]
-    account: Any
-    known: Context
-    auditors: tuple[str, ...]
-    options: dict[str, Any]
-    stopped: bool = False
-    judged: int = 0
-    passed: int = 0
-    cost: Cost = field(default_factory=Cost)
-
-    def __post_init__(self) -> None:
-        self.settled = Settled(self.rows, stage=None)
-        self.seeds = self.manifest.examples(may_be_shown(self.rows, self.domains))
-
-    def task(self, tallies: dict[str, _Tally], max_attempts: int) -> Task:
-        """Return what is to be asked, with some of the requests as they will be."""
-        probe = Probe(self.account.teacher)
-        first = [(name, own.index + n) for name, own in tallies.items() for n in range(min(own.wanted, _PROBED))]
-        self._ask(first, probe)
-        judged = estimating.written_before(self.rows.filter(split="train"), self.account.teacher.model)
-        return Task("synthesis", {name: own.wanted for name, own in tallies.items()}, probe.requests, *judged, max_attempts)
-
-    def write_all(self, tallies: dict[str, _Tally]) -> None:
-        """Ask until every domain has its examples, or nothing is left to try."""
-        with progress.step("synthesize", sum(own.wanted for own in tallies.values())) as counter:
-            while not self.stopped:
-                orders = [(name, number) for name, own in tallies.items() for number in own.order()]
-                if not orders:
-                    break
-                counter.advance(self._round(orders, tallies), rejected=sum(own.rejected.total() for own in tallies.values()))
-
-    def _ask(self, orders: list[tuple[str, int]], account: Asker, refills: Sequence[str] = ()) -> pl.DataFrame:
-        frame = pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row")
-        return write_examples(frame, account, seeds=self.seeds, context=self.known, refills=refills, **self.options)
-
-    def commit(self, tallies: dict[str, _Tally], parameters: dict[str, Any]) -> Synthesized:
-        """Return what was done, committed where anything was judged."""
-        tokens, usd = self.cost.per_row(sum(own.written for own in tallies.values()))
-        result = Synthesized(
-            manifest=self.manifest,
-            wanted=parameters["n"],
-            written={name: own.written for name, own in tallies.items()},
-            rejected={name: dict(sorted(own.rejected.items())) for name, own in tallies.items() if own.rejected},
-            complete=not self.stopped,
-            spent=self.account.account.charged(),
-            tokens_per_written=tokens,
-            usd_per_written=usd,
-            reckoned=estimates.close_estimate(self.account.account, complete=not self.stopped),
-        )
-        if not self.judged:
-            return result
-        self.manifest.append(self.settled.contents())
-        after = self.manifest.commit(
-            self.settled.rows(), verb="synthesize", parameters=parameters, seed=parameters["seed"], summary=result.figures
-        )
-        return replace(result, manifest=after)
-
-    def _round(self, orders: list[tuple[str, int]], tallies: dict[str, _Tally]) -> int:
-        """Have examples written and judged; return how many were accepted."""
-        replies = self._ask(orders, self.account, [name for name, own in tallies.items() if own.rejected])
-        self.cost += cost(replies)
-        self.stopped = replies["status"].is_in(["capped", "failed"]).any()
-        for name in replies.filter(status="unanswered")["domain"].unique():
-            tallies[name].dry = True
-        batch = as_batch(replies, self.account.teacher.model)
-        judgement = audit.judge(batch, self.known, auditors=self.auditors)
-        found = {key[0]: part.to_dicts() for key, part in judgement.findings.partition_by("id", as_dict=True).items()}
-        for line in batch.iter_rows(named=True):
-            auditor, own = judgement.rejected.get(line["id"]), tallies[line["domain"]]
-            if auditor is None:
-                self.settled.offer(line, found.get(line["id"], []))
-                own.written += 1
-            else:
-                self.settled.reject(line, auditor, found[line["id"]], keep_candidate=False)
-                own.rejected[auditor] += 1
-        self.judged += batch.height
-        self.passed += batch.height - len(judgement.rejected)
-        if self.judged >= _ENOUGH and not self.passed:
-            self.stopped = True
-            message = judgement.findings["message"].to_list()[-1]
-            note = f"none of {self.judged} replies passes the auditors; the last: {message}; no more are bought"
-            progress.note(
-                "synthesize", f"{note}: look at the reply (curate ledger {self.manifest.name} --calls) and at the prompt"
-            )
-        self.known = audit.remember(self.known, batch.filter(~pl.col("id").is_in(list(judgement.rejected))))
-        return batch.height - len(judgement.rejected)
+def _task(runner: RoundRunner, teacher: Teacher) -> Task:
+    """Return what is to be asked, with some of the requests as they will be."""
+    probe, pools = Probe(teacher), runner.pools.values()
+    runner.ask_examples([(pool.name, pool.next_index + n) for pool in pools for n in range(min(pool.target, _PROBED))], probe)
+    judged = written_before(runner.rows.filter(split="train"), teacher.model)
+    return Task("synthesis", {pool.name: pool.target for pool in pools}, probe.requests, *judged, runner.max_attempts)
 
 
-def _known(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> Context:
+def _commit(manifest: Manifest, done: RoundsResult, metered: MeteredTeacher, parameters: dict[str, Any]) -> SynthesizeResult:
+    """Return what was done, committed where anything was judged."""
+    tokens, usd = done.cost.per_row(done.written)
+    result = SynthesizeResult(
+        manifest=manifest,
+        wanted=parameters["n"],
+        written=done.achieved,
+        rejected=done.rejected,
+        complete=done.complete,
+        spent=metered.account.charged(),
+        tokens_per_written=tokens,
+        usd_per_written=usd,
+        reckoned=estimates.close_estimate(metered.account, complete=done.complete),
+    )
+    if not done.judged:
+        return result
+    manifest.append(done.decisions.contents())
+    after = manifest.commit(
+        done.decisions.rows(), verb="synthesize", parameters=parameters, seed=parameters["seed"], summary=result.figures
+    )
+    return replace(result, manifest=after)
+
+
+def _context(manifest: Manifest, rows: pl.DataFrame, encoder: str | Encoder | None) -> Context:
     """Return what new examples are compared with: all rows, and the synthetic ones that wait."""
     waiting = manifest.examples(rows.filter(source="synthetic", status="candidate"))
-    return audit.remember(audit.context(manifest, rows, encoder=encoder), waiting)
+    return audit.with_accepted(audit.build_context(manifest, rows, encoder=encoder), waiting)
 
 
 def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["NewExample", "parse_example", "parse_examples", "schema"]
+__all__ = ["NewExample", "parse_examples", "schema"]
 
 _LIST = "examples"  # the key of the list, where several are asked for
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
@@ -51,11 +51,6 @@ def schema(n: int = 1, answers: Sequence[str] = ()) -> dict[str, Any]:
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-def parse_example(text: str) -> NewExample | None:
-    """Read a reply of one example; None where no question can be found in it."""
-    return parse_examples(text, 1)[0]
 
 
 def parse_examples(text: str, n: int) -> list[NewExample | None]:

@@ -243,10 +243,10 @@ def _tags(result: Any) -> Iterable[Any]:
 
 
 LAYOUTS: Mapping[str, Layout] = {
-    "curate.audit.audit:Audit": _audit,
-    "curate.balance.annotate:Annotated": _annotated,
-    "curate.balance.results:Balanced": layouts_balance.balanced,
-    "curate.balance.synthesize:Synthesized": _synthesized,
+    "curate.audit.audit:AuditResult": _audit,
+    "curate.balance.annotate:AnnotateResult": _annotated,
+    "curate.balance.results:BalanceResult": layouts_balance.balanced,
+    "curate.balance.synthesize:SynthesizeResult": _synthesized,
     "curate.export.export:ExportResult": _exported,
     "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
     "curate.ledger.transfer:LedgerExported": layouts_costs.exported,

@@ -92,7 +92,7 @@ def _quantiles(lengths: Any) -> str | None:
 
 
 def balanced(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.balance.results.Balanced`."""
+    """Return the layout of a `curate.balance.results.BalanceResult`."""
     dry = any(stage.version is None for stage in result.stages)
     stages = "1 stage" if len(result.stages) == 1 else f"{len(result.stages)} stages"
     rows = count(sum(stage.budget for stage in result.stages))

@@ -95,7 +95,7 @@ async def record(jobs: list[dict[str, Any]], args: argparse.Namespace) -> None:
         text = reply.choices[0].message.content or ""
         entry = {k: job[k] for k in ("kind", "domain", "prompt", "label", "index", "parents") if k in job}
         if new:
-            example = parsing.parse_example(text)
+            example = parsing.parse_examples(text, 1)[0]
             entry |= vars(example) if example else {"prompt": "", "rationale": text, "answer": ""}
         else:
             entry["rationale"] = text.strip()

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from curate.audit import audit as auditing
-from curate.audit.base import BATCH, FINDINGS, Context, Finding
+from curate.audit.base import AUDITED_ROWS, FINDINGS, Context, Finding
 from curate.audit.settings import DEFAULT_AUDITORS
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.vectors.encoders import FakeEncoder
@@ -27,7 +27,7 @@ BAD = [
 HELDOUT = [{"prompt": "What is 60 + 6?", "answer": "66", "split": "test"}]
 
 
-def audit(manifest: Any, **options: Any) -> auditing.Audit:
+def audit(manifest: Any, **options: Any) -> auditing.AuditResult:
     limits = {"near_duplicate": 0.7, "leakage": 0.7}  # the fake encoder is coarser than a real one
     return auditing.audit(manifest, **{"encoder": FakeEncoder(), "thresholds": limits, **options})
 
@@ -138,7 +138,9 @@ def test_a_row_has_one_first_cause_and_makes_no_duplicate() -> None:
         {"id": "a", "prompt": "Who was it?", "answer": "", "rationale": None},
         {"id": "b", "prompt": "Who was it?", "answer": "me", "rationale": None},
     ]
-    batch = pl.DataFrame([{**row, "domain": "talk", "source": "synthetic", "finish_reason": None} for row in rows], schema=BATCH)
+    batch = pl.DataFrame(
+        [{**row, "domain": "talk", "source": "synthetic", "finish_reason": None} for row in rows], schema=AUDITED_ROWS
+    )
     empty = pl.DataFrame(
         schema={"id": pl.String, "domain": pl.String, "split": pl.String, "prompt": pl.String, "prompt_key": pl.Int64}
     )
@@ -146,7 +148,7 @@ def test_a_row_has_one_first_cause_and_makes_no_duplicate() -> None:
     assert auditing.judge(batch, known).rejected == {"a": "malformed"}
     good = auditing.judge(batch.tail(1), known)
     assert (good.rejected, good.findings.schema) == ({}, FINDINGS)
-    known = auditing.remember(known, batch.tail(1).with_columns(id=pl.lit("c")))
+    known = auditing.with_accepted(known, batch.tail(1).with_columns(id=pl.lit("c")))
     assert auditing.judge(batch.tail(1), known).findings["because_of"].to_list() == ["c"]
 
 
@@ -178,7 +180,7 @@ def test_the_context_of_a_manifest_tells_kinds_from_all_real_rows(tmp_path: Path
     manifest = ingested(
         tmp_path, [*news, {"domain": "gas", "prompt": "new", "answer": "gas", "source": "synthetic", "status": "selected"}]
     )
-    known = auditing.context(manifest, encoder=FakeEncoder())
+    known = auditing.build_context(manifest, encoder=FakeEncoder())
     assert (known.kind("tin"), known.labels_of("tin"), known.kind("unknown")) == ("label", ("gas", "tin"), "text")
     assert (known.real.height, known.heldout.height, known.accepted["prompt"].to_list()) == (10, 0, ["new"])
     assert known.vectors(["a", "b"]).shape == (2, 64)

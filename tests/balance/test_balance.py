@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from curate import progress
 from curate.balance.balance import balance
-from curate.balance.results import Balanced
+from curate.balance.results import BalanceResult
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
@@ -47,11 +47,11 @@ def teacher(*, wrong: int = 0, **options: Any) -> Fake:
     return Fake({row["prompt"]: row["answer"] for row in questions()}, **{"script": mislead, **options})
 
 
-def run(manifest: Manifest, **parameters: Any) -> Balanced:
+def run(manifest: Manifest, **parameters: Any) -> BalanceResult:
     return balance(manifest, **{"encoder": ENCODER, "policy": "uniform", **parameters})
 
 
-def achieved(result: Balanced) -> dict[str, int]:
+def achieved(result: BalanceResult) -> dict[str, int]:
     return {line["domain"]: line["achieved"] for line in result.to_dict()["domains"]}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.balance.synthesize import Synthesized, synthesize
+from curate.balance.synthesize import SynthesizeResult, synthesize
 from curate.errors import ConflictError, InputError, TeacherError, UnknownNameError
 from curate.files import ledger_path
 from curate.manifest import manifest
@@ -33,7 +33,7 @@ def new(request: Request, n: int) -> RawResponse:
     return RawResponse.of(json.dumps({"prompt": prompt, "rationale": f"So. The answer is: {came_to}", "answer": str(said)}))
 
 
-def run(start: Manifest, teacher: Any, **options: Any) -> Synthesized:
+def run(start: Manifest, teacher: Any, **options: Any) -> SynthesizeResult:
     return synthesize(start, **{"domains": ["sums"], "n": 3, "teacher": teacher, "encoder": FakeEncoder(), **options})
 
 

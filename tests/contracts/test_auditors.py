@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit.base import BATCH, PROMPTS, Context, auditors
+from curate.audit.base import AUDITED_ROWS, PROMPTS, Context, auditors
 from curate.manifest import ids
 from curate.vectors.encoders import FakeEncoder
 
@@ -35,7 +35,7 @@ row = st.fixed_dictionaries(
     }
 )
 batches = st.lists(row, max_size=8).map(
-    lambda rows: pl.DataFrame([{"id": f"row-{i}", **r} for i, r in enumerate(rows)], schema=BATCH)
+    lambda rows: pl.DataFrame([{"id": f"row-{i}", **r} for i, r in enumerate(rows)], schema=AUDITED_ROWS)
 )
 fake = FakeEncoder()
 
@@ -62,7 +62,7 @@ def test_findings_are_about_rows_of_the_batch_and_scored_0_to_1(auditor: str, ba
 
 @every_auditor
 def test_an_empty_batch_has_no_findings(auditor: str) -> None:
-    assert list(auditors.get(auditor)(pl.DataFrame(schema=BATCH), context())) == []
+    assert list(auditors.get(auditor)(pl.DataFrame(schema=AUDITED_ROWS), context())) == []
 
 
 @every_auditor

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.balance.decisions import BATCH, as_batch
+from curate.balance.decisions import CANDIDATE_ROWS, as_candidate_rows
 from curate.calls.client import MeteredTeacher
 from curate.errors import InputError
 from curate.generation import examples
@@ -110,7 +110,7 @@ def test_a_reply_that_cannot_be_read_keeps_its_text(ledger: Ledger) -> None:
     teacher = Fake(script=lambda request, n: RawResponse.of("Sorry, I can't.", finish_reason="stop"))
     told = write(ledger, teacher, ("sums", 0))
     assert told.select("prompt", "rationale", "answer", "status", "raw").row(0) == ("", "", "", "answered", "Sorry, I can't.")
-    batch = as_batch(told, "fake")
+    batch = as_candidate_rows(told, "fake")
     assert json.loads(batch["extra"][0]) == {"reply": "Sorry, I can't."}
 
 
@@ -133,8 +133,8 @@ def test_a_recordings_parents_are_those_that_it_names(ledger: Ledger, tmp_path: 
 def test_a_batch_has_new_rows_with_ids_of_their_own(ledger: Ledger) -> None:
     same = RawResponse.of('{"prompt": "again", "rationale": "r", "answer": "1"}')
     told = write(ledger, Fake(script=lambda request, n: same), ("sums", 0), ("sums", 1), ("tea", 0))
-    batch = as_batch(told, "fake")
-    assert batch.schema == BATCH
+    batch = as_candidate_rows(told, "fake")
+    assert batch.schema == CANDIDATE_ROWS
     assert batch["id"].n_unique() == 3
     assert batch["origin"].to_list() == ["teacher:fake#0", "teacher:fake#1", "teacher:fake#0"]
     assert batch.select("source", "new").unique().rows() == [("synthetic", True)]
@@ -196,7 +196,7 @@ def test_several_examples_come_in_one_reply_each_with_its_own_number(ledger: Led
     assert told["prompt"].n_unique() == 7
     assert sorted(told["answer"][5:]) == ["coffee", "tea"]
     assert told["call_id"].n_unique() == 4
-    assert as_batch(told, "fake")["origin"].to_list() == [f"teacher:fake#{index}" for _, index in pairs]
+    assert as_candidate_rows(told, "fake")["origin"].to_list() == [f"teacher:fake#{index}" for _, index in pairs]
     again = write(ledger, teacher, *pairs, context=TEA, rows_per_call=2, reply_tokens=100)
     assert again.equals(told)
     assert len(teacher.sent) == 4
@@ -209,7 +209,7 @@ def test_of_a_reply_that_is_partly_there_the_whole_examples_count(ledger: Ledger
     assert told["prompt"].to_list() == ["q0", "q1", "", ""]
     assert told["finish_reason"].to_list() == [None, None, "length", "length"]
     assert told["raw"].to_list() == [None, None, text, None]
-    batch = as_batch(told, "fake")
+    batch = as_candidate_rows(told, "fake")
     assert [extra and json.loads(extra) for extra in batch["extra"]] == [None, None, {"reply": text}, None]
     assert batch["id"].n_unique() == 4
 

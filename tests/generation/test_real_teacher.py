@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from curate.audit.audit import context
+from curate.audit.audit import build_context
 from curate.balance.annotate import annotate
 from curate.balance.synthesize import synthesize
 from curate.manifest.manifest import Manifest
@@ -84,7 +84,7 @@ def asked(root: Path, task: str) -> tuple[Any, Any]:
     """Annotate the first row, and write for its domain one example alone and two in one reply."""
     handle = start(root, task)
     domain = ROWS[task][0][0]
-    assert context(handle, encoder=FakeEncoder()).task(domain) == task
+    assert build_context(handle, encoder=FakeEncoder()).task(domain) == task
     told = annotate(handle, teacher=URL, model=MODEL, words=60, reply_tokens=256)
     common: dict[str, Any] = {"teacher": URL, "model": MODEL, "words": 60, "reply_tokens": 384, "encoder": FakeEncoder()}
     done = [synthesize(told.manifest, domains=[domain], n=1, max_attempts=1, **common)]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from curate.balance.balance import balance
-from curate.balance.results import Balanced
+from curate.balance.results import BalanceResult
 from curate.errors import InputError, MistakesError
 from curate.files import ledger_path
 from curate.ledger.leases import this_process
@@ -204,7 +204,7 @@ def test_the_second_machine_buys_nothing_and_makes_the_same_manifest(tmp_path: P
         for i in range(1, n + 1)
     ]
 
-    def run(root: Path, teacher: Fake, **options: Any) -> Balanced:
+    def run(root: Path, teacher: Fake, **options: Any) -> BalanceResult:
         start = ingested(root, rows)
         return balance(start, budget=12, policy="uniform", teacher=teacher, encoder=FakeEncoder(), **options)
 

@@ -23,11 +23,11 @@ from baldistill.evaluate import EvaluateResult, Rate
 from baldistill.pipeline import RunResult, Stage
 from baldistill.score import ScoreResult
 from baldistill.train import TrainResult
-from curate.audit.audit import Audit
+from curate.audit.audit import AuditResult
 from curate.audit.base import FINDINGS
-from curate.balance.annotate import Annotated
-from curate.balance.results import Balanced, StageResult
-from curate.balance.synthesize import Synthesized
+from curate.balance.annotate import AnnotateResult
+from curate.balance.results import BalanceResult, StageResult
+from curate.balance.synthesize import SynthesizeResult
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.export.export import ExportResult
@@ -115,7 +115,7 @@ def test_a_narrow_terminal_shortens_bars_and_names_but_no_figure(tmp_path: Path,
 
 
 def test_balance_says_what_was_wanted_what_came_and_why_not() -> None:
-    text = seen(Balanced(MATH, 10, (STAGE,)))
+    text = seen(BalanceResult(MATH, 10, (STAGE,)))
     lines = [words(line) for line in text.splitlines()]
     assert lines[0] == "math@7: 10 rows, 1 stage"
     assert "algebra 6 6 6 6 0 ████████████████████" in lines
@@ -135,7 +135,7 @@ def test_balance_says_what_was_wanted_what_came_and_why_not() -> None:
     ],
 )
 def test_balance_remarks_on_what_is_out_of_the_ordinary(change: dict[str, Any], remark: str) -> None:
-    plain, special = seen(Balanced(MATH, 10, (STAGE,))), seen(Balanced(MATH, 10, (replace(STAGE, **change),)))
+    plain, special = seen(BalanceResult(MATH, 10, (STAGE,))), seen(BalanceResult(MATH, 10, (replace(STAGE, **change),)))
     assert remark not in plain
     assert remark in special
 
@@ -152,27 +152,27 @@ ESTIMATE = Estimate(
 
 
 def test_a_stage_says_how_far_off_its_estimate_was() -> None:
-    told = seen(Balanced(MATH, 10, (replace(STAGE, reckoned=EstimateVsActual("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
+    told = seen(BalanceResult(MATH, 10, (replace(STAGE, reckoned=EstimateVsActual("balance", 0, ESTIMATE, 12, 1300, 1.635, 4)),)))
     assert "stage 0: estimated $1.50 ($1.10–$2.00), billed $1.64; 4 replies were already in the ledger" in told
 
 
 def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
     quotas = Quotas(wanted={"a": 6, "b": 4}, planned={"a": 8, "b": 2}, budget=10)
     stage = StageResult(0, None, 10, quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5)
-    lines = [words(line) for line in seen(Balanced(MATH, 10, (stage,))).splitlines()]
+    lines = [words(line) for line in seen(BalanceResult(MATH, 10, (stage,))).splitlines()]
     assert lines[0] == "math@7: plan for 10 rows, 1 stage"
     assert "b 4 2 2" in lines
     assert "0 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
     assert "in brackets: 90% range, from 40 replies of this model" in "\n".join(lines)
     assert "at the list prices of 2025-08-07" in "\n".join(lines)
-    alone = seen(Balanced(MATH, 10, (replace(stage, estimate=replace(ESTIMATE, replies=0, priced_on="")),), asks=False))
+    alone = seen(BalanceResult(MATH, 10, (replace(stage, estimate=replace(ESTIMATE, replies=0, priced_on="")),), asks=False))
     assert "no --teacher: nothing will be sent; filling the missing rows with a teacher would take:" in alone
     assert "wide, since no reply of this model is known yet" in alone
     assert "list prices" not in alone
 
 
 def test_stages_that_were_undone_are_named() -> None:
-    assert "undone, run them again: stages 1, 2" in seen(Balanced(MATH, 10, (STAGE,), undone=(1, 2)))
+    assert "undone, run them again: stages 1, 2" in seen(BalanceResult(MATH, 10, (STAGE,), undone=(1, 2)))
 
 
 def test_ingest_lists_what_was_left_out_and_what_is_gone() -> None:
@@ -192,11 +192,11 @@ def test_audit_shows_shares_and_the_worst_findings_first() -> None:
         ("b" * 32, "x", "leakage", 0.5, "note", "c" * 32, "near a test row [of 2]"),
     ]
     schema = {"id": pl.String, "domain": pl.String, **{name: FINDINGS[name] for name in FINDINGS.names()[1:]}}
-    text = seen(Audit(MATH, 200, pl.DataFrame(found, schema=schema, orient="row")))
+    text = seen(AuditResult(MATH, 200, pl.DataFrame(found, schema=schema, orient="row")))
     assert "malformed 1 0.5% 0" in [words(line) for line in text.splitlines()]
     assert words(text.splitlines()[-2]) == "aaaaaaaa x malformed reject 1 the answer is empty"
     assert words(text.splitlines()[-1]) == "bbbbbbbb x leakage note 0.5 near a test row [of 2]"
-    assert "no findings" in seen(Audit(MATH, 200, pl.DataFrame(schema=schema)))
+    assert "no findings" in seen(AuditResult(MATH, 200, pl.DataFrame(schema=schema)))
 
 
 def test_log_and_tags(tmp_path: Path) -> None:
@@ -222,13 +222,15 @@ def test_diff_and_explain(tmp_path: Path) -> None:
 
 def test_what_a_teacher_wrote_alone() -> None:
     spent = Charged(calls=3, tokens=900, usd=0.02, saved=4)
-    text = words(seen(Annotated(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
+    text = words(seen(AnnotateResult(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
     assert text == (
         "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7; "
         "run the same command again to ask for others unanswered 3 "
         "charged 3 calls, 900 tokens, $0.020 from the ledger 4 replies"
     )
-    new = words(seen(Synthesized(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, replace(spent, calls=0, saved=0))))
+    new = words(
+        seen(SynthesizeResult(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, replace(spent, calls=0, saved=0)))
+    )
     assert new.startswith("math@7: 7 new examples stopped by a cap or failed calls; what was bought is kept")
     assert new.endswith("x 5 5 y 5 2 malformed 1")
 
@@ -388,7 +390,7 @@ def test_a_class_of_the_same_name_elsewhere_gets_no_layout_but_a_class_made_from
 
 def test_a_dry_run_after_a_first_stage_shows_both() -> None:
     later = StageResult(1, None, 10, STAGE.quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5)
-    lines = [words(line) for line in seen(Balanced(MATH, 20, (replace(STAGE, reused=True), later))).splitlines()]
+    lines = [words(line) for line in seen(BalanceResult(MATH, 20, (replace(STAGE, reused=True), later))).splitlines()]
     assert lines[0] == "math@7: plan for 20 rows, 2 stages"
     assert any(line.startswith("0 8 10 10") and line.endswith("already done") for line in lines)
     assert "1 10 7 3 12 (10–19) 1,200 (900–1,600) $1.50 ($1.10–$2.00)" in lines
@@ -397,6 +399,6 @@ def test_a_dry_run_after_a_first_stage_shows_both() -> None:
 def test_without_a_teacher_and_with_nothing_short_there_is_nothing_to_price() -> None:
     idle = Estimate(0, 0, 0, 0, None)
     stage = StageResult(0, None, 10, STAGE.quotas, {}, {}, {}, {}, estimate=idle)
-    text = seen(Balanced(MATH, 10, (stage,), asks=False))
+    text = seen(BalanceResult(MATH, 10, (stage,), asks=False))
     assert "rationales" not in text
     assert "brackets" not in text
