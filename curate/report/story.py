@@ -203,7 +203,7 @@ def _plan(change: RowChange, stage: int) -> str:
     left = rows.filter(is_usable_real(), domain=domain, status="candidate").height
     short_by = f", {planned - left} short" if planned > left else ""
     kind = "head" if domain in heads else "tail"
-    return f"stage {stage} plans {planned} places for {domain}; {left} real rows are left: a {kind}{short_by}"
+    return f"stage {stage} plans {planned} slots for {domain}; {left} real rows are left: a {kind}{short_by}"
 
 
 def _written(change: RowChange) -> Iterator[str]:
@@ -256,7 +256,7 @@ def _verdict(finding: dict[str, Any]) -> str:
 def _describe_changes(change: RowChange) -> Iterator[str]:
     """Describe a commit of any verb by the columns that it changed."""
     if change.is_new:
-        yield f"example {short(change.row['id'])} comes in, domain {change.row['domain']}, source {change.row['source']}"
+        yield f"example {short(change.row['id'])} is added, domain {change.row['domain']}, source {change.row['source']}"
     plain = [name for name in change.columns if name not in ("findings", "reason")]
     for name in plain:
         old, new = change.columns[name]

@@ -205,7 +205,7 @@ def _take_labels(draft: _Draft, name: str, columns: Columns) -> _Draft:
     if columns.domain_rule is None:
         shown = next(text for text in draft.frame[name].to_list() if text and text.startswith("["))
         raise InputError(
-            f"{draft.table.name}: column {name!r} holds lists, such as {shown[:60]}: say --domain-rule first to take the first "
+            f"{draft.table.name}: column {name!r} holds lists, such as {shown[:60]}: use --domain-rule first to take the first "
             f"of each, or --domain-rule explode for one row per label"
         )
     labels = pl.Series(_own("domain"), [_labels(text) for text in draft.frame[name].to_list()], dtype=pl.List(pl.String))

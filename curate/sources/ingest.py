@@ -142,7 +142,7 @@ def _check_training(rows: pl.DataFrame, source: str) -> None:
     if not held.is_empty():
         raise InputError(
             f"{held['origin'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
-            f"say --split train, or leave out such rows"
+            f"use --split train, or leave out such rows"
         )
 
 
@@ -243,7 +243,7 @@ def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
         if 2 * prompts.is_in(others.implode()).sum() >= min(len(prompts), len(others)):
             ids.append(rows.join(read_rows.select("id"), on="id", how="anti")["id"])
         else:
-            progress.note("ingest", f"{file}: taken as another file than the one of that name before; they share few rows")
+            progress.note("ingest", f"{file}: taken as a new file, since it shares few rows with the file of that name before")
     return pl.concat(ids) if ids else pl.Series("id", [], dtype=pl.String)
 
 

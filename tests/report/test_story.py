@@ -87,7 +87,7 @@ def test_cluster_counts_those_of_the_domain(start: Manifest) -> None:
 
 def test_balance_tells_plan_choice_children_and_cost(balanced: Manifest) -> None:
     assert sentences(balanced) == [
-        "stage 1 plans 3 places for sets; 2 real rows are left: a tail, 1 short",
+        "stage 1 plans 3 slots for sets; 2 real rows are left: a tail, 1 short",
         "chosen: representative: the only row",
         "2 synthetic rows are written from 7c1e0000… and others, 1 rejected by the audit (1 answer_mismatch), 1 kept",
         "the teacher writes a rationale for 7c1e0000… (call 8841, 412 tokens, $0.00031)",
@@ -96,7 +96,7 @@ def test_balance_tells_plan_choice_children_and_cost(balanced: Manifest) -> None
 
 def test_a_synthetic_row_is_told_from_its_parents_to_its_export(balanced: Manifest) -> None:
     assert explain.explain(balanced, CHILD).lines() == [
-        "balance     stage 1 plans 3 places for sets; 2 real rows are left: a tail, 1 short                   v1",
+        "balance     stage 1 plans 3 slots for sets; 2 real rows are left: a tail, 1 short                    v1",
         "            aaaa0000…, synthetic, is written for sets from 7c1e0000… (row 41 of math.jsonl) (call 7)",
         "            kept: fills the tail",
         "export      every export of v1 holds it in split train, with its source, stage, reason and parents",
@@ -152,7 +152,7 @@ def test_a_head_is_called_one(start: Manifest) -> None:
         rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": {"planned": {"algebra": 5}}}
     )
     assert sentences(after, row_id) == [
-        "stage 0 plans 5 places for algebra; 6 real rows are left: a head",
+        "stage 0 plans 5 slots for algebra; 6 real rows are left: a head",
         "it stays a candidate; not chosen: 0.2, rank 6 of 6",
     ]
 

@@ -86,7 +86,7 @@ def test_lists_of_labels_follow_the_rule(shape, rule, domains, answers):
 
 
 def test_lists_of_labels_without_a_rule_say_how_to_choose(shape):
-    with pytest.raises(InputError, match=r"'labels' holds lists, such as \[\"a\",\"b\"\]: say --domain-rule first .* explode"):
+    with pytest.raises(InputError, match=r"'labels' holds lists, such as \[\"a\",\"b\"\]: use --domain-rule first .* explode"):
         shape([{"prompt": "q", "answer": "a", "labels": ["a", "b"]}], Columns(domain="labels"))
 
 

@@ -125,7 +125,7 @@ def test_another_file_of_the_same_name_retires_nothing(write, take):
     with progress.listen(heard.append):
         other = take(write("test/data.jsonl", row(7), row(8), row(9)), split="test", prune=True)
     assert (other.added, other.gone, other.retired) == (3, 0, 0)
-    assert any("taken as another file" in event.message for event in heard)
+    assert any("taken as a new file" in event.message for event in heard)
 
 
 def test_rows_keep_what_verbs_said_of_them(write, take):
