@@ -22,8 +22,8 @@ import numpy as np
 import polars as pl
 from sklearn.linear_model import LogisticRegression
 
-from curate.selection import selectors as choosing
 from curate.selection.base import selectors
+from curate.selection.selectors import choose
 from curate.vectors import cluster, embed, neighbors
 
 SETS = {
@@ -45,7 +45,7 @@ def main() -> None:
     encoder = embed.load_encoder(precision=args.precision)
     for title, (file, sizes) in SETS.items():
         rows = read(args.data / file)
-        rows = rows.with_columns(place=pl.int_range(pl.len()))
+        rows = rows.with_columns(position=pl.int_range(pl.len()))
         vectors = embed.vectors(rows["text"].to_list(), encoder=encoder, root=args.root)
         print(f"\n{title}: {rows.filter(split='train').height:,} train rows, macro accuracy (accuracy) on test rows, %\n")
         print("| selector | " + " | ".join(f"{n} per domain" for n in sizes) + " |\n| --- |" + " --- |" * len(sizes))
@@ -69,39 +69,39 @@ def lines(rows: pl.DataFrame, vectors: np.ndarray, sizes: tuple[int, ...], draws
         times = draws if name == "random" else 1
         cells = []
         for n in sizes:
-            found = [figures(rows, vectors, choose(pools, vectors, name, n, seed)) for seed in range(times)]
+            found = [figures(rows, vectors, chosen(pools, vectors, name, n, seed)) for seed in range(times)]
             cells.append(cell(np.array(found)))
         yield name, cells
-    yield "all rows", [cell(np.array([figures(rows, vectors, train["place"].to_numpy())]))] * len(sizes)
+    yield "all rows", [cell(np.array([figures(rows, vectors, train["position"].to_numpy())]))] * len(sizes)
 
 
 def pooled(part: pl.DataFrame, vectors: np.ndarray) -> pl.DataFrame:
     """Give a domain's rows their clusters."""
-    mine = vectors[part["place"].to_numpy()]
+    mine = vectors[part["position"].to_numpy()]
     found = neighbors.kmeans(mine, cluster.default_clusters(part.height))
-    return part.select("id", "place", cluster=pl.Series(found.labels), centrality=pl.Series(found.similarity))
+    return part.select("id", "position", cluster=pl.Series(found.labels), centrality=pl.Series(found.similarity))
 
 
-def choose(pools: dict[str, pl.DataFrame], vectors: np.ndarray, name: str, n: int, seed: int) -> np.ndarray:
-    """Return the places of the rows that a selector chooses, n per domain."""
-    places = []
+def chosen(pools: dict[str, pl.DataFrame], vectors: np.ndarray, name: str, n: int, seed: int) -> np.ndarray:
+    """Return the positions of the rows that a selector chooses, n per domain."""
+    positions = []
     for domain, pool in pools.items():
-        at = dict(pool.select("id", "place").iter_rows())
+        at = dict(pool.select("id", "position").iter_rows())
         load = lambda ids, at=at: vectors[[at[i] for i in ids]]  # noqa: E731
-        made = choosing.choose(pool.drop("place"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
-        places += [at[i] for i in made.kept["id"]]
-    return np.array(places)
+        made = choose(pool.drop("position"), selector=name, n=n, seed=seed, domain=domain, vectors=load)
+        positions += [at[i] for i in made.kept["id"]]
+    return np.array(positions)
 
 
-def figures(rows: pl.DataFrame, vectors: np.ndarray, places: np.ndarray) -> tuple[float, float]:
+def figures(rows: pl.DataFrame, vectors: np.ndarray, positions: np.ndarray) -> tuple[float, float]:
     """Return macro accuracy and accuracy on the test rows of a classifier of the chosen rows, in per cent."""
     labels = rows["label"].to_numpy()
     test = rows.filter(split="test")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = LogisticRegression(C=10.0, max_iter=300).fit(vectors[places], labels[places])
+        model = LogisticRegression(C=10.0, max_iter=300).fit(vectors[positions], labels[positions])
     right = pl.DataFrame(
-        {"label": test["label"], "right": model.predict(vectors[test["place"].to_numpy()]) == test["label"].to_numpy()}
+        {"label": test["label"], "right": model.predict(vectors[test["position"].to_numpy()]) == test["label"].to_numpy()}
     )
     return 100 * float(right.group_by("label").agg(pl.col("right").mean())["right"].mean()), 100 * float(right["right"].mean())
 

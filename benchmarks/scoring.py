@@ -103,15 +103,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the verb takes CUDA where there is one
-    from baldistill import score as scoring
-    from baldistill import students
+    from baldistill import score, students
 
     what, examples = rows(arguments.rows)
     loaded = {dtype: students.load(arguments.student, dtype=dtype, root=arguments.root) for dtype in ("fp32", "bf16")}
     if loaded["bf16"].model.device.type != arguments.device:
         sys.exit(f"there is no {arguments.device} here")
     tokenizer, header = loaded["fp32"].tokenizer, tokens.header(loaded["fp32"].tokenizer)
-    asked = [scoring._cut(text, min(MAX_TOKENS, loaded["fp32"].window)) for text in tokens.encode(tokenizer, examples)]
+    asked = [score._cut(text, min(MAX_TOKENS, loaded["fp32"].window)) for text in tokens.encode(tokenizer, examples)]
     alone = [tokens.Tokens(header, text.completion) for text in asked]
     contestants: dict[str, Callable[..., list[float]]] = {
         "naive": lambda a, b: naive(loaded["fp32"], a, b),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curate.errors import InputError, UnknownNameError
@@ -110,10 +110,10 @@ def test_water_filling_keeps_the_sum_and_lowers_nobody_below_what_it_can_give(
     planned = policies.water_fill(wanted, capacity, budget)
     most = sum(budget if bound is None else bound for bound in capacity.values())
     assert sum(planned.values()) == min(budget, most)
-    for domain, places in planned.items():
+    for domain, slots in planned.items():
         bound = capacity[domain]
-        assert bound is None or places <= bound
-        assert places >= min(wanted[domain], budget if bound is None else bound)
+        assert bound is None or slots <= bound
+        assert slots >= min(wanted[domain], budget if bound is None else bound)
 
 
 @given(
@@ -138,7 +138,7 @@ def test_water_filling_equals_the_level_found_by_bisection(weights: list[int], b
 
 
 @given(counts=counts_by_domain, budget=st.integers(1, 500), w=st.integers(0, 4))
-def test_a_larger_domain_never_gets_fewer_places(counts: dict[str, int], budget: int, w: int) -> None:
+def test_a_larger_domain_never_gets_fewer_slots(counts: dict[str, int], budget: int, w: int) -> None:
     made = policies.quotas("adaptive", counts, budget=budget, stage=w, n_stages=6)  # before the last stage: not yet uniform
     for a in counts:
         for b in counts:
@@ -151,7 +151,7 @@ def test_need_without_results_is_adaptive() -> None:
         assert made == policies.quotas("adaptive", MATH, budget=100, stage=stage, n_stages=3)
 
 
-def test_need_shifts_places_to_where_the_student_fails_and_leaves_a_floor() -> None:
+def test_need_shifts_slots_to_where_the_student_fails_and_leaves_a_floor() -> None:
     counts = {"good": 500, "bad": 500, "tail": 20}
     metrics = {"good": DomainResult(100, 90), "bad": DomainResult(100, 10), "tail": DomainResult(4, 2)}
     given_ = {"budget": 120, "stage": 1, "n_stages": 3, "taken": {"good": 60, "bad": 60, "tail": 20}}
@@ -164,6 +164,7 @@ def test_need_shifts_places_to_where_the_student_fails_and_leaves_a_floor() -> N
     assert alone["tail"] > usual["tail"], "few examples spent, so the next one tells more"
 
 
+@example(n=15, right=[0, 0, 0, 0, 0, 13, 12], stage=0, budget=95, weight=1.0, bound=14)
 @given(
     n=st.integers(1, 60),
     right=st.lists(st.integers(0, 60), min_size=2, max_size=7),
@@ -172,10 +173,10 @@ def test_need_shifts_places_to_where_the_student_fails_and_leaves_a_floor() -> N
     weight=st.floats(0.01, 1),
     bound=st.none() | st.integers(0, 50),
 )
-def test_a_worse_domain_gets_no_fewer_places(
+def test_a_worse_domain_gets_no_fewer_slots(
     n: int, right: list[int], stage: int, budget: int, weight: float, bound: int | None
 ) -> None:
-    """All else equal: counts, rows judged, examples spent, capacity."""
+    """All else equal: counts, rows judged, examples spent, capacity. Of slots that others cannot fill, equals differ by one."""
     metrics = {f"d{i}": DomainResult(n, min(n, k)) for i, k in enumerate(right)}
     counts = dict.fromkeys(metrics, 70)
     capacity = dict.fromkeys(metrics, bound)
@@ -185,7 +186,8 @@ def test_a_worse_domain_gets_no_fewer_places(
         for better in metrics:
             if metrics[worse].correct < metrics[better].correct:
                 assert made.wanted[worse] >= made.wanted[better]
-                assert made.planned[worse] >= made.planned[better]
+                tied = made.wanted[worse] == made.wanted[better]  # then the odd slot goes to the first by name
+                assert made.planned[worse] >= made.planned[better] - tied
 
 
 def test_need_refuses_a_weight_out_of_range_and_says_which_policies_look_at_results() -> None:
