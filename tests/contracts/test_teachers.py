@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.teachers import registry
+from curate.teachers import openai
 from curate.teachers.base import Outcome, RawResponse, Request, Teacher, call_key, canonical_json, parse_response
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import Price
@@ -54,7 +54,7 @@ def _url(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
 @contextmanager
 def _openai(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     with serving(lambda body, number: completion(f"reply {number}")) as server:
-        monkeypatch.setattr(registry, "OPENAI_URL", server.url)  # in the place of api.openai.com
+        monkeypatch.setattr(openai, "OPENAI_URL", server.url)  # in the place of api.openai.com
         yield load_teacher(TeacherOptions(teacher="openai", model="m"))
 
 
