@@ -318,7 +318,7 @@ class Ledger:
         if others:
             raise LedgerError(
                 f"ledger {self.path.name!r} lies on a network file system ({self._network}) and machine {min(others)!r} is at "
-                "work in it: wait until it has ended, or give each machine a --root on its own disk and move answers with "
+                "work in it: wait until it has ended, or give each machine a --root on its own disk and move replies with "
                 "curate ledger-export"
             )
 

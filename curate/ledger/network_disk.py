@@ -51,5 +51,5 @@ def warn(path: str | Path, *, mounts: Iterable[tuple[str, str]] | None = None) -
         progress.note(
             "ledger",
             f"it lies on a network file system ({kind}) and is written with a rollback journal: slower, and one machine may ask "
-            "at a time; a --root on a local disk is quicker, and curate ledger-export moves the answers",
+            "at a time; a --root on a local disk is quicker, and curate ledger-export moves the replies",
         )

@@ -94,7 +94,7 @@ class Charged:
 
     Attributes:
         calls: sendings, retries included.
-        tokens: of prompts and completions; calls under way and lost ones at their upper bounds.
+        tokens: of prompts and completions; calls in flight and lost ones at their upper bounds.
         usd: dollars, or None where the model has no price.
         saved: replies that were in the ledger already and were not bought again.
     """

@@ -1,4 +1,4 @@
-"""Owns the ledger's tables: one step for each schema version, from the first on. Opens no file.
+"""The ledger's tables: one step for each schema version, from the first on. Opens no file.
 
 A step that was released is never changed; a new version appends one. The file's ``user_version`` says how many were done.
 """

@@ -1,9 +1,9 @@
-"""Owns the moving of answers between ledgers: one file out of a ledger, and into another. Buys nothing.
+"""Moves replies between ledgers: from a ledger into one file, and from there into another ledger. Buys nothing.
 
 The file is JSON Lines, packed where its name ends in ``.gz`` or ``.zst``: a first line that says what it is, one line for
-each answered call, and a last line that counts them, so that a file that was cut short is known. Every line carries a digest
-of itself, and its key must be that of its content; so no line can stand for a question that it does not answer. It holds
-what was asked and answered: no key, no header, no name of a machine, no path.
+each answered call, and a last line that counts them, so that a file that was cut short is recognised. Every line carries a
+digest of itself, and its key must be that of its request; so no line can put a reply under another request. The file holds
+requests and replies: no API key, no header, no name of a machine, no path.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
 from curate.settings import takes
 from curate.teachers.base import Usage, call_key, canonical_json, parse_response
 
-__all__ = ["LedgerExported", "LedgerImported", "ledger_export", "ledger_import"]
+__all__ = ["LedgerExportResult", "LedgerImportResult", "ledger_export", "ledger_import"]
 
 FORMAT = "curate ledger"
 VERSION = 1
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
 _TEXTS = ("key", "endpoint", "model", "purpose", "domain", "raw", "finish_reason", "digest")
-_MISTAKES = 20  # told at most
+_MISTAKES = 20  # listed at most
 _STEP = 1000  # lines between two events
 
 
 @dataclass(frozen=True)
-class LedgerExported:
+class LedgerExportResult:
     """What `ledger_export` did.
 
     Attributes:
         path: of the file.
         calls: answered calls in it.
-        left_out: calls whose content is not that of their key; the ledger was changed by another hand.
+        left_out: calls whose request is not that of their key, because something else changed the ledger.
     """
 
     path: Path
@@ -53,14 +53,14 @@ class LedgerExported:
 
 
 @dataclass(frozen=True)
-class LedgerImported:
+class LedgerImportResult:
     """What `ledger_import` did.
 
     Attributes:
         path: of the file.
-        new: answers that can be used here from now on, at no cost.
-        already: answers that were here.
-        conflicting: calls that have another answer here, which stays.
+        new: replies that can be used here from now on, at no cost.
+        already: replies that were here.
+        conflicting: calls that have another reply here, which stays.
     """
 
     path: Path
@@ -70,8 +70,8 @@ class LedgerImported:
 
 
 @takes(LedgerExportSettings)
-def ledger_export(destination: str | Path, settings: LedgerExportSettings) -> LedgerExported:
-    """Write the ledger's answers into one file, which `ledger_import` reads on another machine.
+def ledger_export(destination: str | Path, settings: LedgerExportSettings) -> LedgerExportResult:
+    """Write the ledger's replies into one file, which `ledger_import` reads on another machine.
 
     Args:
         destination: file to write; ``.gz`` or ``.zst`` at its end packs it.
@@ -79,18 +79,18 @@ def ledger_export(destination: str | Path, settings: LedgerExportSettings) -> Le
     Raises:
         InputError: there is no ledger, or the file cannot be written.
     """
-    path, place = Path(destination), ledger_path(find_root(settings.root))
-    if not place.exists():
+    path, stored_at = Path(destination), ledger_path(find_root(settings.root))
+    if not stored_at.exists():
         raise InputError(
             f"there is no ledger under {str(settings.root or '.')!r}: no teacher was asked yet; --root names another folder"
         )
-    ledger = Ledger(place)
+    ledger = Ledger(stored_at)
     counts: Counter[bool] = Counter()
 
     def write(part: Path) -> None:
         with _written(part) as file, progress.step("ledger-export", None) as step:
             file.write(_line({"format": FORMAT, "version": VERSION}))
-            for line in _answers(ledger, settings.names, settings.models):
+            for line in _reply_lines(ledger, settings.names, settings.models):
                 sound = call_key(line["endpoint"], line["model"], canonical_json(line["request"])) == line["key"]
                 counts[sound] += 1
                 if sound:
@@ -105,14 +105,14 @@ def ledger_export(destination: str | Path, settings: LedgerExportSettings) -> Le
         raise InputError(f"{str(path)!r} cannot be written: {e.strerror or e}") from e
     finally:
         ledger.close()
-    return LedgerExported(path, counts[True], counts[False])
+    return LedgerExportResult(path, counts[True], counts[False])
 
 
 @takes(LedgerImportSettings)
-def ledger_import(source: str | Path, settings: LedgerImportSettings) -> LedgerImported:
-    """Take another ledger's answers in, from a file that `ledger_export` wrote: all of them, or none where a line is wrong.
+def ledger_import(source: str | Path, settings: LedgerImportSettings) -> LedgerImportResult:
+    """Take in the replies of another ledger, from a file that `ledger_export` wrote: all of them, or none where a line is wrong.
 
-    They answer the same calls here from now on, and no manifest is charged for them. A call that has an answer here keeps it.
+    They answer the same calls here from now on, and no manifest is charged for them. A call that has a reply here keeps it.
 
     Args:
         source: the file.
@@ -131,18 +131,18 @@ def ledger_import(source: str | Path, settings: LedgerImportSettings) -> LedgerI
         try:
             with ledger.transaction(), progress.step("ledger-import", None) as step:
                 for line in _checked(path, numbered, mistakes):
-                    counts[ledger.adopt(*_answer(line))] += 1
+                    counts[ledger.adopt(*_adoptable(line))] += 1
                     if counts.total() % _STEP == 0:
                         step.advance(_STEP)
                 if mistakes:
                     raise MistakesError(f"{path.name!r}, of which nothing was taken in,", mistakes)
         finally:
             ledger.close()
-    return LedgerImported(path, counts["new"], counts["already"], counts["conflicting"])
+    return LedgerImportResult(path, counts["new"], counts["already"], counts["conflicting"])
 
 
-def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-    """Yield the answered calls in the order of their keys, so that the same answers make the same file."""
+def _reply_lines(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+    """Yield the answered calls in the order of their keys, so that the same replies make the same file."""
     sql = (
         "SELECT c.key, c.endpoint, c.model, c.purpose, c.domain, c.sample, c.request, r.raw, a.nano_usd FROM calls c "
         "JOIN attempts a ON a.id = c.answer JOIN replies r ON r.attempt = c.answer WHERE c.key > ?"
@@ -159,22 +159,22 @@ def _answers(ledger: Ledger, names: Sequence[str] | None, models: Sequence[str] 
     last = ""
     while rows := ledger.query(f"{sql} ORDER BY c.key LIMIT {_STEP}", (last, *chosen)):
         for key, endpoint, model, purpose, domain, sample, request, raw, nano in rows:
-            reading = parse_response(raw)
-            if reading.error:  # it was never read; whoever reads it will reject it
+            parsed = parse_response(raw)
+            if parsed.error:  # it was never read; whoever reads it will reject it
                 continue
             asked = {"key": key, "endpoint": endpoint, "model": model, "purpose": purpose, "domain": domain, "sample": sample}
-            used = None if reading.usage is None else reading.usage._asdict()
-            told = {"usage": used, "nano_usd": nano, "finish_reason": reading.finish_reason}
-            yield {**asked, "request": json.loads(request), "raw": raw, **told}
+            usage = None if parsed.usage is None else parsed.usage._asdict()
+            reported = {"usage": usage, "nano_usd": nano, "finish_reason": parsed.finish_reason}
+            yield {**asked, "request": json.loads(request), "raw": raw, **reported}
         last = rows[-1][0]
 
 
-def _answer(line: Mapping[str, Any]) -> tuple[CallSpec, str, Usage | None, int | None, str]:
-    """Return a line as `Ledger.adopt` takes it."""
-    told = ("key", "endpoint", "model", "purpose", "domain", "sample")
-    order = CallSpec(**{name: line[name] for name in told}, request=canonical_json(line["request"]))
-    reading = parse_response(line["raw"])
-    return order, line["raw"], reading.usage, line["nano_usd"], reading.finish_reason
+def _adoptable(line: Mapping[str, Any]) -> tuple[CallSpec, str, Usage | None, int | None, str]:
+    """Return a line as the arguments of `Ledger.adopt`."""
+    columns = ("key", "endpoint", "model", "purpose", "domain", "sample")
+    spec = CallSpec(**{name: line[name] for name in columns}, request=canonical_json(line["request"]))
+    parsed = parse_response(line["raw"])
+    return spec, line["raw"], parsed.usage, line["nano_usd"], parsed.finish_reason
 
 
 def _checked(path: Path, numbered: Iterable[tuple[int, bytes]], mistakes: list[str]) -> Iterator[dict[str, Any]]:
@@ -200,7 +200,7 @@ def _checked(path: Path, numbered: Iterable[tuple[int, bytes]], mistakes: list[s
 
 
 def _wrong(line: dict[str, Any]) -> str:
-    """Say what is wrong with a line; nothing where it is sound."""
+    """Return what is wrong with a line; empty where it is sound."""
     if not all(isinstance(line.get(name), str) for name in _TEXTS):
         return f"it needs {', '.join(_TEXTS)} as texts"
     rest = {name: value for name, value in line.items() if name != "digest"}

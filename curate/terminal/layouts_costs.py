@@ -232,13 +232,13 @@ def call(result: Any) -> Iterable[Any]:
 
 
 def exported(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.ledger.transfer.LedgerExported`."""
+    """Return the layout of a `curate.ledger.transfer.LedgerExportResult`."""
     left_out = f"{_calls(result.left_out)}, whose content is not that of their key" if result.left_out else None
     yield from widgets.facts(f"{result.path}: replies to {_calls(result.calls)}", [("left out", left_out)])
 
 
 def imported(result: Any) -> Iterable[Any]:
-    """Return the layout of a `curate.ledger.transfer.LedgerImported`."""
+    """Return the layout of a `curate.ledger.transfer.LedgerImportResult`."""
     other = f"{_calls(result.conflicting)}, with another reply here, which is kept" if result.conflicting else None
     already = count(result.already) if result.already else None
     yield from widgets.facts(f"{result.path}: {count(result.new)} new replies", [("already here", already), ("not taken", other)])

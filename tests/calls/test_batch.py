@@ -38,8 +38,8 @@ from tests.support.samples import ingested
 
 def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger: Ledger) -> None:
     with providing(Provider(shuffle=True, looks=2)) as provider:
-        asking = metered(provider, ledger)
-        replies = asking.ask([*(asked(n) for n in range(5)), asked(0)])
+        asker = metered(provider, ledger)
+        replies = asker.ask([*(asked(n) for n in range(5)), asked(0)])
     assert [reply.text for reply in replies] == [*good(5), good(1)[0]]
     assert provider.seen == {"upload": 1, "create": 1, "look": 3, "fetch": 1}
     (batch,) = provider.batches.values()
@@ -54,8 +54,8 @@ def test_requests_go_as_one_file_and_come_back_in_order_at_half_the_price(ledger
         50,
     )
     assert statuses(ledger) == [("answered", 1, 30, 20_000, None)] * 5  # (20 * 1 + 10 * 2) / 1e6 USD, and half of that
-    assert asking.account.charged().calls == 5
-    assert asking.account.charged().usd == pytest.approx(5 * 20e-6)
+    assert asker.account.charged().calls == 5
+    assert asker.account.charged().usd == pytest.approx(5 * 20e-6)
     assert ledger.query("SELECT status, provider, n, told FROM batches") == [("done", "batch_0", 5, "completed 6/5")]
     assert [reply.cached for reply in replies] == [False] * 6
 

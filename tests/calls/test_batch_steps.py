@@ -45,8 +45,8 @@ def test_an_expired_batch_keeps_what_it_has_and_the_rest_goes_into_another(ledge
 
     provider = Provider(reply=late, final=lambda number: "completed" if number else "expired")
     with providing(provider):
-        asking = metered(provider, ledger, caps=Caps(calls=4))
-        assert [reply.text for reply in asking.ask([asked(n) for n in range(4)])] == good(4)
+        asker = metered(provider, ledger, caps=Caps(calls=4))
+        assert [reply.text for reply in asker.ask([asked(n) for n in range(4)])] == good(4)
     assert provider.sizes == [4, 2]
     assert sent[4:] == [sent[1], sent[3]]
     free = [status for status in statuses(ledger) if status[0] == "failed"]
@@ -54,7 +54,7 @@ def test_an_expired_batch_keeps_what_it_has_and_the_rest_goes_into_another(ledge
         ("failed", 0, 0, 0, "batch_expired: This request could not be executed in time."),
         ("failed", 0, 0, 0, "the batch was expired before its turn came"),
     ]
-    assert (asking.account.charged().calls, asking.account.charged().tokens) == (4, 120)
+    assert (asker.account.charged().calls, asker.account.charged().tokens) == (4, 120)
     assert ledger.charged("math").tokens == 120
 
 

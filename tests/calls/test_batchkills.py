@@ -104,13 +104,13 @@ def test_a_run_killed_at_any_step_is_taken_up_and_buys_nothing_twice(ledger: Led
         assert runs[0].returncode == -signal.SIGKILL
         assert ledger.query("SELECT status FROM batches") == [(status,)]
         assert ledger.charged("math").calls == 5
-        asking = metered(provider, ledger)
-        replies = asking.ask([asked(n) for n in range(5)])
+        asker = metered(provider, ledger)
+        replies = asker.ask([asked(n) for n in range(5)])
     assert [reply.text for reply in replies] == good(5)
     assert provider.sizes == [5, 1]  # one batch, and one for the call that expired
     assert [row[:4] for row in statuses(ledger) if row[0] == "answered"] == [("answered", 1, 30, 20_000)] * 5
     assert ledger.charged("math") == Charged(5, 150, pytest.approx(5 * 20e-6))
-    assert asking.account.charged().calls + asking.account.charged().saved == 5
+    assert asker.account.charged().calls + asker.account.charged().saved == 5
     assert ledger.query("SELECT DISTINCT status FROM batches") == [("done",)]
 
 

@@ -91,9 +91,9 @@ def test_spend_tells_what_was_billed(ledger: Ledger) -> None:
 
 def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> None:
     teacher = Fake(script=scripted(RawResponse("unanswered")))
-    asking = metered(teacher, ledger, Caps(calls=1))
-    assert asking.ask([asked()]) == [Reply(status="unanswered")]
-    assert (ledger.charged("math").calls, asking.account.charged().calls, statuses(ledger)) == (0, 0, [])
+    asker = metered(teacher, ledger, Caps(calls=1))
+    assert asker.ask([asked()]) == [Reply(status="unanswered")]
+    assert (ledger.charged("math").calls, asker.account.charged().calls, statuses(ledger)) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> No
 def test_a_failure_that_may_pass_is_tried_again_and_every_sending_counts(
     ledger: Ledger, failure: RawResponse, left: str, tokens: int
 ) -> None:
-    asking = metered(Fake(script=scripted(failure)), ledger)
-    (reply,) = asking.ask([asked()])
+    asker = metered(Fake(script=scripted(failure)), ledger)
+    (reply,) = asker.ask([asked()])
     assert reply.status == "answered"
     assert statuses(ledger) == [left, "answered"]
-    assert asking.account.charged().calls == 2
-    assert asking.account.charged().tokens - reply.usage.total >= tokens
-    assert (asking.account.charged().tokens - reply.usage.total > 0) == bool(tokens)
+    assert asker.account.charged().calls == 2
+    assert asker.account.charged().tokens - reply.usage.total >= tokens
+    assert (asker.account.charged().tokens - reply.usage.total > 0) == bool(tokens)
 
 
 def test_after_the_last_try_the_reply_says_why_and_the_next_run_asks_again(ledger: Ledger) -> None:
@@ -171,21 +171,21 @@ def test_a_teacher_that_answers_nobody_is_given_up(ledger: Ledger) -> None:
 
 def test_an_answer_is_found_whoever_asks_next_even_if_nobody_read_it(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = metered(teacher, ledger)
-    order, charge = asking.account.call_spec(asked()), asking.account.bound(asked())
-    grant = ledger.reserve(order, charge, NO_CAPS, "[]")
-    ledger.record(grant.attempt, RawResponse.of("kept", usage=Usage(3, 4)).raw)  # and then the machine went down
-    (reply,) = asking.ask([asked()])
+    asker = metered(teacher, ledger)
+    spec, bound = asker.account.call_spec(asked()), asker.account.bound(asked())
+    reservation = ledger.reserve(spec, bound, NO_CAPS, "[]")
+    ledger.record(reservation.attempt, RawResponse.of("kept", usage=Usage(3, 4)).raw)  # and then the machine went down
+    (reply,) = asker.ask([asked()])
     assert (reply.text, teacher.sent) == ("kept", [])
     assert ledger.charged("math").tokens == 7
 
 
 def test_an_unreadable_reply_from_before_is_bought_again(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = metered(teacher, ledger)
-    grant = ledger.reserve(asking.account.call_spec(asked()), asking.account.bound(asked()), NO_CAPS, "[]")
-    ledger.record(grant.attempt, "<html>")
-    assert asking.ask([asked()])[0].status == "answered"
+    asker = metered(teacher, ledger)
+    reservation = ledger.reserve(asker.account.call_spec(asked()), asker.account.bound(asked()), NO_CAPS, "[]")
+    ledger.record(reservation.attempt, "<html>")
+    assert asker.ask([asked()])[0].status == "answered"
     assert len(teacher.sent) == 1
     assert statuses(ledger) == ["failed", "answered"]
 
@@ -207,8 +207,8 @@ def test_a_second_asker_waits_for_the_first_and_buys_nothing(ledger: Ledger, tmp
 
 def test_what_a_dead_run_had_under_way_is_lost_charged_and_told(ledger: Ledger) -> None:
     teacher = Fake()
-    asking = metered(teacher, ledger)
-    ledger.reserve(asking.account.call_spec(asked()), CostBound("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
+    asker = metered(teacher, ledger)
+    ledger.reserve(asker.account.call_spec(asked()), CostBound("math", "balance", 0, 70, 0), NO_CAPS, '["elsewhere", 1, ""]')
     ledger.query("UPDATE attempts SET lease = 0")
     notes: list[str] = []
     with progress.listen(lambda event: notes.append(event.message)):

@@ -86,11 +86,23 @@ def test_each_stage_and_name_has_its_own(ledger: Ledger) -> None:
 def test_what_is_lost_is_not_billed(ledger: Ledger) -> None:
     mine = metered(ledger)
     store_estimate(mine.account, ESTIMATE, {})
-    grant = ledger.reserve(mine.account.call_spec(asked(9)[0]), mine.account.bound(asked(9)[0]), mine.account.caps, "[]")
-    ledger.lose(grant.attempt, "reset")
+    reservation = ledger.reserve(mine.account.call_spec(asked(9)[0]), mine.account.bound(asked(9)[0]), mine.account.caps, "[]")
+    ledger.lose(reservation.attempt, "reset")
     told = close_estimate(mine.account, complete=True)
     assert told is not None
     assert (told.calls, told.tokens, told.off) == (0, 0, None)
+
+
+def test_a_bill_without_a_price_is_unknown_and_not_nothing(ledger: Ledger) -> None:
+    mine = metered(ledger, price=None)
+    store_estimate(mine.account, ESTIMATE, {})  # made when there was a price
+    told = close_estimate(mine.account, complete=False)
+    assert told is not None
+    assert (told.calls, told.usd) == (0, 0.0)
+    mine.ask(asked(0, 1, 2, 3))
+    told = close_estimate(mine.account, complete=True)
+    assert told is not None
+    assert (told.calls, told.usd, told.unit, told.off) == (4, None, "tokens", pytest.approx(640 / 600 - 1))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One run of asking: what it tells while it works, and how it keeps to the limits of a server."""
+"""Live requests: what is reported while they are in flight, and how they keep to the limits of a server."""
 
 from __future__ import annotations
 

@@ -32,12 +32,12 @@ class Clock:
         return self.now
 
 
-def order(n: int = 0, **changes: object) -> CallSpec:
+def spec(n: int = 0, **changes: object) -> CallSpec:
     told = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
     return CallSpec(key=f"{n:032x}", **{**told, **changes})  # type: ignore[arg-type]
 
 
-def charge(tokens: int = 100, nano_usd: int | None = 50, name: str = "math", stage: int = 0) -> CostBound:
+def bound(tokens: int = 100, nano_usd: int | None = 50, name: str = "math", stage: int = 0) -> CostBound:
     return CostBound(name, "balance", stage, tokens, nano_usd)
 
 
@@ -54,37 +54,55 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
 
 
 def buy(ledger: Ledger, n: int = 0, *, raw: str = "raw", usage: Usage | None = USED, nano: int | None = 7) -> int:
-    grant = ledger.reserve(order(n), charge(), Caps(), ME)
-    ledger.record(grant.attempt, raw)
-    ledger.settle(grant.attempt, usage, nano, "stop")
-    return grant.attempt
+    reservation = ledger.reserve(spec(n), bound(), Caps(), ME)
+    ledger.record(reservation.attempt, raw)
+    ledger.settle(reservation.attempt, usage, nano, "stop")
+    return reservation.attempt
+
+
+def test_without_a_price_money_stays_unknown_and_counts_nothing(ledger: Ledger) -> None:
+    for n in range(4):
+        ledger.reserve(spec(n), bound(nano_usd=None), Caps(), ME)
+    ledger.record(1, "raw")
+    ledger.settle(1, Usage(10, 5), 7, "stop")  # a price that became known meanwhile is not that of the reservation
+    ledger.fail(2, "400")
+    ledger.lose(3, "reset")
+    ledger.reject(4, "not JSON")
+    assert ledger.query("SELECT DISTINCT nano_usd, reserved_nano_usd FROM attempts") == [(None, None)]
+    assert ledger.charged("math") == Charged(4, 15 + 0 + 100 + 100, 0.0)
+
+
+def test_what_a_reply_cost_is_its_bound_where_the_price_is_known_no_more(ledger: Ledger) -> None:
+    attempt = buy(ledger, nano=None)
+    assert ledger.query("SELECT tokens, nano_usd FROM attempts WHERE id = ?", (attempt,)) == [(USED.total, 50)]
+    assert ledger.charged("math") == Charged(1, USED.total, 50e-9)
 
 
 def test_a_reservation_is_charged_at_once_and_settled_at_what_was_billed(ledger: Ledger) -> None:
-    grant = ledger.reserve(order(), charge(), Caps(), ME)
-    assert grant.status == "granted"
+    reservation = ledger.reserve(spec(), bound(), Caps(), ME)
+    assert reservation.status == "granted"
     assert ledger.charged("math") == Charged(1, 100, 50e-9)
-    ledger.record(grant.attempt, "raw")
+    ledger.record(reservation.attempt, "raw")
     assert ledger.charged("math") == Charged(1, 100, 50e-9)
-    ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
+    ledger.settle(reservation.attempt, Usage(10, 5), 7, "stop")
     assert ledger.charged("math") == Charged(1, 15, 7e-9)
     assert ledger.charged("other") == Charged()
 
 
 def test_a_raw_reply_is_on_disk_before_it_is_read(ledger: Ledger) -> None:
-    grant = ledger.reserve(order(), charge(), Caps(), ME)
-    ledger.record(grant.attempt, "raw reply")
+    reservation = ledger.reserve(spec(), bound(), Caps(), ME)
+    ledger.record(reservation.attempt, "raw reply")
     with sqlite3.connect(ledger.path) as other:
         assert other.execute("SELECT raw FROM replies").fetchall() == [("raw reply",)]
     other.close()
-    found = ledger.find([order().key])[order().key]
-    assert (found.raw, found.billed, found.attempt) == ("raw reply", False, grant.attempt)
+    found = ledger.find([spec().key])[spec().key]
+    assert (found.raw, found.billed, found.attempt) == ("raw reply", False, reservation.attempt)
 
 
 def test_an_answered_call_is_never_granted_again(ledger: Ledger) -> None:
     buy(ledger)
-    assert ledger.reserve(order(), charge(), Caps(), ME).status == "answered"
-    assert ledger.reserve(order(), charge(name="other"), Caps(calls=0), ME).status == "answered"
+    assert ledger.reserve(spec(), bound(), Caps(), ME).status == "answered"
+    assert ledger.reserve(spec(), bound(name="other"), Caps(calls=0), ME).status == "answered"
 
 
 def test_a_reply_without_figures_stays_charged_at_its_bound(ledger: Ledger) -> None:
@@ -98,32 +116,32 @@ def test_a_reply_that_used_more_than_its_bound_is_charged_in_full(ledger: Ledger
 
 
 def test_a_refusal_costs_a_call_and_no_tokens_and_one_that_never_left_costs_nothing(ledger: Ledger) -> None:
-    ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "429 slow down")
+    ledger.fail(ledger.reserve(spec(), bound(), Caps(), ME).attempt, "429 slow down")
     assert ledger.charged("math") == Charged(1, 0, 0.0)
-    ledger.fail(ledger.reserve(order(), charge(), Caps(), ME).attempt, "nobody listens", sent=False)
+    ledger.fail(ledger.reserve(spec(), bound(), Caps(), ME).attempt, "nobody listens", sent=False)
     assert ledger.charged("math") == Charged(1, 0, 0.0)
     assert ledger.query("SELECT status FROM attempts WHERE cause = 'retry'") == [("failed",)]
 
 
 def test_a_lost_attempt_stays_charged_and_may_be_sent_again(ledger: Ledger) -> None:
-    ledger.lose(ledger.reserve(order(), charge(), Caps(), ME).attempt, "reset")
-    again = ledger.reserve(order(), charge(), Caps(), ME)
+    ledger.lose(ledger.reserve(spec(), bound(), Caps(), ME).attempt, "reset")
+    again = ledger.reserve(spec(), bound(), Caps(), ME)
     assert again.status == "granted"
     assert ledger.charged("math") == Charged(2, 200, 100e-9)
 
 
 def test_an_unreadable_reply_is_kept_and_charged_and_the_call_may_be_sent_again(ledger: Ledger) -> None:
-    grant = ledger.reserve(order(), charge(), Caps(), ME)
-    ledger.record(grant.attempt, "<html>")
-    ledger.reject(grant.attempt, "the reply is not JSON")
-    assert ledger.find([order().key]) == {}
+    reservation = ledger.reserve(spec(), bound(), Caps(), ME)
+    ledger.record(reservation.attempt, "<html>")
+    ledger.reject(reservation.attempt, "the reply is not JSON")
+    assert ledger.find([spec().key]) == {}
     assert ledger.query("SELECT raw FROM replies") == [("<html>",)]
     assert ledger.charged("math") == Charged(1, 100, 50e-9)
-    assert ledger.reserve(order(), charge(), Caps(), ME).status == "granted"
+    assert ledger.reserve(spec(), bound(), Caps(), ME).status == "granted"
 
 
 def test_what_was_released_has_never_been(ledger: Ledger) -> None:
-    ledger.release(ledger.reserve(order(), charge(), Caps(), ME).attempt)
+    ledger.release(ledger.reserve(spec(), bound(), Caps(), ME).attempt)
     assert ledger.charged("math") == Charged(0, 0, 0.0)
     assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
 
@@ -137,24 +155,24 @@ def test_what_was_released_has_never_been(ledger: Ledger) -> None:
     ],
 )
 def test_a_cap_says_which_and_by_how_much_and_nothing_is_charged(ledger: Ledger, caps: Caps, words: str) -> None:
-    assert ledger.reserve(order(0), charge(), caps, ME).status == "granted"
-    refused = ledger.reserve(order(1), charge(), caps, ME)
+    assert ledger.reserve(spec(0), bound(), caps, ME).status == "granted"
+    refused = ledger.reserve(spec(1), bound(), caps, ME)
     assert refused.status == "capped"
     assert words in refused.cap
     assert ledger.charged("math").calls == 1
     assert ledger.query("SELECT COUNT(*) FROM calls") == [(1,)]
-    assert ledger.reserve(order(1), charge(name="other"), caps, ME).status == "granted"
+    assert ledger.reserve(spec(1), bound(name="other"), caps, ME).status == "granted"
 
 
 def test_a_call_under_way_elsewhere_is_waited_for_as_long_as_its_lease(ledger: Ledger, clock: Clock) -> None:
-    ledger.reserve(order(), charge(), Caps(), NOBODY)
-    assert ledger.reserve(order(), charge(), Caps(), ME).status == "busy"
+    ledger.reserve(spec(), bound(), Caps(), NOBODY)
+    assert ledger.reserve(spec(), bound(), Caps(), ME).status == "busy"
     clock.now += ledgers.LEASE - 1
     ledger.renew(NOBODY)
     clock.now += ledgers.LEASE - 1
-    assert ledger.reserve(order(), charge(), Caps(), ME).status == "busy"
+    assert ledger.reserve(spec(), bound(), Caps(), ME).status == "busy"
     clock.now += 2
-    assert ledger.reserve(order(), charge(), Caps(), ME).status == "granted"
+    assert ledger.reserve(spec(), bound(), Caps(), ME).status == "granted"
     assert ledger.query("SELECT status, error FROM attempts ORDER BY id") == [
         ("lost", "its process ended before the reply was recorded"),
         ("sent", None),
@@ -163,25 +181,25 @@ def test_a_call_under_way_elsewhere_is_waited_for_as_long_as_its_lease(ledger: L
 
 
 def test_a_reply_that_comes_after_its_lease_still_counts(ledger: Ledger, clock: Clock) -> None:
-    late = ledger.reserve(order(), charge(), Caps(), NOBODY)
+    late = ledger.reserve(spec(), bound(), Caps(), NOBODY)
     clock.now += ledgers.LEASE + 1
     assert ledger.sweep("math") == 1
     assert ledger.record(late.attempt, "late")
-    assert ledger.find([order().key])[order().key].raw == "late"
+    assert ledger.find([spec().key])[spec().key].raw == "late"
 
 
 def test_the_first_answer_stays(ledger: Ledger, clock: Clock) -> None:
-    late = ledger.reserve(order(), charge(), Caps(), NOBODY)
+    late = ledger.reserve(spec(), bound(), Caps(), NOBODY)
     clock.now += ledgers.LEASE + 1
     buy(ledger, raw="first")
     assert not ledger.record(late.attempt, "late")
-    assert ledger.find([order().key])[order().key].raw == "first"
+    assert ledger.find([spec().key])[spec().key].raw == "first"
     assert ledger.query("SELECT raw FROM replies ORDER BY raw") == [("first",), ("late",)]
 
 
 def test_a_sweep_loses_what_dead_owners_had_under_way_for_this_name_alone(ledger: Ledger, clock: Clock) -> None:
-    ledger.reserve(order(0), charge(), Caps(), NOBODY)
-    ledger.reserve(order(1), charge(name="other"), Caps(), NOBODY)
+    ledger.reserve(spec(0), bound(), Caps(), NOBODY)
+    ledger.reserve(spec(1), bound(name="other"), Caps(), NOBODY)
     assert ledger.sweep("math") == 0
     clock.now += ledgers.LEASE + 1
     assert ledger.sweep("math") == 1
@@ -191,7 +209,7 @@ def test_a_sweep_loses_what_dead_owners_had_under_way_for_this_name_alone(ledger
 
 def test_a_transaction_is_written_whole_or_not_at_all(ledger: Ledger) -> None:
     with pytest.raises(ZeroDivisionError), ledger.transaction():  # noqa: PT012
-        ledger.reserve(order(), charge(), Caps(), ME)
+        ledger.reserve(spec(), bound(), Caps(), ME)
         raise ZeroDivisionError
     assert ledger.charged("math") == Charged()
     assert ledger.query("SELECT COUNT(*) FROM calls") == [(0,)]
@@ -219,7 +237,7 @@ def test_the_same_call_has_the_same_number_in_every_ledger(tmp_path: Path) -> No
         for n in before:
             buy(opened, n)
         buy(opened, 12345 << 88)
-        numbers.append(opened.find([order(12345 << 88).key])[order(12345 << 88).key].call_id)
+        numbers.append(opened.find([spec(12345 << 88).key])[spec(12345 << 88).key].call_id)
         opened.close()
     assert numbers[0] == numbers[1] < 2**53
 
@@ -227,7 +245,7 @@ def test_the_same_call_has_the_same_number_in_every_ledger(tmp_path: Path) -> No
 def test_two_keys_with_one_number_are_two_calls(ledger: Ledger) -> None:
     buy(ledger, 1)  # the number is made of the first 13 digits; these two share them
     buy(ledger, 2)
-    found = ledger.find([order(1).key, order(2).key])
+    found = ledger.find([spec(1).key, spec(2).key])
     assert len({stored.call_id for stored in found.values()}) == 2
 
 
@@ -237,8 +255,8 @@ def test_many_threads_and_connections_do_not_pass_a_cap(tmp_path: Path) -> None:
     def work(number: int) -> None:
         own = Ledger(tmp_path / "ledger.sqlite")
         for n in range(25):
-            grant = own.reserve(order(number * 1000 + n), charge(), Caps(calls=40), ME)
-            granted.append(grant.status)
+            reservation = own.reserve(spec(number * 1000 + n), bound(), Caps(calls=40), ME)
+            granted.append(reservation.status)
         own.close()
 
     Ledger(tmp_path / "ledger.sqlite").close()
@@ -267,11 +285,11 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(target=attempts, n=st.integers(0, 15), tokens=st.integers(1, 300), nano=st.integers(0, 150), mine=st.booleans())
     def reserve(self, n: int, tokens: int, nano: int, mine: bool) -> int:
-        grant = self.ledger.reserve(order(n), charge(tokens, nano), CAPS, ME if mine else NOBODY)
-        if grant.status != "granted":
+        reservation = self.ledger.reserve(spec(n), bound(tokens, nano), CAPS, ME if mine else NOBODY)
+        if reservation.status != "granted":
             return 0
-        self.model[grant.attempt] = (1, tokens, nano)
-        return grant.attempt
+        self.model[reservation.attempt] = (1, tokens, nano)
+        return reservation.attempt
 
     @rule(attempt=attempts, share=st.floats(0, 1))
     def answer(self, attempt: int, share: float) -> None:
@@ -336,8 +354,8 @@ def test_find_returns_what_was_answered_and_nothing_else(numbers: list[int]) -> 
     ledger = Ledger(":memory:")
     for n in {n for n in numbers if n % 2}:
         buy(ledger, n, raw=str(n))
-    found = ledger.find(order(n).key for n in numbers)
-    assert {key: stored.raw for key, stored in found.items()} == {order(n).key: str(n) for n in numbers if n % 2}
+    found = ledger.find(spec(n).key for n in numbers)
+    assert {key: stored.raw for key, stored in found.items()} == {spec(n).key: str(n) for n in numbers if n % 2}
     ledger.close()
 
 
@@ -362,7 +380,7 @@ def test_on_a_network_the_ledger_is_not_written_ahead(tmp_path: Path) -> None:
     assert journal(path) == "delete"  # what a file is in that is not written ahead
     buy(first, 1)
     buy(second, 2)
-    assert len(first.find([order(n).key for n in range(3)])) == 3
+    assert len(first.find([spec(n).key for n in range(3)])) == 3
     assert not path.with_name("ledger.sqlite-wal").exists()
     first.close()
     second.close()
@@ -373,7 +391,7 @@ def test_on_a_network_the_ledger_is_not_written_ahead(tmp_path: Path) -> None:
 def test_on_a_network_one_machine_works_at_a_time(tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "ledger.sqlite"
     theirs = Ledger(path, clock=clock, disk_kind=network)
-    theirs.reserve(order(), charge(), Caps(), NOBODY)
+    theirs.reserve(spec(), bound(), Caps(), NOBODY)
     ours = Ledger(path, clock=clock, disk_kind=network)
     with pytest.raises(LedgerError, match=r"network file system \(nfs4\) and machine 'elsewhere' is at work in it"):
         ours.sweep("math")
@@ -391,11 +409,11 @@ def test_many_processes_do_not_pass_a_cap_and_buy_a_call_once(tmp_path: Path) ->
         "from curate.ledger.leases import this_process\n"
         "ledger, own = Ledger(sys.argv[1]), int(sys.argv[2])\n"
         f"for n in [*range({shared}), *range(own * 1000, own * 1000 + 30)]:\n"
-        "    order = CallSpec(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
-        "    grant = ledger.reserve(order, CostBound('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
-        "    if grant.status == 'granted':\n"
-        "        ledger.record(grant.attempt, 'raw')\n"
-        "    print(n, grant.status)\n"
+        "    spec = CallSpec(f'{n:032x}', 'local', 'm', 'rationale', 'd', 0, '{}')\n"
+        "    reservation = ledger.reserve(spec, CostBound('math', 'balance', 0, 100, 50), Caps(calls=60), this_process())\n"
+        "    if reservation.status == 'granted':\n"
+        "        ledger.record(reservation.attempt, 'raw')\n"
+        "    print(n, reservation.status)\n"
     )
     Ledger(path).close()
     command = [sys.executable, "-c", code, str(path)]

@@ -25,7 +25,7 @@ from tests.support.samples import ingested
 SECRET = "sk-not-a-real-key"
 
 
-def order(n: int = 0, model: str = "m") -> CallSpec:
+def spec(n: int = 0, model: str = "m") -> CallSpec:
     told = canonical_json({"messages": [{"role": "user", "content": f"question {n} ü 🙂"}], "temperature": 0.7})
     return CallSpec(call_key("local", model, told), "local", model, "rationale", "algebra", 0, told)
 
@@ -33,9 +33,9 @@ def order(n: int = 0, model: str = "m") -> CallSpec:
 def bought(root: Path, *orders: CallSpec, text: str = "four", name: str = "math") -> Path:
     ledger = Ledger(ledger_path(str(root)))
     for wanted in orders:
-        grant = ledger.reserve(wanted, CostBound(name, "balance", 0, 100, 50), Caps(), this_process())
-        ledger.record(grant.attempt, RawResponse.of(text, usage=Usage(10, 5, 4, 1)).raw)
-        ledger.settle(grant.attempt, Usage(10, 5, 4, 1), 7, "stop")
+        reservation = ledger.reserve(wanted, CostBound(name, "balance", 0, 100, 50), Caps(), this_process())
+        ledger.record(reservation.attempt, RawResponse.of(text, usage=Usage(10, 5, 4, 1)).raw)
+        ledger.settle(reservation.attempt, Usage(10, 5, 4, 1), 7, "stop")
     ledger.close()
     return root
 
@@ -49,7 +49,7 @@ def stored(root: Path, wanted: CallSpec) -> str | None:
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    return bought(tmp_path / "here", order(0), order(1), order(2, model="other"))
+    return bought(tmp_path / "here", spec(0), spec(1), spec(2, model="other"))
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
@@ -61,7 +61,7 @@ def test_what_goes_out_comes_in_once(tmp_path: Path, here: Path, suffix: str) ->
     first, second = ledger_import(file, root=there), ledger_import(file, root=there)
     assert (first.new, first.already, first.conflicting) == (3, 0, 0)
     assert (second.new, second.already, second.conflicting) == (0, 3, 0)
-    assert stored(there, order(1)) == "four"
+    assert stored(there, spec(1)) == "four"
     back = tmp_path / f"back.jsonl{suffix}"
     ledger_export(back, root=there)
     assert back.read_bytes() == file.read_bytes()
@@ -73,9 +73,9 @@ def test_nobody_is_charged_for_what_comes_in(tmp_path: Path, here: Path) -> None
     ledger_import(tmp_path / "a.jsonl", root=there)
     ledger = Ledger(ledger_path(str(there)))
     assert ledger.query("SELECT * FROM accounts") == []
-    grant = ledger.reserve(order(0), CostBound("math", "balance", 0, 100, 50), Caps(calls=0), this_process())
-    assert grant.status == "answered"
-    ledger.hit([grant.call_id], "math", "balance", 0)
+    reservation = ledger.reserve(spec(0), CostBound("math", "balance", 0, 100, 50), Caps(calls=0), this_process())
+    assert reservation.status == "answered"
+    ledger.hit([reservation.call_id], "math", "balance", 0)
     ledger.close()
     told = costs.read_costs("math", root=there)
     assert (told.calls, told.tokens, told.saved_calls, told.saved_tokens, told.saved) == (0, 0, 1, 15, pytest.approx(7e-9))
@@ -83,28 +83,28 @@ def test_nobody_is_charged_for_what_comes_in(tmp_path: Path, here: Path) -> None
 
 def test_an_answer_that_is_here_stays(tmp_path: Path, here: Path) -> None:
     ledger_export(tmp_path / "a.jsonl", root=here)
-    there = bought(tmp_path / "there", order(0), text="five")
+    there = bought(tmp_path / "there", spec(0), text="five")
     told = ledger_import(tmp_path / "a.jsonl", root=there)
     assert (told.new, told.already, told.conflicting) == (2, 0, 1)
-    assert stored(there, order(0)) == "five"
+    assert stored(there, spec(0)) == "five"
 
 
 def test_a_call_that_was_lost_here_is_answered(tmp_path: Path, here: Path) -> None:
     ledger_export(tmp_path / "a.jsonl", root=here)
     there = tmp_path / "there"
     ledger = Ledger(ledger_path(str(there)))
-    lost = ledger.reserve(order(0), CostBound("math", "balance", 0, 100, 50), Caps(), this_process())
+    lost = ledger.reserve(spec(0), CostBound("math", "balance", 0, 100, 50), Caps(), this_process())
     ledger.lose(lost.attempt, "reset")
     ledger.close()
     assert ledger_import(tmp_path / "a.jsonl", root=there).new == 3
-    assert stored(there, order(0)) == "four"
+    assert stored(there, spec(0)) == "four"
     assert costs.read_costs("math", root=there).lost == 1
 
 
 def test_names_and_models_choose(tmp_path: Path, here: Path) -> None:
-    bought(here, order(7), name="chats")
+    bought(here, spec(7), name="chats")
     ledger = Ledger(ledger_path(str(here)))
-    ledger.hit([ledger.find([order(0).key])[order(0).key].call_id], "chats", "balance", 0)
+    ledger.hit([ledger.find([spec(0).key])[spec(0).key].call_id], "chats", "balance", 0)
     ledger.close()
     assert ledger_export(tmp_path / "a", names=["chats"], root=here).calls == 2
     assert ledger_export(tmp_path / "a", names=["math", "chats"], models=["m"], root=here).calls == 3
@@ -141,7 +141,7 @@ def test_a_broken_line_is_named_and_nothing_is_taken_in(
     with pytest.raises(MistakesError, match="nothing was taken in") as caught:
         ledger_import(file, root=there)
     assert [reason in mistake for mistake in caught.value.mistakes] == [True]
-    assert all(stored(there, order(n)) is None for n in range(3))
+    assert all(stored(there, spec(n)) is None for n in range(3))
 
 
 def test_an_answer_cannot_be_put_under_another_question(tmp_path: Path, here: Path) -> None:
@@ -150,7 +150,7 @@ def test_an_answer_cannot_be_put_under_another_question(tmp_path: Path, here: Pa
     file = tmp_path / "a.jsonl"
     ledger_export(file, root=here)
     lines = file.read_text().splitlines()
-    line = {**json.loads(lines[2]), "key": order(99).key}
+    line = {**json.loads(lines[2]), "key": spec(99).key}
     del line["digest"]
     lines[2] = json.dumps({**line, "digest": transfer._digest(line)})  # as somebody would who knows the format
     file.write_text("\n".join(lines) + "\n")
@@ -167,7 +167,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, here: Path, suffix
     file.write_bytes(whole[:end])
     with pytest.raises(InputError, match=r"cut short|cannot be read"):
         ledger_import(file, root=there)
-    assert stored(there, order(0)) is None
+    assert stored(there, spec(0)) is None
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
@@ -183,13 +183,13 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no ledger"):
         ledger_export(other, root=tmp_path / "nowhere")
     with pytest.raises(InputError, match="cannot be written"):
-        ledger_export(tmp_path / "no" / "folder.jsonl", root=bought(tmp_path, order()))
+        ledger_export(tmp_path / "no" / "folder.jsonl", root=bought(tmp_path, spec()))
 
 
 def test_a_call_under_a_wrong_key_stays_behind(tmp_path: Path, here: Path) -> None:
     ledger = Ledger(ledger_path(str(here)))
     with ledger.transaction() as db:
-        db.execute("UPDATE calls SET request = '{}' WHERE key = ?", (order(0).key,))
+        db.execute("UPDATE calls SET request = '{}' WHERE key = ?", (spec(0).key,))
     ledger.close()
     told = ledger_export(tmp_path / "a.jsonl", root=here)
     assert (told.calls, told.left_out) == (2, 1)

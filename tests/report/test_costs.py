@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from curate.calls.client import MeteredTeacher
+from curate.calls.throttle import Backoff
 from curate.errors import InputError
 from curate.files import ledger_path
 from curate.ledger.batches import BatchStore
@@ -20,24 +23,25 @@ from curate.teachers import prices
 from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
 from curate.teachers.prices import Price
+from curate.terminal import layouts
 from tests.support.samples import ingested
 
 ME = this_process()
 
 
-def order(n: int = 0, **changes: object) -> CallSpec:
+def spec(n: int = 0, **changes: object) -> CallSpec:
     values = {"endpoint": "local", "model": "m", "purpose": "rationale", "domain": "algebra", "sample": 0, "request": "{}"}
     return CallSpec(key=f"{n:032x}", **{**values, **changes})  # type: ignore[arg-type]
 
 
-def charge(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> CostBound:
+def bound(nano_usd: int | None = 50, *, stage: int = 0, refill: bool = False) -> CostBound:
     return CostBound("math", "balance", stage, 100, nano_usd, refill)
 
 
 def buy(ledger: Ledger, n: int = 0, **changes: object) -> None:
-    grant = ledger.reserve(order(n, **changes), charge(), Caps(), ME)
-    ledger.record(grant.attempt, "raw")
-    ledger.settle(grant.attempt, Usage(10, 5), 7, "stop")
+    reservation = ledger.reserve(spec(n, **changes), bound(), Caps(), ME)
+    ledger.record(reservation.attempt, "raw")
+    ledger.settle(reservation.attempt, Usage(10, 5), 7, "stop")
 
 
 @pytest.fixture
@@ -52,10 +56,10 @@ def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
     assert costs.read_costs("math", root=root).to_dict()["calls"] == 0
     buy(ledger, 0)
     buy(ledger, 1)
-    ledger.lose(ledger.reserve(order(2, domain="tail"), charge(stage=1), Caps(), ME).attempt, "reset")
-    ledger.fail(ledger.reserve(order(2), charge(stage=1), Caps(), ME).attempt, "500")
-    ledger.reserve(order(3, purpose="synthesis"), charge(nano_usd=None), Caps(), ME)
-    stored = ledger.find([order(0).key])[order(0).key]
+    ledger.lose(ledger.reserve(spec(2, domain="tail"), bound(stage=1), Caps(), ME).attempt, "reset")
+    ledger.fail(ledger.reserve(spec(2), bound(stage=1), Caps(), ME).attempt, "500")
+    ledger.reserve(spec(3, purpose="synthesis"), bound(nano_usd=None), Caps(), ME)
+    stored = ledger.find([spec(0).key])[spec(0).key]
     ledger.hit([stored.call_id, stored.call_id], "math", "balance", -1)
     found = costs.read_costs("math", root=root)
     promised = found.to_dict()
@@ -83,9 +87,9 @@ def test_the_summary_adds_up_on_every_side(ledger: Ledger) -> None:
 
 
 def test_an_attempt_is_new_a_retry_or_a_refill(ledger: Ledger) -> None:
-    ledger.fail(ledger.reserve(order(0), charge(), Caps(), ME).attempt, "500")
-    ledger.reserve(order(0), charge(refill=True), Caps(), ME)
-    ledger.reserve(order(1), charge(refill=True), Caps(), ME)
+    ledger.fail(ledger.reserve(spec(0), bound(), Caps(), ME).attempt, "500")
+    ledger.reserve(spec(0), bound(refill=True), Caps(), ME)
+    ledger.reserve(spec(1), bound(refill=True), Caps(), ME)
     causes = costs.read_costs("math", root=ledger.path.parents[1]).by["cause"]
     assert {cause: figures.attempts for cause, figures in causes.items()} == {"new": 1, "retry": 1, "refill": 1}
 
@@ -104,8 +108,8 @@ def test_a_summary_keeps_its_promise_to_scripts() -> None:
 
 def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
     buy(ledger, 0)
-    ledger.lose(ledger.reserve(order(1), charge(), Caps(), ME).attempt, "reset")
-    ledger.reserve(order(2), charge(), Caps(), ME)
+    ledger.lose(ledger.reserve(spec(1), bound(), Caps(), ME).attempt, "reset")
+    ledger.reserve(spec(2), bound(), Caps(), ME)
     found = costs.read_costs("math", root=ledger.path.parents[1])
     assert (found.lost_tokens, found.under_way_tokens, found.tokens) == (100, 100, 215)
     assert (found.billed_usd, found.lost_usd, found.under_way_usd) == tuple(pytest.approx(n * 1e-9) for n in (7, 50, 50))
@@ -114,7 +118,7 @@ def test_money_that_is_lost_or_under_way_is_not_billed(ledger: Ledger) -> None:
 
 def test_what_was_saved_is_told_on_every_side_also_where_nothing_was_bought(ledger: Ledger) -> None:
     buy(ledger, 0, domain="head")
-    call = ledger.find([order(0).key])[order(0).key].call_id
+    call = ledger.find([spec(0).key])[spec(0).key].call_id
     ledger.hit([call, call], "chats", "balance", 3)
     found = costs.read_costs("chats", root=ledger.path.parents[1])
     assert (found.attempts, found.saved_calls, found.by["cause"]) == (0, 1, {})
@@ -138,8 +142,8 @@ def test_models_with_a_list_price_are_named(ledger: Ledger) -> None:
 
 def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Ledger) -> None:
     gone = json.dumps(["elsewhere", 1, ""])  # of another machine, so that its lease alone says whether it is at work
-    ledger.reserve(order(0), charge(), Caps(), gone)
-    ledger.reserve(order(1), charge(), Caps(), ME)
+    ledger.reserve(spec(0), bound(), Caps(), gone)
+    ledger.reserve(spec(1), bound(), Caps(), ME)
     with ledger.transaction() as db:
         db.execute("UPDATE attempts SET lease = 1 WHERE owner = ?", (gone,))
     found = costs.read_costs("math", root=ledger.path.parents[1])
@@ -148,7 +152,7 @@ def test_what_a_process_that_is_no_more_had_under_way_is_told_as_lost(ledger: Le
 
 def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
     store = BatchStore(ledger)
-    (name,) = store.plan([[(order(0), charge()), (order(1), charge())]], Caps()).batches
+    (name,) = store.plan([[(spec(0), bound()), (spec(1), bound())]], Caps()).batches
     root = ledger.path.parents[1]
     (batch,) = costs.read_costs("math", root=root).batches
     assert (batch.provider, batch.model, batch.calls) == (None, "m", 2)
@@ -209,3 +213,51 @@ def test_an_unknown_call_names_the_next_step(bought: manifest.Manifest, tmp_path
 def test_without_a_ledger_there_are_no_receipts_and_none_is_made(tmp_path: Path) -> None:
     assert read_receipts("math", root=tmp_path).receipts == ()
     assert list(tmp_path.iterdir()) == []
+
+
+FATES = {
+    "good": RawResponse.of("x", usage=Usage(20, 30)),
+    "silent": RawResponse("answered", raw='{"choices": [{"message": {}}]}'),
+}
+FATES |= {fate: RawResponse(fate, error=fate) for fate in ("failed", "lost")}  # type: ignore[arg-type]
+
+
+def test_a_price_that_is_not_known_is_nowhere_a_price_of_nothing(ledger: Ledger) -> None:
+    """From the reservation to the screen: 0 would say that a model without a known price is free."""
+    teacher = Fake(script=lambda request, n: FATES[request.prompt] if n == 0 else None, price=None)
+    metered = MeteredTeacher(teacher, ledger, "math", verb="balance", backoff=Backoff(0.0, 0.0, 2))
+    asked = [Request("rationale", [{"role": "user", "content": fate}], domain="sums", prompt=fate) for fate in FATES]
+    metered.ask(asked)
+    MeteredTeacher(teacher, ledger, "math", verb="annotate").ask(asked[:1])
+    ledger.reserve(metered.account.call_spec(asked[2]), metered.account.bound(asked[2]), Caps(), ME)  # and one is in flight
+    assert set(ledger.query("SELECT status, billed FROM attempts")) == {("answered", 1), ("failed", 1), ("lost", 0), ("sent", 0)}
+    assert set(ledger.query("SELECT nano_usd, reserved_nano_usd FROM attempts")) == {(None, None)}
+    assert (metered.account.charged().usd, metered.account.progress_facts()["usd"]) == (None, None)
+
+    root = ledger.path.parents[1]
+    found = costs.read_costs("math", root=root)
+    assert found.calls > found.answered > 0
+    assert (found.usd, found.billed_usd, found.lost_usd, found.under_way_usd, found.saved) == (None,) * 5
+    assert (found.saved_calls, found.listed) == (1, {})
+    assert {(part.usd, part.saved) for parts in found.by.values() for part in parts.values()} == {(None, None)}
+    receipts = read_receipts("math", root=root)
+    assert {receipt.usd for receipt in receipts.receipts} == {None}
+
+    assert "no price known" in shown(found)
+    for result in (found, receipts, read_call("math", receipts.receipts[0].call_id, root=root)):
+        assert "$" not in shown(result)
+
+
+def shown(result: Any) -> str:
+    console = Console(width=200, force_terminal=False)
+    with console.capture() as capture:
+        for piece in layouts.render(result):
+            console.print(piece, markup=False, highlight=False)
+    return capture.get()
+
+
+def test_an_imported_reply_whose_price_was_not_known_saves_an_unknown_amount(ledger: Ledger) -> None:
+    ledger.adopt(spec(0), "raw", Usage(10, 5), None, "stop")
+    ledger.hit([ledger.find([spec(0).key])[spec(0).key].call_id], "math", "balance", 0)
+    found = costs.read_costs("math", root=ledger.path.parents[1])
+    assert (found.saved_calls, found.saved_tokens, found.saved, found.usd) == (1, 15, None, None)

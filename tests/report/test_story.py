@@ -48,10 +48,10 @@ def start(tmp_path: Path) -> Manifest:
 def balanced(start: Manifest) -> Manifest:
     """Stage 1 took the row and wrote two from it, one of which the audit rejected; the ledger knows its call."""
     ledger = Ledger(ledger_path(start.root))
-    order = CallSpec(key=f"{8841:013x}", endpoint="local", model="m", purpose="rationale", domain="sets", sample=0, request="{}")
-    grant = ledger.reserve(order, CostBound("tail", "balance", 1, tokens=900, nano_usd=900_000), Caps(), "[]")
-    ledger.record(grant.attempt, "{}")
-    ledger.settle(grant.attempt, Usage(prompt=300, completion=112), 310_000, "stop")
+    spec = CallSpec(key=f"{8841:013x}", endpoint="local", model="m", purpose="rationale", domain="sets", sample=0, request="{}")
+    reservation = ledger.reserve(spec, CostBound("tail", "balance", 1, tokens=900, nano_usd=900_000), Caps(), "[]")
+    ledger.record(reservation.attempt, "{}")
+    ledger.settle(reservation.attempt, Usage(prompt=300, completion=112), 310_000, "stop")
     ledger.close()
     born = {"domain": "sets", "source": "synthetic", "origin": "teacher:m#0", "parents": [PARENT], "stage": 1, "call_id": 7}
     rejected = {"status": "rejected", "reason": "answer_mismatch", "findings": json.dumps([FINDING | {"attempt": None}])}
@@ -62,7 +62,7 @@ def balanced(start: Manifest) -> Manifest:
         ]
     )
     start.append(contents)
-    rows = changed(start, PARENT, status="selected", stage=1, reason="representative: the only row", call_id=grant.call_id)
+    rows = changed(start, PARENT, status="selected", stage=1, reason="representative: the only row", call_id=reservation.call_id)
     return start.commit(
         pl.concat([rows, new]), verb="balance", parameters={"stage": 1, "budget": 8}, summary={"quotas": QUOTAS, "base": 0}
     )
@@ -123,12 +123,12 @@ def test_a_failed_attempt_leaves_a_candidate(start: Manifest) -> None:
 def test_a_second_attempt_comes_after_the_first(start: Manifest) -> None:
     first, free = FINDING | {"call_id": 3}, {"key": "0000000000004", "endpoint": "local", "model": "m", "request": "{}"}
     ledger = Ledger(ledger_path(start.root))
-    grant = ledger.reserve(
+    reservation = ledger.reserve(
         CallSpec(purpose="rationale", domain="sets", sample=1, **free), CostBound("tail", "balance", 0, 9, 0), Caps(), "[]"
     )
     ledger.close()
     rows = changed(
-        start, PARENT, findings=json.dumps([first]), reason="random", call_id=grant.call_id, status="selected", stage=0
+        start, PARENT, findings=json.dumps([first]), reason="random", call_id=reservation.call_id, status="selected", stage=0
     )
     after = start.commit(rows, verb="balance", parameters={"stage": 0, "budget": 8}, summary={"quotas": QUOTAS})
     assert sentences(after)[1:] == [

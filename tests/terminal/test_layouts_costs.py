@@ -8,7 +8,7 @@ from rich.console import Console
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.ledger.records import CostTotals
-from curate.ledger.transfer import LedgerExported, LedgerImported
+from curate.ledger.transfer import LedgerExportResult, LedgerImportResult
 from curate.report.costs import Call, CostSummary, OpenBatch, Receipt, Receipts
 from curate.terminal import layouts, layouts_costs
 
@@ -110,9 +110,9 @@ def test_a_call_is_shown_in_full(width: int) -> None:
 
 
 def test_what_was_moved_is_shown() -> None:
-    assert words(seen(LedgerExported(Path("a.jsonl"), 1200, 0))) == "a.jsonl: replies to 1,200 calls"
-    assert "2 calls, whose content is not that of their key" in seen(LedgerExported(Path("a.jsonl"), 1200, 2))
-    text = words(seen(LedgerImported(Path("a.jsonl"), 3, 4, 1)))
+    assert words(seen(LedgerExportResult(Path("a.jsonl"), 1200, 0))) == "a.jsonl: replies to 1,200 calls"
+    assert "2 calls, whose content is not that of their key" in seen(LedgerExportResult(Path("a.jsonl"), 1200, 2))
+    text = words(seen(LedgerImportResult(Path("a.jsonl"), 3, 4, 1)))
     assert text == "a.jsonl: 3 new replies already here 4 not taken 1 call, with another reply here, which is kept"
 
 
