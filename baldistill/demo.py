@@ -61,7 +61,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
         model: that server's name for its model.
 
     Raises:
-        CurateError: a step failed; what was done stands, and the same call goes on from there.
+        CurateError: a step failed; what was done stands, and the same call continues from there.
     """
     from baldistill import pipeline
     from curate.manifest.manifest import Manifest

@@ -83,7 +83,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
         root: the folder that holds ``manifests/`` and ``cache/``.
 
     Raises:
-        CurateError: a step failed; what was done stands, and the same call goes on from there.
+        CurateError: a step failed; what was done stands, and the same call continues from there.
 
     The loop is Algorithm 1 of Zhou et al. 2024 (arXiv 2406.13114): every stage trains a fresh student from the base model on
     all rows chosen so far.

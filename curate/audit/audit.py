@@ -251,7 +251,7 @@ def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> lis
     found = list(findings)
     for finding in found:
         if finding.id not in order:
-            raise InputError(f"auditor {name!r} found something about {finding.id!r}, which is no row of its batch")
+            raise InputError(f"auditor {name!r} reported {finding.id!r}, which is not in its batch")
         if not 0 <= finding.score <= 1:
             raise InputError(
                 f"auditor {name!r} gave row {finding.id!r} the score {finding.score!r}; scores are 0 to 1, 1 is worst"
@@ -306,7 +306,7 @@ def _parse_fail_on(fail_on: str | None, names: list[str]) -> dict[str, float]:
             limits[name] = float(share)
         except ValueError as e:
             raise InputError(
-                f"fail_on {fail_on!r}: {share!r} is no share; write SHARE or AUDITOR=SHARE, such as malformed=0.01"
+                f"fail_on {fail_on!r}: {share!r} is not a share; write SHARE or AUDITOR=SHARE, such as malformed=0.01"
             ) from e
         if not 0 <= limits[name] <= 1:
             raise InputError(f"fail_on {fail_on!r}: a share is from 0 to 1, got {share}")

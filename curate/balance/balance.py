@@ -244,11 +244,11 @@ def _plan(rows: pl.DataFrame, run: _BalanceRun, stage: int, *, given: Mapping[st
     obtainable = sum(c for c in capacity.values() if c is not None)
     if None not in capacity.values() and obtainable < budget:
         raise InputError(
-            f"stage {stage} has a budget of {budget} rows, but only {obtainable} can be had; lower --budget, or name a --teacher "
-            "that can write what is missing"
+            f"stage {stage} has a budget of {budget} rows, but only {obtainable} are available; lower --budget, or name a "
+            "--teacher that can write what is missing"
         )
     if stage and run.settings.policy == "need" and run.metrics is None:
-        progress.note("balance", f"stage {stage}: policy need has no --metrics to go by, so its places are those of adaptive")
+        progress.note("balance", f"stage {stage}: policy need has no --metrics, so its slots are those of adaptive")
     options = {name: getattr(run.settings, name) for name in _OPTIONS_OF.get(str(run.settings.policy), ())}
     return policies.quotas(
         run.settings.policy,
@@ -306,7 +306,7 @@ def _check(settings: BalanceSettings) -> None:
             raise InputError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(settings, option)}")
     policies.stage_budget(settings.budget, settings.stage or 0, settings.stages)
     if settings.metrics is not None and not policies.uses_metrics(settings.policy):
-        raise InputError(f"policy {settings.policy!r} looks at no --metrics; leave them out, or use --policy need")
+        raise InputError(f"policy {settings.policy!r} does not use --metrics; leave them out, or use --policy need")
     known_policies.get(settings.policy)
     selectors.get(settings.selector)
     for name in settings.auditors:

@@ -118,7 +118,7 @@ class Account:
         """Return what an interruption leaves, in words; `batched` where batches may be at the provider."""
         left = f"{self.abandoned:,} in flight stay charged at their upper bounds" if self.abandoned else "none is in flight"
         left = "batches stay at the provider" if batched else left
-        return f"calls bought and kept: {self.bought:,}, {left}; the same command goes on from there"
+        return f"calls bought and kept: {self.bought:,}, {left}; run the same command again to continue"
 
     # Replies
 

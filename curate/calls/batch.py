@@ -152,11 +152,13 @@ class BatchRun:
             if batch.status == "planned":
                 self.steps.drop(batch, "it was not sent")
             else:
-                stay.append(f"{batch.provider or batch.id!r} ({batch.last_state or 'being made'})")
+                stay.append(f"{batch.provider or batch.id!r} ({batch.last_state or 'being created'})")
         self.store.release()
         if stay:
             these = "stays" if len(stay) == 1 else "stay"
-            progress.note("batch", f"{', '.join(stay)} {these} at {self.steps.where}; the same command picks up what comes")
+            progress.note(
+                "batch", f"{', '.join(stay)} {these} at {self.steps.where}; run the same command again to fetch their replies"
+            )
 
     # What to do next
 

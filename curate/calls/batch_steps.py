@@ -105,14 +105,14 @@ class BatchSteps:
         return moved
 
     async def tidy(self, batch: Batch) -> None:
-        """Look once at a held batch that nobody waits for: drop what was never made, download what is over."""
+        """Look once at a held batch that is not needed any more: drop it if it was never created, download it if it has ended."""
         if batch.status == "planned":
-            self.drop(batch, "a run that ended had planned it, and nobody asks for it any more")
+            self.drop(batch, "it was planned by a run that has ended, and is not needed any more")
         else:
             try:
                 await (self.advance(batch, 0) if batch.status == "submitted" else self._settle_doubt(batch))
             except TeacherError as e:  # which is no reason not to go on with other things
-                progress.note("batch", f"{batch.provider or batch.id!r}, which nobody waits for: {e}")
+                progress.note("batch", f"{batch.provider or batch.id!r}, which is not needed any more: {e}")
         self.close(batch.id)
         self.store.release(batch.id)
 
@@ -122,7 +122,7 @@ class BatchSteps:
         if found is not None:
             self._mark_submitted(batch, found)
         elif batch.created + _SHOWN < self.account.ledger.now():
-            self.drop(batch, "it was never made")
+            self.drop(batch, "it was never created")
 
     def drop(self, batch: Batch, why: str) -> None:
         """Take a batch back that was never made or never run; nothing was billed."""
@@ -184,7 +184,7 @@ class BatchSteps:
             if e.status not in (404, 405):
                 raise
             if batch.status == "creating":
-                self._lose(batch, "it may have been made, and the server has no list to look it up")
+                self._lose(batch, "it may have been created, and the server has no list of batches to check")
                 raise RequestFailedError(RawResponse("refused", error=str(e))) from e
             return None
 
@@ -239,7 +239,7 @@ class BatchSteps:
         outcomes = list(self._outcomes(batch, errors, state, gone))
         if self.store.close(batch.id, outcomes, last_state=state.words):
             without = f", {len(outcomes):,} of {batch.n:,} without a reply" if outcomes else ""
-            strange = f", {n_strange:,} lines for no call of it" if n_strange else ""
+            strange = f", {n_strange:,} lines with unknown ids" if n_strange else ""
             progress.note("batch", f"{state.id!r}: {state.words}{without}{strange}")
 
     def _read_replies(self, batch: Batch) -> None:
@@ -271,7 +271,7 @@ class BatchSteps:
             return self.api.classify(line)
         if gone or state.status == "completed":
             return RawResponse("lost", error=gone or "the batch ended without a line for it")
-        return RawResponse("unsent", error=f"the batch was {state.status} before its turn came")
+        return RawResponse("unsent", error=f"the batch was {state.status} before this request was processed")
 
     # What goes wrong
 
@@ -287,12 +287,14 @@ class BatchSteps:
     def _slow_down(self, batch: Batch, error: str, n_others: int) -> None:
         """Send less at once, after the provider said that too many tokens wait there."""
         if n_others <= 0 and batch.n == 1:
-            raise TeacherError(f"{self.where} takes no more tokens into batches: {error}; try again later, or use --mode live")
+            raise TeacherError(f"{self.where} accepts no more tokens in batches: {error}; try again later, or use --mode live")
         self._max_submitted = max(1, n_others)
         if n_others <= 0:
             self.max_requests = max(1, batch.n // 2)
             self._not_before = asyncio.get_running_loop().time() + self.settings.longest
-        progress.note("batch", f"{self.where} holds as many tokens in batches as it takes; going on with fewer at once ({error})")
+        progress.note(
+            "batch", f"{self.where} has reached its limit of tokens in batches; continuing with fewer at once ({error})"
+        )
 
     def _lose(self, batch: Batch, why: str) -> None:
         """Give up a batch of unknown fate; its calls stay charged."""

@@ -135,7 +135,7 @@ def _words(estimate: Estimate) -> str:
         price = f"{estimate.tokens:,} tokens ({least:,}–{most:,}), no price known"
     else:
         price = format_usd(estimate.usd, *estimate.usd_range)
-    return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; 9 of 10 cases lie within the brackets"
+    return f"{estimate.calls:,} calls ({low:,}–{high:,}), {price}; in brackets: 90% range"
 
 
 def close_estimate(account: Account, *, complete: bool) -> EstimateVsActual | None:

@@ -216,7 +216,7 @@ class OpenAITeacher:
                 if name not in self._refused:
                     self._refused.add(name)
                     instead = " (max_completion_tokens instead)" if name == "max_tokens" else ""
-                    progress.note("teacher", f"{self.endpoint!r} does not take {name!r}; going on without it{instead}")
+                    progress.note("teacher", f"{self.endpoint!r} does not take {name!r}; continuing without it{instead}")
                 return True
         return False
 

@@ -268,7 +268,7 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
     except CurateError as e:
         raise SystemExit(_report(e, as_json=as_json)) from e
     except KeyboardInterrupt as e:
-        kept = str(e) or "every reply that was bought is kept, and the same command goes on from there"
+        kept = str(e) or "every reply that was bought is kept; run the same command again to continue"
         console.error(f"interrupted; manifests are as their last commit left them; {kept}")
         raise SystemExit(INTERRUPTED) from e
 

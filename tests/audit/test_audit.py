@@ -167,7 +167,7 @@ def test_a_callable_is_an_auditor_and_is_held_to_the_contract(tmp_path: Path) ->
     result = audit(manifest, auditors=[too_short], thresholds=None)
     assert sorted(result.findings["decision"].unique()) == ["note", "reject"]
     assert result.shares == {"too_short": pytest.approx(8 / 9)}
-    with pytest.raises(InputError, match="'astray' found something about 'no such row', which is no row of its batch"):
+    with pytest.raises(InputError, match="'astray' reported 'no such row', which is not in its batch"):
         audit(manifest, auditors=[astray], thresholds=None)
     with pytest.raises(InputError, match=r"'beyond' gave row '\w+' the score 1.5; scores are 0 to 1"):
         audit(manifest, auditors=[beyond], thresholds=None)

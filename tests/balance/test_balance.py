@@ -85,11 +85,11 @@ class TestNeed:
         usual = run(start, budget=20, stages=2, policy="adaptive", dry_run=True)
         assert [s.quotas for s in needy.stages] == [s.quotas for s in usual.stages]
         assert [line for line in heard if "no --metrics" in line] == [
-            "stage 1: policy need has no --metrics to go by, so its places are those of adaptive"
+            "stage 1: policy need has no --metrics, so its slots are those of adaptive"
         ]
 
     def test_results_that_nobody_looks_at_are_refused(self, start: Manifest) -> None:
-        with pytest.raises(InputError, match="policy 'uniform' looks at no --metrics; leave them out, or use --policy need"):
+        with pytest.raises(InputError, match="policy 'uniform' does not use --metrics; leave them out, or use --policy need"):
             run(start, budget=20, metrics=results(head=1))
 
 
@@ -109,7 +109,7 @@ class TestWithoutATeacher:
         assert passed["reason"].str.starts_with("not chosen: ").all()
 
     def test_a_budget_above_what_exists_names_the_next_step(self, start: Manifest) -> None:
-        with pytest.raises(InputError, match=r"only 41 can be had; lower --budget, or name a --teacher"):
+        with pytest.raises(InputError, match=r"only 41 are available; lower --budget, or name a --teacher"):
             run(start, budget=42)
         assert manifests.load("tail", root=start.root).version == 0
 

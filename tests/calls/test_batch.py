@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_the_batch_at_the_provider_and_says_so(ledger: Ledger) -> 
         with pytest.raises(KeyboardInterrupt):
             ask(provider, ledger, 3)
         provider.event, provider.looks = (lambda name: None), 1
-        assert "'batch_0' (in progress 0/3) stays at teacher 'local'; the same command picks up what comes" in notes
+        assert "'batch_0' (in progress 0/3) stays at teacher 'local'; run the same command again to fetch their replies" in notes
         assert ledger.charged("math").tokens == 3 * BOUND
         assert [reply.text for reply in ask(provider, ledger, 3)] == good(3)
     assert provider.sizes == [3]

@@ -52,7 +52,7 @@ def test_an_expired_batch_keeps_what_it_has_and_the_rest_goes_into_another(ledge
     free = [status for status in statuses(ledger) if status[0] == "failed"]
     assert free == [
         ("failed", 0, 0, 0, "batch_expired: This request could not be executed in time."),
-        ("failed", 0, 0, 0, "the batch was expired before its turn came"),
+        ("failed", 0, 0, 0, "the batch was expired before this request was processed"),
     ]
     assert (asker.account.charged().calls, asker.account.charged().tokens) == (4, 120)
     assert ledger.charged("math").tokens == 120
@@ -98,7 +98,7 @@ def test_one_request_that_is_too_much_for_the_limit_is_an_error(ledger: Ledger) 
     problems = [{"code": "token_limit_exceeded", "message": "Enqueued token limit reached"}]
     with (
         providing(Provider(final=lambda number: "failed", problems=problems)) as provider,
-        pytest.raises(TeacherError, match=r"takes no more tokens into batches: .*; try again later, or use --mode live"),
+        pytest.raises(TeacherError, match=r"accepts no more tokens in batches: .*; try again later, or use --mode live"),
     ):
         ask(provider, ledger, 2, settings=replace(QUICK, longest=0.02))
     assert ledger.charged("math") == Charged()
@@ -134,7 +134,7 @@ def test_lines_for_no_call_and_second_copies_are_passed_over(ledger: Ledger) -> 
     notes: list[str] = []
     with providing(Provider(reply=reply)) as provider, progress.listen(lambda event: notes.append(event.message)):
         assert [reply.text for reply in ask(provider, ledger, 1)] == ["first"]
-    assert any("3 lines for no call of it" in note for note in notes)
+    assert any("3 lines with unknown ids" in note for note in notes)
     assert [row[:3] for row in statuses(ledger)] == [("answered", 1, 30)]
 
 

@@ -68,7 +68,7 @@ def test_the_first_ctrl_c_waits_keeps_and_says_how_to_go_on(tmp_path: Path) -> N
         assert (run.returncode, out) == (130, "")
         assert "waiting for 4 in flight; Ctrl-C again does not wait" in told
         assert "error: interrupted; manifests are as their last commit left them; calls bought and kept: 12, none is in" in rest
-        assert "the same command goes on from there" in rest
+        assert "run the same command again to continue" in rest
         assert (sent, statuses(tmp_path)) == (12, {"answered": 12})
         again = start(tmp_path, server.url)
         out, _ = again.communicate()
@@ -96,7 +96,7 @@ def test_the_second_ctrl_c_does_not_wait_and_what_was_in_flight_stays_charged(tm
         _, rest = run.communicate()
         opened.set()
         assert run.returncode == 130
-        assert "calls bought and kept: 8, 4 in flight stay charged at their upper bounds; the same command goes on" in rest
+        assert "calls bought and kept: 8, 4 in flight stay charged at their upper bounds; run the same command again" in rest
         assert statuses(tmp_path) == {"answered": 8, "lost": 4}
         again = start(tmp_path, server.url)
         out, _ = again.communicate()
