@@ -108,7 +108,7 @@ def cached(data: list[str], encoder: Any, found: Any) -> list[float]:
 
     by_text = dict(zip(data, found, strict=True))
 
-    class Known:
+    class TeacherInfo:
         name, fingerprint, dim = encoder.name, encoder.fingerprint, encoder.dim
 
         def encode(self, part: list[str]) -> Any:
@@ -117,7 +117,7 @@ def cached(data: list[str], encoder: Any, found: Any) -> list[float]:
             return np.stack([by_text[text] for text in part])
 
     with tempfile.TemporaryDirectory() as root:
-        embed.fill_cache(data, encoder=Known(), root=root)
+        embed.fill_cache(data, encoder=TeacherInfo(), root=root)
         return [timed(lambda part: embed.vectors(part, encoder=encoder, root=root), data)[1] for _ in range(9)]
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from curate import progress
 from curate.calls import forecast
 from curate.calls.account import Account
-from curate.calls.forecast import Estimate, Task, read_replies
+from curate.calls.forecast import Estimate, Task, read_reply_lengths
 from curate.ledger.ledger import Ledger, existing_ledger
-from curate.teachers.base import Known
+from curate.teachers.base import TeacherInfo
 from curate.teachers.prices import NANO, format_usd
 
 __all__ = ["EstimateVsActual", "close_estimate", "compare_with_bill", "estimate_and_store", "estimate_tasks", "store_estimate"]
@@ -76,7 +76,7 @@ def estimate_and_store(account: Account, tasks: Sequence[Task], parameters: Mapp
     return store_estimate(account, _simulate(tasks, account.teacher, account.ledger, account.name, mode), parameters)
 
 
-def estimate_tasks(name: str, tasks: Sequence[Task], teacher: Known, mode: str, *, root: str) -> Estimate:
+def estimate_tasks(name: str, tasks: Sequence[Task], teacher: TeacherInfo, mode: str, *, root: str) -> Estimate:
     """Estimate what work would come to; nothing is stored or made, not even a ledger.
 
     Args:
@@ -94,8 +94,8 @@ def estimate_tasks(name: str, tasks: Sequence[Task], teacher: Known, mode: str, 
             ledger.close()
 
 
-def _simulate(tasks: Sequence[Task], teacher: Known, ledger: Ledger | None, name: str, mode: str) -> Estimate:
-    past = {} if ledger is None else read_replies(ledger, teacher.endpoint, teacher.model, name)
+def _simulate(tasks: Sequence[Task], teacher: TeacherInfo, ledger: Ledger | None, name: str, mode: str) -> Estimate:
+    past = {} if ledger is None else read_reply_lengths(ledger, teacher.endpoint, teacher.model, name)
     price = teacher.price
     return forecast.simulate(tasks, past, price.batched() if price is not None and mode == "batch" else price)
 

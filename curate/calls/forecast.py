@@ -29,7 +29,7 @@ from curate.ledger.ledger import Ledger
 from curate.teachers.base import Request
 from curate.teachers.prices import Price
 
-__all__ = ["ENOUGH", "Estimate", "Replies", "Task", "read_replies", "simulate"]
+__all__ = ["ENOUGH", "Estimate", "ReplyLengths", "Task", "read_reply_lengths", "simulate"]
 
 DRAWS = 2000
 CHARS_PER_TOKEN = 4.0  # English prose in byte-pair vocabularies
@@ -127,7 +127,7 @@ class _Sums:
     completion: np.ndarray = field(default_factory=lambda: np.zeros(DRAWS))
 
 
-def simulate(tasks: Sequence[Task], past: Mapping[str, Replies], price: Price | None, *, seed: int = 0) -> Estimate:
+def simulate(tasks: Sequence[Task], past: Mapping[str, ReplyLengths], price: Price | None, *, seed: int = 0) -> Estimate:
     """Return what tasks would come to, with intervals; see the top of this module for how.
 
     Args:
@@ -162,7 +162,7 @@ def simulate(tasks: Sequence[Task], past: Mapping[str, Replies], price: Price | 
     )
 
 
-def _add(sums: _Sums, task: Task, past: Mapping[str, Replies], tokenizer: np.ndarray, rng: np.random.Generator) -> None:
+def _add(sums: _Sums, task: Task, past: Mapping[str, ReplyLengths], tokenizer: np.ndarray, rng: np.random.Generator) -> None:
     """Add the simulated courses of one task."""
     calls = _calls(task, rng)
     replies = past.get(task.purpose)
@@ -202,7 +202,7 @@ def _prompt_chars(task: Task, calls: np.ndarray, rng: np.random.Generator) -> np
     return total
 
 
-def _tokens_per_char(replies: Replies | None, drawn: np.ndarray) -> np.ndarray:
+def _tokens_per_char(replies: ReplyLengths | None, drawn: np.ndarray) -> np.ndarray:
     """Draw the tokens per character: the ratio of sums among replies so far, or the usual one within a factor of 1.3."""
     if replies is None or len(replies) < ENOUGH or not replies.prompt_chars.sum():
         return np.exp(drawn * math.log(1.3) / _WITHIN) / CHARS_PER_TOKEN
@@ -212,7 +212,7 @@ def _tokens_per_char(replies: Replies | None, drawn: np.ndarray) -> np.ndarray:
     return ratio + math.hypot(error, DRIFT * ratio) * drawn
 
 
-def _completions(task: Task, calls: np.ndarray, replies: Replies | None, rng: np.random.Generator) -> np.ndarray:
+def _completions(task: Task, calls: np.ndarray, replies: ReplyLengths | None, rng: np.random.Generator) -> np.ndarray:
     """Draw the tokens of all replies."""
     limit = max((request.max_tokens for request in task.requests), default=math.inf)
     alike = replies.limits == limit if replies is not None else np.zeros(0, dtype=bool)
@@ -246,7 +246,7 @@ def _whole_range(drawn: np.ndarray) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Replies:
+class ReplyLengths:
     """Lengths of the replies of one model for one purpose; the arrays have an entry per reply.
 
     Attributes:
@@ -267,7 +267,7 @@ class Replies:
         return len(self.domains)
 
 
-def read_replies(ledger: Ledger, endpoint: str, model: str, name: str) -> Mapping[str, Replies]:
+def read_reply_lengths(ledger: Ledger, endpoint: str, model: str, name: str) -> Mapping[str, ReplyLengths]:
     """Return the newest replies of a model by purpose: a manifest's own, or everybody's where it has fewer than `ENOUGH`.
 
     Args:
@@ -288,7 +288,7 @@ def read_replies(ledger: Ledger, endpoint: str, model: str, name: str) -> Mappin
         kept = own if len(own) >= ENOUGH else every
         shapes = [_shape(request) for _, _, request, *_ in kept]
         lengths = [(chars, *tokens, limit) for (chars, limit), (_, _, _, *tokens) in zip(shapes, kept, strict=True)]
-        found[purpose] = Replies(tuple(row[1] for row in kept), *np.array(lengths, dtype=np.int64).T)
+        found[purpose] = ReplyLengths(tuple(row[1] for row in kept), *np.array(lengths, dtype=np.int64).T)
     return found
 
 

@@ -22,7 +22,6 @@ from curate.teachers.prices import Price
 
 __all__ = [
     "Asker",
-    "Known",
     "Outcome",
     "ParsedResponse",
     "RawResponse",
@@ -30,6 +29,7 @@ __all__ = [
     "Request",
     "RequestFailedError",
     "Teacher",
+    "TeacherInfo",
     "Usage",
     "call_key",
     "canonical_json",
@@ -190,7 +190,7 @@ class Reply(NamedTuple):
     cached: bool = False
 
 
-class Known(Protocol):
+class TeacherInfo(Protocol):
     """What is known of a teacher without asking it; see `Teacher`."""
 
     @property
@@ -202,7 +202,7 @@ class Known(Protocol):
 
 
 @runtime_checkable
-class Teacher(Known, Protocol):
+class Teacher(TeacherInfo, Protocol):
     """What answers requests. `curate.calls.client.MeteredTeacher` alone asks it, so that no teacher escapes a cap.
 
     Attributes:

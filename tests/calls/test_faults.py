@@ -32,12 +32,12 @@ PATIENCE = 1.5  # seconds that a run waits for a reply
 GOOD = "Added.\nThe answer is: 4"
 BOUND = (1, "bound", "money")  # calls, tokens, money
 CALL = (1, 0, 0)
-TOLD = (1, 30, 40_000)  # 20 tokens at $1 and 10 at $2 a million, in billionths of a dollar
+REPORTED = (1, 30, 40_000)  # 20 tokens at $1 and 10 at $2 a million, in billionths of a dollar
 MORE = (1, 100_020, 200_020_000)
 CUT = '{"choices": [{"message": {"role": "assistant", "content": "half a th'
 
 # What a charge is called in the docs.
-WORDS = {BOUND: "a call, at its upper bound", CALL: "a call, no tokens", TOLD: "as told", MORE: "as told"}
+WORDS = {BOUND: "a call, at its upper bound", CALL: "a call, no tokens", REPORTED: "as reported", MORE: "as reported"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def passing(page: Page, left: str, error: str, charge: tuple[Any, ...], raw: str
 
 def unfit(page: Page, finding: str, *, synthesis: bool = False) -> Fault:
     """Return a reply that is bought, paid for as it tells, never sent for again, and of no use."""
-    return Fault(page, (("answered", None),), TOLD, raw="choices", finding=finding, synthesis=synthesis)
+    return Fault(page, (("answered", None),), REPORTED, raw="choices", finding=finding, synthesis=synthesis)
 
 
 def counted(charge: tuple[Any, ...], **usage: Any) -> Fault:

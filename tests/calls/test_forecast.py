@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from curate.balance.cost import Probe
 from curate.calls.client import MeteredTeacher
-from curate.calls.forecast import CHARS_PER_TOKEN, ENOUGH, REPLY_TOKENS, Estimate, Replies, Task, read_replies, simulate
+from curate.calls.forecast import (
+    CHARS_PER_TOKEN,
+    ENOUGH,
+    REPLY_TOKENS,
+    Estimate,
+    ReplyLengths,
+    Task,
+    read_reply_lengths,
+    simulate,
+)
 from curate.ledger.ledger import Ledger
 from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.fake import Fake
@@ -25,11 +34,13 @@ def asked(chars: int, domain: str = "a", purpose: str = "rationale", limit: int 
     return Request(purpose, [{"role": "user", "content": "x" * chars}], domain=domain, max_tokens=limit)
 
 
-def replies(completion: Any, *, chars: int = 400, per_char: float = 0.3, cached: float = 0.0, domain: str = "a") -> Replies:
+def replies(completion: Any, *, chars: int = 400, per_char: float = 0.3, cached: float = 0.0, domain: str = "a") -> ReplyLengths:
     lengths = np.array(completion)
     prompt = np.full(len(lengths), round(chars * per_char))
     limits = np.full(len(lengths), LIMIT)
-    return Replies((domain,) * len(lengths), np.full(len(lengths), chars), prompt, np.int64(cached * prompt), lengths, limits)
+    return ReplyLengths(
+        (domain,) * len(lengths), np.full(len(lengths), chars), prompt, np.int64(cached * prompt), lengths, limits
+    )
 
 
 def task(n: int = 100, **changes: Any) -> Task:
@@ -61,14 +72,16 @@ def test_replies_narrow_it_and_replace_what_is_usual() -> None:
 def test_a_domain_with_replies_enough_goes_by_its_own() -> None:
     past = replies([100] * 200)
     long = replies([500] * 40, domain="b")
-    every = Replies(past.domains + long.domains, *(np.concatenate(p) for p in zip(_arrays(past), _arrays(long), strict=True)))
+    every = ReplyLengths(
+        past.domains + long.domains, *(np.concatenate(p) for p in zip(_arrays(past), _arrays(long), strict=True))
+    )
     told = simulate([task(slots={"b": 100})], {"rationale": every}, None)
     assert told.completion_tokens == pytest.approx(100 * 500, rel=0.05)
     few = simulate([task(slots={"c": 100})], {"rationale": every}, None)
     assert few.completion_tokens == pytest.approx(100 * (200 * 100 + 40 * 500) / 240, rel=0.05)
 
 
-def _arrays(past: Replies) -> tuple[np.ndarray, ...]:
+def _arrays(past: ReplyLengths) -> tuple[np.ndarray, ...]:
     return past.prompt_chars, past.prompt_tokens, past.cached_tokens, past.completion_tokens, past.limits
 
 
@@ -167,7 +180,7 @@ def _coverage(worlds: int, seen: int, seed: int) -> Mapping[str, float]:
         chars = rng.lognormal(np.log(600), 0.4, max(seen, 1))
         prompt = np.int64(chars * per_char * rng.normal(1, 0.08, len(chars)))
         lengths = np.int64(rng.gamma(4, mean / 4, len(chars)))
-        past = Replies(("a",) * len(chars), np.int64(chars), prompt, prompt * 0, lengths, np.full(len(chars), LIMIT))
+        past = ReplyLengths(("a",) * len(chars), np.int64(chars), prompt, prompt * 0, lengths, np.full(len(chars), LIMIT))
         judged = int(rng.binomial(seen, passing))
         requests = [asked(int(size)) for size in rng.lognormal(np.log(600), 0.4, 32)]
         work = task(120, requests=requests, accepted=judged, rejected=seen - judged, max_attempts=50)
@@ -207,23 +220,23 @@ def ask(ledger: Ledger, n: int, name: str, *, purpose: str = "rationale", prompt
 def test_lengths_are_told_by_purpose(ledger: Ledger) -> None:
     ask(ledger, 9, "math")
     ask(ledger, 12, "math", purpose="synthesis", model="another")
-    found = read_replies(ledger, "fake", "fake", "math")
+    found = read_reply_lengths(ledger, "fake", "fake", "math")
     assert set(found) == {"rationale"}
     told = found["rationale"]
     assert (len(told), set(told.domains)) == (9, {"d0", "d1"})
     assert (set(told.prompt_chars), set(told.limits)) == ({40}, {512})
     assert (set(told.prompt_tokens), set(told.cached_tokens), set(told.completion_tokens)) == ({10}, {4}, {20})
-    assert set(read_replies(ledger, "fake", "another", "math")) == {"synthesis"}
-    assert read_replies(ledger, "fake", "unheard-of", "math") == {}
+    assert set(read_reply_lengths(ledger, "fake", "another", "math")) == {"synthesis"}
+    assert read_reply_lengths(ledger, "fake", "unheard-of", "math") == {}
 
 
 def test_a_manifests_own_replies_come_before_those_of_others_once_they_are_enough(ledger: Ledger) -> None:
     ask(ledger, ENOUGH - 1, "math", prompt=10)
     ask(ledger, 30, "other", prompt=99)
-    assert len(read_replies(ledger, "fake", "fake", "math")["rationale"]) == ENOUGH - 1 + 30
-    assert set(read_replies(ledger, "fake", "fake", "other")["rationale"].prompt_tokens) == {99}
+    assert len(read_reply_lengths(ledger, "fake", "fake", "math")["rationale"]) == ENOUGH - 1 + 30
+    assert set(read_reply_lengths(ledger, "fake", "fake", "other")["rationale"].prompt_tokens) == {99}
 
 
 def test_replies_without_figures_tell_nothing(ledger: Ledger) -> None:
     MeteredTeacher(Fake(), ledger, "math").ask([Request("rationale", [{"role": "user", "content": "2 + 2?"}], prompt="2 + 2?")])
-    assert all(0 not in told.prompt_tokens for told in read_replies(ledger, "fake", "fake", "math").values())
+    assert all(0 not in told.prompt_tokens for told in read_reply_lengths(ledger, "fake", "fake", "math").values())
