@@ -26,7 +26,7 @@ import inspect
 import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from curate.errors import UnknownNameError, nearest
 
@@ -113,9 +113,10 @@ def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[
         known = [field.name for field in dataclasses.fields(kind)]
 
         @functools.wraps(verb)
-        def call(subject: M, /, *args: P.args, **given: P.kwargs) -> R:
-            if args:
-                raise TypeError(f"{verb.__name__}() takes its options by name, such as {known[0]}=…")
+        def call(*args: Any, **given: Any) -> R:
+            subject = args or ((given.pop(first.name),) if first.name in given else ())
+            if len(subject) != 1:
+                raise TypeError(f"{verb.__name__}() takes its {first.name}, and its options by name, such as {known[0]}=…")
             for name in given:
                 if name not in known:
                     guess = nearest(name, known)
@@ -124,7 +125,7 @@ def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[
             chosen = settings(**given)
             for mistake in wrong_choices(kind, vars(chosen)):
                 raise mistake
-            return verb(subject, chosen)
+            return verb(*subject, chosen)
 
         call.__dict__["settings"] = kind
         call.__dict__["__signature__"] = inspect.Signature(
@@ -132,7 +133,7 @@ def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[
             return_annotation=inspect.signature(verb).return_annotation,
         )
         call.__doc__ = _with_options(inspect.cleandoc(verb.__doc__ or ""), kind)
-        return call
+        return cast(Callable[Concatenate[M, P], R], call)
 
     return decorate
 

@@ -44,6 +44,7 @@ def draw(manifest: str, settings: Settings) -> tuple[str, Settings]:
 
 def test_options_are_keywords_with_their_defaults() -> None:
     assert draw("math", rows=3) == ("math", Settings(rows=3))
+    assert draw(rows=3, manifest="math") == ("math", Settings(rows=3))  # type: ignore[call-arg, misc]
     assert draw("math", rows=3, order="up", domains=["b"])[1] == Settings(rows=3, order="up", domains=["b"])
 
 
@@ -78,7 +79,7 @@ def test_the_docstring_lists_them_after_the_subject() -> None:
 def test_what_is_no_option_or_missing_is_a_type_error(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(TypeError, match=reason):
         draw("math", **given)
-    with pytest.raises(TypeError, match=r"draw\(\) takes its options by name, such as rows=…"):
+    with pytest.raises(TypeError, match=r"draw\(\) takes its manifest, and its options by name, such as rows=…"):
         draw("math", 3)  # type: ignore[misc, call-arg]
 
 

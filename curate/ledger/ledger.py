@@ -317,8 +317,8 @@ class Ledger:
         others = {machine(owner) for (owner,) in self.query(sql, (self._clock(),))} - {machine(this_process())}
         if others:
             raise LedgerError(
-                f"ledger {self.path.name!r} lies on a network file system ({self._network}) and machine {min(others)!r} is at "
-                "work in it: wait until it has ended, or give each machine a --root on its own disk and move replies with "
+                f"ledger {self.path.name!r} is on a network file system ({self._network}) and machine {min(others)!r} is "
+                "using it: wait until it has ended, or give each machine a --root on its own disk and move replies with "
                 "curate ledger-export"
             )
 

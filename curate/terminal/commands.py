@@ -1,7 +1,7 @@
 """Turns verbs into commands: late imports, help, exit statuses, what Ctrl-C leaves. Knows no verb by name.
 
-`settings_verb` files the command of a verb whose options are a settings class: it loads the manifest, calls the verb with
-these options and shows the result. `command` files one that has a body of its own. Nothing is imported before a command runs,
+`settings_verb` adds the command of a verb whose options are a settings class: it loads the manifest, calls the verb with
+these options and shows the result. `command` adds one that has a body of its own. Nothing is imported before a command runs,
 so that help is quick.
 
 Exit status: 0 done, 1 an error that the user can put right, 2 usage, 3 an audit that failed, 4 stopped early (by a cap, say),
@@ -159,10 +159,10 @@ def _options(
 def settings_verb(
     app: App, settings: type[Any], target: str, heading: str, about: str, *, subject: tuple[str, Any] = ("name", Name)
 ) -> Callable[..., None]:
-    """File the command of a verb whose options are a settings class (`curate.settings`); return what was filed.
+    """Add the command of a verb whose options are a settings class (`curate.settings`); return its function.
 
     Args:
-        app: where the command is filed.
+        app: the program.
         settings: the class, from a module that imports nothing slow.
         target: the verb, as ``"package.module:function"``.
         heading: what the help lists the command under.
@@ -230,16 +230,16 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """Return a decorator that files a function as a command and shows what it returns.
+    """Return a decorator that adds a function as a command, which shows what the function returns.
 
     The function keeps its parameters, except ``json``, which is taken off before it is called.
 
     Args:
-        app: where the command is filed.
+        app: the program.
         heading: what the help lists it under.
     """
 
-    def file(function: Callable[..., Any]) -> Callable[..., None]:
+    def add(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**options: Any) -> None:
             as_json = bool(options.pop("json", False))
@@ -253,7 +253,7 @@ def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[.
         app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
         return run
 
-    return file
+    return add
 
 
 @contextlib.contextmanager

@@ -393,7 +393,7 @@ def test_on_a_network_one_machine_works_at_a_time(tmp_path: Path, clock: Clock) 
     theirs = Ledger(path, clock=clock, disk_kind=network)
     theirs.reserve(spec(), bound(), Caps(), NOBODY)
     ours = Ledger(path, clock=clock, disk_kind=network)
-    with pytest.raises(LedgerError, match=r"network file system \(nfs4\) and machine 'elsewhere' is at work in it"):
+    with pytest.raises(LedgerError, match=r"network file system \(nfs4\) and machine 'elsewhere' is using it"):
         ours.sweep("math")
     assert Ledger(path, clock=clock).sweep("math") == 0  # on a disk of its own a ledger may be shared
     clock.now += ledgers.LEASE + 1
