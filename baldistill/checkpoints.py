@@ -54,7 +54,7 @@ class Journal:
         return len(self._entries)
 
     def add(self, entries: Mapping[str, Any]) -> None:
-        """Keep a batch. Where the file cannot be written, say so once and keep it in memory.
+        """Store a batch. Where the file cannot be written, a note says so once, and the batch is kept in memory.
 
         Args:
             entries: key → anything that JSON holds.

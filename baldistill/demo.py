@@ -57,7 +57,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
 
     Args:
         root: the folder that holds ``manifests/`` and ``cache/``.
-        teacher: a live server's URL in place of the recorded replies.
+        teacher: a live server's URL, instead of the recorded replies.
         model: that server's name for its model.
 
     Raises:
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m baldistill.demo", description="The whole method on a small long tail, offline."
     )
     parser.add_argument("--root", help="folder of manifests/ and cache/; else CURATE_ROOT, else the working directory")
-    parser.add_argument("--teacher", metavar="URL", help="a live OpenAI-compatible server in place of the recorded replies")
+    parser.add_argument("--teacher", metavar="URL", help="a live OpenAI-compatible server, instead of the recorded replies")
     parser.add_argument("--model", help="that server's name for its model")
     options = parser.parse_args(arguments)
     with guarded():

@@ -263,7 +263,7 @@ def _per_domain(predictions: pl.DataFrame, counts: Mapping[str, int], heads: fro
 
 
 def _figures(metric: Metric, predictions: pl.DataFrame) -> dict[str, float]:
-    """Apply a metric; a prediction that equals the answer is handed over in the answer's spelling, none as an empty text."""
+    """Apply a metric; a prediction that equals the answer is passed in the answer's spelling, a missing one as an empty text."""
     read = predictions.select(
         "answer", "domain", read=pl.when("correct").then("answer").otherwise(pl.col("prediction").fill_null(""))
     )

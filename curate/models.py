@@ -71,7 +71,7 @@ class Weights:
 
 
 def find(name: str) -> Weights:
-    """Find the weights that a name stands for; a Hub id without a package is downloaded into the Hub's own cache.
+    """Find the weights of a model by its name; a Hub id without a package is downloaded into the Hub's own cache.
 
     Args:
         name: a path, ``package:NAME``, or a Hub id.
@@ -225,7 +225,7 @@ def _weights_in(path: Path, name: str) -> Path:
 
 
 def _hash_files(path: Path) -> str:
-    """Return a hash of a GGUF file, or of every file in a folder that shapes what the model says."""
+    """Return a hash of a GGUF file, or of every file in a folder that shapes the model's output."""
     files = [path] if path.is_file() else sorted({f for pattern in (*_WEIGHTS, *_SIDE_FILES) for f in path.rglob(pattern)})
     stamp = tuple((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     base = path.parent if path.is_file() else path
@@ -252,15 +252,15 @@ def _dense(weights: Weights, root: str | Path | None) -> Path:
     from safetensors import SafetensorError
 
     stem = re.sub(r"[^\w.-]+", "-", weights.path.stem)
-    place = cache_folder(find_root(root)) / "models" / f"{stem}-{weights.fingerprint.partition(':')[2][:16]}"
-    if place.is_dir():
-        return place
+    folder = cache_folder(find_root(root)) / "models" / f"{stem}-{weights.fingerprint.partition(':')[2][:16]}"
+    if folder.is_dir():
+        return folder
     progress.note("models", f"{weights.label}: making {weights.path.name} dense once, under cache/models (about 20 s per 0.1 GB)")
     try:
-        make_folder_once(place, lambda part: _dequantise(weights, part))
+        make_folder_once(folder, lambda part: _dequantise(weights, part))
     except (OSError, SafetensorError) as e:
-        raise ModelError(f"model {weights.label!r} cannot be made dense under {place.parent}: {_first_line(e)}") from e
-    return place
+        raise ModelError(f"model {weights.label!r} cannot be made dense under {folder.parent}: {_first_line(e)}") from e
+    return folder
 
 
 def _dequantise(weights: Weights, out: Path) -> None:
@@ -301,7 +301,7 @@ def _load_tokenizer(folder: Path, label: str) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' bars and its remarks for a while: progress is told by `curate.progress` alone."""
+    """Silence transformers' progress bars and warnings: progress is reported by `curate.progress` alone."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

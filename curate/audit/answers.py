@@ -44,11 +44,6 @@ class Survey:
     labels: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, str]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every class name of the corpus, sorted."""
-        return tuple(sorted({name for names in self.labels.values() for name in names}))
-
 
 def survey(rows: pl.DataFrame) -> Survey:
     """Tell what kind of answer each domain has, from the corpus as a whole.

@@ -78,7 +78,7 @@ def choose(
 
 @selectors.register("random")
 def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
-    """Keep the `n` rows that draw the smallest numbers; nobody caused a drop. Arguments as in `choose`."""
+    """Keep the `n` rows that draw the smallest numbers; no row is the cause of a drop. Arguments as in `choose`."""
     drawn = pool.select("id", score=pl.Series(rng.random(pool.height), dtype=pl.Float64)).sort("score", "id")
     kept = pl.int_range(pl.len()) < n
     reason = pl.when(kept).then(pl.lit("random: drawn, ")).otherwise(pl.lit("random: not drawn, ")) + f"{n} of {pool.height}"

@@ -87,7 +87,7 @@ def kmeans(
     if len(chosen) > per_centre * k:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, per_centre * k, replace=False))
     training_points = points if len(chosen) == len(points) else points[chosen]
-    # faiss draws its first centres from `seed`; faiss prints a warning below 39 points per centre unless told otherwise
+    # faiss draws its first centres from `seed`, and would print a warning below 39 points per centre
     options = {"min_points_per_centroid": 1, "max_points_per_centroid": max(per_centre, 1)}
     search = _faiss().Kmeans(points.shape[1], k, niter=iterations, seed=seed, spherical=True, **options)
     search.train(training_points)

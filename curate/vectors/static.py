@@ -94,11 +94,11 @@ class StaticEncoder:
 
     def _distilled(self) -> Path:
         stem = re.sub(r"[^\w.-]+", "-", f"{self._weights.path.name}-{self._weights.fingerprint.partition(':')[2][:16]}")
-        place = cache_folder(find_root(self._root)) / "models" / f"{stem}-static-{version('model2vec')}"
-        if not place.is_dir():
+        folder = cache_folder(find_root(self._root)) / "models" / f"{stem}-static-{version('model2vec')}"
+        if not folder.is_dir():
             progress.note("embed", f"{self.name}: distilling it once, under cache/models (a minute or so)")
-        make_folder_once(place, self._make)
-        return place
+        make_folder_once(folder, self._make)
+        return folder
 
     def _make(self, part: Path) -> None:
         from model2vec.distill import distill

@@ -54,7 +54,7 @@ def test_survey_sees_class_names_where_a_class_has_one_row() -> None:
     )
     found = answers.survey(rows)
     assert found.kinds == {"earn": "label", "platinum": "label"}
-    assert found.labels["platinum"] == found.names == ("earn", "platinum")
+    assert found.labels["platinum"] == found.labels["earn"] == ("earn", "platinum")
 
 
 def test_survey_judges_mixed_domains_one_by_one() -> None:

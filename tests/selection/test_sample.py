@@ -10,20 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError, UnknownNameError
-from curate.manifest import manifest as manifests
+from curate.manifest.manifest import Manifest, load, new
 from curate.selection import sample
 
 SIZES = {"a": 40, "b": 30, "c": 20, "d": 10}
 
 
-def made(root, sizes=None, **columns) -> manifests.Manifest:
+def made(root, sizes=None, **columns) -> Manifest:
     pairs = [(domain, n) for domain, size in (sizes or SIZES).items() for n in range(size)]
     rows = pl.DataFrame({"id": [f"{domain}{n:03d}" for domain, n in pairs], "domain": [domain for domain, _ in pairs]})
     fields = {"content": "c", "split": "train", "source": "real", "status": "candidate", **columns}
-    return manifests.new("m", root=root).commit(rows.with_columns(**{k: pl.lit(v) for k, v in fields.items()}), verb="ingest")
+    return new("m", root=root).commit(rows.with_columns(**{k: pl.lit(v) for k, v in fields.items()}), verb="ingest")
 
 
-def candidates(manifest: manifests.Manifest) -> dict[str, set[str]]:
+def candidates(manifest: Manifest) -> dict[str, set[str]]:
     kept = manifest.rows().filter(pl.col("status") == "candidate")
     return {domain: set(rows["id"]) for (domain,), rows in kept.group_by("domain")}
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path, options, reason):
     base = made(tmp_path)
     with pytest.raises(InputError, match=reason):
         sample.sample(base, **options)
-    assert manifests.load("m", root=tmp_path).version == base.version
+    assert load("m", root=tmp_path).version == base.version
 
 
 def test_unknown_domains_and_selected_rows_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Owns a provider of batches on loopback: files and batches endpoints that count, and that misbehave as they are told.
+"""A provider of batches on loopback: files and batches endpoints that count, and that misbehave as a script says.
 
 A batch is done when it has been looked at `looks` times after it was made. `event` is called with the name of each thing
 that happens, before (``create?``) and after (``create``) the server does it; what it does then (kill somebody, say) is the

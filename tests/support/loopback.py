@@ -1,4 +1,4 @@
-"""Owns a real HTTP server on loopback that answers as an OpenAI-compatible one does, or misbehaves as it is told."""
+"""A real HTTP server on loopback that answers as an OpenAI-compatible one does, or misbehaves as a script says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns small manifests for tests: examples as dicts in, a committed manifest out."""
+"""Small manifests for tests: examples as dicts in, a committed manifest out."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Owns the tiny encoder of the tests: a real BERT of 5,000 weights as a sentence-transformers folder, made in a second."""
+"""The tiny encoder of the tests: a real BERT of 5,000 weights as a sentence-transformers folder, made in a second."""
 
 from __future__ import annotations
 

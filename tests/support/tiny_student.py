@@ -1,4 +1,4 @@
-"""Owns the tiny student of the tests: a real LLaMA of 20,000 weights with a tokenizer and a chat template, made in a second."""
+"""The tiny student of the tests: a real LLaMA of 20,000 weights with a tokenizer and a chat template, made in a second."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 
 from curate.manifest import ids
-from curate.manifest import manifest as manifests
-from curate.manifest.manifest import Manifest
+from curate.manifest.manifest import Manifest, new
 
 TEMPLATE = (
     "{% for message in messages %}{{ '<|start|>' + message['role'] + '\\n' + message['content'] + '<|end|>\\n' }}{% endfor %}"
@@ -61,7 +60,7 @@ def manifest(root: Path, rows: Sequence[dict[str, Any]], *, name: str = "tiny") 
     frame = frame.with_columns(extra=pl.lit(None, dtype=pl.String))
     frame = frame.with_columns(content=ids.content_keys(frame), prompt_key=ids.prompt_keys(frame["prompt"]))
     frame = frame.with_columns(id=ids.row_ids(frame))
-    handle = manifests.new(name, root=root)
+    handle = new(name, root=root)
     handle.append(frame.select("content", "prompt", "answer", "rationale", "messages", "extra"))
     kept = frame.select("id", "content", "prompt_key", "domain", "split", "source", "status")
     return handle.commit(kept, verb="ingest")

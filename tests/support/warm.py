@@ -1,4 +1,4 @@
-"""Owns a process that has everything imported and forks a run of ``curate`` at a word, so that many runs start at once.
+"""A process that has everything imported and forks a run of ``curate`` at a word, so that many runs start at once.
 
 Run as a program it is that process. It reads one word a line from stdin, a JSON object: the arguments of a run and a file for
 what the run says, answered with the number of its process; or that number, answered with the exit status when the run has ended.
