@@ -96,7 +96,7 @@ FAULTS = {
     "503": passing(refusal(503, "overloaded"), "failed", "503 overloaded", CALL),
     "502, 504": passing(refusal(504, "gateway"), "lost", "504 gateway", BOUND),
     "no reply in time": passing(replace(completion("late"), delay=3.0), "lost", "no reply within 1.5 s", BOUND),
-    "a reply that drips in too slowly": passing(replace(completion("late"), drip=0.02), "lost", "no reply within 1.5 s", BOUND),
+    "a reply that arrives too slowly": passing(replace(completion("late"), drip=0.02), "lost", "no reply within 1.5 s", BOUND),
     "connection reset in the middle of a reply": passing(Page(body="x" * 999, cut=9, reset=True), "lost", "ReadError", BOUND),
     "connection closed in the middle of a reply": passing(replace(completion("x"), cut=30), "lost", "RemoteProtocol", BOUND),
     "JSON that ends too early": passing(Page(body=CUT), "failed", "the reply is not JSON", BOUND, "half a th"),
@@ -120,7 +120,7 @@ FAULTS = {
         refusal(400, "too long"),
         (("failed", "400 too long"),),
         CALL,
-        "rejected by the server and passed over: 1; the first: 400 too long",
+        "requests that the server rejected and that are left out: 1; the first: 400 too long",
     ),
     "401, 402 or 403": fatal(
         refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"
@@ -130,7 +130,7 @@ FAULTS = {
     ),
     "an error at every try": fatal(refusal(500, "oops"), "500 oops", "every one of 3 calls failed; the first: 500 oops", tries=3),
 }
-LEFT_OUT = {"nobody at the address", "the clock jumps", "killed while requests were under way"}  # with tests of their own
+LEFT_OUT = {"no server at the address", "the clock jumps", "killed while requests were under way"}  # with tests of their own
 
 
 def serve(fault: Fault) -> Any:
