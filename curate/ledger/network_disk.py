@@ -50,6 +50,6 @@ def warn(path: str | Path, *, mounts: Iterable[tuple[str, str]] | None = None) -
     if kind is not None:
         progress.note(
             "ledger",
-            f"it lies on a network file system ({kind}) and is written with a rollback journal: slower, and one machine may ask "
+            f"it is on a network file system ({kind}) and is written with a rollback journal: slower, and for one machine "
             "at a time; a --root on a local disk is quicker, and curate ledger-export moves the replies",
         )

@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from curate.teachers.prices import format_usd
 from curate.terminal import layouts_balance, layouts_costs, widgets
 from curate.terminal.widgets import ABSENT, count, grid, number, share
 
@@ -148,10 +147,6 @@ def _audit(result: Any) -> Iterable[Any]:
     yield from _more(result.findings.height, "findings; --json has them all")
 
 
-def _dollars(figures: Any) -> str:
-    return ABSENT if figures.usd is None else format_usd(figures.usd)
-
-
 def _log(result: Any) -> Iterable[Any]:
     lines = [
         (c.version, c.time.strftime("%Y-%m-%d %H:%M"), c.verb, ", ".join(result.tags.get(c.version, ())), _what(c))
@@ -227,7 +222,7 @@ def _planned(title: str, estimate: Any) -> Iterable[Any]:
 def _spent(result: Any) -> list[tuple[str, Any]]:
     spent = result.spent
     stopped = None if result.complete else "by a cap or failed calls; what was bought is kept, run the same command to continue"
-    charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {_dollars(spent)}" if spent.calls else None
+    charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens, {layouts_costs.cost(spent)}" if spent.calls else None
     stored = f"{count(spent.saved)} replies" if spent.saved else None
     estimated = result.reckoned is not None and result.reckoned.estimate.calls
     estimate = layouts_costs.compared(result.reckoned) if estimated else None

@@ -9,7 +9,7 @@ from curate.teachers.prices import format_usd
 from curate.terminal import widgets
 from curate.terminal.widgets import ABSENT, count, grid
 
-__all__ = ["call", "compared", "estimated", "exported", "imported", "receipts", "summary"]
+__all__ = ["call", "compared", "cost", "estimated", "exported", "imported", "receipts", "summary"]
 
 _SHOWN = 40  # calls of a long list
 _LETTERS = 200  # of a reply in a list, at most
@@ -141,7 +141,7 @@ def _side(side: str, parts: dict[str, Any]) -> Any:
         ("of prompts", lambda f: count(f.prompt_tokens), any(f.prompt_tokens for f in parts.values())),
         ("of replies", lambda f: count(f.completion_tokens), any(f.completion_tokens for f in parts.values())),
         ("reasoning", lambda f: count(f.reasoning_tokens), any(f.reasoning_tokens for f in parts.values())),
-        ("cost", _dollars, any(f.usd is not None for f in parts.values())),
+        ("cost", cost, any(f.usd is not None for f in parts.values())),
         ("from the ledger", lambda f: count(f.saved_calls), any(f.saved_calls for f in parts.values())),
     ]
     shown = [(heading, cell) for heading, cell, is_shown in columns if is_shown]
@@ -153,7 +153,8 @@ def _name(side: str, name: str) -> str:
     return ABSENT if side == "stage" and name == "-1" else name or ABSENT
 
 
-def _dollars(figures: Any) -> str:
+def cost(figures: Any) -> str:
+    """Return what calls cost, for a cell of a table; a dash where no price is known."""
     return ABSENT if figures.usd is None else format_usd(figures.usd)
 
 
@@ -175,7 +176,7 @@ def receipts(result: Any) -> Iterable[Any]:
             str(r.call_id),
             *(_text(r, name) for name in columns),
             count(r.tokens),
-            *([_dollars(r)] if priced else []),
+            *([cost(r)] if priced else []),
             _end(r),
             _reply(r),
         ]

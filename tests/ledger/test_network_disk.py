@@ -42,7 +42,7 @@ def test_the_user_is_told_of_a_network_and_of_a_disk_is_not() -> None:
         warn("/home/x", mounts=MOUNTS)
     assert len(heard) == 1
     assert "network file system (nfs4)" in heard[0].message
-    assert "one machine may ask at a time" in heard[0].message
+    assert "for one machine at a time" in heard[0].message
 
 
 def test_without_mounts_it_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
