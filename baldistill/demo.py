@@ -88,11 +88,13 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
 def main(arguments: list[str] | None = None) -> None:
     """Run ``python -m baldistill.demo``."""
     parser = argparse.ArgumentParser(
-        prog="python -m baldistill.demo", description="The whole method on a small long tail, offline."
+        prog="python -m baldistill.demo", description="Run the whole method on a small long tail, offline."
     )
-    parser.add_argument("--root", help="folder of manifests/ and cache/; else CURATE_ROOT, else the working directory")
+    parser.add_argument(
+        "--root", help="folder that holds manifests/ and cache/; default: CURATE_ROOT, else the working directory"
+    )
     parser.add_argument("--teacher", metavar="URL", help="a live OpenAI-compatible server, instead of the recorded replies")
-    parser.add_argument("--model", help="that server's name for its model")
+    parser.add_argument("--model", help="name of that server's model")
     options = parser.parse_args(arguments)
     with guarded():
         if options.teacher and not options.model:

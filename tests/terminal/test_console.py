@@ -1,4 +1,4 @@
-"""The console: results on stdout, everything else on stderr, one JSON object with --json."""
+"""The console: results on stdout, everything else on stderr, one JSON object of plain data with --json."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import json
 import math
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from curate import progress
 from curate.manifest.manifest import Manifest
 from curate.terminal import console
+from curate.terminal.console import payload, plain
 
 
 @dataclass(frozen=True)
@@ -107,3 +112,29 @@ def test_a_note_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
         for _ in range(3):
             progress.note("models", "weights of an installed package")
     assert capsys.readouterr().err.count("weights of an installed package") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Path("a") / "b", str(Path("a") / "b")),
+        (datetime(2025, 1, 2, tzinfo=UTC), "2025-01-02T00:00:00+00:00"),
+        (np.float32(0.5), 0.5),
+        (np.arange(3), [0, 1, 2]),
+        (pl.Series([1, None]), [1, None]),
+        ((1, ("x",)), [1, ["x"]]),
+        ({"b", "a"}, ["a", "b"]),
+        ({3: True}, {"3": True}),
+        (None, None),
+    ],
+)
+def test_plain_data(value: Any, expected: Any) -> None:
+    assert plain(value) == expected
+
+
+def test_a_result_says_itself_what_its_object_holds() -> None:
+    class Own:
+        def to_dict(self) -> dict[str, Any]:
+            return {"rows": np.int64(3)}
+
+    assert payload(Own()) == {"rows": 3}
