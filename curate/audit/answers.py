@@ -1,6 +1,6 @@
-"""Owns final answers: what kind they are, where a rationale states one, and when two are equal. Keeps no rows, calls nothing.
+"""Final answers: what kind a domain has, which one a text states, and when two are equal.
 
-Audits and evaluations use the same functions, so that a student is graded by the rule by which its teacher was. There are
+Audits and evaluations use the same functions, so that a student is graded by the rule that graded its teacher. There are
 four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the letter of an option offered in the prompt),
 ``label`` (one of few class names) and ``text`` (the rest). What cannot be read is None; nothing is guessed.
 """
@@ -22,7 +22,7 @@ __all__ = ["KINDS", "TASKS", "Survey", "choices", "equal", "extract", "f1", "kin
 
 KINDS = ("number", "choice", "label", "text")
 
-# What a teacher or a student is asked to do: by the kind of answer, and for texts by their length.
+# What a teacher or a student is asked to do; follows from the kind of answer, and for texts from their length.
 TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "instruction")
 _TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
 _LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
@@ -46,10 +46,10 @@ class Survey:
 
 
 def survey(rows: pl.DataFrame) -> Survey:
-    """Tell what kind of answer each domain has, from the corpus as a whole.
+    """Return what kind of answer each domain has, judged from the corpus as a whole.
 
     Where answers are the domains' own names, or few short values over the whole corpus, every domain is of kind ``label``
-    with the class names of all; a class with one row is then no riddle. Otherwise each domain is judged alone.
+    with the class names of all; so a class with a single row is recognised too. Otherwise each domain is judged by its own rows.
 
     Args:
         rows: columns ``domain, prompt, answer``; the real train rows.

@@ -229,7 +229,7 @@ def _lazily(manifest: Manifest, encoder: str | Encoder | None) -> Callable[[list
 
 def _chosen(wanted: Sequence[str | Auditor]) -> dict[str, Auditor]:
     if not wanted:
-        raise InputError(f"auditors: none was named; known are {', '.join(auditors.names())}")
+        raise InputError(f"no auditor is given: name at least one with --auditor, known are {', '.join(auditors.names())}")
     return {entry if isinstance(entry, str) else getattr(entry, "__name__", "auditor"): auditors.get(entry) for entry in wanted}
 
 
@@ -238,7 +238,7 @@ def _check_thresholds(thresholds: Mapping[str, float] | None, chosen: Mapping[st
         if name not in chosen:
             raise UnknownNameError("auditor (of this audit)", name, chosen)
         if not 0 <= value <= 1:
-            raise InputError(f"threshold of auditor {name!r}: a score from 0 to 1, got {value!r}")
+            raise InputError(f"the threshold of auditor {name!r} must be from 0 to 1, got {value!r}")
 
 
 def _checked(name: str, findings: Iterable[Finding], batch: pl.DataFrame) -> list[Finding]:
@@ -265,7 +265,7 @@ def _pick(manifest: Manifest, rows: pl.DataFrame, status: str) -> pl.DataFrame:
         status = "selected" if train["status"].eq("selected").any() else "candidate"
     picked = train if status == "all" else train.filter(status=status)
     if picked.is_empty():
-        raise InputError(f"manifest {manifest}: no train row is {status}; name another with --status")
+        raise InputError(f"manifest {manifest}: no train row has the status {status!r}; choose another with --status")
     return picked.sort("stage", "source", "id", nulls_last=True)
 
 
@@ -284,7 +284,7 @@ def _updated(rows: pl.DataFrame, picked: pl.DataFrame, judgement: Judgement, *, 
 
 
 def _merged(written: str | None, found: list[dict[str, Any]]) -> str | None:
-    """Return a row's findings with those of a new audit in the place of those of the last; what stages wrote stays."""
+    """Return a row's findings with those of a new audit instead of those of the last one; findings of stages stay."""
     kept = [f for f in read_findings(written) if f.get("stage") is not None or f.get("attempt") is not None]
     said = {(f["auditor"], f["because_of"], f["message"]) for f in kept}
     new = [
@@ -306,10 +306,10 @@ def _parse_fail_on(fail_on: str | None, names: list[str]) -> dict[str, float]:
             limits[name] = float(share)
         except ValueError as e:
             raise InputError(
-                f"fail_on {fail_on!r}: {share!r} is not a share; write SHARE or AUDITOR=SHARE, such as malformed=0.01"
+                f"--fail-on {fail_on!r}: {share!r} is not a number; write SHARE or AUDITOR=SHARE, such as malformed=0.01"
             ) from e
         if not 0 <= limits[name] <= 1:
-            raise InputError(f"fail_on {fail_on!r}: a share is from 0 to 1, got {share}")
+            raise InputError(f"--fail-on {fail_on!r}: a share must be from 0 to 1, got {share}")
     return limits
 
 

@@ -46,9 +46,9 @@ _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoi
 
 @auditors.register("malformed")
 def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
-    """Find rows that are not examples at all.
+    """Find rows that are no examples.
 
-    A null rationale means that none was asked for; an empty one, that one was asked for and nothing came.
+    A null rationale means that none was asked for; an empty one, that the reply had none.
     """
     for row in batch.iter_rows(named=True):
         message = _malformation(row, context)
@@ -166,7 +166,7 @@ def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
 
 @auditors.register("near_duplicate")
 def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
-    """Find synthetic questions that are there already.
+    """Find synthetic questions that repeat a real row, an accepted one or an earlier one of the batch.
 
     The batch is read in its order: the first of two alike is kept, and what is found does not count against later ones.
     """

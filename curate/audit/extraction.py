@@ -1,7 +1,7 @@
-"""Owns where a text states its final answer, kind by kind. Compares nothing; `curate.audit.answers` hands all of it on.
+"""Finds where a text states its final answer, kind by kind. Compares nothing; callers go through `curate.audit.answers`.
 
-The cases that shaped these rules are in ``tests/test_answers.py``: replies of real teachers, who announce an answer and then
-give several, list what was offered, break off, or quote the name that they decided against.
+The cases that shaped these rules are in ``tests/audit/test_extraction.py``: replies of real teachers, which announce an answer
+and then give several, list the options, break off, or quote the name that they decided against.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _QUOTES = "\"'“”‘’«»<>*`_"
 _JOIN = re.compile(r"[\s\"'“”‘’*`]*(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]*(?:and|or)?[\s\"'“”‘’*`]*")
 _JOINED = re.compile(r"(?:,|/|;|&|\bor|\band)\s*$")
 _ALONE_WORDS = 12  # a longer sentence argues; it is not an answer
-_SHORT_WORDS = 5  # a class name, or another answer in its place, is no longer than this
+_SHORT_WORDS = 5  # a class name, or an answer given instead of one, is no longer than this
 
 
 @lru_cache(maxsize=4096)
@@ -84,7 +84,7 @@ def _braced(text: str, start: int) -> str:
 
 
 def sentence(text: str) -> str | None:
-    """Return the words that a text states as its answer; a short text of one sentence is its own answer."""
+    """Return the words that a text states as its answer, or a short text of one sentence itself; None where it is not clear."""
     stated = _stated(text)
     if stated is not None:
         return _first_sentence(stated, joined=True) or None
@@ -102,7 +102,7 @@ def _first_sentence(text: str, *, joined: bool = False) -> str:
 
 
 def number(text: str) -> str | None:
-    """Return the number or expression that a text comes to, as it is written."""
+    """Return the number or expression that a text gives as its answer, as it is written; None where it is not clear."""
     stated = _stated(text)
     if stated is None:
         return _last_number(last_sentence(text))
@@ -147,7 +147,7 @@ def _last_number(sentence: str) -> str | None:
 
 
 def letter(text: str, prompt: str) -> str | None:
-    """Return the letter of the choice that a text comes to."""
+    """Return the letter of the option that a text gives as its answer; None where it is not clear."""
     stated = _stated(text)
     if stated is None:
         sentences = [s for s in _SENTENCE_END.split(text) if s.strip()]
@@ -218,7 +218,7 @@ def _key(name: str) -> str:
 
 
 def label(text: str, labels: tuple[str, ...]) -> str | None:
-    """Return the class name that a text comes to, or the few words that stand in its place."""
+    """Return the class name that a text gives as its answer, or the few words given instead of one; None where unclear."""
     names = _names(labels)
     stated = _stated(text)
     lines = text.split("\n") if stated is None else []

@@ -1,4 +1,4 @@
-"""Owns mathematical equality of two answers. The only importer of math_verify; `answers` is its only caller.
+"""Compares mathematical answers by value. The only importer of math_verify; called by `curate.audit.answers`.
 
 Plain numbers, fractions, units, percentages and lists of numbers are compared here, exactly. Everything else goes to
 math-verify in a process of its own, because sympy can compute for hours (``9^{9^9}``), and math-verify's own time limit
@@ -6,7 +6,7 @@ uses signals, which do not exist outside the main thread. The process is started
 thread, and is killed and started again when one comparison passes `LIMIT_SECONDS` of processor time (so that a busy machine
 gives the same verdicts); such a comparison counts as unequal.
 
-This file is also that process's program, so its own imports are of the standard library alone.
+This file is also that process's program, so at its top it imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _FUNCTIONS = {"sqrt", "sin", "cos", "tan", "log", "exp", "arcsin", "arccos", "ar
 def same(found: str, gold: str) -> bool:
     """Return whether two mathematical answers have the same value; symmetric, and never longer than a minute.
 
-    Numbers are equal as fractions, or to the last of five or more decimal places; a unit, a currency sign, thousands
-    separators and a degree sign say nothing; ``50%`` equals both ``50`` and ``0.5``; lists without brackets have no order,
+    Numbers are equal as fractions, or to the last of five or more decimal places; units, currency signs, thousands
+    separators and degree signs are ignored; ``50%`` equals both ``50`` and ``0.5``; lists without brackets have no order,
     tuples have one.
     """
     a, b = tidy(found), tidy(gold)

@@ -85,7 +85,7 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
 
     Raises:
         InputError: a parameter breaks a rule.
-        TeacherError: nobody answers, or the teacher refuses the key or the model; replies so far are in the ledger.
+        TeacherError: the teacher cannot be reached, or refuses the key or the model; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
     rows = manifest.rows()

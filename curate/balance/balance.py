@@ -1,7 +1,7 @@
-"""Owns `balance`: for each stage, quotas → selection → annotation and synthesis → audit → refill → one commit.
+"""The verb `balance`: for each stage, quotas → selection → annotation and synthesis → audit → refill → one commit.
 
-Says what a stage starts from, whether it is done already, what a change of parameters undoes, and what it would cost;
-the rounds themselves are in `curate.balance.rounds`. A stage that is run again replays its answers from the ledger at no cost.
+Decides what a stage starts from, whether it is done already, what a change of parameters undoes, and what it would cost;
+the rounds themselves are in `curate.balance.rounds`. A stage that is run again replays its replies from the ledger at no cost.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _BalanceRun:
         return {k: v for k, v in commit.parameters.items() if k != "stage"} == self.identity()
 
     def made(self, commit: Commit) -> bool:
-        """Whether a stage's commit was made with these parameters, and the stage came to its end."""
+        """Whether a stage's commit was made with these parameters, and no cap stopped the stage."""
         return self.same(commit) and bool(commit.summary["complete"])
 
     def metered_teacher(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
@@ -160,9 +160,9 @@ def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Balance
 
 
 def _run_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tuple[Manifest, StageResult]:
-    """Do one stage from version `base`; where somebody else committed meanwhile, once more on top of that.
+    """Do one stage from version `base`; where another command committed meanwhile, once more on top of that.
 
-    The second time costs nothing: the answers are in the ledger.
+    The second time costs nothing: the replies are in the ledger.
     """
     try:
         return _do_stage(manifest, run, stage, base)
@@ -226,10 +226,10 @@ def _reuse(commit: Commit) -> StageResult:
 
 
 def _plan(rows: pl.DataFrame, run: _BalanceRun, stage: int, *, given: Mapping[str, int] | None = None) -> Quotas:
-    """Return the stage's places per domain.
+    """Return the stage's slots per domain.
 
     Args:
-        given: in a dry run, places that earlier stages planned and that no row shows yet.
+        given: in a dry run, slots that earlier stages planned and that no row fills yet.
     """
     counts = domain_counts(rows)
     given = given or {}

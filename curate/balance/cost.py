@@ -1,4 +1,4 @@
-"""Owns what a stage would ask a teacher for: its tasks, from its places and from prompts that are really rendered. Sends nothing.
+"""Estimates what a stage will cost: its tasks, from its slots and from prompts that are really rendered. Sends nothing.
 
 The arithmetic is in `curate.calls.forecast`.
 """
@@ -14,14 +14,13 @@ from curate.audit import audit
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.forecast import Estimate, Task
-from curate.generation import examples as writing
+from curate.generation.examples import write_examples
 from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_written_by, may_be_shown, n_attempts
 from curate.selection.base import Quotas
 from curate.teachers import prices
-from curate.teachers.base import Reply, Request, Teacher
-from curate.teachers.fake import Fake
+from curate.teachers.base import Reply, Request, Teacher, TeacherInfo
 from curate.teachers.prices import Price
 
 __all__ = ["Probe", "estimate", "stage_tasks", "written_before"]
@@ -29,16 +28,19 @@ __all__ = ["Probe", "estimate", "stage_tasks", "written_before"]
 _PROBE = 512  # rows that prompts are rendered for, in all
 _OF_DOMAIN = 16  # of one domain, at most
 _ORDERS = 4  # new examples of one domain
-_PROVIDER = "https://api.openai.com/v1"  # whose price and replies are meant where a model is named without a teacher
+_PROVIDER = "https://api.openai.com/v1"  # whose price and replies count where a model is named without a teacher
 
 
 @dataclass(frozen=True)
-class _Unnamed:
-    """Stands for the teacher that a model was named for, and no address."""
+class _NamedModel:
+    """The `TeacherInfo` of a model that is named without a teacher."""
 
     model: str
     price: Price | None
     endpoint: str = _PROVIDER
+
+    def capacity(self, domain: str) -> None:
+        """Return that there is no bound."""
 
 
 def estimate(
@@ -55,17 +57,18 @@ def estimate(
     Args:
         manifest: where the prompts are read from.
         rows: the rows that the stage starts from.
-        quotas: its places.
-        given: places per domain that earlier stages of a dry run planned.
-        teacher: who would be asked; without one, what filling the deficits would cost with `model`.
+        quotas: its slots per domain.
+        given: slots per domain that earlier stages of a dry run planned.
+        teacher: that would be asked; without one, what filling the deficits would cost with `--model`.
         settings: of `balance`.
     """
     tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, settings=settings)
-    model = settings.model
-    if teacher is None:
-        price = prices.find(model, _PROVIDER, root=manifest.root) if model else None
-        return estimates.estimate_tasks(manifest.name, tasks, _Unnamed(model or "", price), settings.mode, root=manifest.root)
-    return estimates.estimate_tasks(manifest.name, tasks, teacher, settings.mode, root=manifest.root)
+    asked = teacher or _named_model(settings.model, manifest)
+    return estimates.estimate_tasks(manifest.name, tasks, asked, settings.mode, root=manifest.root)
+
+
+def _named_model(model: str | None, manifest: Manifest) -> TeacherInfo:
+    return _NamedModel(model or "", prices.find(model, _PROVIDER, root=manifest.root) if model else None)
 
 
 def stage_tasks(
@@ -79,15 +82,15 @@ def stage_tasks(
 ) -> list[Task]:
     """Return what a stage would ask for; the arguments are those of `estimate`.
 
-    Real rows come first, then synthetic ones at hand, then new examples.
+    Real rows come first, then synthetic candidates, then new examples.
     """
     train = rows.filter(split="train")
-    places = quotas.planned if teacher is not None else quotas.wanted
+    slots = quotas.planned if teacher is not None else quotas.wanted
     candidates = train.filter(status="candidate")
-    real, examples = _split(candidates, places, given)
+    real, examples = _split(candidates, slots, given)
     if settings.fill != "teacher":
         examples = {}
-    probe = manifest.examples(_sample(candidates.filter(source="real"), list(places)))
+    probe = manifest.examples(_sample(candidates.filter(source="real"), list(slots)))
     if teacher is None or settings.rationales in ("keep", "none"):
         real = {}
     elif settings.rationales == "auto":
@@ -95,7 +98,7 @@ def stage_tasks(
         real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
     short = [domain for domain, n in examples.items() if n]
     seeds = manifest.examples(_sample(may_be_shown(train, short), short))
-    asked = _render(probe, seeds, teacher or Fake(), real, examples, manifest, settings)
+    asked = _render(probe, seeds, teacher or _named_model(settings.model, manifest), real, examples, manifest, settings)
     judged = written_before(train, teacher.model) if teacher is not None else (0, 0)
     attempts = settings.max_attempts
     return [
@@ -118,17 +121,15 @@ def _answered_before(train: pl.DataFrame) -> tuple[int, int]:
     return accepted, int(real.select(n_attempts().sum()).item())
 
 
-def _split(
-    candidates: pl.DataFrame, places: Mapping[str, int], given: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str, int]]:
-    """Return per domain the places that real rows fill, and those that need new examples."""
-    at_hand = dict(candidates.group_by("domain").len().iter_rows())
-    genuine = dict(candidates.filter(source="real").group_by("domain").len().iter_rows())
+def _split(candidates: pl.DataFrame, slots: Mapping[str, int], given: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return per domain the slots that real rows fill, and those that need new examples."""
+    n_candidates = dict(candidates.group_by("domain").len().iter_rows())
+    n_real = dict(candidates.filter(source="real").group_by("domain").len().iter_rows())
     real, examples = {}, {}
-    for domain, n in places.items():
+    for domain, n in slots.items():
         before = given.get(domain, 0)
-        real[domain] = min(n, max(0, genuine.get(domain, 0) - before))
-        examples[domain] = max(0, n - max(0, at_hand.get(domain, 0) - before))
+        real[domain] = min(n, max(0, n_real.get(domain, 0) - before))
+        examples[domain] = max(0, n - max(0, n_candidates.get(domain, 0) - before))
     return real, examples
 
 
@@ -141,7 +142,7 @@ def _sample(rows: pl.DataFrame, domains: list[str]) -> pl.DataFrame:
 def _render(
     probe: pl.DataFrame,
     seeds: pl.DataFrame,
-    teacher: Teacher,
+    teacher: TeacherInfo,
     real: Mapping[str, int],
     examples: Mapping[str, int],
     manifest: Manifest,
@@ -162,7 +163,7 @@ def _render(
     each = max(_ORDERS, settings.rows_per_call)
     orders = [(domain, index) for domain, n in examples.items() for index in range(min(n, each))]
     if orders:
-        writing.write_examples(
+        write_examples(
             pl.DataFrame(orders, schema={"domain": pl.String, "index": pl.Int64}, orient="row"),
             asked,
             seeds=seeds,
@@ -175,17 +176,17 @@ def _render(
 
 
 class Probe:
-    """An `Asker` that sends nothing and keeps what it was asked, so that an estimate sees the very prompts.
+    """An `Asker` that sends nothing and keeps the requests, so that an estimate sees the prompts as they will be.
 
     Args:
-        teacher: who would be asked.
+        teacher: that would be asked.
     """
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: TeacherInfo) -> None:
         self.teacher, self.mode = teacher, "live"
         self.requests: list[Request] = []
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
-        """Keep the requests; nobody answers."""
+        """Keep the requests, and return that each is unanswered."""
         self.requests += requests
         return [Reply(status="unanswered") for _ in requests]

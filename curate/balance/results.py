@@ -1,4 +1,4 @@
-"""Result types of `balance`: what one stage, and all of them, came to. Computes nothing but sums."""
+"""Result types of `balance`, for one stage and for all. Computes nothing but sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BalanceResult", "StageResult"]
 
 @dataclass(frozen=True)
 class StageResult:
-    """One stage, as planned and as it came out.
+    """One stage, as planned and as achieved.
 
     Attributes:
         stage: from 0.

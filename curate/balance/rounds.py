@@ -84,7 +84,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What the rounds came to.
+    """What the rounds achieved.
 
     Attributes:
         decisions: the rows that changed and the content to append first.
@@ -123,7 +123,7 @@ class RoundRunner:
         rows: every row that the rounds start from, columns of `curate.manifest.schema.SCHEMA`.
         pools: per domain, in the order in which it is asked for.
         context: what the auditors compare with; grows with each round by what was accepted.
-        asker: hands requests to a teacher; None where nobody is asked.
+        asker: takes requests to a teacher; None where there is none.
         auditors: names or callables, in the order in which they judge.
         stage: its index, from 0; None outside stages.
         attempts: how many rationales of each real row were judged so far, by id: the number of the next sample.
@@ -228,7 +228,7 @@ class RoundRunner:
         return any(pool.open_slots for pool in self.pools.values())
 
     def result(self) -> RoundsResult:
-        """Return what the rounds came to so far."""
+        """Return what the rounds achieved so far."""
         pools = self.pools.values()
         return RoundsResult(
             decisions=self.decisions,
@@ -404,7 +404,7 @@ def fill_slots(
         settings: how to fill them.
         stage: its index, from 0.
         context: what the auditors compare with.
-        asker: hands requests to the teacher, or None.
+        asker: takes requests to the teacher; None where there is none.
 
     Raises:
         TeacherError: every call of a round failed, or none of the first rationales passes; nothing was changed.
@@ -521,7 +521,9 @@ class _StageRunner(RoundRunner):
         first = replies.filter(status="failed")["error"].to_list()[0]
         if n == replies.height:
             raise TeacherError(f"every one of {n} calls failed; the first: {first}")
-        progress.note("balance", f"requests that the server rejected and that are left out: {n}; the first: {first}")
+        progress.note(
+            "balance", f"the server rejected {n} of {replies.height} requests, which are left out; the first: {first}"
+        )
 
     def judge(self, batch: pl.DataFrame) -> list[Verdict]:
         """Judge a batch; with ``--wrong-rationale answer-only`` once more without the rationales that are wrong."""

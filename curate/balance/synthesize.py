@@ -91,7 +91,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeRe
     Raises:
         UnknownNameError: no such domain or auditor.
         InputError: a parameter breaks a rule.
-        TeacherError: nobody answers, or the teacher refuses the key or the model; replies so far are in the ledger.
+        TeacherError: the teacher cannot be reached, or refuses the key or the model; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
     rows, auditors = manifest.rows(), tuple(settings.auditors)
@@ -187,7 +187,7 @@ def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Seque
         if name not in known:
             raise UnknownNameError("domain", name, known)
     if not domains:
-        raise InputError("name at least one domain to write for: --domain NAME")
+        raise InputError("no domain is given: name at least one with --domain NAME")
     if n < 1:
-        raise InputError(f"the number of new examples is 1 or more, got {n}")
+        raise InputError(f"--n must be at least 1 new example per domain, got {n}")
     return sorted(set(domains))

@@ -1,6 +1,6 @@
-"""Owns what a teacher is asked when a new example is wanted, and what came of it. Judges nothing that was written.
+"""Asks a teacher for new examples and returns one line for each that was asked for. Judges nothing.
 
-Which rows are shown and which answer is asked for is in `curate.generation.seeds`; how a reply is read, in
+Which rows are shown and which answer is asked for is in `curate.generation.seeds`; how a reply is parsed, in
 `curate.generation.parsing`.
 """
 
@@ -44,7 +44,7 @@ EXAMPLES = pl.Schema(
 
 @dataclass(frozen=True)
 class Cost:
-    """What replies cost when they were bought, whoever bought them; sendings that nobody answered are not in it.
+    """What replies cost when they were bought, by whichever command; sendings without a reply are not in it.
 
     Attributes:
         tokens: of prompts and replies.
@@ -85,34 +85,34 @@ def write_examples(
     seed: int = 0,
     refills: Collection[str] = (),
 ) -> pl.DataFrame:
-    """Ask for a new example for each order; return one line for each, in the order of the orders.
+    """Ask for a new example for each order; return one line for each, in their order.
 
-    The same order with the same seeds asks the same, so that it is bought once. Seeds come from different clusters, so that
-    new examples differ from each other; a class or letter is asked for by name, in turn, so that none is favoured.
+    The same order with the same seeds makes the same request, so that it is bought once. Seeds come from different clusters, so
+    that new examples differ from each other; a class or letter is asked for by name, in turn, so that none is favoured.
 
     Args:
-        orders: columns domain and index (which new example of the domain, from 0), and label where one is wanted.
+        orders: columns domain and index (which new example of the domain, from 0), and label where a certain answer is wanted.
         asker: hands the requests to a teacher.
         seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale.
         context: of the corpus: each domain's kind of answer, classes and task, and what was written already.
-        prompt_file: template, or folder of templates, in place of the built-in ones.
+        prompt_file: template, or folder of templates, instead of the built-in ones.
         words: length of the rationale asked for.
         temperature: of sampling.
         reply_tokens: length of a reply per example, at most; one that is cut is paid for and not asked for again.
         n_seeds: examples shown in each request, at most.
         rows_per_call: examples asked for in one request; a teacher that has a fixed number of them is asked for one at a time.
         seed: of the choice of seeds.
-        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
+        refills: domains where this replaces something that was rejected; for the ledger's report.
 
     Returns:
         A frame with the columns of `EXAMPLES`.
 
     Raises:
         InputError: `rows_per_call` is below 1.
-        TeacherError: nobody answers, or the teacher refuses the key or the model.
+        TeacherError: the teacher cannot be reached, or refuses the key or the model.
     """
     if rows_per_call < 1:
-        raise InputError(f"--rows-per-call is 1 or more, got {rows_per_call}")
+        raise InputError(f"--rows-per-call must be at least 1, got {rows_per_call}")
     writer = _ExampleWriter(
         templates=prompts.load("synthesis", prompt_file),
         context=context,
@@ -125,8 +125,8 @@ def write_examples(
         refills=frozenset(refills),
     )
     calls = [writer.call(domain, part) for domain, part in _parts(orders, asker, rows_per_call)]
-    told = zip(calls, asker.ask([call.request for call in calls]), strict=True)
-    return pl.DataFrame([line for call, reply in told for line in writer.lines(call, reply, asker)], schema=EXAMPLES)
+    replies = zip(calls, asker.ask([call.request for call in calls]), strict=True)
+    return pl.DataFrame([line for call, reply in replies for line in writer.lines(call, reply, asker)], schema=EXAMPLES)
 
 
 def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:

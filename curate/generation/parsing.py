@@ -1,6 +1,6 @@
-"""Owns what a synthesis reply says: its JSON schema, and a reading that forgives what models do to JSON. Calls no teacher.
+"""Parses the reply to a request for new examples: its JSON schema, and a parser that repairs what models do to JSON.
 
-Reading is free and can be done again from the recorded reply, so nothing here ever costs a call. What cannot be read is
+Parsing is free and can be done again from the recorded reply, so nothing here ever costs a call. What cannot be parsed is
 None; nothing is made up.
 """
 
@@ -54,18 +54,18 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_examples(text: str, n: int) -> list[NewExample | None]:
-    """Read a reply of `n` examples, in their order; None for each that is missing or has no question.
+    """Parse a reply of `n` examples, in their order; None for each that is missing or has no question.
 
     JSON is looked for as it is, inside a code fence, between the outermost braces or brackets, and then object by object, so
     that the whole ones of a list that was cut off count. Lone backslashes, commas before a bracket and single quotes are
-    put right first. What comes after the n-th is left out.
+    repaired first. What comes after the n-th is left out.
     """
     found = next((items for items in _readings(text) if any(items)), [])[:n]
     return [*found, *[None] * (n - len(found))]
 
 
 def _readings(text: str) -> Iterator[list[NewExample | None]]:
-    """Yield what each way of reading finds, the strictest first."""
+    """Yield what each way of parsing finds, the strictest first."""
     text = _LONE.sub(r"\1\\\\", text)
     fence = _FENCE.search(text)
     wholes = [text, fence.group(1) if fence else "", _outermost(text, "{}"), _outermost(text, "[]")]
@@ -92,7 +92,7 @@ def _strict(text: str) -> Any:
 
 
 def _lenient(text: str) -> Any:
-    """Read JSON with commas too many, or a Python literal; literals are evaluated, never run."""
+    """Parse JSON with superfluous commas, or a Python literal; literals are evaluated, never run."""
     found = _strict(_tidy(text))
     if found is not None:
         return found
@@ -115,7 +115,7 @@ def _objects(text: str) -> Iterator[Any]:
 
 
 def _items(found: Any) -> list[NewExample | None]:
-    """Return the examples of what was read: of a list, of an object that holds one, or of one object."""
+    """Return the examples of what was parsed: of a list, of an object that holds one, or of one object."""
     if isinstance(found, dict) and "prompt" not in found:
         found = next((value for value in found.values() if isinstance(value, list)), None)
     return [_example(item) for item in found] if isinstance(found, list) else [_example(found)]

@@ -1,10 +1,9 @@
-"""Owns the versioned prompt templates: the built-in ones, a user's own, and the filling of them. Calls no teacher.
+"""Loads and renders prompt templates: the built-in ones, or a user's own. Calls no teacher.
 
 A template is a Jinja2 file with a ``[system]`` and a ``[user]`` part. The built-in ones are in
-``curate/generation/templates``, one for
-each task (`curate.audit.answers.TASKS`), each complete in itself; ``curate prompt`` prints one, a user changes the copy and
-names it with ``--prompt-file``. The rendered messages go into the key of every call, so that a changed prompt never returns an
-answer to the old one; the version, a hash of the texts, goes into commits.
+``curate/generation/templates``, one for each task (`curate.audit.answers.TASKS`), each complete in itself; ``curate prompt``
+prints one, a user changes the copy and names it with ``--prompt-file``. The rendered messages go into the key of every call, so
+that a changed prompt never returns a reply to the old one; the version, a hash of the texts, goes into commits.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ def built_in(purpose: str, task: str) -> Template:
 
 
 def load(purpose: str, prompt_file: str | Path | None = None) -> Templates:
-    """Return the templates of a purpose, a user's own in the place of built-in ones.
+    """Return the templates of a purpose, a user's own instead of built-in ones.
 
     Args:
         purpose: one of `PURPOSES`.
@@ -88,7 +87,7 @@ def load(purpose: str, prompt_file: str | Path | None = None) -> Templates:
 
     Raises:
         InputError: a file cannot be read, is not valid Jinja2, or has no ``[user]`` part.
-        UnknownNameError: a file uses a field that nobody fills, or the folder has a template for a task that there is not.
+        UnknownNameError: a file uses a field that does not exist, or the folder has a template for a task that does not exist.
     """
     chosen = {task: built_in(purpose, task) for task in TASKS}
     if prompt_file is not None and Path(prompt_file).is_dir():

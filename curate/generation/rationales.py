@@ -1,4 +1,4 @@
-"""Owns rationales for questions that exist: what is asked of a teacher, and one line per reply. Judges nothing."""
+"""Asks a teacher for rationales of questions that exist and returns one line for each. Judges nothing."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ def write_rationales(
         asker: hands the requests to a teacher.
         context: of the corpus: each domain's kind of answer, classes and task.
         show_answer: show the right answer to the teacher; the paper hides it.
-        prompt_file: template, or folder of templates, in place of the built-in ones.
+        prompt_file: template, or folder of templates, instead of the built-in ones.
         words: length asked for.
         temperature: of sampling.
         reply_tokens: length of a reply, at most; one that is cut is paid for and not asked for again.
-        refills: domains where something was rejected, which this is asked in place of; for the ledger's report.
+        refills: domains where this replaces something that was rejected; for the ledger's report.
 
     Returns:
         A frame with the columns of `RATIONALES`.
 
     Raises:
-        TeacherError: nobody answers, or the teacher refuses the key or the model.
+        TeacherError: the teacher cannot be reached, or refuses the key or the model.
     """
     templates = prompts.load("rationale", prompt_file)
     if "sample" not in rows.columns:
@@ -85,8 +85,8 @@ def write_rationales(
         }
         for reply in asker.ask(requests)
     ]
-    told = pl.DataFrame(lines, schema={name: RATIONALES[name] for name in RATIONALES.names()[2:]})
-    return rows.select("id", pl.col("sample").cast(pl.Int64)).hstack(told)
+    replies = pl.DataFrame(lines, schema={name: RATIONALES[name] for name in RATIONALES.names()[2:]})
+    return rows.select("id", pl.col("sample").cast(pl.Int64)).hstack(replies)
 
 
 def _messages(

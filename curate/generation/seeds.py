@@ -1,6 +1,7 @@
-"""Owns what a new example is written from: which rows are shown, which answer is asked for, what to stay away from.
+"""Chooses what a new example is written from: which rows are shown, which answer is asked for, which questions to avoid.
 
-Everything is a function of rows, seed and the number of the request, so that the same order asks the same. Asks nobody.
+Everything is a function of rows, seed and the number of the request, so that the same order makes the same request. Sends
+nothing.
 """
 
 from __future__ import annotations

@@ -200,6 +200,10 @@ class TeacherInfo(Protocol):
     @property
     def price(self) -> Price | None: ...
 
+    def capacity(self, domain: str) -> int | None:
+        """Return how many new examples of a domain it could write; None for no bound."""
+        ...
+
 
 @runtime_checkable
 class Teacher(TeacherInfo, Protocol):
@@ -217,10 +221,6 @@ class Teacher(TeacherInfo, Protocol):
 
     def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Send each request once and yield (its position, the response) in any order. Whoever submits does the retries."""
-        ...
-
-    def capacity(self, domain: str) -> int | None:
-        """Return how many new examples of a domain it could write; None for no bound."""
         ...
 
     def shape(self, request: Request) -> Mapping[str, Any]:
@@ -241,7 +241,7 @@ class Asker(Protocol):
     """
 
     @property
-    def teacher(self) -> Teacher: ...
+    def teacher(self) -> TeacherInfo: ...
 
     @property
     def mode(self) -> str: ...

@@ -137,8 +137,8 @@ def test_nobody_there_leaves_the_manifest_as_it_was(tmp_path: Path) -> None:
     ("options", "error", "words"),
     [
         ({"domains": ["sumz"]}, UnknownNameError, "unknown domain 'sumz'; did you mean 'sums'"),
-        ({"domains": []}, InputError, "at least one domain"),
-        ({"n": 0}, InputError, "1 or more, got 0"),
+        ({"domains": []}, InputError, "name at least one with --domain NAME"),
+        ({"n": 0}, InputError, "--n must be at least 1 new example per domain, got 0"),
         ({"auditors": ["leakeage"]}, UnknownNameError, "did you mean 'leakage'"),
         ({"teacher": "fakes"}, UnknownNameError, "did you mean 'fake'"),
     ],

@@ -239,5 +239,5 @@ def test_what_replies_cost_does_not_depend_on_who_bought_them(ledger: Ledger) ->
 
 
 def test_rows_per_call_is_one_or_more(ledger: Ledger) -> None:
-    with pytest.raises(InputError, match="--rows-per-call is 1 or more, got 0"):
+    with pytest.raises(InputError, match="--rows-per-call must be at least 1, got 0"):
         write(ledger, Fake(), ("sums", 0), rows_per_call=0)
