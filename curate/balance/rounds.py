@@ -521,9 +521,7 @@ class _StageRunner(RoundRunner):
         first = replies.filter(status="failed")["error"].to_list()[0]
         if n == replies.height:
             raise TeacherError(f"every one of {n} calls failed; the first: {first}")
-        progress.note(
-            "balance", f"the server rejected {n} of {replies.height} requests, which are left out; the first: {first}"
-        )
+        progress.note("balance", f"the server rejected {n} of {replies.height} requests, which are left out; the first: {first}")
 
     def judge(self, batch: pl.DataFrame) -> list[Verdict]:
         """Judge a batch; with ``--wrong-rationale answer-only`` once more without the rationales that are wrong."""

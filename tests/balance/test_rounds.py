@@ -352,10 +352,7 @@ class TestTheEndOfTheWork:
         stage = Stage(rows, {"sums": 2}, lambda r: failed if r.prompt == rows[0]["prompt"] else None, selector=_by_id)
         done = stage.run()
         assert (done.complete, done.achieved) == (True, {"sums": 2})
-        assert any(
-            "rejected 1 of 2 requests, which are left out; the first: 400: too long" in line
-            for line in stage.heard
-        )
+        assert any("rejected 1 of 2 requests, which are left out; the first: 400: too long" in line for line in stage.heard)
 
     def test_where_every_call_fails_nothing_was_done(self) -> None:
         stage = Stage(questions("sums", 3), {"sums": 2}, lambda r: Reply(status="failed", error="400: bad"))
