@@ -6,7 +6,7 @@ It is one round of `curate.balance.rounds`; what is asked is in `curate.generati
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -14,14 +14,13 @@ import polars as pl
 from curate.audit import audit
 from curate.balance.cost import Probe
 from curate.balance.pool import Pool
+from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundPlan, RoundRunner, Verdict
 from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
-from curate.calls.estimates import EstimateVsActual
-from curate.calls.forecast import Estimate, Task
+from curate.calls.forecast import Task
 from curate.generation import prompts
-from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
 from curate.settings import takes
@@ -35,42 +34,22 @@ AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
 
 
 @dataclass(frozen=True)
-class AnnotateResult:
+class AnnotateResult(AskingResult):
     """What `annotate` did.
 
-    Attributes:
-        manifest: the next version, or the same where no reply was judged.
+    Attributes, beside those of `AskingResult`:
         rows: selected real rows without a rationale, before.
         written: rationales that were accepted.
         rejected: per auditor, how many it rejected; those rows can be asked for again.
         unanswered: rows that a recorded teacher had no answer for.
         complete: False where a cap or failed calls stopped the work.
-        spent: what was charged.
-        reckoned: what it was estimated to cost, and what was billed.
-        estimate: what it would cost; of a dry run alone.
     """
 
-    manifest: Manifest
     rows: int
     written: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     complete: bool = True
-    spent: Charged = field(default_factory=Charged)
-    reckoned: EstimateVsActual | None = None
-    estimate: Estimate | None = None
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What was done, in figures, for the commit's summary."""
-        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
-        return {**figures, **asdict(self.spent)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures for ``--json``."""
-        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
-        estimate = None if self.estimate is None else self.estimate.to_dict()
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
 @takes(AnnotateSettings)

@@ -1,17 +1,47 @@
-"""Result types of `balance`, for one stage and for all. Computes nothing but sums."""
+"""Result types of the verbs that ask a teacher: `balance`, one stage and all; `annotate` and `synthesize`, what they share."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
+from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.selection.base import Quotas
 
-__all__ = ["BalanceResult", "StageResult"]
+__all__ = ["AskingResult", "BalanceResult", "StageResult"]
+
+
+@dataclass(frozen=True)
+class AskingResult:
+    """What `annotate` and `synthesize` both return.
+
+    Attributes:
+        manifest: the next version, or the same where no reply was judged.
+        spent: what was charged.
+        reckoned: what it was estimated to cost, and what was billed.
+        estimate: what it would cost; of a dry run alone.
+    """
+
+    manifest: Manifest
+    spent: Charged = field(default_factory=Charged, kw_only=True)
+    reckoned: EstimateVsActual | None = field(default=None, kw_only=True)
+    estimate: Estimate | None = field(default=None, kw_only=True)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was done, in figures, for the commit's summary."""
+        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
+        return {**figures, **asdict(self.spent)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures for ``--json``."""
+        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
+        estimate = None if self.estimate is None else self.estimate.to_dict()
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
 @dataclass(frozen=True)

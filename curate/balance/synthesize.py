@@ -6,7 +6,7 @@ The rounds are those of `curate.balance.rounds`; what is asked, and how a reply 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -17,15 +17,14 @@ from curate.audit.base import Context
 from curate.audit.base import auditors as known_auditors
 from curate.balance.cost import Probe, written_before
 from curate.balance.pool import Pool
+from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundRunner, RoundsResult, Verdict
 from curate.balance.settings import SynthesizeSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
-from curate.calls.estimates import EstimateVsActual
-from curate.calls.forecast import Estimate, Task
+from curate.calls.forecast import Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
-from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import next_indices
 from curate.settings import takes
@@ -39,43 +38,23 @@ _PROBED = 8  # requests of each domain that an estimate is made from
 
 
 @dataclass(frozen=True)
-class SynthesizeResult:
+class SynthesizeResult(AskingResult):
     """What `synthesize` did.
 
-    Attributes:
-        manifest: the next version, or the same where no reply was judged.
+    Attributes, beside those of `AskingResult`:
         wanted: new examples per domain.
         written: accepted ones per domain; candidates, which `balance` uses before it asks for new ones.
         rejected: per domain, how many each auditor rejected.
         complete: False where a cap or failed calls stopped the work.
-        spent: what was charged.
         tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
-        reckoned: what it was estimated to cost, and what was billed.
-        estimate: what it would cost; of a dry run alone.
     """
 
-    manifest: Manifest
     wanted: int
     written: dict[str, int]
     rejected: dict[str, dict[str, int]]
     complete: bool = True
-    spent: Charged = field(default_factory=Charged)
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
-    reckoned: EstimateVsActual | None = None
-    estimate: Estimate | None = None
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """What was done, in figures, for the commit's summary."""
-        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
-        return {**figures, **asdict(self.spent)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures for ``--json``."""
-        reckoned = None if self.reckoned is None else self.reckoned.to_dict()
-        estimate = None if self.estimate is None else self.estimate.to_dict()
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
 @takes(SynthesizeSettings)

@@ -14,30 +14,6 @@ from curate.errors import ModelError
 from curate.manifest.manifest import Manifest
 from tests.support import tiny_student
 
-FAST = {"dtype": "fp32", "learning_rate": 1e-2, "epochs": 2, "rank": 4, "alpha": 8, "gradient_accumulation": 1}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_student.make(tmp_path_factory.mktemp("students") / "tiny"))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def manifest(root: Path) -> Manifest:
-    rows = tiny_student.sums(8, status="selected", rationale=True)
-    others = [*tiny_student.sums(5, domain="other"), *tiny_student.sums(3, split="test")]
-    return tiny_student.manifest(root, [*rows, *others])
-
-
-@pytest.fixture(scope="module")
-def trained(manifest: Manifest, base: str) -> train.TrainResult:
-    return train.train(manifest, student=base, **FAST)
-
 
 def test_adapter_is_merged_and_lowers_the_loss(trained: train.TrainResult, manifest: Manifest, base: str) -> None:
     before, after = students.load(base, dtype="fp32"), students.load(base, adapter=trained.adapter, dtype="fp32")

@@ -15,30 +15,8 @@ from curate.errors import InputError, ModelError
 from curate.manifest.manifest import Manifest
 from tests.support import tiny_student
 
-FAST = {"dtype": "fp32", "learning_rate": 1e-2, "epochs": 2, "rank": 4, "alpha": 8, "gradient_accumulation": 1}
+ONE_EPOCH = {**tiny_student.FAST, "epochs": 1}
 LOSSES = (6.5956, 6.2319, 5.6503, 5.3998)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_student.make(tmp_path_factory.mktemp("train") / "tiny"))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("root")
-
-
-@pytest.fixture(scope="module")
-def manifest(root: Path) -> Manifest:
-    rows = tiny_student.sums(8, status="selected", rationale=True)
-    others = [*tiny_student.sums(5, domain="other"), *tiny_student.sums(3, split="test")]
-    return tiny_student.manifest(root, [*rows, *others])
-
-
-@pytest.fixture(scope="module")
-def trained(manifest: Manifest, base: str) -> train.TrainResult:
-    return train.train(manifest, student=base, **FAST)
 
 
 def test_training_learns_and_its_losses_are_pinned(trained: train.TrainResult) -> None:
@@ -73,7 +51,7 @@ def test_nothing_written_names_this_machine(trained: train.TrainResult, root: Pa
 def test_the_same_command_again_trains_nothing(trained: train.TrainResult, manifest: Manifest, base: str) -> None:
     heard: list[str] = []
     with progress.listen(lambda event: heard.append(event.message or event.step)):
-        again = train.train(manifest, student=base, **FAST)
+        again = train.train(manifest, student=base, **tiny_student.FAST)
     assert again == trained
     assert any("is there already, trained on tiny@0; nothing to do" in line for line in heard)
     assert "train" not in heard, "no step was taken"
@@ -82,7 +60,7 @@ def test_the_same_command_again_trains_nothing(trained: train.TrainResult, manif
 def test_nothing_selected_is_one_clear_error(tmp_path: Path, base: str) -> None:
     empty = tiny_student.manifest(tmp_path, tiny_student.sums(3))
     with pytest.raises(InputError, match="tiny@0 has no selected train rows to learn from; select some: curate balance tiny"):
-        train.train(empty, student=base, **FAST)
+        train.train(empty, student=base, **tiny_student.FAST)
 
 
 def test_every_parameter_out_of_range_is_named_at_once(manifest: Manifest, base: str) -> None:
@@ -94,7 +72,7 @@ def test_output_that_holds_something_else_is_left_alone(manifest: Manifest, base
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(InputError, match="output 'mine' holds something other than an adapter; name another --output"):
-        train.train(manifest, student=base, output=tmp_path / "mine", **FAST)
+        train.train(manifest, student=base, output=tmp_path / "mine", **tiny_student.FAST)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -123,12 +101,14 @@ def test_an_adapter_of_another_record_is_replaced(
 
 def test_a_loss_that_is_no_number_stops_and_leaves_no_trace(manifest: Manifest, base: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the loss is nan at step 2: lower --learning-rate, or use --dtype fp32"):
-        train.train(manifest, student=base, output=tmp_path / "bad", **{**FAST, "learning_rate": 1e38})
+        train.train(manifest, student=base, output=tmp_path / "bad", **{**tiny_student.FAST, "learning_rate": 1e38})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_warm_start_goes_on_from_an_adapter(trained: train.TrainResult, manifest: Manifest, base: str, tmp_path: Path) -> None:
-    more = train.train(manifest, student=base, warm_start=trained.adapter, output=tmp_path / "more", **{**FAST, "epochs": 1})
+    more = train.train(
+        manifest, student=base, warm_start=trained.adapter, output=tmp_path / "more", **{**tiny_student.FAST, "epochs": 1}
+    )
     assert more.losses[0] < trained.losses[0]
     assert adapters.record(more.adapter)["parameters"]["warm_start"] == adapters.fingerprint(trained.adapter)
 

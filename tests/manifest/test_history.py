@@ -13,31 +13,12 @@ from curate.manifest import manifest
 from curate.manifest.history import DomainChanges, _differences, diff, log, tags
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SCHEMA
-from tests.support.samples import frames, ingested
-
-ROWS: list[dict[str, Any]] = [
-    {"prompt": "a", "domain": "algebra"},
-    {"prompt": "b", "domain": "algebra"},
-    {"prompt": "c", "domain": "logic"},
-    {"prompt": "d", "domain": "logic"},
-]
+from tests.support.samples import FOUR, changed, ingested
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Manifest:
-    """Version 1 over version 0: d gone, e new, a and c selected, c with a parent and a score."""
-    start = ingested(tmp_path, ROWS)
-    rows = start.rows().sort("origin")
-    chosen = pl.col("origin").is_in(["rows.jsonl:1", "rows.jsonl:3"])
-    third = pl.col("origin") == "rows.jsonl:3"
-    rows = rows[:3].with_columns(
-        status=pl.when(chosen).then(pl.lit("selected")).otherwise("status"),
-        score=pl.when(third).then(pl.lit(0.5)),
-        parents=pl.when(third).then(pl.concat_list(pl.lit("0" * 32))),
-    )
-    new, contents = frames([{"prompt": "e", "domain": "sets"}])
-    start.append(contents)
-    return start.commit(pl.concat([rows, new]), verb="review")
+    return changed(tmp_path)
 
 
 def test_the_log_ends_at_its_version_and_names_the_tags(two: Manifest) -> None:
@@ -53,7 +34,7 @@ def test_the_log_ends_at_its_version_and_names_the_tags(two: Manifest) -> None:
 
 
 def test_a_manifest_without_tags_has_none(tmp_path: Path) -> None:
-    start = ingested(tmp_path, ROWS)
+    start = ingested(tmp_path, FOUR)
     assert log(start).tags == {}
     assert tags(start).tags == {}
 
@@ -99,7 +80,7 @@ def test_nothing_differs_from_itself(two: Manifest) -> None:
 
 def test_the_first_version_has_none_before(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tail@0 is the first version"):
-        diff(ingested(tmp_path, ROWS))
+        diff(ingested(tmp_path, FOUR))
 
 
 def test_an_unknown_version_is_an_error(two: Manifest) -> None:

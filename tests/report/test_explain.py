@@ -1,39 +1,18 @@
 """The story of one row: which one is meant, and how it is printed."""
 
 from pathlib import Path
-from typing import Any
 
-import polars as pl
 import pytest
 
 from curate.errors import InputError, ManifestNotFoundError
 from curate.manifest.manifest import Manifest
 from curate.report import explain
-from tests.support.samples import frames, ingested
-
-ROWS: list[dict[str, Any]] = [
-    {"prompt": "a", "domain": "algebra"},
-    {"prompt": "b", "domain": "algebra"},
-    {"prompt": "c", "domain": "logic"},
-    {"prompt": "d", "domain": "logic"},
-]
+from tests.support.samples import changed, ingested
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Manifest:
-    """Version 1 over version 0: d gone, e new, a and c selected, c with a parent and a score."""
-    start = ingested(tmp_path, ROWS)
-    rows = start.rows().sort("origin")
-    chosen = pl.col("origin").is_in(["rows.jsonl:1", "rows.jsonl:3"])
-    third = pl.col("origin") == "rows.jsonl:3"
-    rows = rows[:3].with_columns(
-        status=pl.when(chosen).then(pl.lit("selected")).otherwise("status"),
-        score=pl.when(third).then(pl.lit(0.5)),
-        parents=pl.when(third).then(pl.concat_list(pl.lit("0" * 32))),
-    )
-    new, contents = frames([{"prompt": "e", "domain": "sets"}])
-    start.append(contents)
-    return start.commit(pl.concat([rows, new]), verb="review")
+    return changed(tmp_path)
 
 
 def test_an_id_may_be_cut_short(two: Manifest) -> None:

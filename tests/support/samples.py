@@ -13,6 +13,8 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 from curate.vectors.encoders import FakeEncoder
 
+# Rows of `changed`, before the change.
+FOUR = [{"prompt": p, "domain": d} for p, d in {"a": "algebra", "b": "algebra", "c": "logic", "d": "logic"}.items()]
 _DEFAULTS = {"domain": "algebra", "split": "train", "source": "real", "status": "candidate", "answer": "4"}
 
 
@@ -46,3 +48,19 @@ def corpus(kinds: Mapping[str, str], labels: Any = (), *, tasks: Mapping[str, st
     made = {"real": empty, "heldout": empty, "accepted": empty, "vectors": FakeEncoder().encode, **parts}
     chosen = {domain: answers.task_of(kind) for domain, kind in kinds.items()} | dict(tasks or {})
     return Context(kinds=kinds, labels=labels, tasks=chosen, **made)
+
+
+def changed(root: Path) -> Manifest:
+    """Return version 1 over version 0 of four rows: d gone, e new, a and c selected, c with a parent and a score."""
+    start = ingested(root, FOUR)
+    rows = start.rows().sort("origin")
+    chosen = pl.col("origin").is_in(["rows.jsonl:1", "rows.jsonl:3"])
+    third = pl.col("origin") == "rows.jsonl:3"
+    rows = rows[:3].with_columns(
+        status=pl.when(chosen).then(pl.lit("selected")).otherwise("status"),
+        score=pl.when(third).then(pl.lit(0.5)),
+        parents=pl.when(third).then(pl.concat_list(pl.lit("0" * 32))),
+    )
+    new, contents = frames([{"prompt": "e", "domain": "sets"}])
+    start.append(contents)
+    return start.commit(pl.concat([rows, new]), verb="review")
