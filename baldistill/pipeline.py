@@ -23,10 +23,10 @@ from curate.errors import InputError
 from curate.export import export
 from curate.files import runs_folder, write_whole
 from curate.manifest.manifest import Manifest, load
-from curate.models import DEFAULT_STUDENT
 from curate.report.runs import RECORD
 from curate.selection import sample
 from curate.selection.policies import uses_metrics
+from curate.settings import DEFAULT_STUDENT
 from curate.sources import ingest
 from curate.vectors import cluster
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.models import DEFAULT_STUDENT, DTYPES
-from curate.settings import option
+from curate.settings import DEFAULT_STUDENT, DTYPES, option
 
 __all__ = ["FORMULAS", "EvaluateSettings", "ScoreSettings", "TrainSettings"]
 

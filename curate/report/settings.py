@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curate.models import DEFAULT_STUDENT
-from curate.settings import option
+from curate.settings import DEFAULT_STUDENT, option
 
 __all__ = ["ProfileSettings"]
 

@@ -10,7 +10,7 @@ import polars as pl
 from curate import models, progress
 from curate.manifest.chats import to_chats
 from curate.manifest.manifest import Manifest
-from curate.models import DEFAULT_STUDENT
+from curate.settings import DEFAULT_STUDENT
 
 __all__ = ["count_tokens"]
 

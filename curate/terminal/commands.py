@@ -26,8 +26,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
 from curate.settings import ROOT, help_of, options_of
-from curate.terminal import console
-from curate.terminal.console import LAYOUTS
 
 __all__ = [
     "INTERRUPTED",
@@ -116,18 +114,18 @@ def _write_sections(formatter: Any, sections: dict[str, list[tuple[str, str]]]) 
 class App(typer.Typer):
     """A program: its commands, and the module whose ``LAYOUTS`` say how their results look."""
 
-    def __init__(self, name: str, *, layouts: str, **settings: Any) -> None:
+    def __init__(self, name: str, *, layouts: str | None, **settings: Any) -> None:
         super().__init__(name=name, **settings)
         self.layouts = layouts
 
 
-def make_app(name: str, about: str, *, layouts: str = LAYOUTS) -> App:
+def make_app(name: str, about: str, *, layouts: str | None = None) -> App:
     """Return a program without commands, whose ``--version`` and help are as in every other one of ours.
 
     Args:
         name: what is typed to call it.
         about: one sentence for the help.
-        layouts: module whose ``LAYOUTS`` say how the results of its commands look; imported when one is shown.
+        layouts: module whose ``LAYOUTS`` say how the results of its commands look, imported when one is shown; None for curate's.
     """
     app = App(
         name,
@@ -146,6 +144,7 @@ def make_app(name: str, about: str, *, layouts: str = LAYOUTS) -> App:
 def _version(wanted: bool) -> None:
     if wanted:
         from curate import __version__
+        from curate.terminal import console
 
         console.say(__version__)
         raise typer.Exit
@@ -242,6 +241,8 @@ def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[.
     def add(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(**options: Any) -> None:
+            from curate.terminal import console
+
             as_json = bool(options.pop("json", False))
             with guarded(as_json=as_json):
                 with console.watch(as_json=as_json):
@@ -269,12 +270,16 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
         raise SystemExit(_report(e, as_json=as_json)) from e
     except KeyboardInterrupt as e:
         kept = str(e) or "every reply that was bought is kept; run the same command again to continue"
+        from curate.terminal import console
+
         console.error(f"interrupted; manifests are as their last commit left them; {kept}")
         raise SystemExit(INTERRUPTED) from e
 
 
 def _report(error: CurateError, *, as_json: bool) -> int:
     """Print an error and return its exit status."""
+    from curate.terminal import console
+
     if isinstance(error, AuditFailedError) and error.result is not None:
         console.show(error.result, as_json=as_json)
     mistakes = error.mistakes if isinstance(error, MistakesError) else ()

@@ -34,13 +34,13 @@ PLAIN_SHARE = 0.05  # of the time that it has taken
 PLAIN_MOST = 60.0  # seconds
 
 
-def show(result: Any, *, as_json: bool = False, layouts: str = LAYOUTS) -> None:
+def show(result: Any, *, as_json: bool = False, layouts: str | None = None) -> None:
     """Print the result of a verb: tables for people, or one JSON object.
 
     Args:
         result: the result.
         as_json: print it as one JSON object.
-        layouts: module whose ``LAYOUTS`` say how results look; imported only here, since rich takes time to load.
+        layouts: module whose ``LAYOUTS`` say how results look; None for curate's. Imported only here: rich takes time to load.
     """
     if as_json:
         print(json.dumps(payload(result), ensure_ascii=False, allow_nan=False))
@@ -49,7 +49,7 @@ def show(result: Any, *, as_json: bool = False, layouts: str = LAYOUTS) -> None:
     from curate.terminal.widgets import Verbatim
 
     console = _screen(sys.stdout)
-    for part in render(result, importlib.import_module(layouts).LAYOUTS):
+    for part in render(result, importlib.import_module(layouts or LAYOUTS).LAYOUTS):
         if isinstance(part, Verbatim):
             print(part, end="")
         else:

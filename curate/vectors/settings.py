@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from curate.models import DEFAULT_ENCODER
-from curate.settings import option
+from curate.settings import DEFAULT_ENCODER, option
 
 __all__ = ["ClusterSettings", "EmbedSettings", "EncoderOptions", "SameEncoderOptions"]
 

