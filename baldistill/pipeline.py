@@ -19,6 +19,7 @@ from baldistill.plan import Plan
 from curate import progress
 from curate.balance import balance
 from curate.balance.results import StageResult
+from curate.defaults import DEFAULT_STUDENT
 from curate.errors import InputError
 from curate.export import export
 from curate.files import runs_folder, write_whole
@@ -26,7 +27,6 @@ from curate.manifest.manifest import Manifest, load
 from curate.report.runs import RECORD
 from curate.selection import sample
 from curate.selection.policies import uses_metrics
-from curate.settings import DEFAULT_STUDENT
 from curate.sources import ingest
 from curate.vectors import cluster
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.settings import DEFAULT_STUDENT, DTYPES, option
+from curate.defaults import DEFAULT_STUDENT, DTYPES
+from curate.settings import option
 
 __all__ = ["FORMULAS", "EvaluateSettings", "ScoreSettings", "TrainSettings"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from baldistill import adapters
 from baldistill.tokens import PLAIN_TEMPLATE
 from curate import models, progress
-from curate.settings import DEFAULT_STUDENT
+from curate.defaults import DEFAULT_STUDENT
 
 __all__ = ["Student", "identify", "load", "load_base"]
 

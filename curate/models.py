@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from curate import progress
+from curate.defaults import DEFAULT_ENCODER, DEFAULT_STUDENT, DTYPES
 from curate.errors import ModelError
 from curate.files import cache_folder, find_root, make_folder_once
-from curate.settings import DEFAULT_ENCODER, DEFAULT_STUDENT, DTYPES
 
 __all__ = [
     "Weights",

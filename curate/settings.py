@@ -30,17 +30,13 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from curate.errors import UnknownNameError, nearest
 
-__all__ = ["DEFAULT_ENCODER", "DEFAULT_STUDENT", "DTYPES", "ROOT", "help_of", "option", "options_of", "takes", "wrong_choices"]
+__all__ = ["ROOT", "help_of", "option", "options_of", "takes", "wrong_choices"]
 
 P = ParamSpec("P")
 M = TypeVar("M")
 S = TypeVar("S")
 R = TypeVar("R")
 
-# Options that verbs of several folders share: the models that are used unless another is named, and the precisions of a student.
-DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-DEFAULT_STUDENT = "HuggingFaceTB/SmolLM2-135M-Instruct"
-DTYPES = ("auto", "fp32", "bf16")
 ROOT = "Folder or URL that holds manifests/; default: CURATE_ROOT, else the working directory."  # help of every --root
 _HELP = "curate"  # the key of our metadata in a dataclass field
 

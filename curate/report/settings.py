@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from curate.settings import DEFAULT_STUDENT, option
+from curate.defaults import DEFAULT_STUDENT
+from curate.settings import option
 
 __all__ = ["ProfileSettings"]
 

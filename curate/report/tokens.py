@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from curate import models, progress
+from curate.defaults import DEFAULT_STUDENT
 from curate.manifest.chats import to_chats
 from curate.manifest.manifest import Manifest
-from curate.settings import DEFAULT_STUDENT
 
 __all__ = ["count_tokens"]
 

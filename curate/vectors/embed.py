@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curate import models, progress
+from curate.defaults import DEFAULT_ENCODER
 from curate.errors import InputError, ModelError
 from curate.files import cache_folder, find_root
 from curate.manifest.manifest import Manifest
-from curate.settings import DEFAULT_ENCODER, takes
+from curate.settings import takes
 from curate.vectors import autotune, backends, static
 from curate.vectors.cache import ShardWriter, VectorCache, hash_texts
 from curate.vectors.encoders import Encoder, SentenceEncoder

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from curate.settings import DEFAULT_ENCODER, option
+from curate.defaults import DEFAULT_ENCODER
+from curate.settings import option
 
 __all__ = ["ClusterSettings", "EmbedSettings", "EncoderOptions", "SameEncoderOptions"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from curate.defaults import DEFAULT_STUDENT
 from curate.report import profile, tokens
-from curate.settings import DEFAULT_STUDENT
 from tests.support.samples import ingested
 
 

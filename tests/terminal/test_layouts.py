@@ -222,14 +222,14 @@ def test_diff_and_explain(tmp_path: Path) -> None:
 
 def test_what_a_teacher_wrote_alone() -> None:
     spent = Charged(calls=3, tokens=900, usd=0.02, saved=4)
-    text = words(seen(AnnotateResult(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent)))
+    text = words(seen(AnnotateResult(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent=spent)))
     assert text == (
         "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7; "
         "run the same command again to ask for others unanswered 3 "
         "charged 3 calls, 900 tokens, $0.020 from the ledger 4 replies"
     )
     new = words(
-        seen(SynthesizeResult(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, replace(spent, calls=0, saved=0)))
+        seen(SynthesizeResult(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, spent=replace(spent, calls=0, saved=0)))
     )
     assert new.startswith("math@7: 7 new examples stopped by a cap or failed calls; what was bought is kept")
     assert new.endswith("x 5 5 y 5 2 malformed 1")

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curate import models, progress
+from curate.defaults import DEFAULT_ENCODER
 from curate.errors import InputError, ManifestError, ModelError
 from curate.manifest import ids, manifest
-from curate.settings import DEFAULT_ENCODER
 from curate.vectors import cache, cluster, embed, neighbors
 from curate.vectors.encoders import FakeEncoder
 from tests.support import tiny_encoder

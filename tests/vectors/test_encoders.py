@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from curate import models
+from curate.defaults import DEFAULT_ENCODER
 from curate.errors import InputError, ModelError
-from curate.settings import DEFAULT_ENCODER
 from curate.vectors import encoders
 from curate.vectors.encoders import FakeEncoder, SentenceEncoder
 from tests.support import tiny_encoder
