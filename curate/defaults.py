@@ -1,4 +1,4 @@
-"""The models that are used unless another is named, and the precisions of a student. Imports nothing, so that help stays quick."""
+"""The models that are used unless another is named, and the precisions of a student. Imports nothing: help stays quick."""
 
 from __future__ import annotations
 
