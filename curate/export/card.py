@@ -40,7 +40,7 @@ def card(manifest: Manifest) -> str:
     parts = [
         _header(manifest, kept, sources),
         f"# {manifest.name}\n\nA snapshot of the manifest `{manifest}`, balanced and exported with "
-        f"[baldistill](https://pypi.org/project/baldistill/) {log[-1].package}. This card is made from the manifest's log.",
+        f"baldistill {log[-1].package}. This card is made from the manifest's log.",
         _sizes(kept),
         _domains(rows, kept),
         _origin(sources),
