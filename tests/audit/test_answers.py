@@ -41,6 +41,8 @@ def test_kinds() -> None:
     plain = ["What is it?"] * 8
     assert kind_of(plain, ["1", "2", "3.5", "\\frac{1}{2}", "7", "8", "9", "about ten"]) == "number"
     assert kind_of(plain, ["3, 2, 1"] * 8) == "text"  # a sorted list has an order
+    assert kind_of(plain, ["3, 2", "4, 1", "5, 2", "1", "2", "4", "5", "6"]) == "number"  # few solutions are sets of numbers
+    assert kind_of(plain, ["3, 2", "4, 1", "5, 2", "6, 1", "2", "4", "5", "6"]) == "text"
     assert kind_of(plain, ["Yes", "No"] * 4) == "label"
     assert kind_of(plain, [f"He went to town number {i} today, and came back" for i in range(8)]) == "text"
     assert kind_of([OPTIONS] * 8, list("ABCABCAB")) == "choice"

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from curate.audit import audit as auditing
-from curate.audit.base import AUDITED_ROWS, FINDINGS, Context, Finding
+from curate.audit.base import AUDITED_ROWS, FINDINGS, OTHER_THRESHOLD, THRESHOLDS, Context, Finding
 from curate.audit.settings import DEFAULT_AUDITORS
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.vectors.encoders import FakeEncoder
-from tests.support.samples import ingested
+from tests.support.samples import corpus, ingested
 
 SUMS = [{"prompt": f"What is {i} + {i}?", "answer": str(2 * i), "status": "selected", "stage": 0} for i in range(1, 9)]
 BAD = [
@@ -184,6 +184,20 @@ def test_the_context_of_a_manifest_tells_kinds_from_all_real_rows(tmp_path: Path
     assert (known.kind("tin"), known.labels_of("tin"), known.kind("unknown")) == ("label", ("gas", "tin"), "text")
     assert (known.real.height, known.heldout.height, known.accepted["prompt"].to_list()) == (10, 0, ["new"])
     assert known.vectors(["a", "b"]).shape == (2, 64)
+
+
+def test_a_score_at_the_threshold_rejects_and_one_below_is_a_note(tmp_path: Path) -> None:
+    rows = pl.DataFrame([{"id": name, "source": "real"} for name in "ab"], schema=AUDITED_ROWS)
+    for auditor, threshold in {**THRESHOLDS, "mine": OTHER_THRESHOLD}.items():
+
+        def scoring(batch: pl.DataFrame, context: Context, limit: float = threshold) -> list[Finding]:
+            return [Finding("", row, score, None, "") for row, score in (("a", limit), ("b", limit - 0.001))]
+
+        scoring.__name__ = auditor
+        judgement = auditing.judge(rows, corpus({}), auditors=[scoring])
+        assert judgement.findings.select("id", "decision").rows() == [("a", "reject"), ("b", "note")]
+    assert THRESHOLDS == {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
+    assert OTHER_THRESHOLD == 0.5
 
 
 def test_json_keeps_its_promise(tmp_path: Path) -> None:

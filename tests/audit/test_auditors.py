@@ -95,6 +95,28 @@ def test_rows_in_order_are_left_alone(row: dict[str, Any]) -> None:
     assert said(auditors.malformed, batch(row)) == {}
 
 
+def test_a_rationale_may_restate_the_question_but_not_only_that() -> None:
+    """A few words around the whole question answer nothing; a solution that begins with it does, and so does a stated answer."""
+    rows = batch(
+        {"rationale": "What is 3 + 4? Let us see"},
+        {"rationale": "What is 3 + 4? First we take three, then we add four to it."},
+        {"rationale": "What is 3 + 4? The answer is 7"},
+        {"answer": "What is 3 + 4? Let us see", "rationale": None, "source": "synthetic"},
+        {"answer": "What is 3 + 4? Let us see", "rationale": None},
+    )
+    assert list(said(auditors.malformed, rows)) == ["r0", "r3"], "what people wrote as an answer is left alone"
+
+
+def test_the_cause_is_the_row_that_is_most_alike() -> None:
+    rows = batch({"prompt": "What is 3 + 4, then?", "source": "synthetic"})
+    known = prompts(("near", "What is 3 + 4, thenn?"), ("equal", "what is 3 + 4, then?"), ("far", "What is 3 + 4, hen?"))
+    for found in (
+        said(auditors.leakage, rows, heldout=known, thresholds={"leakage": 0.9}),
+        said(auditors.near_duplicate, rows, real=known, thresholds={"near_duplicate": 0.9}),
+    ):
+        assert [(finding.score, finding.because_of) for finding in found.values()] == [(1.0, "equal")]
+
+
 def test_a_row_written_for_one_class_is_not_of_another() -> None:
     rows = batch(
         {"domain": "gold", "answer": "gas", "source": "synthetic"}, {"domain": "gold", "answer": "gas", "source": "real"}

@@ -310,6 +310,13 @@ class TestStages:
         assert rows["id"].n_unique() == 31
         assert rows["stage"].value_counts().sort("stage").rows() == [(0, 10), (1, 10), (2, 11)]
 
+    def test_what_a_bounded_teacher_wrote_for_earlier_stages_is_used_up(self, start: Manifest) -> None:
+        result = run(start, budget=30, stages=2, teacher=teacher(new_examples=4))
+        first, second = result.stages
+        assert (first.quotas.planned["tail"], first.synthetic["tail"], first.version) == (5, 2, start.version + 1)
+        assert (second.quotas.planned["tail"], second.synthetic["tail"], second.version) == (2, 2, start.version + 2)
+        assert sum(second.achieved.values()) == 15
+
     def test_the_same_again_is_a_no_op(self, start: Manifest) -> None:
         once = run(start, budget=24, stages=2, teacher=teacher())
         asked = teacher()

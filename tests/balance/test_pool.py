@@ -104,5 +104,5 @@ def test_open_slots_are_never_below_none(target: int, accepted: int, open_slots:
 
 
 def test_what_is_left_counts_untried_waiting_and_retried_rows() -> None:
-    untried = pl.DataFrame({"id": ["a", "b"]})
-    assert Pool("sums", 1, untried=untried, waiting=["c"], retry=["d", "e", "f"]).n_left == 6
+    untried = pl.DataFrame({"id": ["a", "b", "k"]})
+    assert Pool("sums", 1, untried=untried, waiting=list("cdefg"), retry=list("hi")).n_left == 10

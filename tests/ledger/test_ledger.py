@@ -89,6 +89,25 @@ def test_a_reservation_is_charged_at_once_and_settled_at_what_was_billed(ledger:
     assert ledger.charged("other") == Charged()
 
 
+@pytest.mark.parametrize(
+    ("caps", "name"),
+    [
+        (Caps(calls=1), "--max-calls 1 is reached"),
+        (Caps(tokens=199), "--max-tokens 199 would be passed"),
+        (Caps(usd=99e-9), "--max-usd 9.9e-08 would be passed"),
+    ],
+)
+def test_a_cap_counts_the_next_call_at_its_upper_bound(ledger: Ledger, caps: Caps, name: str) -> None:
+    assert ledger.reserve(spec(0), bound(), caps, ME).status == "granted"
+    reservation = ledger.reserve(spec(1), bound(), caps, ME)
+    assert (reservation.status, reservation.cap.startswith(name)) == ("capped", True)
+
+
+@pytest.mark.parametrize("caps", [Caps(calls=2), Caps(tokens=200), Caps(usd=100e-9)])
+def test_what_reaches_a_cap_exactly_is_within_it(ledger: Ledger, caps: Caps) -> None:
+    assert [ledger.reserve(spec(n), bound(), caps, ME).status for n in range(2)] == ["granted", "granted"]
+
+
 def test_a_raw_reply_is_on_disk_before_it_is_read(ledger: Ledger) -> None:
     reservation = ledger.reserve(spec(), bound(), Caps(), ME)
     ledger.record(reservation.attempt, "raw reply")
