@@ -120,7 +120,7 @@ FAULTS = {
         refusal(400, "too long"),
         (("failed", "400 too long"),),
         CALL,
-        "requests that the server rejected and that are left out: 1; the first: 400 too long",
+        "the server rejected 1 of 3 requests, which are left out; the first: 400 too long",
     ),
     "401, 402 or 403": fatal(
         refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"
