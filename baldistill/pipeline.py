@@ -23,8 +23,9 @@ from curate.defaults import DEFAULT_STUDENT
 from curate.errors import InputError
 from curate.export import export
 from curate.files import runs_folder, write_whole
+from curate.manifest.folders import former_names
 from curate.manifest.manifest import Manifest, load
-from curate.report.runs import RECORD
+from curate.report.runs import RECORD, TRAINING, version_identity
 from curate.selection import sample
 from curate.selection.policies import uses_metrics
 from curate.sources import ingest
@@ -151,7 +152,7 @@ def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
         trained = train.train(snapshot, **table, output=adapter)
         return {"steps": trained.steps, "losses": trained.losses, "rows": trained.rows, "seconds": trained.seconds}
 
-    _once(folder / name / "train.json", {"snapshot": _identity(snapshot), "parameters": table}, work)
+    _once(folder / name / TRAINING, snapshot, {"snapshot": version_identity(snapshot), "parameters": table}, work)
     return adapter
 
 
@@ -179,22 +180,22 @@ def _evaluate(
     table = {"budget": plan.parameters("balance").get("budget"), **plan.parameters("evaluate")}
     asked = split is not None and split != table.get("split", "test")
     table |= {"split": split} if asked else {}
-    learned = _identity(snapshot) if adapter is not None else None
+    learned = version_identity(snapshot) if adapter is not None else None
     inputs = {"learned": learned, "train": plan.parameters("train"), "parameters": table, "rows": snapshot.name}
 
     def work() -> dict[str, Any]:
         student = plan.parameters("train").get("student", DEFAULT_STUDENT)
         return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
 
-    return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), inputs, work)
+    return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), snapshot, inputs, work)
 
 
 def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Manifest, adapter: Path | None) -> Manifest:
     """Score what is left in the pool under the stage's student, unless this version contains that scoring already."""
     table = plan.parameters("score")
-    inputs = {"snapshot": _identity(snapshot), "train": plan.parameters("train"), "parameters": table}
+    inputs = {"snapshot": version_identity(snapshot), "train": plan.parameters("train"), "parameters": table}
     path = folder / name / "score.json"
-    done = _read(path)
+    done = _read(path, snapshot)
     live = {commit.version for commit in current.lineage()}
     if done is not None and done["inputs"] == _jsonable(inputs) and done["result"]["version"] in live:
         return current
@@ -217,14 +218,9 @@ def _line(index: int, snapshot: Manifest, result: StageResult, adapter: Path, me
     )
 
 
-def _identity(snapshot: Manifest) -> str:
-    """Return a version with its time, since a manifest that was deleted and made again counts its versions from 0."""
-    return f"{snapshot} of {snapshot.log()[-1].time.isoformat()}"
-
-
-def _once(path: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _once(path: Path, snapshot: Manifest, inputs: Mapping[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return the result in `path` where its inputs are the same; else do the work, and then write both."""
-    done = _read(path)
+    done = _read(path, snapshot)
     if done is not None and done["inputs"] == _jsonable(inputs):
         result: dict[str, Any] = done["result"]
         return result
@@ -233,10 +229,16 @@ def _once(path: Path, inputs: Mapping[str, Any], work: Callable[[], dict[str, An
     return result
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, snapshot: Manifest) -> dict[str, Any] | None:
+    """Return what a step wrote; where it names a former name of the manifest, as if that had been its name now."""
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    former = former_names(snapshot.location)
+    for key in {"snapshot", "learned", "rows"} & found["inputs"].keys():
+        name, at, version = str(found["inputs"][key]).partition("@")
+        if name in former:
+            found["inputs"][key] = f"{snapshot.name}{at}{version}"
     return found
 
 

@@ -14,7 +14,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["cache_folder", "find_root", "ledger_path", "make_folder_once", "replace_folder", "runs_folder", "write_whole"]
+__all__ = [
+    "cache_folder",
+    "find_root",
+    "ledger_path",
+    "make_folder_once",
+    "move_folder",
+    "remove_folder",
+    "replace_folder",
+    "runs_folder",
+    "write_whole",
+]
 
 _STALE_S = 24 * 3600  # seconds; an unfinished file that nobody has written to for so long was left by a crash
 
@@ -108,6 +118,29 @@ def replace_folder(folder: Path, make: Callable[[Path], object]) -> None:
     _fill(folder, make, swap)
 
 
+def move_folder(folder: Path, to: Path) -> None:
+    """Give a folder another name in the same parent, which survives a loss of power.
+
+    Raises:
+        OSError: it cannot be moved, or something of that name is there; the folder is as it was.
+    """
+    if os.path.lexists(to):
+        raise FileExistsError(f"{to.name!r} exists")
+    folder.rename(to)
+    _sync(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in one step: it is whole or gone, whatever stops the removal. Of a link, the link alone goes.
+
+    Raises:
+        OSError: it cannot be removed, and is as it was.
+    """
+    with _unfinished(folder) as gone:  # removed once it is out of the way
+        folder.rename(gone)
+        _sync(folder.parent)
+
+
 def _fill(folder: Path, make: Callable[[Path], object], finish: Callable[[Path], object]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(folder) as part:
@@ -136,7 +169,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -50,6 +50,7 @@ def option(
     metavar: str | None = None,
     heading: str | None = None,
     flag: str | None = None,
+    positional: bool = False,
 ) -> Any:
     """Return a dataclass field that is an option of a verb.
 
@@ -61,13 +62,15 @@ def option(
         metavar: what the help shows in the place of the value, such as ``"FILE"``; the choices, or by its type, unless given.
         heading: that the help lists it under.
         flag: of the command, where it is not the field's name (singular where the field is a list).
+        positional: whether the command takes it without a flag, as an argument after its subject.
     """
     about = {"help": help, "more": more, "metavar": metavar or "|".join(choices) or None, "heading": heading, "flag": flag}
-    return dataclasses.field(default=default, kw_only=True, metadata={_HELP: about | {"choices": tuple(choices)}})
+    known = about | {"positional": positional, "choices": tuple(choices)}
+    return dataclasses.field(default=default, kw_only=True, metadata={_HELP: known})
 
 
 def help_of(field: dataclasses.Field[Any]) -> Mapping[str, Any]:
-    """Return what `option` was given for a field: help, more, choices, metavar, heading, flag."""
+    """Return what `option` was given for a field: help, more, choices, metavar, heading, flag, positional."""
     found: Mapping[str, Any] = field.metadata[_HELP]
     return found
 

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "balance": "audit calls generation ledger manifest selection teachers vectors",
     "report": "calls ledger manifest teachers",
     "export": "manifest report",
-    "terminal": "audit balance calls export generation ledger manifest report selection sources teachers vectors",
+    "housekeeping": "ledger manifest report",
+    "terminal": "audit balance calls export generation housekeeping ledger manifest report selection sources teachers vectors",
 }
 MOST_MODULES = 11  # in a folder of `curate`, `__init__` aside
 MOST_LEVELS = 9  # of modules that import each other, in `curate`

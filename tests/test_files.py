@@ -158,3 +158,26 @@ def test_roots_and_what_is_below_them(tmp_path: Path, monkeypatch: pytest.Monkey
     assert files.runs_folder("s3://bucket") == Path("manifests") / "runs"
     assert files.cache_folder("s3://bucket") == Path("cache")
     assert files.ledger_path("s3://bucket") == Path("manifests") / "ledger.sqlite"
+
+
+def test_a_folder_is_moved_as_a_whole_and_over_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("x")
+    files.move_folder(tmp_path / "a", tmp_path / "b")
+    assert [path.name for path in tmp_path.rglob("*")] == ["b", "x"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for taken in ("empty", "link"):
+        with pytest.raises(FileExistsError, match=f"'{taken}' exists"):
+            files.move_folder(tmp_path / "b", tmp_path / taken)
+    assert (tmp_path / "b" / "x").read_text() == "x"
+
+
+def test_a_folder_is_removed_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("x")
+    seen: list[list[str]] = []
+    monkeypatch.setattr(files, "_remove", lambda path: seen.append([entry.name for entry in tmp_path.iterdir()]))
+    files.remove_folder(tmp_path / "a")
+    (left,) = seen[-1]
+    assert left.startswith(".a."), "before its files go, its name is gone"

@@ -28,6 +28,7 @@ from curate.generation import prompts
 from curate.ledger import network_disk
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps, Charged
+from curate.manifest.history import done_stages
 from curate.manifest.manifest import Commit, Manifest, load
 from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
 from curate.selection import feedback, policies
@@ -124,17 +125,12 @@ class _BalanceRun:
         )
 
 
-def _done(manifest: Manifest) -> dict[int, Commit]:
-    """Return the stages that this version stands on, with the commit of each."""
-    return {int(c.parameters["stage"]): c for c in manifest.lineage() if c.verb == "balance"}
-
-
 def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:
     results, undone = [], set()
     if run.teacher is not None:
         network_disk.warn(ledger_path(manifest.root))
     for stage in wanted:
-        done = _done(manifest)
+        done = done_stages(manifest)
         same = stage in done and run.same(done[stage])
         if same and run.made(done[stage]):
             results.append(_reuse(done[stage]))
@@ -176,7 +172,9 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     """Do one stage from version `base` and commit it on top."""
     start = Manifest(manifest.name, base, manifest.root)
     rows = comparable_scores(start, start.rows())
-    quotas = _plan(rows, run, stage)
+    kept = _kept(rows, stage)
+    whole = _plan(rows, run, stage, kept=kept)
+    quotas = _refill(whole, kept)
     metered = run.metered_teacher(manifest, stage)
     if metered is not None:
         estimate = cost.estimate(start, rows, quotas, given={}, teacher=metered.teacher, settings=run.settings)
@@ -188,10 +186,10 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     result = StageResult(
         stage=stage,
         version=manifest.version + 1,
-        budget=quotas.budget,
-        quotas=quotas,
-        achieved=filled.achieved,
-        synthetic=filled.synthetic,
+        budget=whole.budget,
+        quotas=whole,
+        achieved=_sum(filled.achieved, kept),
+        synthetic=_sum(filled.synthetic, _kept(rows, stage, source="synthetic")),
         rejected=filled.rejected,
         moved=filled.moved,
         unanswered=filled.unanswered,
@@ -225,22 +223,62 @@ def _reuse(commit: Commit) -> StageResult:
     return StageResult(stage=int(commit.parameters["stage"]), version=commit.version, reused=True, **kept)
 
 
-def _plan(rows: pl.DataFrame, run: _BalanceRun, stage: int, *, given: Mapping[str, int] | None = None) -> Quotas:
+def _kept(rows: pl.DataFrame, stage: int, **only: str) -> dict[str, int]:
+    """Return how many rows of a stage are selected before it is done, per domain: what `unselect` left of it."""
+    mine = rows.filter(split="train", status="selected", stage=stage, **only)
+    return dict(mine.group_by("domain").len().sort("domain").iter_rows())
+
+
+def _refill(whole: Quotas, kept: Mapping[str, int]) -> Quotas:
+    """Return the slots that a stage has yet to fill: its own without the rows that it kept, together what it lacks.
+
+    A domain that kept more than its slots leaves that many fewer to the others; those with the most open slots give way first.
+    """
+    budget = whole.budget - sum(kept.values())
+    open_slots = {
+        name: {domain: max(0, n - kept.get(domain, 0)) for domain, n in slots.items()}
+        for name, slots in (("wanted", whole.wanted), ("planned", whole.planned))
+    }
+    for slots in open_slots.values() if kept else ():
+        for _ in range(sum(slots.values()) - budget):
+            slots[max(sorted(slots), key=lambda domain: slots[domain])] -= 1
+    return Quotas(open_slots["wanted"], open_slots["planned"], budget)
+
+
+def _sum(filled: Mapping[str, int], kept: Mapping[str, int]) -> dict[str, int]:
+    return {domain: n + kept.get(domain, 0) for domain, n in filled.items()}
+
+
+def _plan(
+    rows: pl.DataFrame,
+    run: _BalanceRun,
+    stage: int,
+    *,
+    given: Mapping[str, int] | None = None,
+    kept: Mapping[str, int] | None = None,
+) -> Quotas:
     """Return the stage's slots per domain.
 
     Args:
         given: in a dry run, slots that earlier stages planned and that no row fills yet.
+        kept: rows per domain that the stage has already, and that fill slots of it.
     """
     counts = domain_counts(rows)
-    given = given or {}
+    given, kept = given or {}, kept or {}
     train = rows.filter(split="train")
-    selected = dict(train.filter(status="selected").group_by("domain").len().iter_rows())
+    earlier = pl.col("stage").is_null() | (pl.col("stage") < stage)  # later stages may have kept rows when this one was undone
+    selected = dict(train.filter(earlier, status="selected").group_by("domain").len().iter_rows())
     candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
-    counts |= {domain: 0 for domain in {*candidates, *selected} if domain not in counts}
+    counts |= {domain: 0 for domain in {*candidates, *selected, *kept} if domain not in counts}
     written = train.filter(is_written_by(), source="synthetic")
     used = dict(written.group_by("domain").len().iter_rows())
-    capacity = {d: _capacity(run, d, candidates.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
+    capacity = {d: _capacity(run, d, candidates.get(d, 0) + kept.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
     budget = policies.stage_budget(run.settings.budget, stage, run.settings.stages)
+    if sum(kept.values()) > budget:
+        raise InputError(
+            f"stage {stage} has a budget of {budget} rows, and {sum(kept.values())} are selected by it already: take them back "
+            f"with curate unselect --stage {stage}, or give the --budget and --stages that they were selected with"
+        )
     obtainable = sum(c for c in capacity.values() if c is not None)
     if None not in capacity.values() and obtainable < budget:
         raise InputError(
@@ -274,7 +312,7 @@ def _capacity(run: _BalanceRun, domain: str, candidates: int, used: int) -> int 
 
 def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:
     """Plan every stage as if the earlier ones had come out as planned, and estimate their cost; spend and change nothing."""
-    done = _done(manifest)
+    done = done_stages(manifest)
     results: list[StageResult] = []
     given: Counter[str] = Counter()
     rows: pl.DataFrame | None = None  # that the first stage which is not done would start from
@@ -285,10 +323,12 @@ def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Bal
         if rows is None:
             base = int(done[stage].summary["base"]) if stage in done else manifest.version
             rows = Manifest(manifest.name, base, manifest.root).rows()
-        quotas = _plan(rows, run, stage, given=given)
+        kept = _kept(rows, stage)
+        whole = _plan(rows, run, stage, given=given, kept=kept)
+        quotas = _refill(whole, kept)
         estimate = cost.estimate(manifest, rows, quotas, given=given, teacher=run.teacher, settings=run.settings)
         given.update(quotas.planned)
-        results.append(StageResult(stage, None, quotas.budget, quotas, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
+        results.append(StageResult(stage, None, whole.budget, whole, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
     return BalanceResult(manifest, run.settings.budget, tuple(results), asks=run.teacher is not None)
 
 

@@ -16,17 +16,11 @@ from curate import progress
 from curate.calls import forecast
 from curate.calls.account import Account
 from curate.calls.forecast import Estimate, Task, read_reply_lengths
-from curate.ledger.ledger import Ledger, existing_ledger
+from curate.ledger.ledger import BILLED, HITS, Ledger, existing_ledger
 from curate.teachers.base import TeacherInfo
 from curate.teachers.prices import NANO, format_usd
 
 __all__ = ["EstimateVsActual", "close_estimate", "compare_with_bill", "estimate_and_store", "estimate_tasks", "store_estimate"]
-
-_BILLED = (
-    "SELECT COUNT(*), COALESCE(SUM(tokens), 0), SUM(nano_usd) FROM attempts "
-    "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
-)
-_HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,8 @@ def store_estimate(account: Account, estimate: Estimate, parameters: Mapping[str
         last = db.execute(sql, whose).fetchone()
         if last and last[0] == work:
             return Estimate.from_dict(json.loads(last[1]))
-        calls, tokens, nano = db.execute(_BILLED, whose).fetchone()
-        (hits,) = db.execute(_HITS, whose).fetchone()
+        calls, tokens, nano = db.execute(BILLED, whose).fetchone()
+        (hits,) = db.execute(HITS, whose).fetchone()
         db.execute(
             "INSERT INTO estimates (name, verb, stage, work, made, told, had_calls, had_tokens, had_nano_usd, had_hits) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -169,8 +163,8 @@ def compare_with_bill(ledger: Ledger, name: str) -> list[EstimateVsActual]:
     )
     found = []
     for verb, stage, text, ended, had_calls, had_tokens, had_nano, had_hits in rows:
-        calls, tokens, nano = ledger.query(_BILLED, (name, verb, stage))[0]
-        hits = ledger.query(_HITS, (name, verb, stage))[0][0]
+        calls, tokens, nano = ledger.query(BILLED, (name, verb, stage))[0]
+        hits = ledger.query(HITS, (name, verb, stage))[0][0]
         estimate = Estimate.from_dict(json.loads(text))
         priced = estimate.usd is not None and (nano is not None or not calls)
         found.append(

@@ -35,7 +35,7 @@ def card(manifest: Manifest) -> str:
     """
     rows = manifest.rows("domain", "split", "source", "origin", "status", "stage", "findings")
     kept = rows.filter(in_snapshot())
-    log = manifest.log()
+    log = manifest.lineage()  # what the rows went through, without what was undone
     sources = _sources(log)
     parts = [
         _header(manifest, kept, sources),

@@ -26,12 +26,18 @@ from curate.ledger.schema import MIGRATIONS
 from curate.teachers.base import Usage
 from curate.teachers.prices import NANO, format_usd
 
-__all__ = ["Ledger", "existing_ledger"]
+__all__ = ["BILLED", "HITS", "Ledger", "existing_ledger"]
 
 T = TypeVar("T")
 
 LEASE = 60.0  # seconds; an owner renews it while it works
 Adoption = Literal["new", "already", "conflicting"]
+# What was billed to a name, verb and stage, and which replies were used again: parameters name, verb and stage.
+BILLED = (
+    "SELECT COUNT(*), COALESCE(SUM(tokens), 0), SUM(nano_usd) FROM attempts "
+    "WHERE name = ? AND verb = ? AND stage = ? AND status IN ('answered', 'failed') AND calls > 0"
+)
+HITS = "SELECT COALESCE(SUM(n), 0) FROM hits WHERE name = ? AND verb = ? AND stage = ?"
 _WAIT = 60.0  # seconds to wait for another process's write
 _CHUNK = 1000  # keys in one query
 

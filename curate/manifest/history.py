@@ -12,7 +12,7 @@ from curate.errors import InputError
 from curate.manifest.manifest import Commit, Manifest, load
 from curate.manifest.schema import SCHEMA
 
-__all__ = ["Diff", "DomainChanges", "Log", "Tags", "diff", "log", "tags"]
+__all__ = ["Diff", "DomainChanges", "Log", "Tags", "diff", "done_stages", "log", "tags"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ def tags(manifest: Manifest) -> Tags:
         manifest: any version of it.
     """
     return Tags(manifest, manifest.tags())
+
+
+def done_stages(manifest: Manifest) -> dict[int, Commit]:
+    """Return the stages of `balance` that a version stands on, with the commit of each; `unselect` undoes stages.
+
+    Args:
+        manifest: the version.
+    """
+    done: dict[int, Commit] = {}
+    for commit in manifest.lineage():
+        if commit.verb == "balance":
+            done[int(commit.parameters["stage"])] = commit
+        elif commit.verb == "unselect":
+            for stage in commit.summary["undone"]:
+                done.pop(int(stage), None)
+    return done
 
 
 @dataclass(frozen=True)

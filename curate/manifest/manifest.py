@@ -266,7 +266,8 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
 def names(*, root: str | Path | None = None) -> list[str]:
     """Return the names of the manifests under a local root, sorted."""
     folder = Path(find_root(root)) / "manifests"
-    return sorted(p.parent.parent.name for p in folder.glob("*/manifest/_delta_log")) if folder.is_dir() else []
+    found = (path.parent.parent.name for path in folder.glob("*/manifest/_delta_log"))
+    return sorted(name for name in found if not name.startswith(".")) if folder.is_dir() else []  # hidden: being removed
 
 
 def _home(root: str | Path | None) -> str:

@@ -22,10 +22,12 @@ __all__ = [
     "SAMPLED_OUT",
     "Origin",
     "append_findings",
+    "auditors_of_findings",
     "comparable_scores",
     "counts_as_ingested",
     "domain_counts",
     "file_origin",
+    "has_finding",
     "head_domains",
     "held_out",
     "in_snapshot",
@@ -48,6 +50,7 @@ __all__ = [
     "retired",
     "snapshot_holds",
     "teacher_origin",
+    "without_stages",
     "write_findings",
 ]
 
@@ -291,11 +294,33 @@ def write_findings(findings: Sequence[Mapping[str, Any]]) -> str | None:
     return json.dumps([dict(finding) for finding in findings], ensure_ascii=False) if findings else None
 
 
+def without_stages(text: str | None, first: int) -> str | None:
+    """Return the JSON of findings without those that stages from `first` on wrote."""
+    stages = [(finding, finding.get("stage")) for finding in read_findings(text)]
+    return write_findings([finding for finding, stage in stages if stage is None or stage < first])
+
+
 def append_findings(column: str, further: str) -> pl.Expr:
     """Return the findings of two columns together, those of `further` last."""
     mine, theirs = (pl.when(pl.col(name) != "[]").then(name) for name in (column, further))
     both = pl.format("{}, {}", mine.str.strip_suffix("]"), theirs.str.strip_prefix("["))
     return pl.coalesce(both, theirs, mine)
+
+
+def has_finding(auditor: str) -> pl.Expr:
+    """Return in which rows an auditor found something, at any time; null where there are no findings."""
+    name = pl.escape_regex(json.dumps(auditor, ensure_ascii=False))
+    return pl.col("findings").str.contains(f'"auditor": *{name}')
+
+
+def auditors_of_findings(findings: pl.Series) -> list[str]:
+    """Return which auditors some rows have findings of, sorted.
+
+    Args:
+        findings: JSON of the column ``findings``.
+    """
+    written = findings.str.extract_all(r'"auditor": *"(?:[^"\\]|\\.)*"').explode().drop_nulls().unique()
+    return sorted({str(json.loads(f"{{{entry}}}")["auditor"]) for entry in written})
 
 
 def n_attempts() -> pl.Expr:

@@ -5,20 +5,18 @@ The sentences are made in `curate.report.story`.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import polars as pl
 
-from curate.errors import InputError, ManifestNotFoundError
+from curate.manifest.find import find_id
 from curate.manifest.manifest import Manifest
 from curate.report import story
 
 __all__ = ["Explanation", "Step", "explain"]
 
-_PREFIX = re.compile(r"[0-9a-f]{1,32}")
 _VERB, _TEXT = 12, 88  # columns of a printed story
 
 
@@ -71,7 +69,7 @@ def explain(manifest: Manifest, row: str) -> Explanation:
     Raises:
         InputError: no row, or more than one, has an id that begins like that.
     """
-    row_id = _find(manifest, row)
+    row_id = find_id(manifest, row, example=f"curate explain {manifest.name} 7c1e")
     commits = manifest.lineage()
     history = []
     start, before = Manifest(manifest.name, -1, manifest.root), None
@@ -84,26 +82,6 @@ def explain(manifest: Manifest, row: str) -> Explanation:
     steps = [Step(commit.verb, tuple(lines), commit.version) for commit, lines in described if lines]
     steps += [Step(verb, tuple(lines), None) for verb, lines in story.describe_use(history)]
     return Explanation(manifest, row_id, tuple(steps))
-
-
-def _find(manifest: Manifest, row: str) -> str:
-    """Return the one id that begins with `row`."""
-    prefix = row.strip().removesuffix("…").lower()
-    if not _PREFIX.fullmatch(prefix):
-        raise InputError(
-            f"row {row!r}: give the id, or the beginning of it, in hex digits, as in: curate explain {manifest.name} 7c1e"
-        )
-    begins = pl.col("id").str.starts_with(prefix)
-    found = manifest.scan().filter(begins).select("id", "domain", "origin").head(6).collect().sort("id")
-    if found.is_empty():
-        raise ManifestNotFoundError(
-            f"{manifest} has no row whose id begins with {prefix!r}; ids are in the column id of its exports"
-        )
-    if found.height > 1:
-        some = ", ".join(f"{i[: len(prefix) + 6]}… ({domain}, {origin})" for i, domain, origin in found.head(5).iter_rows())
-        n = "several" if found.height > 5 else str(found.height)
-        raise InputError(f"{prefix!r} begins the ids of {n} rows of {manifest}: {some}; give more digits")
-    return str(found["id"].item())
 
 
 def _row(manifest: Manifest, row_id: str) -> dict[str, Any] | None:

@@ -1,23 +1,35 @@
 """Run records: what `baldistill run` leaves of the stages of a run, as curate and baldistill read it. Writes nothing.
 
 A run's folder is ``manifests/runs/NAME``; its record is a JSON list with one object per student, of which ``index`` is the
-last stage that it learned from (-1 for the base student) and ``snapshot`` the version, as ``math@7``.
+last stage that it learned from (-1 for the base student) and ``snapshot`` the version, as ``math@7``. Records stay as they are
+when a manifest is renamed: they are read by its former names.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from curate.errors import InputError
 from curate.files import runs_folder
+from curate.manifest.folders import former_names
 from curate.manifest.manifest import Manifest
 
-__all__ = ["RECORD", "LearnedSnapshot", "learned_snapshots", "read_run", "run_names"]
+__all__ = [
+    "RECORD",
+    "TRAINING",
+    "LearnedSnapshot",
+    "learned_snapshots",
+    "read_run",
+    "run_names",
+    "runs_of",
+    "version_identity",
+]
 
 RECORD = "record.json"
+TRAINING = "train.json"  # in the folder of each stage: what was trained on, and how
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,44 @@ def read_run(root: str, name: str) -> list[dict[str, Any]]:
 
 
 def learned_snapshots(manifest: Manifest) -> Iterator[LearnedSnapshot]:
-    """Yield which students learned from a manifest, from any version of it, by run and stage."""
+    """Yield which students learned from a manifest, from any version of it, by run and stage.
+
+    A record that has one of the manifest's former names is of this manifest too, unless what the run kept of its training says
+    that the version was committed at another time, and so was of another manifest of that name.
+    """
+    names = {manifest.name, *former_names(manifest.location)}
     for run in run_names(manifest.root):
         for line in read_run(manifest.root, run):
             name, _, version = str(line["snapshot"]).partition("@")
-            if name == manifest.name and line["index"] >= 0:
+            if name in names and line["index"] >= 0 and _is_same(manifest, run, line):
                 yield LearnedSnapshot(run, int(line["index"]), int(version))
+
+
+def runs_of(root: str, name: str) -> tuple[str, ...]:
+    """Return the runs whose records name snapshots of a manifest, by name; a record that cannot be read is passed over."""
+    found = []
+    for run in run_names(root):
+        try:
+            record = read_run(root, run)
+        except InputError:
+            continue
+        if any(str(line["snapshot"]).partition("@")[0] == name for line in record):
+            found.append(run)
+    return tuple(found)
+
+
+def version_identity(snapshot: Manifest) -> str:
+    """Return a version with its time, since a manifest that was deleted and made again counts its versions from 0."""
+    return f"{snapshot} of {snapshot.log()[-1].time.isoformat()}"
+
+
+def _is_same(manifest: Manifest, run: str, line: Mapping[str, Any]) -> bool:
+    """Return whether the version that a student learned from is one of this manifest, by the time of its commit."""
+    try:
+        kept = (runs_folder(manifest.root) / run / f"stage-{line['index']}" / TRAINING).read_text(encoding="utf-8")
+        _, _, time = str(json.loads(kept)["inputs"]["snapshot"]).partition(" of ")
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # nothing else is known
+    version = int(str(line["snapshot"]).partition("@")[2])
+    times = {commit.version: commit.time.isoformat() for commit in manifest.log()}
+    return not time or times.get(version, time) == time

@@ -1,13 +1,14 @@
-"""Declares the options of `profile`, each once: type, default, help. Imports nothing slow."""
+"""Declares the options of `profile` and `show`, each once: type, default, help. Imports nothing slow."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from curate.defaults import DEFAULT_STUDENT
 from curate.settings import option
 
-__all__ = ["ProfileSettings"]
+__all__ = ["ProfileSettings", "ShowSettings"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +39,25 @@ class ProfileSettings:
         metavar="FILE",
         help="Draw the bars into a .png or .svg file; with --status selected, beside those before the selection.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowSettings:
+    """The options of `curate.report.show.show`."""
+
+    row: str | None = option(
+        None, positional=True, metavar="ROW", help="Id of one row, or its first digits, in place of the filters."
+    )
+    domains: Sequence[str] | None = option(None, metavar="NAME", help="Domain of the rows; repeat for several.")
+    status: str | None = option(None, choices=("candidate", "selected", "rejected"), help="Status of the rows.")
+    stage: int | None = option(None, help="Stage that selected or rejected the rows, from 0.")
+    finding: str | None = option(None, metavar="AUDITOR", help="Auditor that found something in the rows.")
+    split: str | None = option(None, choices=("train", "validation", "test"), help="Split of the rows.")
+    source: str | None = option(None, choices=("real", "synthetic"), help="Source of the rows.")
+    grep: str | None = option(
+        None,
+        help="Text that the rows contain, letter by letter, in the chat, the rationale, the answer or another column.",
+    )
+    ignore_case: bool = option(False, help="Let --grep find the text in upper and lower case.")
+    n: int = option(5, help="Rows to show.")
+    seed: int | None = option(None, help="Draw the rows at random, by this seed; default: the first in the manifest.")

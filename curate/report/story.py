@@ -21,7 +21,7 @@ from curate.manifest.schema import SCHEMA
 from curate.report.runs import learned_snapshots
 from curate.teachers.prices import NANO, format_usd
 
-__all__ = ["DESCRIBERS", "RowChange", "describe", "describe_use", "short"]
+__all__ = ["DESCRIBERS", "RowChange", "describe", "describe_finding", "describe_use", "short"]
 
 _SHORT = 8  # hex digits of an id in a sentence
 _PARENTS = 4  # named in a sentence
@@ -184,14 +184,31 @@ def _describe_select(change: RowChange) -> Iterator[str]:
         yield f"chosen: {_because(change.row)}" if chosen else f"it stays a candidate; {_because(change.row)}"
 
 
+def _describe_restore(change: RowChange) -> Iterator[str]:
+    """Compare with the version before in time, not with the one that is restored, which is equal."""
+    before = Manifest(change.end.name, change.end.version - 1, change.end.root)
+    found = before.scan().filter(pl.col("id") == change.row["id"]).collect()
+    base = f"v{change.commit.summary['base']}"
+    if found.is_empty():
+        yield f"it is there again, as in {base}"
+    elif different := [name for name in SCHEMA if found[name].to_list() != [change.row[name]]]:
+        yield f"it is as in {base} again, in {', '.join(different)}; what came after {base} is undone"
+
+
+def _describe_unselect(change: RowChange) -> Iterator[str]:
+    if "status" in change.columns and change.before is not None:
+        stage = change.before["stage"]
+        yield f"taken back: it was selected{'' if stage is None else f' in stage {stage}'}, and is a candidate again"
+
+
 def _describe_rationales(change: RowChange) -> Iterator[str]:
     """Describe the attempts at a rationale in order: what was found in earlier ones, the last one, what was found in it."""
     call = change.row["call_id"]
     earlier = [f for f in change.new_findings if f.get("attempt") is not None and f.get("call_id") != call]
-    yield from map(_describe_finding, earlier)
+    yield from map(describe_finding, earlier)
     if not change.is_new and "call_id" in change.columns:
         yield f"the teacher writes a rationale for {short(change.row['id'])}{_cost(change, call)}"
-    yield from (_describe_finding(finding) for finding in change.new_findings if finding not in earlier)
+    yield from (describe_finding(finding) for finding in change.new_findings if finding not in earlier)
 
 
 def _plan(change: RowChange, stage: int) -> str:
@@ -239,10 +256,11 @@ def _describe_writing(change: RowChange) -> Iterator[str]:
 
 
 def _describe_findings(change: RowChange) -> Iterator[str]:
-    return map(_describe_finding, change.new_findings)
+    return map(describe_finding, change.new_findings)
 
 
-def _describe_finding(finding: dict[str, Any]) -> str:
+def describe_finding(finding: dict[str, Any]) -> str:
+    """Return one finding as a sentence: the attempt if there was one, the auditor, what it says, and why."""
     attempt = "" if finding.get("attempt") is None else f"attempt {finding['attempt']}: "
     cause = f", because of {short(finding['because_of'])}" if finding.get("because_of") else ""
     score = "" if finding.get("score") is None else f" (score {finding['score']:.2f})"
@@ -315,8 +333,10 @@ DESCRIBERS: dict[str, Callable[[RowChange], Iterator[str]]] = {
     "cluster": _describe_cluster,
     "ingest": _describe_ingest,
     "profile": _describe_profile,
+    "restore": _describe_restore,
     "sample": _describe_sample,
     "score": _describe_score,
     "select": _describe_select,
     "synthesize": _describe_synthesize,
+    "unselect": _describe_unselect,
 }

@@ -8,9 +8,11 @@ from typer import Argument, Option
 
 from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
+from curate.errors import InputError
 from curate.export.settings import ExportSettings
+from curate.housekeeping.settings import DeleteSettings, RenameSettings, UnselectSettings
 from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
-from curate.report.settings import ProfileSettings
+from curate.report.settings import ProfileSettings, ShowSettings
 from curate.selection.settings import SampleSettings, SelectSettings
 from curate.sources.settings import IngestSettings
 from curate.terminal.commands import Json, Name, Root, command, make_app, settings_verb
@@ -20,6 +22,9 @@ __all__ = ["app", "main"]
 
 
 MAKE, LOOK, BALANCE, KEEP = "Make a manifest", "Look at it", "Balance it", "Export and share"
+TIDY = "Take back, rename and delete"
+
+WholeName = Annotated[str, Argument(metavar="NAME", help="Manifest: NAME, without a version.", show_default=False)]
 
 LedgerFile = Annotated[
     str, Argument(metavar="FILE", help="File to write, such as answers.jsonl.zst; .gz and .zst are compressed.")
@@ -68,6 +73,17 @@ settings_verb(
     LOOK,
     "Show the sizes of the domains, as bars, and how far they are from balanced.",
 )
+
+
+@command(app, LOOK, name="list")
+def list_manifests(*, json: Json = False, root: Root = None) -> Any:
+    """List the manifests: rows, size, newest version, and what was done last."""
+    from curate.housekeeping import listing
+
+    return listing.list_manifests(root=root)
+
+
+settings_verb(app, ShowSettings, "curate.report.show:show", LOOK, "Show rows as a person reads them, filtered, or one by its id.")
 
 
 @command(app, LOOK)
@@ -227,6 +243,61 @@ settings_verb(
     KEEP,
     "Add the replies of another ledger, which then cost nothing here.",
     subject=("source", ImportedFile),
+)
+
+
+@command(app, TIDY)
+def restore(name: Name, *, json: Json = False, root: Root = None) -> Any:
+    """Make an old version, NAME@VERSION, the newest again."""
+    from curate.housekeeping import restore
+    from curate.manifest import manifest
+
+    return restore.restore(manifest.load(name, root=root))
+
+
+settings_verb(
+    app,
+    UnselectSettings,
+    "curate.housekeeping.unselect:unselect",
+    TIDY,
+    "Take selected rows back to candidates: of a stage, of domains, by id, or all.",
+)
+settings_verb(
+    app,
+    RenameSettings,
+    "curate.housekeeping.rename:rename",
+    TIDY,
+    "Give a manifest another name; what was charged to it goes along.",
+    subject=("old", WholeName),
+)
+
+
+def _ask_to_delete(options: dict[str, Any]) -> None:
+    """Show what would go, and have its name typed; where there is no terminal, the verb refuses without --yes."""
+    if options["yes"]:
+        return
+    from curate.files import find_root
+    from curate.housekeeping import listing
+    from curate.manifest import folders
+    from curate.terminal import console
+
+    name = options["target"]
+    folders.find_folder(name, root=options["root"])
+    found = listing.describe(name, root=find_root(options["root"]))
+    answer = console.ask(f"{name} has {found.summary()}. Type its name to delete it: ")
+    options["yes"] = answer == name
+    if answer is not None and answer != name:
+        raise InputError(f"{name!r} was not deleted: {answer!r} is not its name")
+
+
+settings_verb(
+    app,
+    DeleteSettings,
+    "curate.housekeeping.delete:delete",
+    TIDY,
+    "Delete a manifest; what the ledger has of it stays.",
+    subject=("target", WholeName),
+    ask=_ask_to_delete,
 )
 
 

@@ -47,6 +47,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Manifest: NAME, NAME@
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
 Root = Annotated[str | None, typer.Option(metavar="FOLDER", help=ROOT)]
 
+Ask = Callable[[dict[str, Any]], None]
+
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _COMPLETION = {
     "install_completion": "Install completion for this shell.",
@@ -156,7 +158,14 @@ def _options(
 
 
 def settings_verb(
-    app: App, settings: type[Any], target: str, heading: str, about: str, *, subject: tuple[str, Any] = ("name", Name)
+    app: App,
+    settings: type[Any],
+    target: str,
+    heading: str,
+    about: str,
+    *,
+    subject: tuple[str, Any] = ("name", Name),
+    ask: Ask | None = None,
 ) -> Callable[..., None]:
     """Add the command of a verb whose options are a settings class (`curate.settings`); return its function.
 
@@ -168,6 +177,7 @@ def settings_verb(
         about: one sentence for the help.
         subject: name and type, as Typer reads it, of the command's argument. ``name`` is that of a manifest, which is loaded
             for the verb; any other goes to the verb as it is, whose settings then have a ``root`` of their own.
+        ask: as in `command`.
     """
     parameter, kind = subject
 
@@ -193,20 +203,24 @@ def settings_verb(
     call.__name__, call.__doc__ = target.partition(":")[2], about
     call.__annotations__ = {each.name: each.annotation for each in parameters}
     call.__dict__ |= {"verb": target, "__signature__": inspect.Signature(parameters)}
-    return command(app, heading)(call)
+    return command(app, heading, ask=ask)(call)
 
 
 def _flag(parameter: inspect.Parameter, field: dataclasses.Field[Any]) -> inspect.Parameter:
-    """Return an option of a settings class as typer wants it: a type of the command line, a flag, a help."""
+    """Return an option of a settings class as typer wants it: a type of the command line, a flag or a place, a help."""
     about, kind = help_of(field), _terminal_type(parameter.annotation)
     optional = type(None) in _members(parameter.annotation)
     singular = parameter.name.removesuffix("s") if kind == list[str] else parameter.name
-    made = typer.Option(
-        about["flag"] or f"--{singular.replace('_', '-')}",
-        help=about["help"],
-        metavar=about["metavar"] or _METAVARS.get(kind),
-        rich_help_panel=about["heading"],
-        show_default=parameter.default is not inspect.Parameter.empty,
+    made = (
+        typer.Argument(help=about["help"], metavar=about["metavar"] or parameter.name.upper(), show_default=False)
+        if about["positional"]
+        else typer.Option(
+            about["flag"] or f"--{singular.replace('_', '-')}",
+            help=about["help"],
+            metavar=about["metavar"] or _METAVARS.get(kind),
+            rich_help_panel=about["heading"],
+            show_default=parameter.default is not inspect.Parameter.empty,
+        )
     )
     default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
     return parameter.replace(annotation=Annotated[kind | None if optional else kind, made], default=default)
@@ -228,7 +242,9 @@ def _is_mapping(annotation: Any) -> bool:
     return any(typing.get_origin(member) is Mapping and float in typing.get_args(member) for member in _members(annotation))
 
 
-def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+def command(
+    app: App, heading: str, *, name: str | None = None, ask: Ask | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:
     """Return a decorator that adds a function as a command, which shows what the function returns.
 
     The function keeps its parameters, except ``json``, which is taken off before it is called.
@@ -236,6 +252,8 @@ def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[.
     Args:
         app: the program.
         heading: what the help lists it under.
+        name: of the command, where it is not the function's.
+        ask: called with the options before any work, which may ask on the terminal and change them.
     """
 
     def add(function: Callable[..., Any]) -> Callable[..., None]:
@@ -245,13 +263,15 @@ def command(app: App, heading: str) -> Callable[[Callable[..., Any]], Callable[.
 
             as_json = bool(options.pop("json", False))
             with guarded(as_json=as_json):
+                if ask is not None:
+                    ask(options)
                 with console.watch(as_json=as_json):
                     result = function(**options)
                 console.show(result, as_json=as_json, layouts=app.layouts)
             if not getattr(result, "complete", True):
                 raise SystemExit(STOPPED)
 
-        app.command(function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
+        app.command(name or function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
         return run
 
     return add

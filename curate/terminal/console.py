@@ -11,6 +11,10 @@ import dataclasses
 import importlib
 import json
 import math
+import os
+import re
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -20,18 +24,20 @@ from typing import TYPE_CHECKING, Any
 
 from curate import progress
 from curate.progress import Event
+from curate.terminal.escapes import printable, printable_json
 from curate.terminal.progress_view import Board, figures
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["LAYOUTS", "error", "figures", "payload", "plain", "say", "show", "watch"]
+__all__ = ["LAYOUTS", "ask", "error", "figures", "payload", "plain", "say", "show", "watch"]
 
 LAYOUTS = "curate.terminal.layouts"  # how the results of curate's verbs look
 PIPE_WIDTH = 130  # columns of a table that goes into a file or a pipe
 PLAIN_SECONDS = 5.0  # between two lines about one step in a pipe, at least
 PLAIN_SHARE = 0.05  # of the time that it has taken
 PLAIN_MOST = 60.0  # seconds
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")  # as rich writes them; texts of rows have none left
 
 
 def show(result: Any, *, as_json: bool = False, layouts: str | None = None) -> None:
@@ -43,17 +49,55 @@ def show(result: Any, *, as_json: bool = False, layouts: str | None = None) -> N
         layouts: module whose ``LAYOUTS`` say how results look; None for curate's. Imported only here: rich takes time to load.
     """
     if as_json:
-        print(json.dumps(payload(result), ensure_ascii=False, allow_nan=False))
+        print(printable_json(json.dumps(payload(result), ensure_ascii=False, allow_nan=False)))
         return
-    from curate.terminal.layouts import render
+    from curate.terminal.layouts import PAGED, render
     from curate.terminal.widgets import Verbatim
 
-    console = _screen(sys.stdout)
-    for part in render(result, importlib.import_module(layouts or LAYOUTS).LAYOUTS):
-        if isinstance(part, Verbatim):
-            print(part, end="")
-        else:
-            console.print(part, markup=False)
+    console, kind = _screen(sys.stdout), type(result)
+    with _pager(console) if f"{kind.__module__}:{kind.__qualname__}" in PAGED else contextlib.nullcontext():
+        for part in render(result, importlib.import_module(layouts or LAYOUTS).LAYOUTS):
+            if isinstance(part, Verbatim):
+                print(part, end="")
+            else:
+                console.print(part, markup=False)
+
+
+@contextlib.contextmanager
+def _pager(console: Console) -> Iterator[None]:
+    """Show what is printed meanwhile in the user's pager (``PAGER``, else less); where there is no terminal, print it.
+
+    less ends by itself where all of it fits on the screen, unless ``LESS`` says otherwise.
+    """
+    command = os.environ.get("PAGER") or "less"
+    program = next(iter(command.split()), "")
+    if not (sys.stdout.isatty() and sys.stdin.isatty()) or shutil.which(program) is None:
+        yield
+        return
+    flags = os.environ.get("LESS", "FRX")
+    with console.capture() as captured:
+        yield
+    styled = Path(program).name == "less" and "R" in flags
+    text = captured.get() if styled else _STYLES.sub("", captured.get())
+    _run_pager(command, text, {**os.environ, "LESS": flags})
+
+
+def _run_pager(command: str, text: str, environment: Mapping[str, str]) -> None:
+    process = subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, env=environment)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt), process.stdin as pipe:  # the user may have seen enough
+        pipe.write(text.encode("utf-8", "backslashreplace"))
+    while process.poll() is None:
+        with contextlib.suppress(KeyboardInterrupt):  # that was for the pager
+            process.wait()
+
+
+def ask(question: str) -> str | None:
+    """Return what the user types on the terminal; None where there is none, or nothing is typed."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    print(printable(question), end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() or None
 
 
 def say(line: str) -> None:
@@ -65,7 +109,7 @@ def error(message: str, details: Iterable[str] = ()) -> None:
     """Print one error line on stderr, and a line for each of its details."""
     console = _screen(sys.stderr)
     for line in (f"error: {message}", *(f"  - {detail}" for detail in details)):
-        console.print(line.replace("\n", " "), style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(line.replace("\n", " ")), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -133,7 +177,7 @@ class _Lines:
 
     @staticmethod
     def _print(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 class _Panel:
@@ -164,7 +208,7 @@ class _Panel:
             self._line(self._board.line(event, now, took))
 
     def _line(self, line: str) -> None:
-        self._live.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+        self._live.console.print(printable(line), style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def payload(result: Any) -> dict[str, Any]:

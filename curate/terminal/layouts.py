@@ -11,13 +11,15 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from curate.terminal import layouts_balance, layouts_costs, widgets
+from curate.terminal import layouts_balance, layouts_costs, layouts_rows, widgets
+from curate.terminal.escapes import printable
 from curate.terminal.widgets import ABSENT, count, grid, number, share
 
-__all__ = ["LAYOUTS", "Layout", "layout_of", "render"]
+__all__ = ["LAYOUTS", "PAGED", "Layout", "layout_of", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
 _SHOWN = 40  # rows of a long list
+PAGED = frozenset({"curate.report.show:ShowResult"})  # classes whose results are read from end to end, in a pager
 
 
 def render(result: Any, layouts: Mapping[str, Layout] | None = None) -> list[Any]:
@@ -29,7 +31,8 @@ def render(result: Any, layouts: Mapping[str, Layout] | None = None) -> list[Any
     """
     if result is None:
         return []
-    return list(layout_of(type(result), LAYOUTS if layouts is None else layouts)(result))
+    parts = layout_of(type(result), LAYOUTS if layouts is None else layouts)(result)
+    return [printable(part) if type(part) is str else part for part in parts]  # a Verbatim stays as it is
 
 
 def layout_of(kind: type[Any], layouts: Mapping[str, Layout]) -> Layout:
@@ -158,6 +161,8 @@ def _log(result: Any) -> Iterable[Any]:
 def _what(commit: Any) -> str:
     """Return what a commit did, in short."""
     done, given = commit.summary, commit.parameters
+    if commit.verb == "restore":
+        return f"version {done['base']} again: " + _changes(done["added"], done["gone"], done["changed"])
     if commit.verb != "balance" or "achieved" not in done:
         return _summary(done)
     rows, new = sum(done["achieved"].values()), sum(done["synthetic"].values())
@@ -171,10 +176,13 @@ def _summary(summary: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in plain.items())
 
 
+def _changes(added: int, gone: int, changed: int) -> str:
+    return f"{count(added)} rows added, {count(gone)} gone, {count(changed)} changed"
+
+
 def _diff(result: Any) -> Iterable[Any]:
-    rows = f"{count(result.added)} rows added, {count(result.gone)} gone, {count(result.changed)} changed"
     yield from widgets.facts(
-        f"{result.old} → {result.manifest}: {rows}",
+        f"{result.old} → {result.manifest}: {_changes(result.added, result.gone, result.changed)}",
         [("changed in", ", ".join(f"{column} {count(n)}" for column, n in result.columns.items()) or None)],
     )
     if result.domains:
@@ -229,6 +237,74 @@ def _spent(result: Any) -> list[tuple[str, Any]]:
     return [("charged", charged), ("estimate", estimate), ("from the ledger", stored), ("stopped", stopped)]
 
 
+def _listed(result: Any) -> Iterable[Any]:
+    if not result.manifests:
+        yield f"no manifest in {result.root!r}; make one with: curate ingest FILE --to NAME"
+        return
+    lines = [
+        (found.name, count(found.rows), widgets.size(found.bytes), *_last(found.last, found.problem))
+        for found in result.manifests
+    ]
+    yield grid(["manifest", "rows", "size", "version", "time (UTC)", "done last"], lines, left=(0, 4, 5))
+
+
+def _last(commit: Any, problem: str | None) -> tuple[Any, ...]:
+    if commit is None:
+        return None, None, f"cannot be read: {problem}"
+    what = _what(commit)
+    return commit.version, commit.time.strftime("%Y-%m-%d %H:%M"), f"{commit.verb}: {what}" if what else commit.verb
+
+
+def _renamed(result: Any) -> Iterable[Any]:
+    name = result.manifest.name
+    before = f"{layouts_costs.charged(result.before)} of it by an earlier manifest of that name" if result.before.calls else None
+    runs = f"the records of {', '.join(result.runs)}, which are read as {name}'s" if result.runs else None
+    done = f"{result.old} was {name} already, and its charges are too now" if result.finished else f"{result.old} is {name} now"
+    yield from widgets.facts(
+        done,
+        [
+            ("charged to it", layouts_costs.charged(result.charged) if result.charged.calls else None),
+            ("", before),
+            (f"still say {result.old}", runs),
+            ("" if runs else f"still say {result.old}", "plans, exports and adapters that were made before"),
+        ],
+    )
+
+
+def _deleted(result: Any) -> Iterable[Any]:
+    found = result.removed
+    kept = f"{layouts_costs.charged(result.charged)}: a new manifest named {found.name} counts it against its caps"
+    yield from widgets.facts(
+        f"{found.name} is deleted",
+        [
+            ("removed", found.summary()),
+            ("the ledger keeps", f"every reply; {kept}" if result.charged.calls else None),
+            ("still name it", f"the records of {', '.join(result.runs)}" if result.runs else None),
+        ],
+    )
+
+
+def _restored(result: Any) -> Iterable[Any]:
+    changes = _changes(result.added, result.gone, result.changed)
+    yield from widgets.facts(f"{result.manifest} is {result.restored} again: {changes}", [])
+
+
+def _unselected(result: Any) -> Iterable[Any]:
+    stages = ", ".join(map(str, result.undone))
+    yield from widgets.facts(
+        f"{result.manifest}: {count(result.rows)} rows are candidates again",
+        [
+            ("synthetic", count(result.synthetic) if result.synthetic else None),
+            ("repeats, gone", count(result.repeats) if result.repeats else None),
+            ("undone", f"stages {stages}: curate balance fills them again" if stages else None),
+        ],
+    )
+    if result.domains:
+        yield ""
+        yield grid(["domain", "rows"], [(domain, count(n)) for domain, n in list(result.domains.items())[:_SHOWN]])
+        yield from _more(len(result.domains), "domains")
+
+
 def _tags(result: Any) -> Iterable[Any]:
     if not result.tags:
         yield f"{result.manifest.name} has no tags"
@@ -244,6 +320,11 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.balance.synthesize:SynthesizeResult": _synthesized,
     "curate.export.export:ExportResult": _exported,
     "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
+    "curate.housekeeping.delete:DeleteResult": _deleted,
+    "curate.housekeeping.listing:ListResult": _listed,
+    "curate.housekeeping.rename:RenameResult": _renamed,
+    "curate.housekeeping.restore:RestoreResult": _restored,
+    "curate.housekeeping.unselect:UnselectResult": _unselected,
     "curate.ledger.transfer:LedgerExportResult": layouts_costs.exported,
     "curate.ledger.transfer:LedgerImportResult": layouts_costs.imported,
     "curate.manifest.history:Diff": _diff,
@@ -253,6 +334,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.report.costs:Receipts": layouts_costs.receipts,
     "curate.report.costs:CostSummary": layouts_costs.summary,
     "curate.report.explain:Explanation": _explanation,
+    "curate.report.show:ShowResult": layouts_rows.shown,
     "curate.report.tail:Profile": layouts_balance.profile,
     "curate.selection.sample:SampleResult": _sampled,
     "curate.selection.select:SelectResult": layouts_balance.selected,

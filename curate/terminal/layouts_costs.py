@@ -9,7 +9,7 @@ from curate.teachers.prices import format_usd
 from curate.terminal import widgets
 from curate.terminal.widgets import ABSENT, count, grid
 
-__all__ = ["call", "compared", "cost", "estimated", "exported", "imported", "receipts", "summary"]
+__all__ = ["call", "charged", "compared", "cost", "estimated", "exported", "imported", "receipts", "summary"]
 
 _SHOWN = 40  # calls of a long list
 _LETTERS = 200  # of a reply in a list, at most
@@ -48,6 +48,11 @@ def summary(result: Any) -> Iterable[Any]:
     for side, parts in tables.items():
         yield ""
         yield _side(side, parts)
+
+
+def charged(found: Any) -> str:
+    """Return a `curate.ledger.records.Charged` in words."""
+    return f"{_calls(found.calls)}, {count(found.tokens)} tokens" + (f", {format_usd(found.usd)}" if found.usd else "")
 
 
 def compared(result: Any) -> str:

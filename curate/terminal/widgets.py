@@ -1,4 +1,7 @@
-"""Building blocks of screens: grids, bars, shares, counts. Knows no result and prints nothing."""
+"""Building blocks of screens: grids, bars, shares, counts. Knows no result and prints nothing.
+
+Whatever text goes into one passes through `curate.terminal.escapes.printable`, so that layouts need not think of it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from curate.terminal.escapes import printable
 
 __all__ = [
     "ABSENT",
@@ -20,9 +26,12 @@ __all__ = [
     "grid",
     "line",
     "number",
+    "pairs",
+    "rule",
     "seconds",
     "share",
     "short_id",
+    "size",
 ]
 
 ABSENT = "–"
@@ -82,26 +91,37 @@ def grid(
         footer = _cell(total[position]) if total is not None else ""
         to_left = position in lefts
         justify: Literal["left", "right"] = "left" if to_left else "right"
-        table.add_column(heading, footer, footer_style="bold", justify=justify, overflow="fold", no_wrap=not to_left)
+        table.add_column(printable(heading), footer, footer_style="bold", justify=justify, overflow="fold", no_wrap=not to_left)
     for row in rows:
         table.add_row(*(_cell(cell) for cell in row))
     return table
 
 
-def facts(title: str, pairs: Iterable[tuple[str, Any]]) -> list[Any]:
+def facts(title: str, about: Iterable[tuple[str, Any]]) -> list[Any]:
     """Return a title and, under it, a name and a value per line; pairs whose value is None are left out."""
+    table = pairs(about)
+    return [Text(printable(title), style="bold"), *([table] if table.row_count else [])]
+
+
+def pairs(about: Iterable[tuple[str, Any]]) -> Table:
+    """Return a name and a value per line; pairs whose value is None are left out."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in pairs:
+    for name, value in about:
         if value is not None:
-            table.add_row(name, _cell(value))
-    return [Text(title, style="bold"), *([table] if table.row_count else [])]
+            table.add_row(_cell(name), _cell(value))
+    return table
+
+
+def rule(title: str) -> Rule:
+    """Return a line across the screen with a title at its left."""
+    return Rule(Text(printable(title), style="bold"), align="left", style="dim")
 
 
 def line(text: str) -> Text:
     """Return a text that stays on one line and is cut where there is no room."""
-    return Text(" ".join(text.split()), no_wrap=True, overflow="ellipsis")
+    return Text(printable(" ".join(text.split())), no_wrap=True, overflow="ellipsis")
 
 
 def count(value: int | float | None) -> str:
@@ -119,6 +139,14 @@ def number(value: float | None) -> str:
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def size(value: int) -> str:
+    """Return a number of bytes, such as ``8.1 MB``; 1 kB is 1,000 bytes."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if value >= factor:
+            return f"{value / factor:,.1f} {unit}"
+    return f"{value} B"
 
 
 def seconds(value: float) -> str:
@@ -144,4 +172,4 @@ def short_id(value: str | None) -> str:
 def _cell(value: Any) -> Any:
     if value is None:
         return Text(ABSENT)
-    return value if hasattr(value, "__rich_console__") else Text(str(value))
+    return value if hasattr(value, "__rich_console__") else Text(printable(str(value)))

@@ -13,42 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import progress
-from curate.balance.balance import balance
+from curate.balance.balance import _refill
 from curate.balance.results import BalanceResult
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts
+from curate.selection.base import Quotas
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
-from curate.vectors.encoders import FakeEncoder
+from tests.support.balancing import COUNTS, questions, run, teacher
 from tests.support.samples import ingested
-
-ENCODER = FakeEncoder()
-COUNTS = {"head": 30, "middle": 8, "tail": 3}
-
-
-def questions(counts: dict[str, int] = COUNTS) -> list[dict[str, Any]]:
-    """Return examples whose questions share few words, so that the fake encoder takes none for another."""
-    return [
-        {"prompt": f"{domain} item {i}: what is {i * 17 + 3} plus {i * 5}?", "answer": str(i * 22 + 3), "domain": domain}
-        for domain, n in counts.items()
-        for i in range(n)
-    ]
-
-
-def teacher(*, wrong: int = 0, **options: Any) -> Fake:
-    """Return a fake teacher that knows the answers; the first `wrong` samples of a rationale end in another number."""
-
-    def mislead(request: Request, _: int) -> RawResponse | None:
-        bad = request.purpose == "rationale" and request.sample < wrong
-        return RawResponse.of("Some reasoning.\nThe answer is: 999999") if bad else None
-
-    return Fake({row["prompt"]: row["answer"] for row in questions()}, **{"script": mislead, **options})
-
-
-def run(manifest: Manifest, **parameters: Any) -> BalanceResult:
-    return balance(manifest, **{"encoder": ENCODER, "policy": "uniform", **parameters})
 
 
 def achieved(result: BalanceResult) -> dict[str, int]:
@@ -450,6 +425,28 @@ def test_the_budget_comes_exactly_while_real_rows_last_and_no_row_is_lost(
         assert chosen.height == budget or (budget > real and chosen.height >= real)
     assert set(start.rows()["id"]) <= set(rows["id"])
     assert rows["id"].n_unique() == rows.height
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcde"), st.tuples(st.integers(0, 9), st.integers(0, 12)), min_size=1),
+    st.integers(0, 3),
+)
+def test_what_a_stage_kept_is_taken_off_its_slots_and_together_they_are_the_budget(
+    domains: dict[str, tuple[int, int]], extra: int
+) -> None:
+    planned = {domain: n for domain, (n, _) in domains.items()}
+    budget = sum(planned.values()) + extra  # where not all slots can be filled, fewer are planned
+    kept = {domain: n for domain, (_, n) in domains.items() if n}
+    if sum(kept.values()) > budget:
+        return
+    refill = _refill(Quotas(dict(planned), dict(planned), budget), kept)
+    assert refill.budget == budget - sum(kept.values())
+    assert sum(refill.planned.values()) == min(
+        refill.budget, sum(max(0, n - kept.get(domain, 0)) for domain, n in planned.items())
+    )
+    assert all(0 <= n <= planned[domain] for domain, n in refill.planned.items())
+    if not kept:
+        assert refill == Quotas(planned, planned, budget)
 
 
 def _story(manifest: Manifest) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from baldistill import evaluate, pipeline, score, students, train
 from baldistill.plan import Plan, parse
 from curate import progress
 from curate.errors import InputError
+from curate.housekeeping.rename import rename
 from curate.manifest.manifest import Manifest, load
 from curate.report.runs import learned_snapshots
 from tests.support import tiny_student
@@ -99,6 +100,16 @@ def test_the_same_plan_again_does_nothing_twice(start: Manifest, student: str, c
     assert counted == {"train": 0, "evaluate": 0, "score": 0}
     assert again.manifest == once.manifest
     assert [line.metrics for line in again.stages] == [line.metrics for line in once.stages]
+
+
+def test_a_manifest_that_was_renamed_is_not_trained_on_again(start: Manifest, student: str, counted: dict[str, int]) -> None:
+    once = pipeline.run(plan(student), root=start.root)
+    rename(start.name, new="sums", root=start.root)
+    counted.update(dict.fromkeys(counted, 0))
+    again = pipeline.run(dataclasses.replace(plan(student), manifest="sums"), root=start.root)
+    assert counted == {"train": 0, "evaluate": 0, "score": 0}
+    assert [line.metrics for line in again.stages] == [line.metrics for line in once.stages]
+    assert str(again.manifest) == f"sums@{once.manifest.version}"
 
 
 def test_a_run_that_was_stopped_goes_on_at_the_step_where_it_was(

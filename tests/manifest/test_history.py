@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError, ManifestNotFoundError
 from curate.manifest import manifest
-from curate.manifest.history import DomainChanges, _differences, diff, log, tags
+from curate.manifest.history import DomainChanges, _differences, diff, done_stages, log, tags
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SCHEMA
 from tests.support.samples import FOUR, changed, ingested
@@ -107,3 +107,17 @@ def test_differences_are_those_of_two_dicts(old: dict[str, Any], new: dict[str, 
         if changed:
             expected[i] = ("changed", changed)
     assert found == expected
+
+
+def test_stages_are_done_by_balance_and_undone_by_unselect(tmp_path: Path) -> None:
+    def after(before: Manifest, verb: str, **commit: Any) -> Manifest:
+        return before.commit(before.rows(), verb=verb, **commit)
+
+    start = ingested(tmp_path, [{"prompt": "a"}])
+    first = after(start, "balance", parameters={"stage": 0}, summary={"base": 0})
+    second = after(first, "balance", parameters={"stage": 1}, summary={"base": 1})
+    back = after(second, "unselect", summary={"undone": [1, 2]})
+    again = after(back, "balance", parameters={"stage": 1}, summary={"base": 3})
+    anew = after(again, "balance", parameters={"stage": 0}, summary={"base": 0})
+    found = [{stage: commit.version for stage, commit in done_stages(m).items()} for m in (start, second, back, again, anew)]
+    assert found == [{}, {0: 1, 1: 2}, {0: 1}, {0: 1, 1: 4}, {0: 5}]

@@ -31,6 +31,7 @@ OF_THE_TERMINAL = {"json", "root", "name"}
 BY_HAND = {
     "diff": "curate.manifest.history:diff",
     "explain": "curate.report.explain:explain",
+    "restore": "curate.housekeeping.restore:restore",
     "compare": "baldistill.compare:compare",
 }
 

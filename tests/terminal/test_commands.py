@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from curate.errors import AuditFailedError, InputError, MistakesError
+from curate.settings import option
 from curate.terminal import commands
 
 
@@ -42,6 +44,54 @@ def raising(error: BaseException) -> Callable[[], Any]:
         raise error
 
     return work
+
+
+def test_a_command_may_ask_before_any_work_and_be_called_by_another_name() -> None:
+    app, order = commands.make_app("t", "A test."), []
+
+    def ask(options: dict[str, Any]) -> None:
+        order.append("asked")
+        if options["number"] < 0:
+            raise InputError("not below 0")
+        options["number"] += 1
+
+    @commands.command(app, "Work", name="list", ask=ask)
+    def list_them(*, number: int = 0, json: commands.Json = False) -> Any:
+        """Do the work."""
+        order.append(number)
+        return str(number)
+
+    assert CliRunner().invoke(app, ["list", "--number", "4"]).stdout == "5\n"
+    assert order == ["asked", 5]
+    refused = CliRunner().invoke(app, ["list", "--number", "-4"])
+    assert (refused.exit_code, refused.stderr) == (1, "error: not below 0\n")
+    assert order == ["asked", 5, "asked"]
+    assert [info.name for info in app.registered_commands] == ["list"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """The options of a command with arguments after its subject."""
+
+    new: str = option(positional=True, metavar="NEW", help="New name.")
+    row: str | None = option(None, positional=True, help="Row.")
+    loud: bool = option(False, help="Whether to shout.")
+    root: str | None = option(None, help="Folder.")
+
+
+def test_a_positional_option_is_an_argument_after_the_subject() -> None:
+    app = commands.make_app("t", "A test.")
+    subject = ("old", Annotated[str, typer.Argument(metavar="OLD", help="Old name.")])
+    commands.settings_verb(app, Placed, "tests.terminal.test_commands:place", "Work", "Do the work.", subject=subject)
+    assert CliRunner().invoke(app, ["place", "a", "b", "--loud"]).stdout == "a b None True\n"
+    assert CliRunner().invoke(app, ["place", "a", "b", "c"]).stdout == "a b c False\n"
+    assert CliRunner().invoke(app, ["place", "a"]).exit_code == 2
+    assert "OLD NEW [ROW]" in CliRunner().invoke(app, ["place", "--help"]).stdout
+
+
+def place(old: str, *, new: str, row: str | None, loud: bool, root: str | None) -> str:
+    """Return what was given."""
+    return f"{old} {new} {row} {loud}"
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ import pytest
 
 from curate import progress
 from curate.manifest.manifest import Manifest
+from curate.report.show import show
 from curate.terminal import console
 from curate.terminal.console import payload, plain
+from tests.support.samples import ingested
 
 
 @dataclass(frozen=True)
@@ -138,3 +140,78 @@ def test_a_result_says_itself_what_its_object_holds() -> None:
             return {"rows": np.int64(3)}
 
     assert payload(Own()) == {"rows": 3}
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Any:
+    """Return a result that is shown in a pager."""
+    return show(ingested(tmp_path, [{"prompt": "a \x1b[2J question " * 200, "answer": "漢字 שלום"}]))
+
+
+def paging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a terminal on both sides, and return the file into which the pager writes what it is given."""
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setenv("PAGER", f"cat > '{tmp_path}/paged'")
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path / "paged"
+
+
+def test_rows_go_to_the_pager_of_a_terminal_without_styles_or_escapes(
+    rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paged = paging(tmp_path, monkeypatch)
+    console.show(rows)
+    assert sys.stdout.getvalue() == ""  # type: ignore[attr-defined]
+    text = paged.read_text(encoding="utf-8")
+    assert "\x1b" not in text
+    assert "".join(text.split()).count("␛[2J") == 200
+    assert text.startswith("tail@0: 1 row matches\n")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_pager_that_ends_early_or_that_is_not_there_is_no_error(
+    rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paging(tmp_path, monkeypatch)
+    monkeypatch.setenv("PAGER", "true")
+    console.show(rows)
+    monkeypatch.setenv("PAGER", "no-such-pager --flag")
+    console.show(rows)
+    assert "[answer]" in sys.stdout.getvalue()  # type: ignore[attr-defined]
+
+
+def test_there_is_no_pager_in_a_pipe_or_with_json(rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paged = paging(tmp_path, monkeypatch)
+    console.show(rows, as_json=True)
+    assert json.loads(sys.stdout.getvalue())["matched"] == 1  # type: ignore[attr-defined]
+    console.show({"a": 1})
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    console.show(rows)
+    assert "[answer]" in sys.stdout.getvalue()  # type: ignore[attr-defined]
+    assert not paged.exists()
+
+
+def test_less_gets_styles_where_it_shows_them(rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paged = paging(tmp_path, monkeypatch)
+    less = tmp_path / "less"
+    less.write_text(f"#!/bin/sh\n(echo \"$LESS\"; cat) > '{paged}'\n", encoding="utf-8")
+    less.chmod(0o755)
+    monkeypatch.setenv("PAGER", str(less))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("LESS", raising=False)
+    console.show(rows)
+    assert paged.read_text(encoding="utf-8").startswith("FRX\n\x1b[1m")
+    monkeypatch.setenv("LESS", "S")
+    console.show(rows)
+    assert paged.read_text(encoding="utf-8").startswith("S\ntail@0")
+
+
+def test_what_is_asked_is_shown_on_stderr_and_a_pipe_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    assert console.ask("Sure? ") is None
+    monkeypatch.setattr(sys, "stdin", Terminal(" yes \n"))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert console.ask("Sure\x1b? ") == "yes"
+    assert sys.stderr.getvalue() == "Sure␛? "  # type: ignore[attr-defined]
+    assert console.ask("Again? ") is None

@@ -359,6 +359,7 @@ def test_a_layout_is_of_a_class_under_its_own_name(name: str) -> None:
 # What commands with a body of their own return: no declaration names it.
 OTHERS = """curate.manifest.history:diff curate.manifest.history:log curate.manifest.history:tags
 curate.generation.prompts:built_in curate.report.explain:explain
+curate.housekeeping.listing:list_manifests curate.housekeeping.restore:restore
 curate.report.costs:read_costs curate.report.costs:read_receipts curate.report.costs:read_call
 baldistill.compare:compare baldistill.pipeline:run baldistill.demo:demo"""
 

@@ -1,0 +1,92 @@
+"""Lays out rows as a person reads them: the chat, the rationale, the answer, then why the row has its status. Prints nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from curate.report.story import describe_finding
+from curate.terminal import widgets
+from curate.terminal.widgets import count
+
+__all__ = ["shown"]
+
+
+def shown(result: Any) -> Iterable[Any]:
+    """Return the layout of a `curate.report.show.ShowResult`."""
+    yield from widgets.facts(_title(result), [])
+    for number, row in enumerate(result.rows, 1):
+        yield ""
+        yield widgets.rule(f"{count(number)} of {count(len(result.rows))}")
+        yield from _row(row)
+
+
+def _title(result: Any) -> str:
+    """Say how many rows matched, and how to see others."""
+    matched, here, seed = result.matched, len(result.rows), result.seed
+    n = "no row matches" if not matched else "1 row matches" if matched == 1 else f"{count(matched)} rows match"
+    found = f"{result.manifest}: {n}"
+    if here == matched:
+        return found
+    which = f"the first {count(here)} are shown" if seed is None else f"{count(here)} are shown, drawn by seed {seed}"
+    return f"{found}; {which}; --n {min(10 * here, matched)} shows more, --seed {0 if seed is None else seed + 1} draws others"
+
+
+def _row(row: Any) -> Iterator[Any]:
+    for turn in row.turns():
+        yield from _turn(turn)
+    if row.options and not all(_offers(row.prompt, label, text) for label, text in row.options.items()):
+        yield from _text("options", "\n".join(f"{label}. {text}" for label, text in row.options.items()))
+    if row.rationale is not None:
+        yield from _text("rationale", row.rationale)
+    yield from _text("answer", row.answer)
+    yield ""
+    yield widgets.pairs(_why(row))
+
+
+def _offers(prompt: str, label: str, text: str) -> bool:
+    """Return whether a prompt has an option in it, such as ``B. nest`` or ``(B) nest``."""
+    return any(f"{label}{mark} {text}" in prompt for mark in (".", ")", ":"))
+
+
+def _turn(turn: Any) -> Iterator[Any]:
+    """Lay out one turn of a chat: its role, its text, and every further part of it, such as calls of tools, as JSON."""
+    if not isinstance(turn, Mapping):
+        yield from _text("turn", _plain(turn))
+        return
+    others = {name: value for name, value in turn.items() if name not in ("role", "content") and value is not None}
+    further = [f"{name}: {_plain(value)}" for name, value in others.items()]
+    yield from _text(str(turn.get("role", "turn")), "\n".join([*_content(turn.get("content")), *further]))
+
+
+def _content(content: Any) -> list[str]:
+    parts = content if isinstance(content, list) else [content] if content is not None else []
+    texts = [part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else None for part in parts]
+    return [text if isinstance(text, str) else _plain(part) for text, part in zip(texts, parts, strict=True)]
+
+
+def _text(heading: str, text: str) -> Iterator[Any]:
+    yield ""
+    yield from widgets.facts(f"[{heading}]", [])
+    yield text
+
+
+def _why(row: Any) -> list[tuple[str, Any]]:
+    columns = row.columns
+    stage = "" if columns["stage"] is None else f" in stage {columns['stage']}"
+    other = [(name, _plain(value)) for name, value in row.extra.items() if name not in row.option_columns]
+    return [
+        ("status", f"{columns['status']}{stage}" + (f": {columns['reason']}" if columns["reason"] else "")),
+        *(("finding", describe_finding(finding)) for finding in columns["findings"]),
+        ("domain", columns["domain"]),
+        ("split", f"{columns['split']}, {columns['source']}"),
+        ("origin", columns["origin"]),
+        ("written from", ", ".join(columns["parents"]) or None),
+        *other,
+        ("id", columns["id"]),
+    ]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
