@@ -45,6 +45,7 @@ OWNERS = {
     "huggingface_hub": {"curate.export.card", "curate.models"},
     "jinja2": {"curate.generation.prompts"},
     "math_verify": {"curate.audit.mathematics"},
+    "msgspec": {"curate.sources.tables"},
     "model2vec": {"curate.vectors.static"},
     "nncf": {"curate.vectors.backends"},
     "onnxruntime": {"curate.vectors.backends"},
@@ -78,7 +79,7 @@ EVERYBODYS = {"numpy", "polars", "xxhash"}
 TERMINAL = {f"baldistill.{name}" for name in ("cli", "demo", "layouts")}
 
 # Slow to import (most of a second and more), so never at the top of a module.
-HEAVY = {*OWNERS} - {"jinja2", "orjson", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
+HEAVY = {*OWNERS} - {"jinja2", "msgspec", "orjson", "rich", "sqlite3", "typer"} | {"accelerate", "pandas", "scipy"}
 
 
 @cache
