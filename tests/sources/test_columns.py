@@ -7,8 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from curate import progress
 from curate.errors import InputError, UnknownNameError
+from curate.manifest import chats
 from curate.sources import readers
 from curate.sources.columns import Columns, to_examples
 
@@ -153,11 +153,10 @@ def test_a_chat_without_an_answer_is_named(shape):
     assert shape(records, on_error="skip").frame["prompt"].to_list() == ["q"]
 
 
-def test_turns_after_the_answer_are_told(shape):
-    heard = []
-    with progress.listen(heard.append):
-        shape([{"messages": turns(("user", "q"), ("assistant", "a"), ("user", "thanks"))}])
-    assert [event.message for event in heard] == ["x.jsonl: in 1 chats turns come after the last answer; they are left out"]
+def test_turns_after_the_answer_stay(shape):
+    chat = turns(("user", "q"), ("assistant", "a"), ("user", "thanks"))
+    row = shape([{"messages": chat}]).frame.row(0, named=True)
+    assert chats.join_chat(row["prompt"], row["answer"], row["messages"]) == chat
 
 
 def test_a_named_prompt_beats_messages_and_exported_history_is_kept(shape):
