@@ -6,6 +6,7 @@ Knows the layout below a root (``manifests/``, ``cache/``), not what the files h
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
@@ -20,9 +21,11 @@ __all__ = [
     "ledger_path",
     "make_folder_once",
     "move_folder",
+    "reason",
     "remove_folder",
     "replace_folder",
     "runs_folder",
+    "sync_to_disk",
     "write_whole",
 ]
 
@@ -66,10 +69,10 @@ def write_whole(path: Path, write: Callable[[Path], object], *, sync: bool = Fal
     with _unfinished(path) as part:
         write(part)
         if sync:
-            _sync(part)
+            sync_to_disk(part)
         part.replace(path)
     if sync:
-        _sync(path.parent)
+        sync_to_disk(path.parent)
     return path
 
 
@@ -127,7 +130,7 @@ def move_folder(folder: Path, to: Path) -> None:
     if os.path.lexists(to):
         raise FileExistsError(f"{to.name!r} exists")
     folder.rename(to)
-    _sync(folder.parent)
+    sync_to_disk(folder.parent)
 
 
 def remove_folder(folder: Path) -> None:
@@ -138,7 +141,31 @@ def remove_folder(folder: Path) -> None:
     """
     with _unfinished(folder) as gone:  # removed once it is out of the way
         folder.rename(gone)
-        _sync(folder.parent)
+        sync_to_disk(folder.parent)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return  # Windows opens no folders
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def reason(error: BaseException) -> str:
+    """Return in a few words why a file cannot be read or written; a full disk by its name, whoever told of it."""
+    text = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "os error 28" in text:
+        return "the disk is full"
+    words = getattr(error, "strerror", None) or next(iter(text.splitlines()), "")
+    return str(words or type(error).__name__)
 
 
 def _fill(folder: Path, make: Callable[[Path], object], finish: Callable[[Path], object]) -> None:
@@ -148,10 +175,10 @@ def _fill(folder: Path, make: Callable[[Path], object], finish: Callable[[Path],
         make(part)
         for entry in part.rglob("*"):
             if not entry.is_symlink():
-                _sync(entry)
-        _sync(part)
+                sync_to_disk(entry)
+        sync_to_disk(part)
         finish(part)
-    _sync(folder.parent)
+    sync_to_disk(folder.parent)
 
 
 @contextlib.contextmanager
@@ -173,14 +200,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on the disk."""
-    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
-        return  # Windows opens no folders
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

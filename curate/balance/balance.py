@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import polars as pl
@@ -185,7 +185,7 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
     result = StageResult(
         stage=stage,
-        version=manifest.version + 1,
+        version=manifest.version + 1,  # one more where the commit upgrades an old table, see below
         budget=whole.budget,
         quotas=whole,
         achieved=_sum(filled.achieved, kept),
@@ -212,7 +212,7 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         seed=run.settings.seed,
         summary=summary,
     )
-    return committed, result
+    return committed, replace(result, version=committed.version)
 
 
 def _reuse(commit: Commit) -> StageResult:

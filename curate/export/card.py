@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.errors import ManifestError
 from curate.manifest.manifest import Commit, Manifest
 from curate.manifest.rows import in_snapshot, is_repeat, read_findings
 from curate.manifest.schema import SPLITS
@@ -30,17 +31,32 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 def card(manifest: Manifest) -> str:
     """Return the card of a manifest's snapshot: Markdown under a YAML header.
 
+    Where the log does not reach back to the first version, the card says so and states no licence.
+
     Args:
         manifest: a version that has at least one commit.
+
+    Raises:
+        ManifestError: nothing of the log is left.
     """
     rows = manifest.rows("domain", "split", "source", "origin", "status", "stage", "findings")
     kept = rows.filter(in_snapshot())
-    log = manifest.lineage()  # what the rows went through, without what was undone
+    log = manifest.lineage(partial=True)  # what the rows went through, without what was undone
+    if not log:
+        raise ManifestError(
+            f"the log of {manifest} is gone, so no card can say where its rows come from: restore it from a backup, or export "
+            "with --to jsonl, which has no card"
+        )
     sources = _sources(log)
+    unknown = log[0].base + 1  # versions at the start, of which nothing is known
     parts = [
-        _header(manifest, kept, sources),
+        _header(manifest, kept, [] if unknown else sources),
         f"# {manifest.name}\n\nA snapshot of the manifest `{manifest}`, balanced and exported with "
         f"baldistill {log[-1].package}. This card is made from the manifest's log.",
+        f"What was done up to version {unknown - 1} is not in the log any more: of the rows that came before, neither source nor "
+        "licence is known, so no licence is stated here."
+        if unknown
+        else "",
         _sizes(kept),
         _domains(rows, kept),
         _origin(sources),

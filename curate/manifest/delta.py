@@ -13,14 +13,25 @@ from urllib.parse import unquote
 import polars as pl
 
 from curate.errors import ConflictError, ManifestError
+from curate.files import reason
+from curate.manifest import commit_files
 
-__all__ = ["latest", "open_table", "scan", "write"]
+__all__ = ["history", "latest", "open_table", "scan", "write"]
+
+# Nothing of a table's past is ever removed by itself. Without these, deltalake removes commit files after 30 days.
+KEEP_FOR_EVER = {
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+}
+
+_WAY_OUT = "restore it from a backup, or name a version without it"
 
 
 def latest(location: str) -> int:
     """Return the newest version of a Delta table, or -1 where there is none."""
-    if "://" not in location and not (Path(location) / "_delta_log").is_dir():
-        return -1
+    if "://" not in location:
+        return commit_files.latest(location)
     from deltalake.exceptions import TableNotFoundError
 
     try:
@@ -29,35 +40,77 @@ def latest(location: str) -> int:
         return -1
 
 
+def history(location: str, *, after: int = -1) -> list[dict[str, Any]]:
+    """Return what is known of a table's commits, oldest first: ``version``, ``timestamp`` (ms) and their metadata.
+
+    Args:
+        location: of the table.
+        after: return the commits after this version.
+    """
+    if "://" not in location:  # deltalake numbers them wrongly where a commit file is missing
+        return commit_files.read(location, after=after)
+    return [entry for entry in reversed(open_table(location, None).history()) if entry["version"] > after]
+
+
 def open_table(location: str, version: int | None) -> Any:
     """Open a Delta table, at a version or at its newest.
 
     Raises:
-        ManifestError: its log cannot be read.
+        ManifestError: its log cannot be read: a commit file is missing, empty or damaged.
     """
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
+    local = "://" not in location
+    wanted = latest(location) if version is None and local else version
+    if local and wanted is not None:
+        commit_files.check(location, wanted)
     try:
         return DeltaTable(location, version=version)
     except TableNotFoundError:
         raise
-    except DeltaError as e:
+    except (DeltaError, OSError) as e:
+        if local and wanted is not None:
+            commit_files.raise_damage(location, wanted, e)
         raise ManifestError(f"{location!r} cannot be read as a Delta table: {str(e).splitlines()[0]}") from e
 
 
 def scan(location: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
-    """Return the rows of a Delta table, at a version or at its newest, in the given columns and types."""
+    """Return the rows of a Delta table, at a version or at its newest, in the given columns and types.
+
+    Raises:
+        ManifestError: its log cannot be read, or a data file is missing or cut.
+    """
     table = open_table(location, version)
     if "://" in location:
         return pl.scan_delta(table)
-    # `file_uris` percent-encodes; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
-    files = [f"{location}/{unquote(uri.rpartition('/')[2])}" for uri in table.file_uris()]
-    return pl.scan_parquet(files, glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
+    added = pl.DataFrame(table.get_add_actions())
+    # Paths are percent-encoded; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
+    files = {f"{location}/{unquote(path)}": size for path, size in added.select("path", "size_bytes").iter_rows()}
+    for file, size in files.items():
+        _check_data(Path(file), size)
+    return pl.scan_parquet([*files], glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
 
 
-def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> None:
-    """Write one version of a Delta table on top of `version`, or not at all.
+def _check_data(file: Path, size: int) -> None:
+    try:
+        found = file.stat().st_size
+    except FileNotFoundError:
+        raise ManifestError(
+            f"data file {str(file)!r} is missing: restore it from a backup, or name a version without it"
+        ) from None
+    if found != size:
+        raise ManifestError(
+            f"data file {str(file)!r} has {found:,} bytes, its commit says {size:,}: restore it from a backup, or name a version "
+            "without it"
+        )
+
+
+def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metadata: Mapping[str, str]) -> int:
+    """Write one version of a Delta table on top of `version`, or not at all; return its number.
+
+    The version is on the disk when this returns. A table that was made without `KEEP_FOR_EVER` gets it first, which is a
+    version of its own.
 
     An overwrite through a path would silently lose another writer's update, so the table is opened at the version that was
     read and the commit is not retried.
@@ -80,20 +133,42 @@ def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metada
     keys = [name for name in frame.columns if name in ("id", "content")]
     plain = dict.fromkeys(keys, ColumnProperties(dictionary_enabled=False))
     writer = WriterProperties(compression="ZSTD", compression_level=1, column_properties=plain)
-    properties = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
+    options: dict[str, Any] = {"writer_properties": writer, "post_commithook_properties": _keep_log()}
+    options["commit_properties"] = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
+    local = "://" not in location
     try:
         if version < 0:
-            Path(location).mkdir(parents=True, exist_ok=True) if "://" not in location else None
-            write_deltalake(location, frame, mode="error", commit_properties=properties, writer_properties=writer)
+            Path(location).mkdir(parents=True, exist_ok=True) if local else None
+            write_deltalake(location, frame, mode="error", configuration=dict(KEEP_FOR_EVER), **options)
         else:
-            write_deltalake(
-                open_table(location, version), frame, mode=mode, commit_properties=properties, writer_properties=writer
-            )
+            table = open_table(location, version)
+            version = _keep_for_ever(table)
+            write_deltalake(table, frame, mode=mode, **options)
+        if local:
+            commit_files.sync_commit(location, version + 1)
     except CommitFailedError as e:
         raise ConflictError(str(e)) from e
     except DeltaError as e:
         if "already exists" in str(e):
             raise ConflictError(str(e)) from e
-        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {str(e).splitlines()[0]}") from e
+        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {reason(e)}") from e
     except OSError as e:
-        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {e}") from e
+        raise ManifestError(f"{location!r} cannot be written, nothing was changed: {reason(e)}") from e
+    return version + 1
+
+
+def _keep_for_ever(table: Any) -> int:
+    """Set the properties of a table that an earlier version of this package made; return the table's version after that."""
+    from deltalake import CommitProperties
+
+    missing = {key: value for key, value in KEEP_FOR_EVER.items() if table.metadata().configuration.get(key) != value}
+    if missing:
+        commit = CommitProperties(custom_metadata={"curate.verb": "upgrade"}, max_commit_retries=0)
+        table.alter.set_table_properties(missing, commit_properties=commit, post_commithook_properties=_keep_log())
+    return int(table.version())
+
+
+def _keep_log() -> Any:
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(cleanup_expired_logs=False)

@@ -8,6 +8,7 @@ dictionary). Content goes first, the manifest commit second, so that a crash lea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,8 @@ import polars as pl
 
 from curate import __version__
 from curate.errors import ConflictError, InputError, ManifestError, ManifestNotFoundError, NewerSchemaError, UnknownNameError
-from curate.files import find_root, write_whole
-from curate.manifest import delta
+from curate.files import find_root, reason, write_whole
+from curate.manifest import commit_files, delta
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SCHEMA_VERSION, conform
 
 __all__ = ["Commit", "Manifest", "load", "names", "new", "split_reference"]
@@ -32,6 +33,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 # history behind # and ?.
 _NOT_ADDRESSABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|#?\\\x00-\x1f]")
 _TAKEN = {"runs", "ledger"}
+_LONGEST_NAME = 200  # characters; file systems take 255, and what is being written has a longer name for a while
+_DIGITS = 18  # of a version; a longer number is beyond every version
 _PREFIX = "curate."  # of our keys in Delta's commit metadata
 
 
@@ -56,6 +59,11 @@ class Commit:
     seed: int | None
     summary: dict[str, Any]
     package: str
+
+    @property
+    def base(self) -> int:
+        """The version that it was made on top of; -1 of the first."""
+        return int(self.summary.get("base", self.version - 1))
 
 
 @dataclass(frozen=True)
@@ -169,30 +177,52 @@ class Manifest:
         }
         metadata = {f"{_PREFIX}{key}": value for key, value in metadata.items()}
         try:
-            delta.write(f"{self.location}/manifest", conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata)
+            version = delta.write(
+                f"{self.location}/manifest", conform(rows, SCHEMA), self.version, mode="overwrite", metadata=metadata
+            )
         except ConflictError as e:
             raise ConflictError(_stale(self, delta.latest(f"{self.location}/manifest"))) from e
-        return Manifest(self.name, self.version + 1, self.root)
+        _keep_log(self)
+        return Manifest(self.name, version, self.root)
 
     def log(self) -> list[Commit]:
-        """Return the commits up to this version, oldest first."""
-        # Asked of an older version, `history` counts from the wrong end; so the newest is asked, and cut.
-        commits = (_commit(entry) for entry in delta.open_table(f"{self.location}/manifest", None).history())
-        return sorted((c for c in commits if c.version <= self.version), key=lambda c: c.version)
+        """Return the commits up to this version, oldest first; one that neither its file nor the copy tells of is left out."""
+        entries = {entry["version"]: entry for entry in _kept(self)}
+        entries |= {entry["version"]: entry for entry in delta.history(f"{self.location}/manifest")}
+        return [_commit(entries[version]) for version in sorted(entries) if version <= self.version]
 
-    def lineage(self) -> list[Commit]:
-        """Return the commits that this version stands on, oldest first; a stage done again leaves out what it undid."""
+    def lineage(self, *, partial: bool = False) -> list[Commit]:
+        """Return the commits that this version stands on, oldest first; a stage done again leaves out what it undid.
+
+        Args:
+            partial: where a commit is not known any more, return those after it; the first one then stands on another.
+
+        Raises:
+            ManifestError: a commit is not known any more, and `partial` is not set.
+        """
         commits = {commit.version: commit for commit in self.log()}
         version, chain = self.version, []
         while version >= 0:
+            if version not in commits:
+                if partial:
+                    break
+                raise ManifestError(
+                    f"{self} stands on version {version}, whose commit file is gone or damaged, so what was done there is not "
+                    f"known: restore {f'{version:020d}.json'!r} in {f'{self.location}/manifest/_delta_log'!r} from a backup, or "
+                    f"start a new manifest from its rows: curate export {self.name} --to jsonl"
+                )
             chain.append(commits[version])
-            version = int(commits[version].summary.get("base", version - 1))
+            version = commits[version].base
         return chain[::-1]
 
     def tags(self) -> dict[str, int]:
         """Return the version of each tag."""
         path = _tags_path(self)
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            return {str(tag): int(version) for tag, version in dict(found).items()}
+        except (ValueError, TypeError) as e:
+            raise ManifestError(f"{str(path)!r} is damaged ({e}): restore it from a backup, or move it away") from e
 
     def tag(self, tag: str, *, force: bool = False) -> None:
         """Name this version; an existing tag is moved only with `force`.
@@ -207,7 +237,10 @@ class Manifest:
             raise InputError(f"tag {tag!r} names {self.name}@{tags[tag]} already; move it with --force")
         path = _tags_path(self)
         text = json.dumps({**tags, tag: self.version}, indent=1, sort_keys=True)
-        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), sync=True)
+        try:
+            write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), sync=True)
+        except OSError as e:
+            raise ManifestError(f"tag {tag!r} of {self} cannot be written, nothing was changed: {reason(e)}") from e
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -219,6 +252,8 @@ def split_reference(reference: str) -> tuple[str, str]:
     name, _, version = reference.partition("@")
     if not _NAME.fullmatch(name) or name in _TAKEN:
         raise InputError(f"manifest name {name!r}: use [a-z0-9][a-z0-9._-]*, and neither {' nor '.join(sorted(_TAKEN))}")
+    if len(name) > _LONGEST_NAME:
+        raise InputError(f"manifest name {name[:40]!r}…: use at most {_LONGEST_NAME} characters, got {len(name)}")
     return name, version or "latest"
 
 
@@ -236,6 +271,7 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
     Raises:
         ManifestNotFoundError: there is no such manifest, version or tag.
         NewerSchemaError: it was written by a newer version of this package.
+        ManifestError: what the version needs of the log cannot be read.
     """
     name, wanted = split_reference(reference)
     handle = Manifest(name, -1, _home(root))
@@ -250,8 +286,8 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
         raise ManifestNotFoundError(f"{hint} (root {handle.root!r}; make one with: curate ingest FILE --to {name})")
     if wanted == "latest":
         version = newest
-    elif wanted.isdigit():
-        version = int(wanted)
+    elif re.fullmatch("[0-9]+", wanted):
+        version = int(wanted[-_DIGITS:]) if len(wanted.lstrip("0")) <= _DIGITS else 10**_DIGITS
     elif wanted in handle.tags():
         version = handle.tags()[wanted]
     else:
@@ -259,6 +295,7 @@ def load(reference: str, *, root: str | Path | None = None) -> Manifest:
     if version > newest:
         raise ManifestNotFoundError(f"{name}@{version} does not exist; the newest version is {name}@{newest}")
     found = Manifest(name, version, handle.root)
+    delta.open_table(f"{found.location}/manifest", version)  # or says what of its log is damaged
     _check_schema(found)
     return found
 
@@ -282,8 +319,9 @@ def _home(root: str | Path | None) -> str:
 
 
 def _check_schema(handle: Manifest) -> None:
-    # The newest commit's, whichever version is asked for: asked of an older one, `history` counts from the wrong end.
-    metadata = delta.open_table(f"{handle.location}/manifest", None).history(1)[0]
+    # The newest commit's, whichever version is asked for.
+    newest = delta.latest(f"{handle.location}/manifest")
+    metadata = next(iter(delta.history(f"{handle.location}/manifest", after=newest - 1)), {})
     written = int(metadata.get(f"{_PREFIX}schema", SCHEMA_VERSION))
     if written > SCHEMA_VERSION:
         package = metadata.get(f"{_PREFIX}package")
@@ -304,6 +342,21 @@ def _commit(entry: Mapping[str, Any]) -> Commit:
         summary=json.loads(ours.get("summary", "{}")),
         package=ours.get("package", ""),
     )
+
+
+def _kept(handle: Manifest) -> list[dict[str, Any]]:
+    return [] if "://" in handle.root else commit_files.kept(handle.location)
+
+
+def _keep_log(handle: Manifest) -> None:
+    """Copy what the commits say that are not in the copy yet. The commit stands whether or not this can be written."""
+    if "://" in handle.root:
+        return
+    table = f"{handle.location}/manifest"
+    last = max((entry["version"] for entry in _kept(handle)), default=-1)
+    last = -1 if last >= delta.latest(table) else last  # a table that was made anew
+    with contextlib.suppress(OSError):  # the next commit copies what is missing
+        commit_files.keep(handle.location, delta.history(table, after=last))
 
 
 def _stale(handle: Manifest, newest: int) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
+from curate.errors import ManifestError
 from curate.export import card as cards
+from curate.manifest import delta
 from curate.manifest.manifest import Manifest
 from curate.sources import ingest as ingestion
 
@@ -80,3 +84,23 @@ def test_what_did_not_happen_is_not_told(ingest):
     card = cards.card(ingest("a.jsonl", "x"))
     assert "## Balancing" not in card
     assert "## Audit" not in card
+
+
+def test_no_licence_is_stated_where_the_log_does_not_reach_back(ingest) -> None:
+    ingest("secret.jsonl", "a")
+    handle = balanced(ingest("free.jsonl", "a", "b", licence="mit"))
+    assert "license" not in cards.card(handle)
+    delta.open_table(f"{handle.location}/manifest", None).create_checkpoint()
+    log = Path(handle.location) / "manifest" / "_delta_log"
+    for version in (0, 1):
+        (log / f"{version:020d}.json").rename(log / f"{version}.gone")
+    assert re.search(r"secret.jsonl \|.* not stated", cards.card(handle))  # from the copy of the log
+    kept = Path(handle.location) / "commits.jsonl"
+    kept.write_bytes(kept.read_bytes().partition(b"\n")[2])
+    text = cards.card(handle)
+    assert "license" not in text
+    assert "What was done up to version 0 is not in the log any more" in text
+    kept.unlink()
+    (log / f"{2:020d}.json").unlink()
+    with pytest.raises(ManifestError, match="export with --to jsonl"):
+        cards.card(handle)

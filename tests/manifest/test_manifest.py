@@ -302,7 +302,7 @@ def test_a_folder_that_is_no_manifest(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_read(start: Manifest) -> None:
     for entry in (Path(start.location) / "manifest" / "_delta_log").glob("*.json"):
         entry.write_text("not json", encoding="utf-8")
-    with pytest.raises(ManifestError, match="cannot be read as a Delta table") as caught:
+    with pytest.raises(ManifestError, match=r"commit file .* is damaged: restore it") as caught:
         manifest.load("tail", root=start.root)
     assert "\n" not in str(caught.value)
 
