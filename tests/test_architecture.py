@@ -54,7 +54,7 @@ OWNERS = {
     "orjson": {"curate.teachers.base"},
     "peft": {"baldistill.adapters", "baldistill.sft"},
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
-    "pyarrow": {"curate.sources.readers", "curate.ledger.transfer"},
+    "pyarrow": {"curate.export.files", "curate.sources.readers", "curate.ledger.transfer"},
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
     "safetensors": {"curate.vectors.encoders", "curate.models"},
     "sentence_transformers": {"curate.vectors.encoders"},

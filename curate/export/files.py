@@ -1,23 +1,39 @@
-"""The built-in formats: parquet, jsonl, chat, and a folder for `datasets.load_dataset`. Decides nothing about rows."""
+"""The built-in formats: parquet, jsonl, chat, and a folder for `datasets.load_dataset`. Decides nothing about rows.
+
+What a format cannot carry is named and counted in one note before it is left out.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
+from curate import progress
 from curate.export import card as cards
 from curate.export.base import Snapshot, exporters
 from curate.files import write_whole
-from curate.manifest.chats import to_chats
+from curate.manifest import chats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
+
+_SLICE_BYTES = 256 << 20  # written at a time; a column of more than 2 GiB would not fit Arrow's `string`
+# Keys of a chat's record that are its own, and those that trainers read in place of `messages`.
+_OWN = ("id", "domain", "messages", "turns")
+_OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "completion_mask", "assistant_masks")
 
 
 @exporters.register("parquet")
 def write_parquet(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one Parquet file per split, zstd-compressed."""
-    return tuple(write_whole(destination / f"{split}.parquet", frame.write_parquet) for split, frame in snapshot.splits.items())
+    return tuple(_write_parquet(frame, destination / f"{split}.parquet") for split, frame in snapshot.splits.items())
 
 
 @exporters.register("jsonl")
@@ -28,15 +44,15 @@ def write_jsonl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
 @exporters.register("chat")
 def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
-    """Write one JSON Lines file per split with ``messages`` alone, as chat trainers read it, and the row's id and domain."""
+    """Write one JSON Lines file per split with the whole chat as ``messages``, as chat trainers read it.
+
+    Beside it stand the row's id and domain, every further column of its source (``tools``, say), and, where there are chats of
+    several answers, ``turns``: whether the ``last`` turn of the assistant is trained on or ``all`` of them. Every record of
+    an export has the same keys, since readers take them from the first.
+    """
+    keys, turns = _further_keys(snapshot.splits.values()), _has_several_answers(snapshot.splits.values())
     return tuple(
-        _lines(
-            destination / f"{split}.jsonl",
-            (
-                {"id": row_id, "domain": domain, "messages": turns}
-                for row_id, domain, turns in zip(frame["id"], frame["domain"], to_chats(frame), strict=True)
-            ),
-        )
+        _lines(destination / f"{split}.jsonl", _chat_records(frame, keys, turns=turns))
         for split, frame in snapshot.splits.items()
     )
 
@@ -46,7 +62,7 @@ def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write a folder that ``datasets.load_dataset`` reads back, splits and all, with a README card."""
     (destination / "data").mkdir(exist_ok=True)
     files = [
-        write_whole(destination / "data" / f"{split}-00000-of-00001.parquet", frame.write_parquet)
+        _write_parquet(frame, destination / "data" / f"{split}-00000-of-00001.parquet")
         for split, frame in snapshot.splits.items()
     ]
     text = cards.card(snapshot.manifest)
@@ -54,9 +70,97 @@ def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     return (*files, card)
 
 
-def _lines(path: Path, records: Any) -> Path:
+def _write_parquet(frame: pl.DataFrame, path: Path) -> Path:
+    """Write a frame with the types that `datasets` itself gives to texts and lists, so that other data can be joined to it."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = pa.schema([(field.name, _plain_type(field.type)) for field in frame.clear().to_arrow().schema])
+    rows = max(1, frame.height * _SLICE_BYTES // max(int(frame.estimated_size()), _SLICE_BYTES))
+
+    def write(part: Path) -> None:
+        with parquet.ParquetWriter(part, schema, compression="zstd") as file:
+            for piece in frame.iter_slices(rows):
+                file.write_table(piece.to_arrow().cast(schema))
+
+    return write_whole(path, write)
+
+
+def _plain_type(given: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_large_list(given):
+        return pa.list_(_plain_type(given.value_type))
+    large = pa.types.is_large_string(given) or pa.types.is_string_view(given)
+    return pa.string() if large else given
+
+
+def _further_keys(frames: Iterable[pl.DataFrame]) -> list[str]:
+    """Return the keys of `extra` that stand beside `messages`, and tell of what cannot."""
+    found: Counter[str] = Counter()
+    unread = 0
+    for frame in frames:
+        for text in frame["extra"].drop_nulls():
+            found.update(_members(text).keys())
+        unread += sum(chat.unread is not None for chat in chats.read_chats(frame.filter(pl.col("messages").is_not_null())))
+    left = {name: n for name, n in sorted(found.items()) if name in (*_OWN, *_OF_TRAINERS)}
+    left |= {"messages, which is no chat": unread} if unread else {}
+    if left:
+        which = ", ".join(f"{name} ({n:,} rows)" for name, n in left.items())
+        progress.note(
+            "export", f"chat: left out since a trainer would read them as something else: {which}; --to jsonl keeps everything"
+        )
+    return [name for name in found if name not in left]
+
+
+def _has_several_answers(frames: Iterable[pl.DataFrame]) -> bool:
+    several = (frame.filter(pl.col("messages").str.contains("assistant", literal=True)) for frame in frames)
+    return any(turn.get("role") == "assistant" for frame in several for chat in chats.read_chats(frame) for turn in chat.leading)
+
+
+def _chat_records(frame: pl.DataFrame, keys: list[str], *, turns: bool) -> Iterator[str]:
+    """Yield the JSON text of every row; values of `extra` are written as they are, digit by digit."""
+    for row_id, domain, extra, chat in zip(frame["id"], frame["domain"], frame["extra"], chats.read_chats(frame), strict=True):
+        record = {"id": row_id, "domain": domain, "messages": chat.all} | ({"turns": chat.train} if turns else {})
+        members = _members(extra) if keys and extra else {}
+        further = "".join(f", {json.dumps(key, ensure_ascii=False)}: {members.get(key, 'null')}" for key in keys)
+        yield f"{_json(record)[:-1]}{further}}}\n"
+
+
+def _members(text: str) -> dict[str, str]:
+    """Return the members of a JSON object with the text of each value as it is written; what is no object is itself, `extra`."""
+    try:
+        return dict(_each_member(text))
+    except (ValueError, IndexError):
+        return {"extra": json.dumps(text, ensure_ascii=False)}
+
+
+def _each_member(text: str) -> Iterator[tuple[str, str]]:
+    decoder = json.JSONDecoder()
+    at = _skip(text, text.index("{", 0, _skip(text, 0) + 1) + 1)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        start = _skip(text, _skip(text, at) + 1)
+        _, at = decoder.raw_decode(text, start)
+        yield key, text[start:at].replace("\n", " ").replace("\r", " ")  # line ends between values; a text has none
+        at = _skip(text, at)
+        at = _skip(text, at + 1) if text[at] == "," else at
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\n", "\r"):
+        at += 1
+    return at
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, ensure_ascii=False)
+    return text if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text) else json.dumps(record)
+
+
+def _lines(path: Path, records: Iterable[str]) -> Path:
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+            file.writelines(records)
 
     return write_whole(path, write)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from curate.export import export
+from curate import progress
+from curate.export import export, files
 from curate.export.base import exporters, read_snapshot
 from curate.sources import ingest
 
@@ -69,3 +72,100 @@ def test_an_export_comes_back_in(selected, tmp_path, form):
     columns = ["prompt", "answer", "rationale", "messages", "domain", "split"]
     before = pl.concat(read_snapshot(selected).splits.values())
     assert set(back.select(columns).rows()) == set(before.select(columns).rows())
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
+ASKED = {"role": "user", "content": "Weather in Oslo?"}
+PICTURED = {"content": [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "x"}}], "role": "user"}
+TOOLS = [{"type": "function", "function": {"name": "weather"}}]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Ingest records as chats, select all of them, and return what an export wrote for train, with the notes."""
+
+    def written(*rows, form="chat"):
+        path = tmp_path / "chats.jsonl"
+        lines = [row if isinstance(row, str) else json.dumps({"domain": "d", **row}) for row in rows]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        found = ingest.ingest([str(path)], to="chats", root=tmp_path).manifest
+        chosen = found.commit(found.rows().with_columns(status=pl.lit("selected"), stage=0), verb="balance")
+        heard: list[progress.Event] = []
+        with progress.listen(heard.append):
+            export.export(chosen, to=form, destination=tmp_path / form)
+        return records(tmp_path / form / "train.jsonl"), [event.message for event in heard if event.step == "export"]
+
+    return written
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+        [{**ASKED, "name": "kim"}, {"role": "assistant", "content": "4", "reasoning_content": "Two and two.", "weight": 1}],
+        [PICTURED, {"role": "assistant", "content": "A cat."}, {"role": "user", "content": "Thanks."}],
+    ],
+)
+def test_a_chat_leaves_as_it_came(write, messages):
+    (row,), notes = write({"messages": messages})
+    assert json.dumps(row["messages"]) == json.dumps(messages)
+    assert not notes
+
+
+def test_tools_and_other_keys_stand_beside_messages_in_every_record(write):
+    plain = {"messages": [ASKED, {"role": "assistant", "content": "5C"}]}
+    told = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "domain": "d", "price": 1.50}'
+    rows, notes = write({**plain, "tools": TOOLS, "parallel_tool_calls": False}, told)
+    assert [list(row) for row in rows] == [["id", "domain", "messages", "parallel_tool_calls", "tools", "price"]] * 2
+    assert (rows[0]["tools"], rows[0]["parallel_tool_calls"], rows[1]["tools"]) == (TOOLS, False, None)
+    assert not notes
+
+
+def test_columns_that_a_trainer_would_misread_are_named_and_counted(write):
+    chat = [ASKED, {"role": "assistant", "content": "5C"}]
+    rows, notes = write({"messages": chat, "id": 7, "completion": "x"}, {"messages": chat, "id": 8})
+    assert all(list(row) == ["id", "domain", "messages"] for row in rows)
+    assert len(notes) == 1
+    assert "completion (1 rows), id (2 rows)" in notes[0]
+
+
+def test_chats_of_several_answers_say_which_turns_are_trained_on(write):
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}, ASKED]
+    rows, _ = write({"messages": [*chat, {"role": "assistant", "content": "5C"}]})
+    assert rows[0]["turns"] == "last"
+
+
+values_of_a_row = st.text(max_size=9) | st.floats(allow_nan=False) | st.none()
+
+
+@given(st.dictionaries(st.text(max_size=5), values_of_a_row, max_size=4), st.booleans())
+def test_members_of_extra_are_written_as_they_are(values, indented):
+    text = json.dumps(values, indent=2 if indented else None)
+    found = files._members(text)
+    assert {key: json.loads(value) for key, value in found.items()} == values
+    assert "\n" not in "".join(found.values())
+
+
+@pytest.mark.parametrize("text", ["[1]", "no JSON", '{"a": 1', ""])
+def test_an_extra_that_is_no_object_is_kept_whole(text):
+    assert files._members(text) == {"extra": json.dumps(text)}
+
+
+@pytest.mark.parametrize("form", ["datasets", "parquet"])
+def test_other_data_is_joined_to_an_export(selected, tmp_path, form):
+    import datasets
+
+    export.export(selected, to=form, destination=tmp_path / form)
+    path = next((tmp_path / form).rglob("train*.parquet"))
+    loaded = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
+    assert loaded.features["prompt"] == datasets.Value("string")
+    assert loaded.features["parents"] == datasets.List(datasets.Value("string"))
+    other = datasets.Dataset.from_dict({"prompt": ["x"], "answer": ["y"]})
+    joined = datasets.concatenate_datasets([loaded.select_columns(["prompt", "answer"]), other])
+    assert joined["prompt"][:] == ["2+3?", "Größe?\n\\frac", "x"]
+
+
+def test_parquet_is_written_in_pieces(selected, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_SLICE_BYTES", 1)
+    export.export(selected, to="parquet", destination=tmp_path / "p")
+    assert pl.read_parquet(tmp_path / "p" / "train.parquet")["prompt"].to_list() == ["2+3?", "Größe?\n\\frac"]
