@@ -78,18 +78,24 @@ def open_table(location: str, version: int | None) -> Any:
 def scan(location: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
     """Return the rows of a Delta table, at a version or at its newest, in the given columns and types.
 
+    Columns that it does not have yet, because an earlier version of this package wrote it, are null.
+
     Raises:
         ManifestError: its log cannot be read, or a data file is missing or cut.
     """
     table = open_table(location, version)
     if "://" in location:
-        return pl.scan_delta(table)
+        found = pl.scan_delta(table)
+        there = found.collect_schema().names()
+        return found.select(name if name in there else pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items())
     added = pl.DataFrame(table.get_add_actions())
     # Paths are percent-encoded; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
     files = {f"{location}/{unquote(path)}": size for path, size in added.select("path", "size_bytes").iter_rows()}
     for file, size in files.items():
         _check_data(Path(file), size)
-    return pl.scan_parquet([*files], glob=False, schema=schema) if files else pl.LazyFrame(schema=schema)
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    return pl.scan_parquet([*files], glob=False, schema=schema, missing_columns="insert")
 
 
 def _check_data(file: Path, size: int) -> None:
@@ -130,7 +136,7 @@ def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metada
     from deltalake.exceptions import CommitFailedError, DeltaError
 
     # Keys are all different: a dictionary of them costs time and saves nothing. Zstandard at 1 is as fast as the default.
-    keys = [name for name in frame.columns if name in ("id", "content")]
+    keys = [name for name in frame.columns if name in ("id", "content", "record_key")]
     plain = dict.fromkeys(keys, ColumnProperties(dictionary_enabled=False))
     writer = WriterProperties(compression="ZSTD", compression_level=1, column_properties=plain)
     options: dict[str, Any] = {"writer_properties": writer, "post_commithook_properties": _keep_log()}
@@ -142,6 +148,8 @@ def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metada
             write_deltalake(location, frame, mode="error", configuration=dict(KEEP_FOR_EVER), **options)
         else:
             table = open_table(location, version)
+            grown = set(frame.columns) > {entry.name for entry in table.schema().fields}
+            options["schema_mode"] = "overwrite" if grown and mode == "overwrite" else None
             version = _keep_for_ever(table)
             write_deltalake(table, frame, mode=mode, **options)
         if local:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
-__all__ = ["content_keys", "draws", "normalise", "prompt_keys", "row_ids"]
+__all__ = ["content_keys", "draws", "normalise", "prompt_keys", "record_ids", "row_ids"]
 
 _CONTENT = ("prompt", "answer", "rationale", "messages", "extra")
 _IDENTITY = ("content", "domain", "split")
@@ -32,9 +32,10 @@ def content_keys(frame: pl.DataFrame) -> pl.Series:
 
 
 def row_ids(frame: pl.DataFrame) -> pl.Series:
-    """Return the id of every row: 128 bits of XXH3 of content, domain, split and occurrence, as 32 hex digits.
+    """Return the id of every row that no source has: 128 bits of XXH3 of content, domain, split and occurrence, as 32 hex digits.
 
-    The occurrence counts equal rows from 0 in the order of the frame, so that two equal rows stay two rows.
+    Of rows that were read from a source it is `record_ids`. The occurrence counts equal rows from 0 in the order of the frame, so
+    that two equal rows stay two rows.
 
     Args:
         frame: with the columns content, domain and split, all strings.
@@ -46,6 +47,25 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
         occurrence = pl.int_range(pl.len()).over(_IDENTITY).cast(pl.String).alias("occurrence")
         counted = rows.filter(repeated).with_columns(occurrence)
         ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_IDENTITY, "occurrence"))))
+    return ids.rename("id")
+
+
+def record_ids(frame: pl.DataFrame) -> pl.Series:
+    """Return the id of every row of a source: 128 bits of XXH3 of source, record and occurrence, as 32 hex digits.
+
+    It depends on what the record says and on no flag that says how it is read. Equal records of one source are counted from 0,
+    so that two equal rows stay two rows.
+
+    Args:
+        frame: with the columns ``source`` (its label) and ``record`` (the whole record as text), both strings.
+    """
+    framed = _framed(frame, ("source", "record")).to_frame()
+    ids = _digests(framed["framed"])
+    if ids.n_unique() < len(ids):
+        again = ids.is_duplicated()
+        counted = framed.filter(again).with_columns(pl.int_range(pl.len()).over("framed").cast(pl.String).alias("n"))
+        further = counted.select(pl.when(pl.col("n") == "0").then("framed").otherwise(pl.concat_str("framed", pl.lit("#"), "n")))
+        ids = ids.scatter(again.arg_true(), _digests(further.to_series()))
     return ids.rename("id")
 
 

@@ -11,7 +11,7 @@ from curate.errors import ManifestError
 
 __all__ = ["AUTO", "CONTENT_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "SOURCES", "SPLITS", "STATUSES", "conform"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SPLITS = ("train", "validation", "test")
 SOURCES = ("real", "synthetic")
@@ -29,6 +29,7 @@ SCHEMA = pl.Schema(
         "split": pl.String(),  # train | validation | test
         "source": pl.String(),  # real | synthetic
         "origin": pl.String(),  # file and row, or teacher and request
+        "record_key": pl.String(),  # by which a later ingest finds it again; null where that is the id
         "parents": pl.List(pl.String()),  # ids that it was written from
         "cluster": pl.Int32(),  # within its domain
         "centrality": pl.Float32(),  # cosine to the cluster's centre, -1 to 1
