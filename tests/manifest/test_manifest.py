@@ -309,11 +309,11 @@ def test_a_log_that_cannot_be_read(start: Manifest) -> None:
 
 @pytest.mark.parametrize("version", ["tail", "tail@0"])
 def test_a_newer_schema_is_refused(start: Manifest, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    monkeypatch.setattr(manifest, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(manifest, "SCHEMA_VERSION", 3)
     start.commit(start.rows(), verb="balance")
     monkeypatch.undo()
     with pytest.raises(
-        NewerSchemaError, match=r"manifest 'tail' has schema 2, .* reads up to schema 1: pip install --upgrade baldistill"
+        NewerSchemaError, match=r"manifest 'tail' has schema 3, .* reads up to schema 2: pip install --upgrade baldistill"
     ):
         manifest.load(version, root=start.root)
 
