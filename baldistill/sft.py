@@ -15,7 +15,7 @@ import polars as pl
 
 from baldistill import adapters
 from baldistill.settings import TrainSettings
-from baldistill.tokens import training_tokens
+from baldistill.tokens import left_out, training_tokens
 from curate import progress
 from curate.errors import InputError, ModelError
 
@@ -31,7 +31,8 @@ class TrainingData:
 
     Attributes:
         input_ids: prompt and completion of each row.
-        labels: the same with the prompt's ids replaced by -100.
+        labels: the same with -100 in place of what is not trained on: the prompt's ids but for the answers in it that a row
+            says are trained on, too.
         truncated: rows whose completion was cut at the token limit.
         skipped: ids of rows that were left out, since their prompt alone fills the limit.
     """
@@ -54,18 +55,27 @@ def prepare(tokenizer: Any, examples: pl.DataFrame, max_tokens: int) -> Training
     Raises:
         InputError: no row is left.
     """
-    input_ids, labels, truncated, skipped = [], [], 0, []
+    input_ids, labels, truncated, skipped, missed = [], [], 0, [], 0
     for row, tokens in zip(examples["id"], training_tokens(tokenizer, examples), strict=True):
-        if len(tokens.prompt) >= max_tokens:
+        if len(tokens.prompt) >= max_tokens and not any(start < max_tokens for start, _ in tokens.learned):
             skipped.append(row)
             continue
         truncated += len(tokens) > max_tokens
-        input_ids.append((tokens.prompt + tokens.completion)[:max_tokens])
-        labels.append(([_IGNORED] * len(tokens.prompt) + tokens.completion)[:max_tokens])
+        missed += tokens.missed
+        ids = tokens.prompt + tokens.completion
+        wanted = [_IGNORED] * len(tokens.prompt) + tokens.completion
+        for start, end in tokens.learned:
+            wanted[start:end] = ids[start:end]
+        input_ids.append(ids[:max_tokens])
+        labels.append(wanted[:max_tokens])
     if not input_ids:
         raise InputError(f"every prompt fills the limit of {max_tokens} tokens, nothing is left to train on; raise --max-tokens")
     if truncated or skipped:
         progress.note("train", f"{truncated} rows were cut at {max_tokens} tokens, {len(skipped)} left out: the prompt fills it")
+    unseen = left_out(tokenizer, examples) | ({"earlier turns of the assistant": missed} if missed else {})
+    if unseen:
+        what = ", ".join(f"{part} ({n:,} times)" for part, n in unseen.items())
+        progress.note("train", f"the student's chat template does not show {what}: nothing is learned from these")
     return TrainingData(input_ids, labels, truncated, skipped)
 
 

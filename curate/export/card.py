@@ -168,7 +168,10 @@ def _columns() -> str:
         ("id, split", "the row's name, which never changes, and train, validation or test"),
         ("prompt, answer", "the question and its final answer"),
         ("rationale", "the reasoning that leads to the answer, where there is one"),
-        ("messages", "JSON: the other turns of a chat, where there are any; a `turn` in a marker is the prompt's or the answer's"),
+        (
+            "messages",
+            "JSON: the other turns of a chat, where there are any; `turn` in a marker is that of the prompt or answer",
+        ),
         ("domain, source, stage", "the kind of question, real or synthetic, and the stage that chose it (from 0)"),
         ("reason, origin, parents", "why the row was chosen, where it came from, and the ids it was written from"),
         ("cluster, score", "its cluster within the domain and its newest difficulty score"),

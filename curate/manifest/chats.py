@@ -25,22 +25,27 @@ __all__ = [
     "TRAINED",
     "Chat",
     "Turns",
+    "calls_as_text",
     "chat_of_parts",
     "completion",
     "conversation",
     "conversations",
+    "for_template",
     "history_before",
     "join_chat",
+    "part_text",
     "read_chat",
     "read_chats",
     "read_turns",
     "split_chat",
     "to_chats",
+    "tools_of",
 ]
 
 TRAINED = ("last", "all")  # which assistant turns of a chat are trained on
 ANSWER_LINE = "The answer is: "
 _PROMPT, _ANSWER, _TURN = "prompt", "answer", "turn"  # roles of markers
+_PLAIN_KEYS = {"role", "content"}
 _MARKER_KEYS = frozenset({"role", "turn", "train"})
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _CALLS = ("tool_calls", "function_call")
@@ -318,6 +323,39 @@ def conversations(examples: pl.DataFrame, *, newest_first: bool = True) -> pl.Se
     return prompts.scatter(rows, pl.Series(texts, dtype=pl.String))
 
 
+def for_template(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return turns as chat templates of text models take them.
+
+    A content is a text: that of its parts, and an empty one for null. Arguments of calls are objects where they are the JSON of
+    one, and a `function_call` is one of the `tool_calls`.
+    """
+    return [dict(turn) if turn.keys() == _PLAIN_KEYS and isinstance(turn["content"], str) else _flat(turn) for turn in turns]
+
+
+def calls_as_text(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return turns of `for_template` with their calls written as JSON after the content, for a template that shows none."""
+    return [
+        {**turn, "content": "\n".join(filter(None, [turn["content"], json.dumps(turn["tool_calls"], ensure_ascii=False)]))}
+        if turn.get("tool_calls")
+        else dict(turn)
+        for turn in turns
+    ]
+
+
+def tools_of(extra: str | None) -> list[Any] | None:
+    """Return the tools that a chat's record offers, from its columns ``tools`` or ``functions``; None where it offers none."""
+    if extra is None or not ('"tools"' in extra or '"functions"' in extra):
+        return None
+    record = _json(extra)
+    found = (
+        next((record[name] for name in ("tools", "functions") if record.get(name)), None) if isinstance(record, dict) else None
+    )
+    found = _json(found) if isinstance(found, str) else found
+    if not isinstance(found, list) or not all(isinstance(tool, Mapping) for tool in found):
+        return None
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in found] or None
+
+
 def completion(rationale: str | None, answer: str) -> str:
     """Return what the student learns to write: the rationale, closed by one line ``The answer is: X``.
 
@@ -431,8 +469,24 @@ def _says(turn: Mapping[str, Any], text: str) -> bool:
 
 def _with_text(content: Any, text: str) -> Any:
     """Return a content that says a text; its images and the like stay."""
-    others = [part for part in content if _part_text(part) is None] if isinstance(content, list) else []
+    others = [part for part in content if part_text(part) is None] if isinstance(content, list) else []
     return [{"type": "text", "text": text}, *others] if others else text
+
+
+def _flat(turn: Mapping[str, Any]) -> dict[str, Any]:
+    calls = turn.get("tool_calls") or ([{"type": "function", "function": turn["function_call"]}] if _calls(turn) else None)
+    flat = {key: value for key, value in turn.items() if key not in _CALLS} | {"content": _text(turn)}
+    if turn.get("role") == "function":
+        flat["role"] = "tool"
+    return flat | {"tool_calls": [_with_arguments(call) for call in calls]} if isinstance(calls, list) else flat
+
+
+def _with_arguments(call: Any) -> Any:
+    """Return a call whose arguments are an object where they are the JSON of one; templates write them as JSON themselves."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    read = _json(arguments) if isinstance(arguments, str) else None
+    return {**call, "function": {**function, "arguments": read}} if isinstance(read, dict) and function else call
 
 
 def _answer(turn: Mapping[str, Any]) -> str:
@@ -452,11 +506,11 @@ def _weight(turn: Mapping[str, Any]) -> Any:
 def _text(turn: Mapping[str, Any]) -> str:
     content = turn.get("content")
     if isinstance(content, list):
-        return "\n".join(text for text in map(_part_text, content) if text)
+        return "\n".join(text for text in map(part_text, content) if text)
     return "" if content is None else content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 
 
-def _part_text(part: Any) -> str | None:
+def part_text(part: Any) -> str | None:
     """Return the text of a part of a turn's content; None for an image, audio and the like."""
     if isinstance(part, str):
         return part
@@ -467,7 +521,7 @@ def _part_text(part: Any) -> str | None:
 def _line(turn: Mapping[str, Any]) -> str:
     """Return what a turn says, with its calls, and with its images and the like by a short name."""
     content, calls = turn.get("content"), _calls(turn)
-    others = [part for part in content if _part_text(part) is None] if isinstance(content, list) else []
+    others = [part for part in content if part_text(part) is None] if isinstance(content, list) else []
     said = [_text(turn), *map(_named, others), "" if calls is None else json.dumps(calls, ensure_ascii=False)]
     return "\n".join(text for text in said if text)
 

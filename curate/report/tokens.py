@@ -9,7 +9,7 @@ import polars as pl
 
 from curate import models, progress
 from curate.defaults import DEFAULT_STUDENT
-from curate.manifest.chats import to_chats
+from curate.manifest.chats import calls_as_text, for_template, to_chats, tools_of
 from curate.manifest.manifest import Manifest
 
 __all__ = ["count_tokens"]
@@ -68,11 +68,13 @@ def _count(manifest: Manifest, keys: pl.Series, tokenizer: Any) -> pl.DataFrame:
 
 def _texts(contents: pl.DataFrame, tokenizer: Any) -> Sequence[str]:
     """Render every content as the student would see it; a tokenizer without a chat template sees the turns as lines."""
-    chats = to_chats(contents)
-    if getattr(tokenizer, "chat_template", None):
-        rendered: Sequence[str] = tokenizer.apply_chat_template(chats, tokenize=False)
-        return rendered
-    return ["\n".join(turn["content"] for turn in chat) for chat in chats]
+    chats = [for_template(chat) for chat in to_chats(contents)]
+    if not getattr(tokenizer, "chat_template", None):
+        return ["\n".join(turn["content"] for turn in calls_as_text(chat)) for chat in chats]
+    if any("tool_calls" in turn for chat in chats for turn in chat) and not models.template_shows(tokenizer, "tool_calls"):
+        chats = [calls_as_text(chat) for chat in chats]
+    tools = [tools_of(extra) for extra in contents["extra"]]
+    return [models.render(tokenizer, chat, tools=offered) for chat, offered in zip(chats, tools, strict=True)]
 
 
 def _lengths(texts: Sequence[str], tokenizer: Any) -> list[int]:

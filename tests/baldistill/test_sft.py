@@ -13,6 +13,7 @@ from baldistill import sft
 from baldistill.settings import TrainSettings
 from curate import models, progress
 from curate.errors import InputError, ModelError
+from curate.manifest import chats
 from curate.manifest.manifest import Manifest
 from tests.support import tiny_student
 
@@ -123,3 +124,36 @@ def test_long_rows_are_cut_or_left_out_with_a_note(manifest: Manifest, base: str
     assert heard == ["1 rows were cut at 40 tokens, 1 left out: the prompt fills it"]
     with pytest.raises(InputError, match="every prompt fills the limit of 3 tokens"):
         sft.prepare(tokenizer, examples, 3)
+
+
+def test_every_answer_of_a_chat_is_in_the_loss_where_its_row_says_so(base: str) -> None:
+    tokenizer = models.load_tokenizer(base)
+    turns = [
+        {"role": role, "content": text} for role, text in (("user", "1"), ("assistant", "2"), ("user", "3"), ("assistant", "4"))
+    ]
+    learned = {}
+    for train in ("last", "all"):
+        chat = chats.split_chat(turns, train)
+        row = {"id": "r", "prompt": chat.prompt, "answer": chat.answer, "rationale": None, "messages": chat.messages}
+        data = sft.prepare(tokenizer, pl.DataFrame([row], schema=dict.fromkeys(row, pl.String)), 512)
+        learned[train] = tokenizer.decode([n for n in data.labels[0] if n != -100])
+        assert all(label in (n, -100) for label, n in zip(data.labels[0], data.input_ids[0], strict=True))
+    assert learned == {"last": "4<|end|>\n", "all": "2<|end|>4<|end|>\n"}
+
+
+def test_an_answer_within_the_limit_is_learned_though_the_last_is_beyond_it(base: str) -> None:
+    turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "3 " * 60}]
+    chat = chats.split_chat([*turns, {"role": "assistant", "content": "4"}], "all")
+    row = {"id": "r", "prompt": chat.prompt, "answer": chat.answer, "rationale": None, "messages": chat.messages}
+    data = sft.prepare(models.load_tokenizer(base), pl.DataFrame([row], schema=dict.fromkeys(row, pl.String)), 40)
+    assert (data.truncated, data.skipped, len(data.labels[0])) == (1, [], 40)
+
+
+def test_what_the_template_leaves_out_is_said(base: str) -> None:
+    examples = pl.DataFrame(
+        {"id": ["r"], "prompt": ["a"], "answer": ["1"], "rationale": None, "extra": ['{"tools": [{"name": "add"}]}']}
+    )
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        sft.prepare(models.load_tokenizer(base), examples, 512)
+    assert heard == ["the student's chat template does not show tools (1 times): nothing is learned from these"]

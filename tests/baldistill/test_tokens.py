@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill import tokens
-from curate.errors import InputError
+from curate.errors import InputError, ModelError
+from curate.manifest import chats
 from tests.support import tiny_student
 
 
@@ -60,6 +61,105 @@ def test_a_token_across_the_boundary_counts_as_the_completions(tokenizer: Any) -
     assert found.prompt == prompt[: len(found.prompt)]
     assert len(found.prompt) < len(prompt)
     assert merging.decode(found.completion) == " answer"
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+CALLING = (
+    "{% if tools %}{{ tools[0].function.name }}:{% endif %}{% for message in messages %}{{ '<|start|>' + message.role + '\\n' }}"
+    "{{ message.content }}{% for call in message.tool_calls or [] %}{{ call.function.name + (call.function.arguments | tojson) }}"
+    "{% endfor %}{{ '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}"
+)
+
+
+def _chat(turns: list[dict[str, Any]], train: str = "last", extra: dict[str, Any] | None = None) -> pl.DataFrame:
+    """Return a chat as the one row of a frame that `manifest.examples` gives."""
+    found = chats.split_chat(turns, train)
+    row = {"id": "r", "prompt": found.prompt, "answer": found.answer, "rationale": None, "messages": found.messages}
+    return pl.DataFrame([{**row, "extra": extra and json.dumps(extra)}], schema=dict.fromkeys((*row, "extra"), pl.String))
+
+
+def _with_template(tokenizer: Any, template: str) -> Any:
+    from copy import deepcopy
+
+    other = deepcopy(tokenizer)
+    other.chat_template = template
+    return other
+
+
+def test_a_call_of_tools_is_learned_as_the_template_writes_it_or_as_json(tokenizer: Any) -> None:
+    chat = _chat([{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}])
+    for found in (tokens.encode(tokenizer, chat), tokens.training_tokens(tokenizer, chat)):
+        written = tokenizer.decode(found[0].completion).removesuffix("<|end|>\n")
+        assert json.loads(written) == [{**CALL, "function": {"name": "add", "arguments": {"a": 1}}}]
+    calling = _with_template(tokenizer, CALLING)
+    assert calling.decode(tokens.training_tokens(calling, chat)[0].completion) == 'add{"a": 1}<|end|>\n'
+    assert calling.decode(tokens.encode(calling, chat)[0].completion) == 'add{"a": 1}'
+
+
+def test_tools_stand_before_the_chat_where_the_template_has_a_place_for_them(tokenizer: Any) -> None:
+    tools = {"tools": [{"type": "function", "function": {"name": "add"}}]}
+    chat = _chat([{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": "3"}], extra=tools)
+    calling = _with_template(tokenizer, CALLING)
+    assert calling.decode(tokens.encode(calling, chat)[0].prompt).startswith("add:<|start|>user")
+    assert tokens.left_out(calling, chat) == {}
+    assert tokens.left_out(tokenizer, chat) == {"tools": 1}
+
+
+def test_what_the_template_does_not_show_is_counted(tokenizer: Any) -> None:
+    parts = [{"type": "text", "text": "1 + 2"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    chat = _chat([{"role": "user", "content": parts}, {"role": "assistant", "content": "3", "reasoning_content": "add"}])
+    assert tokens.left_out(tokenizer, chat) == {"reasoning_content": 1, "parts that are no text": 1}
+    assert "user\n1 + 2<|end|>" in tokenizer.decode(tokens.encode(tokenizer, chat)[0].prompt)
+    assert tokens.left_out(tokenizer, _examples(("q", "a", None, None))) == {}
+
+
+SEVERAL = [
+    {"role": "system", "content": "we add"},
+    {"role": "user", "content": "1 + 2"},
+    {"role": "assistant", "content": "3"},
+    {"role": "user", "content": "4 + 5"},
+    {"role": "assistant", "content": "9"},
+]
+
+
+def _learned(tokenizer: Any, found: tokens.Tokens) -> list[str]:
+    ids = found.prompt + found.completion
+    return [tokenizer.decode(ids[start:end]) for start, end in found.learned] + [tokenizer.decode(found.completion)]
+
+
+@pytest.mark.parametrize(
+    ("train", "weight", "learned"),
+    [
+        ("last", None, ["9<|end|>\n"]),
+        ("all", None, ["3<|end|>", "9<|end|>\n"]),
+        ("all", 0, ["9<|end|>\n"]),
+        ("last", 1, ["3<|end|>", "9<|end|>\n"]),
+    ],
+)
+def test_earlier_answers_are_learned_where_the_row_says_so(tokenizer: Any, train: str, weight: Any, learned: list[str]) -> None:
+    turns = [{**turn, "weight": weight} if n == 2 and weight is not None else turn for n, turn in enumerate(SEVERAL)]
+    (found,) = tokens.training_tokens(tokenizer, _chat(turns, train))
+    assert _learned(tokenizer, found) == learned
+
+
+def test_earlier_answers_that_a_template_hides_are_counted(tokenizer: Any) -> None:
+    hiding = _with_template(tokenizer, CALLING.replace("in messages", "in messages[-2:]"))
+    (found,) = tokens.training_tokens(hiding, _chat(SEVERAL, "all"))
+    assert (found.learned, found.missed) == ((), 1)
+
+
+@given(st.lists(st.sampled_from(["3", "so 3", "", "the answer is 4", "a<|end|>"]), min_size=1, max_size=4))
+def test_the_spans_learned_are_the_answers(tokenizer: Any, said: list[str]) -> None:
+    turns = [turn for text in said for turn in ({"role": "user", "content": "?"}, {"role": "assistant", "content": text})]
+    (found,) = tokens.training_tokens(tokenizer, _chat(turns, "all"))
+    assert _learned(tokenizer, found)[:-1] == [f"{text}<|end|>" for text in said[:-1] if text]
+    assert found.missed == said[:-1].count("")
+
+
+def test_a_chat_that_the_template_refuses_is_one_line(tokenizer: Any) -> None:
+    refusing = _with_template(tokenizer, "{{ raise_exception('no system turn, please') }}")
+    with pytest.raises(ModelError, match=r"template refuses a chat of the turns system, user.*: no system turn, please$"):
+        tokens.encode(refusing, _chat(SEVERAL))
 
 
 def test_header_is_the_opened_turn_or_the_first_token_of_a_text(tokenizer: Any) -> None:

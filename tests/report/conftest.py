@@ -12,8 +12,8 @@ class Words:
 
     chat_template = "{role}: {content}"
 
-    def apply_chat_template(self, chats: list[list[dict[str, str]]], *, tokenize: bool) -> list[str]:
-        return ["\n".join(f"{turn['role']}: {turn['content']}" for turn in chat) for chat in chats]
+    def apply_chat_template(self, chat: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool) -> str:
+        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in chat)
 
     def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[str]]]:
         return {"input_ids": [text.split() for text in texts]}

@@ -1,10 +1,12 @@
 """`profile --tokens` fills `n_tokens`, once for every row and student."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from curate.defaults import DEFAULT_STUDENT
+from curate.manifest.chats import split_chat
 from curate.report import profile, tokens
 from tests.support.samples import ingested
 
@@ -35,3 +37,12 @@ def test_a_tokenizer_without_chats_sees_lines(tmp_path: Path, words: dict[str, s
     found = profile.profile(ingested(tmp_path, [{"prompt": "two words", "rationale": "Easy.", "answer": "4"}]), tokens=True)
     assert found.tokens is not None
     assert found.tokens.max == len(["two", "words", "Easy.", "The", "answer", "is:", "4"])
+
+
+def test_a_call_of_tools_counts_as_its_json_where_the_template_shows_none(tmp_path: Path, words: dict[str, str]) -> None:
+    call = [{"function": {"name": "weather", "arguments": {}}}]
+    chat = split_chat([{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": call}])
+    row = {"prompt": chat.prompt, "answer": chat.answer, "messages": chat.messages}
+    found = profile.profile(ingested(tmp_path, [row]), tokens=True)
+    assert found.tokens is not None
+    assert found.tokens.max == len(["user:", "q", "assistant:", *json.dumps(call).split()])
