@@ -16,7 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # The folders of `curate` in the order in which a row walks through them, each with the folders that it may import. The modules
-# at the top (`defaults`, `errors`, `files`, `models`, `progress`, `registry`, `settings`) are everybody's and import no folder.
+# at the top (`defaults`, `errors`, `escapes`, `files`, `models`, `progress`, `registry`, `settings`) are everybody's and import
+# no folder.
 MAY_IMPORT = {
     "manifest": "",
     "sources": "manifest",

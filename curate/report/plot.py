@@ -1,14 +1,20 @@
-"""Draws a tail as bars, before and after, as PNG or SVG. The only importer of altair. Computes no figure."""
+"""Draws a tail before and after, as PNG or SVG: as bars, or as a distribution where there are too many domains for bars.
+
+The only importer of altair. Computes no figure. Every text of data goes through `curate.escapes.drawable`: a character that XML
+has not ends the whole process inside the renderer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError
+from curate.escapes import drawable
 from curate.files import write_whole
-from curate.report.tail import Part, Profile
+from curate.report.tail import ENDS, MOST_LISTED, Part, Profile
 
 __all__ = ["FORMATS", "check_ending", "plot_tail"]
 
@@ -19,6 +25,7 @@ _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 _STEP, _TIGHT = 20, 11  # pixels from bar to bar, for few and for many domains
 _MANY = 30  # bars from which on they are packed tightly
 _WIDTH, _ROOM = 300, 34  # pixels of a panel, and of the room that its longest bar leaves for a number
+_CURVE = 150  # pixels of height of a distribution
 _SCALE = 2  # PNG pixels per pixel
 
 
@@ -26,7 +33,8 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
     """Draw the tail of one profile, or of several side by side, such as before and after balancing.
 
     Domains keep the order of the first profile, so that a bar is found in the same line everywhere. Every panel has its own
-    scale, which starts at 0: the shapes are compared, and the rows are written beside the bars.
+    scale, which starts at 0: the shapes are compared, and the rows are written beside the bars. More than `MOST_LISTED` domains
+    are drawn as rows over rank, both on logarithmic scales, with the bars of the first and the last `ENDS` domains below.
 
     Args:
         profiles: one, or some of the same grouping.
@@ -37,7 +45,7 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
         The path that was written.
 
     Raises:
-        InputError: the ending is another one, there is nothing to draw, or the file cannot be written.
+        InputError: the ending is another one, there is nothing to draw, it cannot be drawn, or the file cannot be written.
     """
     panels = [profiles] if isinstance(profiles, Profile) else list(profiles)
     target = Path(path)
@@ -45,12 +53,21 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
     if not panels or (titles and len(titles) != len(panels)):
         raise InputError(f"plot {target.name!r}: give at least one profile, and as many titles as profiles or none")
     chart = _chart(panels, titles or _titles(panels))
-    kind = target.suffix.lower().removeprefix(".")
     try:
-        write_whole(target, lambda part: chart.save(str(part), format=kind, scale_factor=_SCALE if kind == "png" else 1))
+        write_whole(target, lambda part: _render(chart, part, target))
     except OSError as e:
         raise InputError(f"plot {str(target)!r} cannot be written: {e.strerror or e}") from e
     return target
+
+
+def _render(chart: Any, path: Path, target: Path) -> None:
+    kind = target.suffix.lower().removeprefix(".")
+    try:
+        chart.save(str(path), format=kind, scale_factor=_SCALE if kind == "png" else 1)
+    except BaseException as e:  # a panic of the renderer is no Exception, and its class cannot be imported
+        if isinstance(e, Exception | KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise
+        raise InputError(f"plot {target.name!r} cannot be drawn: {' '.join(str(e).split())[:200]}; try the other ending") from e
 
 
 def check_ending(path: str | Path) -> None:
@@ -71,8 +88,11 @@ def _titles(panels: Sequence[Profile]) -> list[str]:
 def _chart(panels: Sequence[Profile], titles: Sequence[str]) -> Any:
     import altair as alt
 
-    order = list(dict.fromkeys(_label(part) for profile in panels for part in profile.domains))
-    drawn = [_panel(profile, title, order, first=i == 0) for i, (profile, title) in enumerate(zip(panels, titles, strict=True))]
+    names = _names(panels)
+    draw = _panel if len(names) <= MOST_LISTED else _distribution
+    drawn = [
+        draw(profile, drawable(title), names, first=i == 0) for i, (profile, title) in enumerate(zip(panels, titles, strict=True))
+    ]
     return (
         alt.hconcat(*drawn, spacing=28)
         .configure(font=_FONT, background="white", padding=14)
@@ -82,43 +102,94 @@ def _chart(panels: Sequence[Profile], titles: Sequence[str]) -> Any:
     )
 
 
-def _panel(profile: Profile, title: str, order: Sequence[str], *, first: bool) -> Any:
+_Key = tuple[str, int | None]  # what tells parts apart: domain and cluster
+
+
+def _key(part: Part) -> _Key:
+    return part.domain, part.cluster
+
+
+def _names(panels: Sequence[Profile]) -> dict[_Key, str]:
+    """Return the name that is drawn for each part, each another one, in the order in which they are drawn."""
+    names: dict[_Key, str] = {}
+    used: Counter[str] = Counter()
+    for key in dict.fromkeys(_key(part) for profile in panels for part in profile.domains):
+        domain, cluster = key
+        name = drawable(domain) or "(none)"
+        name = name if cluster is None else f"{name} / {cluster}"
+        used[name] += 1
+        names[key] = name if used[name] == 1 else f"{name} ({used[name]})"
+    return names
+
+
+def _panel(profile: Profile, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
     """Draw one profile: stacked bars of real and synthetic rows, and the rows as a number at the end."""
     import altair as alt
 
+    heading = alt.TitleParams(title, subtitle=_subtitle(profile))
+    return _bars(profile.domains, names, list(names.values()), first=first).properties(title=heading)
+
+
+def _bars(parts: Sequence[Part], names: Mapping[_Key, str], order: Sequence[str], *, first: bool) -> Any:
+    """Draw bars of some parts, in the lines of `order`."""
+    import altair as alt
+
     step, size = (_TIGHT, 8) if len(order) > _MANY else (_STEP, 11)
-    longest = max(part.rows for part in profile.domains)
+    longest = max(part.rows for part in parts)
     labels = alt.Axis(
         title=None, labels=first, ticks=False, domain=False, labelPadding=6, labelColor=_INK, labelFontSize=size, labelLimit=220
     )
     y = alt.Y("domain:N", sort=list(order), axis=labels, scale=alt.Scale(domain=list(order), paddingInner=0.25))
     x = alt.X("rows:Q", stack="zero", axis=None, scale=alt.Scale(domain=[0, longest * _WIDTH / (_WIDTH - _ROOM)], nice=False))
     colour = alt.Color("source:N", scale=alt.Scale(domain=["real", "synthetic"], range=[_BLUE, _ORANGE]))
-    pieces = alt.InlineData(values=_pieces(profile))
-    bars = alt.Chart(pieces).mark_bar().encode(y=y, x=x, color=colour, order=alt.Order("source:N"))
-    ends = alt.InlineData(
-        values=[{"domain": _label(part), "rows": part.rows, "text": f"{part.rows:,}"} for part in profile.domains]
-    )
+    pieces = [(part, source, getattr(part, source)) for part in parts for source in ("real", "synthetic")]
+    drawn = alt.InlineData(values=[{"domain": names[_key(p)], "source": source, "rows": n} for p, source, n in pieces if n])
+    bars = alt.Chart(drawn).mark_bar().encode(y=y, x=x, color=colour, order=alt.Order("source:N"))
+    ends = alt.InlineData(values=[{"domain": names[_key(p)], "rows": p.rows, "text": f"{p.rows:,}"} for p in parts])
     numbers = (
         alt.Chart(ends)
         .mark_text(align="left", dx=4, fontSize=size, color=_FAINT, baseline="middle")
         .encode(y=y, x="rows:Q", text="text:N")
     )
+    return (bars + numbers).properties(width=_WIDTH, height=alt.Step(step))
+
+
+def _distribution(profile: Profile, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
+    """Draw one profile of many parts: rows over rank, and under it the bars of the head and of the end of the tail."""
+    import altair as alt
+
     heading = alt.TitleParams(title, subtitle=_subtitle(profile))
-    return (bars + numbers).properties(title=heading, width=_WIDTH, height=alt.Step(step))
+    axis: dict[str, Any] = {
+        "grid": True,
+        "gridColor": "#e6e8eb",
+        "domain": False,
+        "tickColor": "#e6e8eb",
+        "labelColor": _FAINT,
+        "format": "~s",
+    }
+    axis |= {"labelFontSize": 10, "titleColor": _FAINT, "titleFontSize": 10, "titleFontWeight": "normal", "tickCount": 5}
+    ranks, most = len(profile.domains), profile.domains[0].rows
+    x = alt.X("rank:Q", scale=alt.Scale(type="log", domain=[1, max(ranks, 2)], nice=False), axis=alt.Axis(title="rank", **axis))
+    y = alt.Y("rows:Q", scale=alt.Scale(type="log", domain=[1, max(most, 2)]), axis=alt.Axis(title="rows", **axis))
+    curve = alt.Chart(alt.InlineData(values=_steps(profile))).mark_line(color=_BLUE, strokeWidth=2).encode(x=x, y=y)
+    order = list(names)
+    shown, between = [*order[:ENDS], *order[-ENDS:]], f"… {len(order) - 2 * ENDS:,} more"
+    lines = [*(names[key] for key in order[:ENDS]), between, *(names[key] for key in order[-ENDS:])]
+    parts = [part for part in profile.domains if _key(part) in set(shown)]
+    below = [_bars(parts, names, lines, first=first)] if parts else []
+    return alt.vconcat(curve.properties(width=_WIDTH, height=_CURVE, title=heading), *below, spacing=14)
 
 
-def _pieces(profile: Profile) -> list[dict[str, Any]]:
-    counts = [(part, source, getattr(part, source)) for part in profile.domains for source in ("real", "synthetic")]
-    return [{"domain": _label(part), "source": source, "rows": rows} for part, source, rows in counts if rows]
+def _steps(profile: Profile) -> list[dict[str, int]]:
+    """Return the corners of rows over rank: the first and the last rank of each number of rows."""
+    rows = [part.rows for part in profile.domains]
+    n = len(rows)
+    corners = [i for i in range(n) if i in (0, n - 1) or rows[i] != rows[i - 1] or rows[i] != rows[i + 1]]
+    return [{"rank": i + 1, "rows": rows[i]} for i in corners]
 
 
 def _subtitle(profile: Profile) -> str:
     ratio = profile.imbalance_ratio
     figures = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
-    return f"{profile.rows:,} rows, largest to smallest {figures} : 1, Gini {profile.gini:.2f}"
-
-
-def _label(part: Part) -> str:
-    name = part.domain or "(none)"
-    return name if part.cluster is None else f"{name} / {part.cluster}"
+    several = "" if profile.is_listed else f" in {len(profile.domains):,} {profile.by}s"
+    return f"{profile.rows:,} rows{several}, largest to smallest {figures} : 1, Gini {profile.gini:.2f}"

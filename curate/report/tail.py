@@ -22,10 +22,13 @@ from curate.manifest.rows import is_rejected_before_stages
 from curate.manifest.schema import SPLITS
 
 __all__ = [
+    "ENDS",
+    "MOST_LISTED",
     "Lengths",
     "Part",
     "Profile",
     "PromptCounts",
+    "RankRange",
     "StageRows",
     "count_empty",
     "count_parts",
@@ -37,6 +40,9 @@ __all__ = [
     "quantiles",
 ]
 
+
+MOST_LISTED = 500  # parts that are shown one by one; of more, the ends by name and the rest as a distribution
+ENDS = 10  # parts at each end that a distribution names
 
 _BLANK_BELOW = "!"  # a text of white space alone sorts before it, so the statistics of a file rule nearly every file out
 Keys = npt.NDArray[np.int64]
@@ -88,6 +94,20 @@ class Part:
     rejected: int
     chars: Lengths | None
     tokens: Lengths | None
+
+
+@dataclass(frozen=True)
+class RankRange:
+    """Parts that follow each other in a tail, largest first.
+
+    Attributes:
+        first, last: their ranks, from 1.
+        parts: themselves.
+    """
+
+    first: int
+    last: int
+    parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,21 @@ class Profile:
     uncounted: int
     max_tokens: int
     too_long: int | None
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the parts are few enough to be shown one by one: `MOST_LISTED`."""
+        return len(self.domains) <= MOST_LISTED
+
+    def by_rank(self) -> tuple[RankRange, ...]:
+        """Return the parts by ranges of ranks: each alone; of many only `ENDS` at either end, the others by powers of ten."""
+        n = len(self.domains)
+        if self.is_listed:
+            return tuple(RankRange(rank, rank, (part,)) for rank, part in enumerate(self.domains, start=1))
+        powers = [10**exponent for exponent in range(1, len(str(n)))]
+        lasts = sorted({rank for rank in (*range(1, ENDS + 1), *powers, *range(n - ENDS, n + 1)) if 1 <= rank <= n})
+        firsts = [1, *(last + 1 for last in lasts[:-1])]
+        return tuple(RankRange(first, last, self.domains[first - 1 : last]) for first, last in zip(firsts, lasts, strict=True))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able data with stable keys, unrounded; the manifest is named as ``math@7``."""

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate import progress
+from curate.escapes import printable, printable_json
 from curate.progress import Event
-from curate.terminal.escapes import printable, printable_json
 from curate.terminal.progress_view import Board, figures
 
 if TYPE_CHECKING:

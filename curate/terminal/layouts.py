@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from curate.escapes import printable
 from curate.terminal import layouts_balance, layouts_costs, layouts_rows, widgets
-from curate.terminal.escapes import printable
 from curate.terminal.widgets import ABSENT, count, grid, number, share
 
 __all__ = ["LAYOUTS", "PAGED", "Layout", "layout_of", "render"]

@@ -37,6 +37,8 @@ def profile(result: Any) -> Iterable[Any]:
     yield from widgets.facts(f"{result.manifest}: {rows}", figures)
     yield ""
     yield _profile_bars(result, by_cluster)
+    if not result.is_listed:
+        yield f"the largest and the smallest {noun} by name, the others by rank; --json has every one"
 
 
 def _row_words(result: Any) -> str:
@@ -59,35 +61,50 @@ def _stages(stages: Iterable[Any]) -> str:
 
 
 def _profile_bars(result: Any, by_cluster: bool) -> Any:
-    """Return a line per part; a column that would say nothing is left out."""
+    """Return a line per part, or per range of ranks where there are many; a column that would say nothing is left out."""
     largest = max(part.rows for part in result.domains)
     partly_selected = any(part.selected for part in result.domains) and any(part.selected != part.rows for part in result.domains)
-    columns: list[tuple[str, bool, bool, Callable[[Any], Any]]] = [  # heading, shown, to the left, cell
-        ("domain", True, True, lambda part: part.domain or "(none)"),
-        ("cluster", by_cluster, False, lambda part: part.cluster),
-        ("", True, True, lambda part: "head" if part.head else "tail"),
-        ("rows", True, False, lambda part: count(part.rows)),
-        ("share", True, False, lambda part: share(part.share)),
-        ("cumulative", True, False, lambda part: share(part.cumulative)),
-        ("", True, True, lambda part: _bar(part, largest)),
-        ("selected", partly_selected, False, lambda part: count(part.selected)),
-        ("synthetic", any(part.synthetic for part in result.domains), False, lambda part: count(part.synthetic)),
-        ("rejected", any(part.rejected for part in result.domains), False, lambda part: count(part.rejected)),
-        ("characters", True, False, lambda part: _quantiles(part.chars)),
-        ("tokens", result.tokens is not None, False, lambda part: _quantiles(part.tokens)),
+    columns: list[tuple[str, bool, bool, Callable[[Any], Any]]] = [  # heading, shown, to the left, cell of a range of ranks
+        ("domain", True, True, _range_name),
+        ("cluster", by_cluster, False, lambda ranks: ranks.parts[0].cluster if len(ranks.parts) == 1 else ""),
+        ("", True, True, lambda ranks: "/".join(dict.fromkeys("head" if part.head else "tail" for part in ranks.parts))),
+        ("rows", True, False, lambda ranks: _total(ranks, "rows")),
+        ("share", True, False, lambda ranks: share(sum(part.share for part in ranks.parts))),
+        ("cumulative", True, False, lambda ranks: share(ranks.parts[-1].cumulative)),
+        ("", True, True, lambda ranks: _bar(ranks.parts[0], largest) if len(ranks.parts) == 1 else ""),
+        ("selected", partly_selected, False, lambda ranks: _total(ranks, "selected")),
+        ("synthetic", any(part.synthetic for part in result.domains), False, lambda ranks: _total(ranks, "synthetic")),
+        ("rejected", any(part.rejected for part in result.domains), False, lambda ranks: _total(ranks, "rejected")),
+        ("characters", True, False, lambda ranks: _quantiles(ranks, "chars")),
+        ("tokens", result.tokens is not None, False, lambda ranks: _quantiles(ranks, "tokens")),
     ]
     shown = [column for column in columns if column[1]]
-    lines = [[cell(part) for _, _, _, cell in shown] for part in result.domains]
+    lines = [[cell(ranks) for _, _, _, cell in shown] for ranks in result.by_rank()]
     left = [position for position, column in enumerate(shown) if column[2]]
     return grid([heading for heading, *_ in shown], lines, left=left)
+
+
+def _range_name(ranks: Any) -> str:
+    if len(ranks.parts) == 1:
+        return ranks.parts[0].domain or "(none)"
+    most, least = ranks.parts[0].rows, ranks.parts[-1].rows
+    each = f"{count(most)} to {count(least)} rows" if most > least else f"{count(most)} rows" if most > 1 else "1 row"
+    return f"… ranks {count(ranks.first)} to {count(ranks.last)}, {each} each"
+
+
+def _total(ranks: Any, name: str) -> str:
+    return count(sum(getattr(part, name) for part in ranks.parts))
 
 
 def _bar(part: Any, largest: int) -> Any:
     return widgets.Bar([(part.real, _HEAD if part.head else _TAIL), (part.synthetic, _SYNTHETIC)], largest)
 
 
-def _quantiles(lengths: Any) -> str | None:
-    """Return p50, p95 and max of a part's lengths."""
+def _quantiles(ranks: Any, name: str) -> str | None:
+    """Return p50, p95 and max of a part's lengths; nothing for several parts."""
+    if len(ranks.parts) > 1:
+        return ""
+    lengths = getattr(ranks.parts[0], name)
     return None if lengths is None else f"{count(lengths.p50)} / {count(lengths.p95)} / {count(lengths.max)}"
 
 

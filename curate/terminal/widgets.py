@@ -1,6 +1,6 @@
 """Building blocks of screens: grids, bars, shares, counts. Knows no result and prints nothing.
 
-Whatever text goes into one passes through `curate.terminal.escapes.printable`, so that layouts need not think of it.
+Whatever text goes into one passes through `curate.escapes.printable`, so that layouts need not think of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from curate.terminal.escapes import printable
+from curate.escapes import printable
 
 __all__ = [
     "ABSENT",

@@ -63,6 +63,55 @@ def test_titles_can_be_given(tmp_path: Path, before: Profile) -> None:
     assert ">MATH<" in svg
 
 
+# What XML has no character for; each ends the process of a renderer that is given it.
+NO_XML = [chr(code) for code in (*range(0x20), 0xFFFE, 0xFFFF, 0x7F, 0x9B) if chr(code) not in "\t\n\r"]
+
+
+@pytest.mark.parametrize("ending", [".svg", ".png"])
+def test_characters_that_xml_has_not_are_drawn_as_marks(tmp_path: Path, ending: str) -> None:
+    found = profiled(tmp_path, {f"a{character}b": 2 for character in (*NO_XML, "\t", "\n", "\r")})
+    drawn = plot.plot_tail(found, tmp_path / f"tail{ending}", titles=["Rock\x0bPop"]).read_bytes()
+    if ending == ".svg":
+        text = drawn.decode("utf-8")
+        assert all(f">{part}<" in text for part in ("a\\x0bb", "a\\ufffeb", "a\\x09b", "Rock\\x0bPop"))
+        assert not set(text) & set(NO_XML)
+
+
+def test_names_that_are_drawn_alike_stay_two_bars(tmp_path: Path) -> None:
+    found = profiled(tmp_path, {"Rock\x0bPop": 7, "Rock\\x0bPop": 5})
+    svg = plot.plot_tail(found, tmp_path / "tail.svg").read_text(encoding="utf-8")
+    assert ">Rock\\x0bPop<" in svg
+    assert ">Rock\\x0bPop (2)<" in svg
+
+
+def test_more_domains_than_bars_are_a_distribution_with_its_ends_named(tmp_path: Path) -> None:
+    sizes = {f"d{i:03d}": max(1, 40 // (i + 1)) for i in range(501)}
+    before, after = profiled(tmp_path / "a", sizes), profiled(tmp_path / "b", dict.fromkeys(sizes, 2))
+    svg = plot.plot_tail([before, after], tmp_path / "tail.svg").read_text(encoding="utf-8")
+    shown = [name for name in sizes if f">{name}<" in svg]
+    assert shown == [*list(sizes)[:10], *list(sizes)[-10:]]
+    assert ">… 481 more<" in svg
+    assert "in 501 domains, largest to smallest 40 : 1" in svg
+    few = profiled(tmp_path / "c", {name: n for name, n in sizes.items() if name != "d500"})
+    assert ">d250<" in plot.plot_tail(few, tmp_path / "few.svg").read_text(encoding="utf-8")
+
+
+class Panic(BaseException):
+    """What a panic of the renderer is: no Exception."""
+
+
+def test_a_panic_of_the_renderer_is_one_line(tmp_path: Path, before: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    import altair
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise Panic("called `Result::unwrap()`\non an `Err` value")
+
+    monkeypatch.setattr(altair.HConcatChart, "save", fail)
+    with pytest.raises(InputError, match=r"plot 'tail.png' cannot be drawn: called `Result::unwrap\(\)` on an `Err` value"):
+        plot.plot_tail(before, tmp_path / "tail.png")
+    assert not (tmp_path / "tail.png").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "count", "titles", "said"),
     [

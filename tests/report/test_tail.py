@@ -124,3 +124,16 @@ def test_stages_come_in_order() -> None:
     found = tail.count_stages(rows.lazy()).rows()
     assert found == [(0, 1, 1, 0), (2, 3, 2, 1)]
     assert all(a[0] < b[0] for a, b in pairwise(found))
+
+
+@given(st.integers(1, 500) | st.integers(501, 12_000))
+def test_ranges_of_ranks_hold_every_part_once_and_name_the_ends(n: int) -> None:
+    part = tail.Part("d", None, 1, 1 / n, 1.0, False, 1, 0, 0, 0, None, None)
+    fields = dict.fromkeys(tail.Profile.__dataclass_fields__) | {"domains": (part,) * n}
+    ranges = tail.Profile(**fields).by_rank()  # type: ignore[arg-type]
+    ranks = [rank for one in ranges for rank in range(one.first, one.last + 1)]
+    assert ranks == list(range(1, n + 1))
+    assert all(len(one.parts) == one.last - one.first + 1 for one in ranges)
+    alone = {one.first for one in ranges if one.first == one.last}
+    assert {*range(1, min(n, tail.ENDS) + 1), *range(max(1, n - tail.ENDS + 1), n + 1)} <= alone
+    assert len(ranges) == n if n <= tail.MOST_LISTED else len(ranges) <= 2 * tail.ENDS + 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import typing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_profile_has_a_bar_per_domain_and_its_figures(tmp_path: Path) -> None:
     assert words(lines[-1]) == "geometry tail 1 3.2% 100.0% ▉ 2 / 2 / 2"
     assert "synthetic" not in text
     assert "tokens" not in text
+
+
+def test_profile_of_many_domains_names_the_ends_and_sums_the_rest_by_rank(tmp_path: Path) -> None:
+    sizes = {f"d{i:03d}": max(1, 30 // (i + 1)) for i in range(501)}
+    rows = [{"prompt": f"{domain} {i}", "domain": domain} for domain, n in sizes.items() for i in range(n)]
+    text = seen(profile(ingested(tmp_path, rows)), width=140)
+    named = [line.split()[0] for line in text.splitlines() if line.startswith("d") and not line.startswith("domain")]
+    assert named == [*list(sizes)[:10], *list(sizes)[-10:]]
+    assert re.search(r"… ranks 11 to 100, 2 to 1 rows each +head/tail +95 +", text)
+    assert re.search(r"… ranks 101 to 491, 1 row each +tail +391 +", text)
+    assert "--json has every one" in text
 
 
 def test_profile_tells_what_was_selected_and_by_which_stage(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import io
 import json
 import re
 import unicodedata
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
+from curate.escapes import drawable, printable, printable_json
 from curate.terminal import console, widgets
-from curate.terminal.escapes import printable, printable_json
 
 # Many texts are full of what is dangerous or wide: controls, overrides of direction, halves of pairs, Arabic, Chinese, emoji.
 WILD = "\x00\x07\x08\x0b\r\x1b\x7f\x85\x9b\u2028\u202e\u2066\ud800\udfffשלוםعربي漢字👩‍👩‍👧e\u0301[31m]0;"
@@ -25,6 +27,7 @@ TEXTS = st.one_of(st.text(), st.text(alphabet=st.sampled_from(WILD)), st.text(al
 def dangerous(text: str) -> list[str]:
     """Return the characters that must not be printed: controls but tab and line feed, and overrides of direction."""
     overrides = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    overrides += "\ufffe\uffff"  # no characters, which XML cannot hold
     return [c for c in text if (unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") and c not in "\t\n") or c in overrides]
 
 
@@ -69,6 +72,16 @@ def test_json_says_the_same_and_sends_nothing(text: str) -> None:
     assert not dangerous(written)
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")  # two halves in a row are one character
     assert json.loads(written) == {"a": [whole]}
+
+
+@given(TEXTS)
+def test_what_is_drawn_is_xml_on_one_line(text: str) -> None:
+    shown = drawable(text)
+    assert not dangerous(shown)
+    assert "\t" not in shown
+    assert "\n" not in shown
+    assert ElementTree.fromstring(f"<a>{escape(shown)}</a>").text in (shown, shown or None)
+    assert shown == text or dangerous(text) or set(text) & set("\t\n")
 
 
 def printed(*parts: object) -> str:
