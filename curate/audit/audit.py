@@ -23,7 +23,7 @@ from curate.audit.base import (
     Context,
     Finding,
     auditors,
-    with_numbers,
+    compared,
 )
 from curate.audit.settings import DEFAULT_AUDITORS, AuditSettings
 from curate.errors import AuditFailedError, InputError, UnknownNameError
@@ -103,13 +103,14 @@ def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encod
         encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
     """
     rows = manifest.rows() if rows is None else rows
-    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
+    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer", "messages"])
     full = rows.select("id", "content", "domain", "split", "source", "status", "prompt_key")
-    full = with_numbers(full.join(contents, on="content", how="left", maintain_order="left"))
+    full = compared(full.join(contents, on="content", how="left", maintain_order="left"))
+    full = full.with_columns(_prompt_keys(full))
     train = full.filter(split="train")
     real = train.filter(source="real")
     found = answers.survey(real if real.height else train)
-    columns = [*PROMPTS.names(), "numbers"]
+    columns = [*PROMPTS.names(), "conversation", "numbers"]
     return Context(
         kinds=found.kinds,
         labels=found.labels,
@@ -119,6 +120,13 @@ def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encod
         vectors=_lazily(manifest, encoder),
         tasks=found.tasks,
     )
+
+
+def _prompt_keys(rows: pl.DataFrame) -> pl.Series:
+    """Return the keys of rows' questions; of a chat that of its conversation, where 0.1 wrote that of the last turn alone."""
+    chats = rows["messages"].is_not_null().arg_true()
+    keys = ids.prompt_keys(rows["conversation"].gather(chats))
+    return rows["prompt_key"].scatter(chats, keys)
 
 
 def with_accepted(context: Context, accepted: pl.DataFrame) -> Context:
@@ -132,8 +140,8 @@ def with_accepted(context: Context, accepted: pl.DataFrame) -> Context:
     if new.is_empty():
         return context
     new = new.select("id", "domain", "prompt", split=pl.lit("train"), prompt_key=ids.prompt_keys(new["prompt"].fill_null("")))
-    columns = [*PROMPTS.names(), "numbers"]
-    frames = [with_numbers(frame).select(columns) for frame in (context.accepted, new)]
+    columns = [*PROMPTS.names(), "conversation", "numbers"]
+    frames = [compared(frame).select(columns) for frame in (context.accepted, new)]
     return replace(context, accepted=pl.concat(frames))
 
 
@@ -191,7 +199,9 @@ def audit(manifest: Manifest, settings: AuditSettings) -> AuditResult:
     limits = _parse_fail_on(settings.fail_on, list(_chosen(settings.auditors)))
     rows = manifest.rows()
     picked = _pick(manifest, rows, settings.status)
-    batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(AUDITED_ROWS.names())
+    batch = (
+        manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(*AUDITED_ROWS.names(), "messages")
+    )
     with progress.step("audit", batch.height) as counter:
         context = build_context(manifest, rows, encoder=settings.encoder)
         context = replace(context, accepted=context.accepted.join(batch, on="id", how="anti", maintain_order="left"))

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from curate.audit import answers, extraction
-from curate.audit.base import Context, Finding, auditors, with_numbers
+from curate.audit.base import Context, Finding, auditors, compared
 from curate.manifest import ids
 from curate.vectors import neighbors
 
@@ -155,7 +155,7 @@ def leakage(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     """Find questions, real or synthetic, that are among the validation or test rows."""
     if batch.is_empty() or context.heldout.is_empty():
         return []
-    rows, heldout = _keyed(batch), with_numbers(context.heldout)
+    rows, heldout = _keyed(batch), compared(context.heldout)
     findings = []
     for row, other, score in _matches(rows, heldout, context, context.threshold("leakage")):
         how = "is" if score == 1 else f"has a cosine of {score:.2f} to"
@@ -173,8 +173,8 @@ def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
     rows = _keyed(batch.filter(pl.col("source") == "synthetic"))
     if rows.is_empty():
         return []
-    columns = ["id", "prompt", "prompt_key", "numbers"]
-    known = [with_numbers(frame).select(columns) for frame in (context.real, context.accepted)]
+    columns = ["id", "conversation", "prompt_key", "numbers"]
+    known = [compared(frame).select(columns) for frame in (context.real, context.accepted)]
     corpus = pl.concat([*known, rows.select(columns)]).with_columns(pl.col("prompt_key").cast(pl.Int64))
     n_known, n_real = corpus.height - rows.height, context.real.height
     threshold = context.threshold("near_duplicate")
@@ -190,8 +190,8 @@ def near_duplicate(batch: pl.DataFrame, context: Context) -> Iterable[Finding]:
 
 
 def _keyed(batch: pl.DataFrame) -> pl.DataFrame:
-    prompts = batch["prompt"].fill_null("")
-    return with_numbers(batch.with_columns(prompt_key=ids.prompt_keys(prompts)))
+    rows = compared(batch)
+    return rows.with_columns(prompt_key=ids.prompt_keys(rows["conversation"]))
 
 
 def _matches(
@@ -200,14 +200,14 @@ def _matches(
     """Return (position in rows, position in corpus, score) of the same questions, by row, then the most alike first.
 
     Args:
-        rows, corpus: columns ``id, prompt, prompt_key, numbers``; a row is not compared with its own id.
+        rows, corpus: columns ``id, conversation, prompt_key, numbers``; a row is not compared with its own id.
         best: only the first match of each row.
     """
-    left = rows.select("id", "prompt", "prompt_key", "numbers").with_row_index("row")
-    right = corpus.select("id", "prompt", "prompt_key", "numbers").with_row_index("other")
+    left = rows.select("id", "conversation", "prompt_key", "numbers").with_row_index("row")
+    right = corpus.select("id", "conversation", "prompt_key", "numbers").with_row_index("other")
     equal = left.join(right, on="prompt_key", suffix="_other").filter(pl.col("id") != pl.col("id_other"))
     equal = equal.select("row", "other", score=pl.lit(1.0))
-    left = left.filter(pl.col("prompt").fill_null("").str.strip_chars() != "")
+    left = left.filter(pl.col("conversation").str.strip_chars() != "")
     near = _neighbors(left.join(right, on="numbers", how="semi"), right.join(left, on="numbers", how="semi"), context, threshold)
     found = pl.concat([equal, near]).group_by("row", "other").agg(pl.col("score").max())
     found = found.sort("row", "score", "other", descending=[False, True, False])
@@ -223,7 +223,7 @@ def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, thresh
     schema = pl.Schema({"row": pl.UInt32(), "other": pl.UInt32(), "score": pl.Float64()})
     if left.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
         return pl.DataFrame(schema=schema)
-    texts = pl.concat([left["prompt"], right["prompt"]]).fill_null("").to_list()
+    texts = pl.concat([left["conversation"], right["conversation"]]).to_list()
     vectors = context.vectors(texts)  # (n, d) float32
     corpora = right.with_row_index("at", offset=left.height).partition_by("numbers", as_dict=True)
     found = [pl.DataFrame(schema=schema)]

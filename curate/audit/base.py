@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from curate.audit import answers
+from curate.manifest.chats import conversations
 from curate.registry import Registry
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ __all__ = [
     "Context",
     "Finding",
     "auditors",
-    "with_numbers",
+    "compared",
 ]
 
 # The lowest score that rejects, 0 to 1.
 THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
 OTHER_THRESHOLD = 0.5  # of an auditor that is not named there
 
-# What an auditor is given, one row per example; a frame may have further columns.
+# What an auditor is given, one row per example; a frame may have further columns: of chats `messages`, the other turns.
 AUDITED_ROWS = pl.Schema(
     {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
 )
@@ -119,11 +120,16 @@ class Context:
         return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)
 
 
-def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add the column ``numbers``, the numbers of each prompt in their order; a frame that has it comes back as it is."""
+def compared(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add what rows are compared by; a frame that has it comes back as it is.
+
+    That is ``conversation``, what leads to the answer (`curate.manifest.chats.conversations`: the prompt, and of a chat the turns
+    before it, from its column ``messages``), and ``numbers``, the numbers in it in their order.
+    """
     if "numbers" in frame.columns:
         return frame
-    return frame.with_columns(numbers=pl.col("prompt").fill_null("").str.extract_all(NUMBERS).list.join(" "))
+    whole = frame.with_columns(conversations(frame))
+    return whole.with_columns(numbers=pl.col("conversation").str.extract_all(NUMBERS).list.join(" "))
 
 
 Auditor = Callable[[pl.DataFrame, Context], Iterable[Finding]]

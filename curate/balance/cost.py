@@ -154,7 +154,7 @@ def _render(
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():
         write_rationales(
-            shown.select("id", "prompt", "answer", "domain"),
+            shown.select("id", "prompt", "answer", "messages", "domain"),
             asked,
             context=known,
             show_answer=settings.show_answer,

@@ -27,6 +27,7 @@ from curate.balance.settings import BalanceSettings
 from curate.errors import TeacherError
 from curate.generation.examples import Cost, cost, write_examples
 from curate.generation.rationales import RATIONALES, write_rationales
+from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import may_be_shown, not_chosen
 from curate.manifest.schema import conform
@@ -268,7 +269,7 @@ class RoundRunner:
         if rows.is_empty():
             return pl.DataFrame(schema=RATIONALES)
         sample = pl.Series([self.attempts[row_id] for row_id in rows["id"]], dtype=pl.Int64)
-        asked = rows.select("id", "prompt", "answer", "domain", sample=sample)
+        asked = rows.select("id", "prompt", "answer", "messages", "domain", sample=sample)
         return write_rationales(asked, asker, context=self.context, refills=self._refills(), **options)
 
     def ask_examples(self, new: Sequence[tuple[str, int]], asker: Asker) -> pl.DataFrame:
@@ -481,7 +482,7 @@ class _StageRunner(RoundRunner):
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
         """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32
-        return self.context.vectors(self.stored(ids)["prompt"].to_list())
+        return self.context.vectors(conversations(self.stored(ids)).to_list())
 
     def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
         """Yield a pilot of all domains first, of rationales and of new examples: a teacher may be wrong every time."""

@@ -18,6 +18,7 @@ from curate.errors import InputError
 from curate.generation import parsing, prompts
 from curate.generation.parsing import NewExample
 from curate.generation.seeds import answers_in_turn, openings, pick_seeds
+from curate.manifest.chats import conversations
 from curate.teachers.base import Asker, Reply, Request
 from curate.teachers.prices import NANO
 
@@ -93,7 +94,7 @@ def write_examples(
     Args:
         orders: columns domain and index (which new example of the domain, from 0), and label where a certain answer is wanted.
         asker: hands the requests to a teacher.
-        seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale.
+        seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale, and messages of chats.
         context: of the corpus: each domain's kind of answer, classes and task, and what was written already.
         prompt_file: template, or folder of templates, instead of the built-in ones.
         words: length of the rationale asked for.
@@ -130,9 +131,11 @@ def write_examples(
 
 
 def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    columns = ("id", "domain", "cluster", "prompt", "answer", "rationale")
+    """Return the rows that may be shown, by domain; ``prompt`` is of a chat the conversation, ``asked`` its last turn."""
+    shown = seeds.with_columns(pl.col("prompt").alias("asked"), conversations(seeds, newest_first=False).alias("prompt"))
+    columns = ("id", "domain", "cluster", "prompt", "asked", "answer", "rationale")
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in seeds.select(columns).sort("id").iter_rows(named=True):
+    for row in shown.select(columns).sort("id").iter_rows(named=True):
         found.setdefault(row["domain"], []).append(row)
     return found
 
@@ -239,5 +242,5 @@ class _ExampleWriter:
         """Return the ids that an example was written from: the rows shown, or those that a recording names."""
         if reply.seeds is None:
             return [row["id"] for row in call.shown]
-        ids = {row["prompt"]: row["id"] for row in self.rows.get(call.request.domain, [])}
+        ids = {row["asked"]: row["id"] for row in self.rows.get(call.request.domain, [])}
         return [ids[prompt] for prompt in reply.seeds if prompt in ids]

@@ -10,6 +10,7 @@ import polars as pl
 from curate.audit import answers
 from curate.audit.base import Context
 from curate.generation import prompts
+from curate.manifest.chats import conversations
 from curate.teachers.base import Asker, Request
 
 __all__ = ["RATIONALES", "write_rationales"]
@@ -43,7 +44,8 @@ def write_rationales(
     """Ask for one rationale for each row; return one line for each, in the order of the rows.
 
     Args:
-        rows: columns id, prompt, answer, domain, and sample (number of the answer wanted, from 0; 0 where it is absent).
+        rows: columns id, prompt, answer, domain; messages of chats, where there are any; and sample (number of the answer wanted,
+            from 0; 0 where it is absent).
         asker: hands the requests to a teacher.
         context: of the corpus: each domain's kind of answer, classes and task.
         show_answer: show the right answer to the teacher; the paper hides it.
@@ -62,13 +64,14 @@ def write_rationales(
     templates = prompts.load("rationale", prompt_file)
     if "sample" not in rows.columns:
         rows = rows.with_columns(sample=pl.lit(0, pl.Int64))
+    rows = rows.with_columns(conversations(rows, newest_first=False).alias("prompt"))
     requests = [
         Request(
             purpose="rationale",
             messages=_messages(templates, row, context, words, show_answer),
             sample=row["sample"],
             domain=row["domain"],
-            prompt=row["prompt"] or "",
+            prompt=row["prompt"],
             temperature=temperature,
             max_tokens=reply_tokens,
             refill=row["sample"] > 0 or row["domain"] in refills,
@@ -92,7 +95,7 @@ def write_rationales(
 def _messages(
     templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
 ) -> list[dict[str, str]]:
-    domain, prompt = row["domain"] or "", row["prompt"] or ""
+    domain, prompt = row["domain"] or "", row["prompt"] or ""  # of a chat the conversation, turn by turn
     kind = context.kind(domain)
     return prompts.render(
         templates.by_task[context.task(domain)],

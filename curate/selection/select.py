@@ -15,6 +15,7 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError, UnknownNameError
+from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest, load
 from curate.manifest.rows import comparable_scores, is_usable_real, not_chosen
 from curate.selection.base import POOL, Selection, selectors
@@ -123,9 +124,9 @@ class _Loader:
         """Return the vectors of rows, (n, d) float32 unit rows, in the order of `ids`."""
         wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
         contents = wanted.join(self.rows.select("id", "content"), on="id", how="left", maintain_order="left")
-        texts = self.manifest.contents(contents["content"], columns=["content", "prompt"])
-        prompts = contents.join(texts, on="content", how="left", maintain_order="left")["prompt"].fill_null("")
-        return embed.vectors(prompts.to_list(), encoder=self.encoder, root=self.manifest.root)
+        texts = self.manifest.contents(contents["content"], columns=["content", "prompt", "messages"])
+        asked = conversations(contents.join(texts, on="content", how="left", maintain_order="left"))
+        return embed.vectors(asked.to_list(), encoder=self.encoder, root=self.manifest.root)
 
 
 def _checked(domains: Sequence[str] | None, train: pl.DataFrame) -> list[str]:

@@ -29,6 +29,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest import ids
+from curate.manifest.chats import conversations
 from curate.teachers.base import RawResponse, Request, Teacher, Usage
 from curate.teachers.prices import FREE, Price
 from curate.teachers.registry import teachers
@@ -37,6 +38,7 @@ __all__ = ["Recorded"]
 
 _NAMES = {
     "prompt": ("prompt", "text", "question"),
+    "messages": ("messages",),
     "rationale": ("rationale",),
     "answer": ("answer", "label"),
     "domain": ("domain",),
@@ -70,7 +72,7 @@ class Recorded:
         self.price: Price | None = FREE
         real, new = records.filter(kind="real"), records.filter(kind="synthetic")
         self._answers: dict[int, list[dict[str, Any]]] = {}
-        for key, record in zip(ids.prompt_keys(real["prompt"]), real.iter_rows(named=True), strict=True):
+        for key, record in zip(ids.prompt_keys(conversations(real, newest_first=False)), real.iter_rows(named=True), strict=True):
             self._answers.setdefault(key, []).append(record)
         self._pools: dict[str, list[dict[str, Any]]] = {}
         self._distinct: Counter[str] = Counter()
@@ -140,6 +142,8 @@ def _records(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
     columns = []
     for name, spellings in _NAMES.items():
         there = [pl.col(spelling).cast(types[name]) for spelling in spellings if spelling in frame.columns]
+        if name == "messages" and frame.schema.get(name) != pl.String:
+            there = []  # of another form than rows keep and exports write
         columns.append((pl.coalesce(there) if there else pl.lit(None, types[name])).alias(name))
     for name in ("prompt", "rationale"):
         if not set(_NAMES[name]) & set(frame.columns):

@@ -14,6 +14,7 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
+from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
 from curate.manifest.schema import AUTO
@@ -88,7 +89,7 @@ def cluster(manifest: Manifest, settings: ClusterSettings) -> ClusterResult:
     rows = manifest.rows()
     work = _work(manifest, rows)
     needed = (pl.col("split") == "train") | (pl.col("domain") == AUTO)  # in one pass: texts are sorted by length over all
-    texts = work.filter(needed)["prompt"].to_list()
+    texts = work.filter(needed)["conversation"].to_list()
     chosen = load_encoder(
         settings.encoder,
         precision=settings.precision,
@@ -114,12 +115,13 @@ def cluster(manifest: Manifest, settings: ClusterSettings) -> ClusterResult:
 
 
 def _work(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that clustering needs, sorted by id, with the prompt and whether centres are trained on the row."""
+    """Return what clustering needs of the rows, sorted by id: also the text to embed, and whether centres are trained on it."""
     work = rows.select("id", "content", "domain", "split", training=is_usable_real()).sort("id")
     if not (work["split"] == "train").any():
         raise InputError(f"{manifest} has no train rows: clusters are made of train rows alone")
-    texts = manifest.contents(work["content"], columns=["content", "prompt"])
-    return work.join(texts, on="content", how="left", maintain_order="left").with_columns(pl.col("prompt").fill_null(""))
+    texts = manifest.contents(work["content"], columns=["content", "prompt", "messages"])
+    work = work.join(texts, on="content", how="left", maintain_order="left")
+    return work.with_columns(conversations(work)).drop("prompt", "messages")
 
 
 def _make_domains(
@@ -133,7 +135,7 @@ def _make_domains(
         return work, ()
     part = work.filter(mine)
     training = _training_rows(part)
-    found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
+    found = vectors(part["conversation"].to_list(), encoder=encoder, root=root)
     made = neighbors.kmeans(found, wanted or default_domains(int(training.sum())), seed=seed, training=training.to_numpy())
     width = max(2, len(str(len(made.centres) - 1)))
     names = [f"{AUTO}-{number:0{width}d}" for number in range(len(made.centres))]
@@ -150,7 +152,7 @@ def _cluster_domains(
     with progress.step("cluster", total=len(train)) as counter:
         for (domain,), part in sorted(train.items()):
             training = _training_rows(part)
-            found = vectors(part["prompt"].to_list(), encoder=encoder, root=root)
+            found = vectors(part["conversation"].to_list(), encoder=encoder, root=root)
             k = n_clusters or default_clusters(int(training.sum()))
             made = neighbors.kmeans(found, k, seed=seed, training=training.to_numpy())
             columns = [pl.Series("cluster", made.labels, pl.Int32), pl.Series("centrality", made.similarity, pl.Float32)]

@@ -17,6 +17,7 @@ from curate import models, progress
 from curate.defaults import DEFAULT_ENCODER
 from curate.errors import InputError, ModelError
 from curate.files import cache_folder, find_root
+from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest
 from curate.settings import takes
 from curate.vectors import autotune, backends, static
@@ -155,7 +156,7 @@ def encoder_of(
 
 @takes(EmbedSettings)
 def embed(manifest: Manifest, settings: EmbedSettings) -> EmbedResult:
-    """Embed the prompt of every row into the vector cache; nothing is committed.
+    """Embed the prompt of every row, of a chat with the turns before it, into the vector cache; nothing is committed.
 
     Args:
         manifest: whose rows are embedded.
@@ -167,7 +168,7 @@ def embed(manifest: Manifest, settings: EmbedSettings) -> EmbedResult:
         ManifestError: the manifest or the cache cannot be read or written.
     """
     contents = manifest.rows("content")["content"]
-    texts = manifest.contents(contents, columns=["prompt"])["prompt"].fill_null("").unique(maintain_order=True).to_list()
+    texts = conversations(manifest.contents(contents, columns=["prompt", "messages"])).unique(maintain_order=True).to_list()
     chosen = load_encoder(
         settings.encoder,
         precision=settings.precision,

@@ -205,3 +205,30 @@ def test_json_keeps_its_promise(tmp_path: Path) -> None:
     assert set(told) >= {"rows", "findings"}
     assert set(told["findings"][0]) == {"id", "domain", "auditor", "score", "decision", "because_of", "message"}
     json.dumps(told)
+
+
+def turns(*texts: str) -> str:
+    """The turns before a question as a row keeps them."""
+    return json.dumps([{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(texts)])
+
+
+def test_chats_are_compared_by_what_leads_to_the_answer_not_by_their_last_turn(tmp_path: Path) -> None:
+    ask = {"prompt": "Go on.", "answer": "Yes.", "status": "selected", "stage": 0}
+    held = {"prompt": "Go on.", "answer": "Yes.", "split": "test", "messages": turns("Tell me of rivers", "They flow.")}
+    other, same = turns("How old is the moon", "Very old indeed."), held["messages"]
+    manifest = ingested(tmp_path, [{**ask, "messages": other}, {**ask, "messages": same}, {**ask, "messages": None}, held])
+    found = audit(manifest, auditors=["leakage"], thresholds=None).findings
+    contents = manifest.examples().select("id", "messages")
+    assert contents.filter(pl.col("id").is_in(found["id"].to_list()))["messages"].to_list() == [same]
+    assert "the prompt is that of test row" in found["message"][0]
+
+
+def test_new_examples_are_compared_with_whole_chats(tmp_path: Path) -> None:
+    synthetic = {"source": "synthetic", "status": "selected", "stage": 0, "prompt": "Go on."}
+    chat = {**SUMS[0], "prompt": "Go on.", "messages": turns("Tell me of rivers", "They flow to the sea, all of them.")}
+    assert audit(ingested(tmp_path, [chat, synthetic]), auditors=["near_duplicate"], thresholds=None).findings.is_empty()
+    plain = {**SUMS[0], "prompt": "Go on."}
+    assert (
+        audit(ingested(tmp_path, [plain, synthetic], name="plain"), auditors=["near_duplicate"], thresholds=None).findings.height
+        == 1
+    )

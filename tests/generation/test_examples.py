@@ -11,6 +11,7 @@ from curate.errors import InputError
 from curate.generation import examples
 from curate.generation.examples import Cost, cost, write_examples
 from curate.generation.parsing import schema
+from curate.generation.rationales import write_rationales
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
 from curate.teachers.base import RawResponse, Request
@@ -241,3 +242,23 @@ def test_what_replies_cost_does_not_depend_on_who_bought_them(ledger: Ledger) ->
 def test_rows_per_call_is_one_or_more(ledger: Ledger) -> None:
     with pytest.raises(InputError, match="--rows-per-call must be at least 1, got 0"):
         write(ledger, Fake(), ("sums", 0), rows_per_call=0)
+
+
+def test_a_chat_is_shown_with_the_turns_before_its_question(ledger: Ledger) -> None:
+    history = json.dumps([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}])
+    seeds = SEEDS.with_columns(messages=pl.lit(history))[:1]
+    kept: list[Request] = []
+
+    class Keeping(Fake):
+        async def submit(self, requests: Any) -> Any:
+            kept.extend(requests)
+            async for answer in super().submit(requests):
+                yield answer
+
+    told = write(ledger, Keeping(), ("sums", 0), seeds=seeds)
+    assert json.dumps("user: hi\n\nassistant: hello\n\nuser: question 0") in kept[0].messages[-1]["content"]
+    assert told["parents"].to_list() == [["00"]]
+    asked = SEEDS[:2].with_columns(messages=pl.Series([None, history]))
+    write_rationales(asked, MeteredTeacher(Keeping(), ledger, "math", Caps()), context=corpus({}))
+    assert [request.prompt for request in kept[1:]] == ["question 0", "user: hi\n\nassistant: hello\n\nuser: question 1"]
+    assert kept[2].prompt in kept[2].messages[-1]["content"]

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from curate.errors import InputError
+from curate.manifest.chats import conversation
 from curate.teachers.base import ParsedResponse, RawResponse, Request, Usage, parse_response
 from curate.teachers.recorded import Recorded
 
@@ -147,3 +148,14 @@ def test_real_recordings_answer_what_they_have(name: str, texts: int, domains: i
     assert len(prompts) == texts
     first = answers(teacher, *map(real, prompts[:200]))
     assert {answer.outcome for answer in first} == {"answered"}
+
+
+def test_a_chat_is_found_by_its_whole_conversation(tmp_path: Path) -> None:
+    history = json.dumps([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}])
+    records = [{"prompt": "go on", "rationale": "alone", "messages": None}]
+    records += [{"prompt": "go on", "rationale": "after hello", "messages": history}]
+    teacher = Recorded(written(tmp_path, records))
+    asked = [conversation("go on", messages) for messages in (None, history)]
+    assert [found.text for found in readings(teacher, *map(real, asked))] == ["alone", "after hello"]
+    other = written(tmp_path, [{"prompt": "go on", "rationale": "r", "messages": [{"role": "user"}]}], "turns.jsonl")
+    assert readings(Recorded(other), real("go on"))[0].text == "r"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -19,6 +20,7 @@ from curate import models, progress
 from curate.defaults import DEFAULT_ENCODER
 from curate.errors import InputError, ManifestError, ModelError
 from curate.manifest import ids, manifest
+from curate.selection import select
 from curate.vectors import cache, cluster, embed, neighbors
 from curate.vectors.encoders import FakeEncoder
 from tests.support import tiny_encoder
@@ -290,3 +292,21 @@ def test_an_encoder_of_clusters_that_has_no_name_to_find_it_by_is_told(tmp_path:
     with progress.listen(lambda event: said.append(event.message)):
         assert embed.encoder_of(clustered).name == DEFAULT_ENCODER
     assert any("the encoder of the clusters, 'fake', is not found by that name" in line for line in said)
+
+
+def test_a_chat_is_embedded_with_the_turns_before_it_the_newest_first(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    class Hearing(FakeEncoder):
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            heard.extend(texts)
+            return super().encode(texts)
+
+    history = json.dumps([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}])
+    rows = [{"prompt": "Go on."}, {"prompt": "Go on.", "messages": history}, {"prompt": "  as it is \n"}]
+    handle = ingested(tmp_path, rows)
+    embed.embed(handle, encoder=Hearing())
+    assert sorted(heard) == ["  as it is \n", "Go on.", "Go on.\n\nassistant: hello\n\nuser: hi"]
+    clustered = cluster.cluster(handle, encoder=Hearing()).manifest
+    select.select(clustered, n=2, selector="k_center", encoder=Hearing())
+    assert len(heard) == 3, "clusters and selectors read the same texts from the cache"
