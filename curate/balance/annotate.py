@@ -20,6 +20,7 @@ from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
 from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
 from curate.calls.forecast import Task
+from curate.errors import TeacherError
 from curate.generation import prompts
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
@@ -64,7 +65,8 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
 
     Raises:
         InputError: a parameter breaks a rule.
-        TeacherError: the teacher cannot be reached, or refuses the key or the model; replies so far are in the ledger.
+        TeacherError: the teacher cannot be reached, refuses the key, the model or every request, or none of the first
+            rationales passes; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
     rows = manifest.rows()
@@ -96,7 +98,8 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     task = _task(runner, ids, metered.teacher)
     estimates.estimate_and_store(metered.account, [task], {**parameters, "version": manifest.version}, mode=metered.mode)
     runner.asker = metered
-    runner.run_round(RoundPlan(real=ids))
+    for part in runner.parts(RoundPlan(real=ids)):
+        runner.run_round(part)
     return _commit(runner, metered, parameters)
 
 
@@ -107,6 +110,11 @@ class _AnnotationRunner(RoundRunner):
     def reject(self, verdict: Verdict, auditor: str) -> None:
         """Keep the row as it was, with the finding."""
         self.decisions.accept({**verdict.row, "rationale": None}, verdict.findings)
+
+    def on_none_passes(self, kind: str, last: Verdict) -> None:
+        """End: a model, a prompt or a server that is always wrong is not asked for more."""
+        found = self.none_passes(kind, last)
+        raise TeacherError(f"{found}; no more are bought and nothing is changed: check --model, the prompt and the answers")
 
 
 def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:

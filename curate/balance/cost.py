@@ -183,7 +183,7 @@ class Probe:
     """
 
     def __init__(self, teacher: TeacherInfo) -> None:
-        self.teacher, self.mode = teacher, "live"
+        self.teacher, self.mode, self.n_bought = teacher, "live", 0
         self.requests: list[Request] = []
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:

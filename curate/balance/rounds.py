@@ -10,6 +10,7 @@ arrival, so the same ledger gives the same rows. Nothing here sets a stage's quo
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ __all__ = ["RoundPlan", "RoundRunner", "RoundsResult", "Verdict", "fill_slots"]
 
 PILOT = 40  # replies of a kind that a stage has judged before it buys the rest of a round
 ENOUGH = 32  # judged replies of a kind; where none of so many passes, no more are bought
+_KINDS = 3  # of refusals, whose words are shown
+_NUMBERS = re.compile(r"\d+")
 _OF_RATIONALES = ("answer_mismatch", "malformed")  # auditors that may find fault with the rationale and not with the row
 
 
@@ -254,8 +257,17 @@ class RoundRunner:
         return []
 
     def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
-        """Yield a round's plan in the parts in which it is run."""
-        yield plan
+        """Yield a pilot of all domains first, of rationales and of new examples: a teacher may be wrong every time."""
+        if self.asker is not None and not self.judged["rationales"] and len(plan.real) > PILOT:
+            pilot = plan.real[:: len(plan.real) // PILOT][:PILOT]
+            yield RoundPlan(real=pilot)
+            plan = RoundPlan([row_id for row_id in plan.real if row_id not in pilot], plan.waiting, plan.new)
+        if self.asker is not None and not self.judged["new examples"] and len(plan.new) > PILOT and not self.stopped:
+            first = plan.new[:: len(plan.new) // PILOT][:PILOT]
+            yield RoundPlan(plan.real, plan.waiting, first)
+            plan = RoundPlan(new=[new for new in plan.new if new not in first and not self.pools[new[0]].exhausted])
+        if plan and not self.stopped:
+            yield plan
 
     def wants_rationale(self) -> pl.Expr:
         """Return which real rows a rationale is asked for, over columns of `CANDIDATE_ROWS`."""
@@ -320,6 +332,8 @@ class RoundRunner:
         self.cost += cost(replies)
         for name in replies.filter(status="unanswered")["domain"].unique():
             self.pools[name].exhausted = True
+        for name in replies.filter(status="rejected")["domain"]:
+            self.pools[name].judged += 1  # an attempt, so that a domain whose requests are all rejected comes to an end
         return as_candidate_rows(replies, self.asker.teacher.model)
 
     def _count_statuses(self, replies: pl.DataFrame) -> None:
@@ -327,16 +341,36 @@ class RoundRunner:
         counts = Counter(replies["status"].to_list())
         self.unanswered += counts["unanswered"]
         self.stopped |= counts["capped"] > 0
+        if n := counts["rejected"]:
+            if n == replies.height and not self.judged.total():
+                raise TeacherError(f"every one of {n} requests was rejected; the first: {_errors(replies, 'rejected')[0]}")
+            self.on_rejected(_errors(replies, "rejected"), replies.height)
         if counts["failed"]:
-            self.on_failed(counts["failed"], replies)
+            self.on_failed(_errors(replies, "failed"), replies.height)
 
-    def on_failed(self, n: int, replies: pl.DataFrame) -> None:
-        """Stop where the server rejects requests; what was answered is still judged.
+    def on_rejected(self, errors: Sequence[str], n: int) -> None:
+        """Pass over what the server rejects, and say why; what it never takes is no work that is left.
 
         Args:
-            n: how many of the replies failed.
-            replies: columns domain, status and error at least.
+            errors: what the server said, of each.
+            n: requests of the round.
         """
+        kinds: dict[str, list[str]] = {}
+        for error in errors:
+            kinds.setdefault(_NUMBERS.sub("", error), []).append(error)
+        for alike in sorted(kinds.values(), key=len, reverse=True)[:_KINDS]:
+            progress.note(
+                "teacher", f"the server rejected {len(alike)} of {n} requests, which are left out; the first: {alike[0]}"
+            )
+
+    def on_failed(self, errors: Sequence[str], n: int) -> None:
+        """Stop where requests fail however often they are sent; what was answered is still judged.
+
+        Args:
+            errors: of each.
+            n: requests of the round.
+        """
+        progress.note("teacher", f"{len(errors)} of {n} requests failed at every try; the first: {errors[0]}")
         self.stopped = True
 
     # --- who decides ---
@@ -383,7 +417,13 @@ class RoundRunner:
         """Return a sentence for `on_none_passes`: how many were judged, why the last was rejected, and how to see it."""
         shown = f"curate ledger {self.manifest.name} --call {last.row['call_id']} shows it"
         reason = f"the last: {last.findings[0]['message']} ({shown})"
-        return f"none of the first {self.judged[kind]} {kind} passes the auditors; {reason}"
+        old = self.asker is not None and not self.asker.n_bought
+        cached = "; all of them were bought before, and --fresh asks for them again" if old else ""
+        return f"none of the first {self.judged[kind]} {kind} passes the auditors; {reason}{cached}"
+
+
+def _errors(replies: pl.DataFrame, status: str) -> list[str]:
+    return [error or "" for error in replies.filter(status=status)["error"]]
 
 
 def fill_slots(
@@ -484,19 +524,6 @@ class _StageRunner(RoundRunner):
         """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32
         return self.context.vectors(conversations(self.stored(ids)).to_list())
 
-    def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
-        """Yield a pilot of all domains first, of rationales and of new examples: a teacher may be wrong every time."""
-        if self.asker is not None and not self.judged["rationales"] and len(plan.real) > PILOT:
-            pilot = plan.real[:: len(plan.real) // PILOT][:PILOT]
-            yield RoundPlan(real=pilot)
-            plan = RoundPlan([row_id for row_id in plan.real if row_id not in pilot], plan.waiting, plan.new)
-        if self.asker is not None and not self.judged["new examples"] and len(plan.new) > PILOT and not self.stopped:
-            first = plan.new[:: len(plan.new) // PILOT][:PILOT]
-            yield RoundPlan(plan.real, plan.waiting, first)
-            plan = RoundPlan(new=[new for new in plan.new if new not in first and not self.pools[new[0]].exhausted])
-        if plan and not self.stopped:
-            yield plan
-
     def wants_rationale(self) -> pl.Expr:
         """Return which rows ``--rationales`` asks the teacher for; one that was judged wrong is always asked for again."""
         if self.settings.rationales in ("keep", "none"):
@@ -517,12 +544,11 @@ class _StageRunner(RoundRunner):
         first = super().ask_rationales(rows.filter(~again), asker)
         return pl.concat([first, self._ask_rationales(rows.filter(again), asker, **hinted)])
 
-    def on_failed(self, n: int, replies: pl.DataFrame) -> None:
-        """Pass over what the server rejects, unless it rejects everything."""
-        first = replies.filter(status="failed")["error"].to_list()[0]
-        if n == replies.height:
-            raise TeacherError(f"every one of {n} calls failed; the first: {first}")
-        progress.note("balance", f"the server rejected {n} of {replies.height} requests, which are left out; the first: {first}")
+    def on_failed(self, errors: Sequence[str], n: int) -> None:
+        """Pass over what fails, unless everything does."""
+        if len(errors) == n:
+            raise TeacherError(f"every one of {n} calls failed; the first: {errors[0]}")
+        progress.note("teacher", f"{len(errors)} of {n} requests failed at every try and are left out; the first: {errors[0]}")
 
     def judge(self, batch: pl.DataFrame) -> list[Verdict]:
         """Judge a batch; with ``--wrong-rationale answer-only`` once more without the rationales that are wrong."""

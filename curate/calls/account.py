@@ -5,13 +5,16 @@ Sends nothing. Every raw reply, live, batched or stored, is parsed and charged h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from curate import progress
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import CallSpec, Caps, Charged, CostBound
 from curate.teachers.base import (
+    RawResponse,
     Reply,
     Request,
     Teacher,
@@ -21,9 +24,72 @@ from curate.teachers.base import (
     parse_response,
     prompt_token_bound,
 )
+from curate.teachers.complaints import Dialect
 from curate.teachers.prices import NANO, Price, format_usd
 
-__all__ = ["Account"]
+__all__ = ["Account", "Refusals"]
+
+_SAME = 10  # refusals in the same words, one after the other, that are no longer a matter of single rows
+_BARRED = 3  # the same, with a status that usually means everybody, where nothing was ever answered
+_ANY = 20  # refusals in any words, where nothing was ever answered
+_OF_ONE_ROW = re.compile(r"""(?:"[^"]*"|'[^']*'|`[^`]*`|\S*\d\S*)""")  # quotations, numbers and ids, which differ from row to row
+
+
+@runtime_checkable
+class _Adapts(Protocol):
+    """A teacher that learns what its server takes."""
+
+    endpoint: str
+    model: str
+    dialect: Dialect
+
+
+class Refusals:
+    """Tells whether what a server refuses is one row's fault or everybody's.
+
+    Once something was answered, a refusal is its row's, unless many rows one after the other are refused in exactly the same
+    words. Where nothing ever was, the same refusal of the first rows is everybody's. A row that was sent before proves nothing.
+
+    Args:
+        answered: whether the model ever answered.
+    """
+
+    def __init__(self, answered: Callable[[], bool]) -> None:
+        self._ask_answered = answered
+        self._answered = False
+        self._words, self._same, self._any = "", 0, 0
+
+    def record_answer(self) -> None:
+        """Note that something was answered."""
+        self._answered, self._same, self._any = True, 0, 0
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was ever answered, now or in an earlier run."""
+        self._answered = self._answered or self._ask_answered()
+        return self._answered
+
+    def record(self, response: RawResponse, *, again: bool) -> bool:
+        """Note that a row was refused; return whether everybody is.
+
+        Args:
+            response: what the server said.
+            again: the same request was sent before.
+        """
+        if again:
+            return False
+        words = response.error if self.answered else _OF_ONE_ROW.sub("", response.error)
+        self._same = self._same + 1 if words == self._words else 1
+        self._words, self._any = words, self._any + 1
+        if self._answered:
+            return self._same >= _SAME
+        return self._same >= (_BARRED if response.outcome == "barred" else _SAME) or self._any >= _ANY
+
+    @property
+    def summary(self) -> str:
+        """Return how many were refused, for an error."""
+        n = self._same if self._same > 1 else self._any
+        return f"{n} requests one after the other were refused so" if n > 1 else ""
 
 
 class Account:
@@ -57,11 +123,32 @@ class Account:
         self._calls = self._tokens = self._nano = 0
         self._open_tokens = self._open_nano = 0  # bounds of what is in flight
         self._before = ledger.charged(name)  # by others, and by earlier runs
+        self.refusals = Refusals(lambda: ledger.has_answered(teacher.endpoint, teacher.model))
+        self._longest = 0  # tokens of the longest reply that passed the limit that was asked for
+        self._restore_dialect()
 
     @property
     def stage_number(self) -> int:
         """The stage as the ledger has it: -1 for none."""
         return -1 if self.stage is None else self.stage
+
+    # What is known of the server
+
+    def _restore_dialect(self) -> None:
+        """Ask as an earlier run learned that the server wants to be asked."""
+        teacher = self.teacher
+        if isinstance(teacher, _Adapts) and (known := self.ledger.find_dialect(teacher.endpoint, teacher.model)):
+            teacher.dialect = Dialect.from_json(known)
+
+    def store_dialect(self) -> None:
+        """Write down what the server was found to take."""
+        if isinstance(self.teacher, _Adapts):
+            self.ledger.store_dialect(self.teacher.endpoint, self.teacher.model, self.teacher.dialect.to_json())
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows yet which parameters the server takes, though it may refuse some."""
+        return isinstance(self.teacher, _Adapts) and self.teacher.dialect == Dialect() and not self.refusals.answered
 
     # What a request is, and what it may cost
 
@@ -77,9 +164,9 @@ class Account:
 
     def bound(self, request: Request, *, batched: bool = False) -> CostBound:
         """Return the upper bound of what one sending of a request can cost, alone or in a batch, and who pays it."""
-        prompt, price = prompt_token_bound(request), self._price(batched)
-        nano = None if price is None else price.nano_usd(prompt, request.max_tokens)
-        return CostBound(self.name, self.verb, self.stage_number, prompt + request.max_tokens, nano, request.refill)
+        prompt, price, reply = prompt_token_bound(request), self._price(batched), max(request.max_tokens, self._longest)
+        nano = None if price is None else price.nano_usd(prompt, reply)
+        return CostBound(self.name, self.verb, self.stage_number, prompt + reply, nano, request.refill)
 
     # What is charged
 
@@ -132,6 +219,7 @@ class Account:
         batched: bool = False,
         cached: bool = False,
         billed: bool = False,
+        limit: int | None = None,
         write: Callable[[Callable[[], None]], object] = lambda write: write(),
     ) -> Reply:
         """Parse a reply that the ledger has recorded, and charge the tokens that it reports.
@@ -146,21 +234,25 @@ class Account:
             batched: whether it came in a batch, at the price of batches.
             cached: whether it was bought before this account asked for it.
             billed: whether the ledger knows already what it cost.
+            limit: tokens that were asked for at most.
             write: does a write to the ledger, now or soon; now unless given.
         """
         parsed = parse_response(raw)
-        if parsed.error:
-            write(partial(self.ledger.reject, attempt, parsed.error))
-            return Reply(status="failed", error=parsed.error, call_id=call_id)
         usage, price = parsed.usage, self._price(batched)
         nano = price.nano_usd(usage.prompt, usage.completion, usage.cached) if usage and price else None
+        if bound is not None and usage is not None:
+            self._tokens += usage.total - bound.tokens
+            self._nano += (nano or 0) - (bound.nano_usd or 0)
+        if parsed.error:
+            tokens = None if usage is None else usage.total
+            write(partial(self.ledger.reject, attempt, parsed.error, tokens=tokens, nano_usd=nano))
+            return Reply(status="failed", error=parsed.error, call_id=call_id)
         if not billed:
             write(partial(self.ledger.settle, attempt, usage, nano, parsed.finish_reason))
         if bound is not None:
             self.bought += 1
-            if usage is not None:
-                self._tokens += usage.total - bound.tokens
-                self._nano += (nano or 0) - (bound.nano_usd or 0)
+        if limit is not None and usage is not None and usage.completion > limit:
+            self._note_longer(usage.completion, limit)
         return Reply(
             text=parsed.text,
             usage=usage or Usage(),
@@ -196,6 +288,17 @@ class Account:
                 self.ledger.hit(calls, self.name, self.verb, self.stage_number)
                 self.saved += len(calls)
         return replies
+
+    def _note_longer(self, tokens: int, limit: int) -> None:
+        """Reserve more from now on, after a reply that passed its limit, so that the caps go on holding."""
+        if tokens > self._longest:
+            if not self._longest:
+                progress.note(
+                    "teacher",
+                    f"{self.teacher.endpoint!r} does not keep to the length of a reply: {tokens:,} tokens, at most {limit:,} "
+                    "were asked for; as much is reserved for each from now on",
+                )
+            self._longest = tokens
 
     def _add(self, bound: CostBound, sign: int) -> None:
         self._calls += sign

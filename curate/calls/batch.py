@@ -197,7 +197,7 @@ class BatchRun:
             more = len(self.api.input_line(spec.key, request))
             if more > self.settings.bytes:
                 error = f"the request has {more:,} bytes, and an input file holds {self.settings.bytes:,}"
-                self._reply(spec.key, Reply(status="failed", error=error))
+                self._reply(spec.key, Reply(status="rejected", error=error))
                 continue
             if group and (len(group) >= self.steps.max_requests or size + more > self.settings.bytes):
                 yield group
@@ -239,12 +239,19 @@ class BatchRun:
         self._take_stored(keys, cached=not self.steps.close(ended))
         if ended in self.steps.dropped:
             return
+        refusals = self.account.refusals
+        if any(key not in self.missing for key in keys):
+            refusals.record_answer()
         for key in [key for key in keys if key in self.missing]:
-            self.tries[key] += 1
             response = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
+            self.tries[key] += response.outcome != "adapted"  # it was refused for what is sent no more
             if response.outcome == "denied":
-                raise TeacherError(f"{self.steps.where} refuses: {response.error}")
-            if response.outcome == "failed" or self.tries[key] >= self.settings.tries:
+                raise TeacherError(f"{self.steps.where} refuses: {response.error}{response.advice}")
+            if response.outcome in ("failed", "barred"):
+                if refusals.record(response, again=False):
+                    raise TeacherError(f"{self.steps.where} refuses: {response.error}{response.advice}; {refusals.summary}")
+                self._reply(key, Reply(status="rejected", error=response.error))
+            elif self.tries[key] >= self.settings.tries:
                 self._reply(key, Reply(status="failed", error=response.error))
 
     def _take_stored(self, keys: Sequence[str], *, cached: bool = True) -> None:

@@ -17,8 +17,9 @@ from curate.calls.account import Account
 from curate.errors import TeacherError
 from curate.ledger.batches import Batch, BatchStore
 from curate.ledger.records import CostBound
-from curate.teachers.base import RawResponse, RequestFailedError
+from curate.teachers.base import RawResponse, Request, RequestFailedError
 from curate.teachers.batch_api import BatchAPI, BatchState, ResultLine
+from curate.teachers.complaints import Dialect
 
 __all__ = ["BatchSettings", "BatchSteps"]
 
@@ -83,6 +84,7 @@ class BatchSteps:
         self._bounds: dict[str, dict[str, CostBound]] = {}  # charged to our account, by batch and key
         self._search_until: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
         self._late_files: Counter[str] = Counter()
+        self._dialects: dict[str, Dialect] = {}  # in which the requests of a batch were written, as far as this run wrote them
         self._failures_in_row = 0
 
     async def advance(self, batch: Batch, n_submitted: int) -> bool:
@@ -189,6 +191,7 @@ class BatchSteps:
             return None
 
     def _input_file(self, batch: Batch) -> bytes:
+        self._dialects[batch.id] = self.api.dialect
         return b"".join(self.api.input_line(call.key, call.request) for call in self.store.pending(batch.id))
 
     def _mark_submitted(self, batch: Batch, state: BatchState) -> bool:
@@ -237,6 +240,7 @@ class BatchSteps:
                 self.store.record(batch.id, [(line.key, line.raw) for line in some if line.raw])
         self._read_replies(batch)
         outcomes = list(self._outcomes(batch, errors, state, gone))
+        self.account.store_dialect()
         if self.store.close(batch.id, outcomes, last_state=state.words):
             without = f", {len(outcomes):,} of {batch.n:,} without a reply" if outcomes else ""
             strange = f", {n_strange:,} lines with unknown ids" if n_strange else ""
@@ -257,18 +261,21 @@ class BatchSteps:
     ) -> Iterator[tuple[int, str, str]]:
         """Yield what became of each call without a reply, for `BatchStore.close`."""
         bounds = self._bounds.get(batch.id, {})
+        dialect = self._dialects.get(batch.id, self.api.dialect)
         for call in self.store.pending(batch.id):
             line, bound = errors.get(call.key), bounds.pop(call.key, None)
-            response = self._response_without_reply(line, state, gone)
+            response = self._response_without_reply(line, state, gone, call.request, dialect)
             self.errors[call.key] = response
             outcome = {"lost": "lost", "unsent": "unrun"}.get(response.outcome, "failed")
             if bound is not None and outcome != "lost":
                 self.account.refund(bound, sent=outcome == "failed")
             yield call.attempt, outcome, response.error
 
-    def _response_without_reply(self, line: ResultLine | None, state: BatchState, gone: str) -> RawResponse:
+    def _response_without_reply(
+        self, line: ResultLine | None, state: BatchState, gone: str, request: Request, dialect: Dialect
+    ) -> RawResponse:
         if line is not None:
-            return self.api.classify(line)
+            return self.api.classify(line, request, dialect)
         if gone or state.status == "completed":
             return RawResponse("lost", error=gone or "the batch ended without a line for it")
         return RawResponse("unsent", error=f"the batch was {state.status} before this request was processed")
@@ -277,11 +284,13 @@ class BatchSteps:
 
     def _handle_failed_batch(self, batch: Batch, state: BatchState, n_others: int) -> None:
         """Take back a batch that failed as a whole, which was not run: go on with less at once, or say why not."""
-        response = self.api.classify_failed_batch(state)
+        calls = self.store.pending(batch.id)
+        dialect = self._dialects.get(batch.id, self.api.dialect)
+        response = self.api.classify_failed_batch(state, calls[0].request if calls else None, dialect)
         self.drop(batch, response.error)
         if any(code == "token_limit_exceeded" for code, _ in state.problems):
             self._slow_down(batch, response.error, n_others)
-        elif response.outcome != "refused":
+        elif response.outcome not in ("refused", "adapted"):
             raise TeacherError(f"{self.where} refuses the batch: {response.error}")
 
     def _slow_down(self, batch: Batch, error: str, n_others: int) -> None:
@@ -308,7 +317,7 @@ class BatchSteps:
     def _handle_failure(self, batch: Batch, error: RequestFailedError) -> None:
         """Wait where a failure may pass, and end the run where it will not."""
         response, making = error.response, batch.status != "submitted"
-        if response.outcome in ("denied", "failed"):
+        if response.outcome in ("denied", "barred", "failed"):
             if not making and error.status == 404 and batch.created + _FORGOTTEN < self.account.ledger.now():
                 self._lose(batch, "the provider no longer knows it")
                 return
@@ -316,7 +325,7 @@ class BatchSteps:
                 self.drop(batch, response.error)
             if making and error.status in (404, 405):
                 raise TeacherError(f"{self.where} has no batch interface ({response.error}): use --mode live") from error
-            raise TeacherError(f"{self.where} refuses: {response.error}") from error
+            raise TeacherError(f"{self.where} refuses: {response.error}{response.advice}") from error
         self._failures_in_row += 1
         self.wait = response.retry_after or 0.0
         progress.note("batch", f"{self.where}: {response.error}; trying again")

@@ -87,6 +87,11 @@ class MeteredTeacher:
         """Who answers."""
         return self.account.teacher
 
+    @property
+    def n_bought(self) -> int:
+        """Replies that were bought, and not in the ledger before."""
+        return self.account.bought
+
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Return one reply for each request, in their order; what cannot be bought within the caps comes back as ``capped``.
 

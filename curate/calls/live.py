@@ -23,6 +23,8 @@ from curate.teachers.base import RawResponse, Reply, Request
 __all__ = ["LiveRun"]
 
 _GIVE_UP = 10  # requests in a row that fail at every try
+_PAID_TRIES = 2  # sendings of one request whose replies were paid for and cannot be used
+_ALONE = 2.0  # seconds, at most, that the first request is alone at a server of which nothing is known
 _POLL = 0.2  # seconds between looks at a call that another process has in flight
 _REPORT = 0.5  # seconds between two progress events while no reply comes
 
@@ -97,6 +99,7 @@ class LiveRun:
         self._throttle = Throttle(concurrency, self.backoff, lambda: self._stopped, self.rate_limit)
         self._begun = asyncio.Semaphore(concurrency)
         self._changed = asyncio.Event()  # set, and replaced, whenever something in flight has ended
+        self._known = asyncio.Event()  # set once it is known which parameters the server takes
         with GroupCommit(self.account.ledger) as self._commits, progress.step(missing[0][0].purpose, len(missing)) as self._step:
             self._step.advance(0, **self._facts())  # what was charged before, of which nothing can be projected
             beside = [asyncio.create_task(self._renew_leases()), asyncio.create_task(self._report())]
@@ -113,7 +116,10 @@ class LiveRun:
     async def _send_all(self, missing: Sequence[tuple[Request, CallSpec]]) -> None:
         """Begin one request after the other until there are none, a cap is reached, or the run is stopped; wait for the last."""
         try:
-            for request, spec in missing:
+            unknown = len(missing) > 1 and self.account.is_unknown
+            for n, (request, spec) in enumerate(missing):
+                if n == 1 and unknown:
+                    await self._wait_for_first()
                 await self._begun.acquire()
                 if self._stopped or self.cap:
                     break
@@ -127,6 +133,14 @@ class LiveRun:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             raise
+
+    async def _wait_for_first(self) -> None:
+        """Let the first request find out which parameters the server refuses, which so many others would find out beside it."""
+        try:
+            async with asyncio.timeout(_ALONE):
+                await self._known.wait()
+        except TimeoutError:
+            return
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -155,14 +169,16 @@ class LiveRun:
             reply = await self._send_until_answered(request, spec, slot)
         finally:
             slot.close()
+            self._known.set()
         if reply is not None:
             self.replies[spec.key] = reply
             self._step.advance(**self._facts())
 
     async def _send_until_answered(self, request: Request, spec: CallSpec, slot: _Slot) -> Reply | None:
         """Send a request until it is answered or tried often enough; None where a cap or `stop` came first."""
-        bound, tries = self.account.bound(request), 0
+        tries = paid = 0
         while True:
+            bound = self.account.bound(request)
             permit = await slot.acquire(bound.tokens)
             try:
                 reservation = await self._reserve(spec, bound)
@@ -170,17 +186,21 @@ class LiveRun:
                     self.rate_limit.correct(permit, 0, sent=False)
                     return self._take_stored(spec) if reservation else None
                 response = await self._send(request, reservation, bound)
-                reply = await self._record(spec, reservation, bound, response, slot)
+                reply = await self._record(request, spec, reservation, bound, response, slot)
             finally:
                 slot.release()
             self._correct_rate(permit, response, reply)
-            if reply.status != "failed" or response.outcome == "failed":
+            if response.outcome == "adapted":
+                continue
+            self._known.set()
+            if reply.status != "failed":
                 self._failures_in_row = 0
                 return reply
+            paid += response.outcome == "answered"
             self._note_fault(reply.error, response)
-            if not await self._throttle.wait_to_retry(response, tries):
+            if paid >= _PAID_TRIES or not await self._throttle.wait_to_retry(response, tries):
                 return self._give_up(reply, response)
-            tries += 1
+            tries += not response.busy
 
     def _correct_rate(self, permit: Permit | None, response: RawResponse, reply: Reply) -> None:
         """Replace the bound by what was used; what nobody knows stays at its bound."""
@@ -192,9 +212,10 @@ class LiveRun:
     def _note_fault(self, error: str, response: RawResponse) -> None:
         """Tell of a fault that may pass, once for each kind: the messages of one server differ in numbers and ids alone."""
         kind = f"{response.outcome} {error.partition(' ')[0]}"
-        if kind not in self._noted and response.retry_after != 0 and not self._stopped:
+        if kind not in self._noted and not self._stopped:
             self._noted.add(kind)
-            progress.note("teacher", f"{self.account.teacher.endpoint!r}: {error}; asking again")
+            how = f", for up to {self.backoff.patience / 60:g} minutes" if response.busy else ""
+            progress.note("teacher", f"{self.account.teacher.endpoint!r}: {error}; asking again{how}")
 
     def _give_up(self, reply: Reply, response: RawResponse) -> Reply:
         """Return a failed reply, or end everything where the teacher seems to be gone."""
@@ -203,6 +224,16 @@ class LiveRun:
         if response.outcome == "unsent" and not self._stopped:
             address = getattr(self.account.teacher, "address", "")
             raise TeacherError(f"{where} cannot be reached: {reply.error}; check the address {address} and that the server is up")
+        if response.busy and not self._stopped:
+            asked = f"it asks to wait {response.retry_after:,.0f} s" if response.retry_after else "it answered nothing meanwhile"
+            raise TeacherError(
+                f"{where} is busy: {reply.error}; {asked}; run the same command again later, or keep below its limits with "
+                "--requests-per-minute and --tokens-per-minute"
+            )
+        refusals = self.account.refusals
+        unreadable = response.outcome == "answered" and not refusals.answered
+        if unreadable and refusals.record(RawResponse("barred", error=reply.error), again=False):
+            raise TeacherError(f"{where} sends nothing that can be read: {reply.error}; look with curate ledger NAME --calls")
         if self._failures_in_row >= _GIVE_UP:
             raise TeacherError(f"{where} answered none of the last {_GIVE_UP} requests: {reply.error}; try again later")
         return reply
@@ -253,9 +284,15 @@ class LiveRun:
                 self._end(bound)
 
     async def _record(
-        self, spec: CallSpec, reservation: Reservation, bound: CostBound, response: RawResponse, slot: _Slot
+        self,
+        request: Request,
+        spec: CallSpec,
+        reservation: Reservation,
+        bound: CostBound,
+        response: RawResponse,
+        slot: _Slot,
     ) -> Reply:
-        """Record what came of a sending, and read the reply; a failed one may be sent again, unless the outcome is ``failed``."""
+        """Record what came of a sending, and read the reply; a failed one may be sent again, a rejected one not."""
         ledger, attempt = self.account.ledger, reservation.attempt
         failed = Reply(status="failed", error=response.error, call_id=reservation.call_id)
         try:
@@ -264,10 +301,16 @@ class LiveRun:
                 slot.close()  # whoever takes it is reserved in the same commit or later: no more are ever open on disk
                 is_answer = await recorded  # durable before anyone reads it
                 reply = self.account.read_reply(
-                    response.raw, attempt, call_id=reservation.call_id, bound=bound, write=self._commits.post
+                    response.raw,
+                    attempt,
+                    call_id=reservation.call_id,
+                    bound=bound,
+                    limit=request.max_tokens,
+                    write=self._commits.post,
                 )
                 if reply.status == "answered":
                     self._throttle.record_success()
+                    self.account.refusals.record_answer()
                 return reply if is_answer else self._take_stored(spec) or reply
             if response.outcome == "unanswered":
                 self.account.refund(bound, sent=False)
@@ -278,12 +321,29 @@ class LiveRun:
                 return failed
             sent = response.outcome != "unsent"
             self.account.refund(bound, sent=sent)
-            await self._commits.write(partial(ledger.fail, attempt, response.error, sent=sent))
-            if response.outcome == "denied":
-                raise TeacherError(f"teacher {self.account.teacher.endpoint!r} refuses: {response.error}")
-            return failed
+            await self._commits.write(partial(ledger.fail, attempt, response.error, sent=sent, raw=response.raw))
+            if response.outcome == "adapted":
+                await self._commits.write(self.account.store_dialect)
+            return self._refuse(response, reservation) or failed
         finally:
             self._end(bound)
+
+    def _refuse(self, response: RawResponse, reservation: Reservation) -> Reply | None:
+        """Return what a refusal means for its row; None where the request may be sent again.
+
+        Raises:
+            TeacherError: everybody is refused.
+        """
+        where, refusals = f"teacher {self.account.teacher.endpoint!r}", self.account.refusals
+        if response.outcome == "denied":
+            raise TeacherError(f"{where} refuses: {response.error}{response.advice}")
+        if response.outcome == "refused" and response.advice and not refusals.answered:
+            raise TeacherError(f"{where} does not answer as one: {response.error}{response.advice}")
+        if response.outcome not in ("failed", "barred"):
+            return None
+        if refusals.record(response, again=reservation.again):
+            raise TeacherError(f"{where} refuses: {response.error}{response.advice}; {refusals.summary}")
+        return Reply(status="rejected", error=response.error, call_id=reservation.call_id)
 
     def _take_stored(self, spec: CallSpec) -> Reply | None:
         """Take the reply that another process bought meanwhile; None where nobody can read it."""

@@ -18,6 +18,7 @@ _SLACK = 1.0  # seconds' worth of sendings that may be made up for after a lull;
 
 _LOOK = 0.2  # seconds between looks whether to go on waiting
 _LONGEST_WAIT = 300.0  # seconds; a request whose server asks for a longer wait is given up
+_ALL_WAIT = 3  # push-backs without a reply between them, after which everybody waits and not only whose request it was
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Backoff:
     Attributes:
         first: seconds before the second try.
         longest: seconds before any try.
-        tries: sendings of one request, the first included.
+        tries: sendings of one request, the first included; those that a busy server turned away do not count.
+        patience: seconds for which a server may be busy, with no reply in between, before it is given up.
     """
 
     first: float = 0.5
     longest: float = 30.0
     tries: int = 6
+    patience: float = 300.0
 
     def seconds(self, tries: int, rng: random.Random) -> float:
         """Return the wait after a try that `tries` others came before."""
@@ -136,6 +139,8 @@ class Throttle:
         self._backoff, self._stopped = backoff, stopped
         self._rng = random.Random()  # jitter; no result depends on it
         self._quiet_until = 0.0  # loop time before which nothing is sent
+        self._busy_since: float | None = None  # loop time since which the server only pushes back
+        self._pushbacks = 0  # in that time, those of one burst counted once
         self._released = asyncio.Event()
         self._rate_limit, self._turn = rate_limit or RateLimit(), asyncio.Lock()
 
@@ -181,6 +186,7 @@ class Throttle:
     def record_success(self) -> None:
         """Widen the gate a little after a good reply."""
         self.width = min(float(self._most), self.width + 1 / self.width)
+        self._busy_since, self._pushbacks = None, 0
 
     async def wait_to_retry(self, response: RawResponse, tries: int) -> bool:
         """Wait before the next try; False where there is none.
@@ -189,16 +195,28 @@ class Throttle:
             response: what came of the last try.
             tries: how many came before that one.
         """
-        asked = response.retry_after
-        if tries + 1 >= self._backoff.tries or self._stopped() or (asked or 0) > _LONGEST_WAIT:
-            return False
-        now = asyncio.get_running_loop().time()
-        if response.outcome == "refused" and asked != 0:
+        asked, now = max(response.retry_after or 0.0, 0.0), asyncio.get_running_loop().time()
+        if response.outcome == "refused":
             self.width = max(1.0, self.width / 2)
-        if asked:
-            self._quiet_until = max(self._quiet_until, now + asked)
-        await self._sleep_until(now + (self._backoff.seconds(tries, self._rng) if asked is None else asked))
+        if response.busy:
+            self._note_busy(now)
+        wait = asked or self._backoff.seconds(max(tries, self._pushbacks - 1) if response.busy else tries, self._rng)
+        if self._stopped() or wait > _LONGEST_WAIT or not self._may_try(response, tries, now):
+            return False
+        if asked or self._pushbacks > _ALL_WAIT:
+            self._quiet_until = max(self._quiet_until, now + wait)
+        await self._sleep_until(now + wait)
         return not self._stopped()
+
+    def _note_busy(self, now: float) -> None:
+        self._busy_since = now if self._busy_since is None else self._busy_since
+        if now >= self._quiet_until:  # else it was sent before the last push-back was known
+            self._pushbacks += 1
+
+    def _may_try(self, response: RawResponse, tries: int, now: float) -> bool:
+        if response.busy and self._busy_since is not None:
+            return now - self._busy_since < self._backoff.patience
+        return tries + 1 < self._backoff.tries
 
     async def _sleep_until(self, when: float) -> None:
         loop = asyncio.get_running_loop()

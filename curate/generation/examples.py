@@ -32,7 +32,7 @@ EXAMPLES = pl.Schema(
         "rationale": pl.String(),
         "answer": pl.String(),
         "parents": pl.List(pl.String()),  # ids of the rows that it was written from
-        "status": pl.String(),  # answered | unanswered | failed | capped
+        "status": pl.String(),  # answered | unanswered | failed | rejected | capped
         "finish_reason": pl.String(),
         "call_id": pl.Int64(),
         "error": pl.String(),

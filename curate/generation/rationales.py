@@ -21,7 +21,7 @@ RATIONALES = pl.Schema(
         "id": pl.String(),
         "sample": pl.Int64(),
         "rationale": pl.String(),  # null unless answered
-        "status": pl.String(),  # answered | unanswered | failed | capped
+        "status": pl.String(),  # answered | unanswered | failed | rejected | capped
         "finish_reason": pl.String(),
         "call_id": pl.Int64(),
         "error": pl.String(),

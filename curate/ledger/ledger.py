@@ -188,7 +188,7 @@ class Ledger:
                 (call, *who, now + LEASE, *most, *most, now),
             ).lastrowid
             self._charge(bound.name, 1, bound.tokens, bound.nano_usd or 0)
-            return Reservation("granted", attempt=int(attempt or 0), call_id=call)
+            return Reservation("granted", attempt=int(attempt or 0), call_id=call, again=cause == "retry")
 
     def record(self, attempt: int, raw: str) -> bool:
         """Keep the raw reply of an attempt, which stays charged at its bound; return whether it is the reply of its call.
@@ -214,15 +214,26 @@ class Ledger:
                 (usage.total, nano, usage.prompt, usage.cached, usage.completion, usage.reasoning, finish_reason, attempt),
             )
 
-    def reject(self, attempt: int, error: str) -> None:
-        """Mark a stored reply as one that cannot be parsed: it is kept and stays charged, and the call may be sent again."""
+    def reject(self, attempt: int, error: str, *, tokens: int | None = None, nano_usd: int | None = None) -> None:
+        """Mark a stored reply as one that cannot be used: it is kept and stays charged, and the call may be sent again.
+
+        Args:
+            attempt: its number.
+            error: why.
+            tokens: that it is charged; None for its bound.
+            nano_usd: what they cost, in billionths of a dollar; None where that is not known.
+        """
         with self.transaction() as db:
+            if tokens is not None:
+                self._recharge(attempt, 1, tokens, nano_usd)
             db.execute("UPDATE attempts SET status = 'failed', billed = 1, error = ? WHERE id = ?", (error, attempt))
             db.execute("UPDATE calls SET answer = NULL WHERE answer = ?", (attempt,))
 
-    def fail(self, attempt: int, error: str, *, sent: bool = True) -> None:
-        """Mark an attempt that the server refused: no tokens; it counts as a call if it was `sent`."""
+    def fail(self, attempt: int, error: str, *, sent: bool = True, raw: str = "") -> None:
+        """Mark an attempt that the server refused: no tokens; it counts as a call if it was `sent`; what came instead is kept."""
         with self.transaction() as db:
+            if raw:
+                db.execute("INSERT OR REPLACE INTO replies (attempt, raw) VALUES (?, ?)", (attempt, raw))
             self._recharge(attempt, int(sent), 0, 0)
             db.execute(
                 "UPDATE attempts SET status = 'failed', billed = 1, error = ?, ended = ? WHERE id = ?",
@@ -303,6 +314,24 @@ class Ledger:
         """Return everything ever charged to a name, attempts in flight at their upper bounds; without a price they count $0."""
         rows = self.query("SELECT calls, tokens, nano_usd FROM accounts WHERE name = ?", (name,))
         return Charged(rows[0][0], rows[0][1], rows[0][2] / NANO) if rows else Charged()
+
+    # What is known of a server and its model
+
+    def has_answered(self, endpoint: str, model: str) -> bool:
+        """Return whether a reply of a model at an endpoint was ever bought into this ledger."""
+        join = "FROM calls c JOIN attempts a ON a.id = c.answer"
+        sql = f"SELECT 1 {join} WHERE c.endpoint = ? AND c.model = ? AND a.name != '' LIMIT 1"
+        return bool(self.query(sql, (endpoint, model)))
+
+    def find_dialect(self, endpoint: str, model: str) -> str | None:
+        """Return what `store_dialect` wrote last for a model at an endpoint; None for nothing."""
+        rows = self.query("SELECT dialect FROM dialects WHERE endpoint = ? AND model = ?", (endpoint, model))
+        return str(rows[0][0]) if rows else None
+
+    def store_dialect(self, endpoint: str, model: str, dialect: str) -> None:
+        """Write down, as JSON, which parameters a model at an endpoint takes, so that no later run pays to learn it again."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?, ?, ?)", (endpoint, model, dialect, self._clock()))
 
     def _migrate(self) -> None:
         with self.transaction() as db:

@@ -70,12 +70,14 @@ class Reservation:
         attempt: its number where granted.
         call_id: of the call where granted.
         cap: which cap would be exceeded, in words.
+        again: the same call was sent before, now or in an earlier run.
     """
 
     status: Literal["granted", "answered", "busy", "capped"]
     attempt: int = 0
     call_id: int = 0
     cap: str = ""
+    again: bool = False
 
 
 class StoredReply(NamedTuple):

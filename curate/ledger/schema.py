@@ -101,4 +101,14 @@ _ESTIMATES = (
     "CREATE INDEX estimates_name ON estimates (name)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES, _ESTIMATES)
+_DIALECTS = (
+    """CREATE TABLE dialects (
+        endpoint TEXT NOT NULL,
+        model TEXT NOT NULL,
+        dialect TEXT NOT NULL,     -- JSON of what the server takes
+        learned REAL NOT NULL,     -- seconds since 1970
+        PRIMARY KEY (endpoint, model)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES, _ESTIMATES, _DIALECTS)

@@ -43,10 +43,12 @@ __all__ = [
 # unanswered  the teacher has no reply to this request; free
 # unsent      the request never left: nobody listened
 # refused     the server said no before it did any work (429, 5xx); no tokens, may be sent again
+# adapted     the server does not take a parameter, which is left out from now on; no tokens, to be sent again at once
 # lost        sent, and what became of it is unknown; stays charged at its upper bound, may be sent again
-# failed      the server rejects this very request (400, 422); sending it again is no use
-# denied      the server rejects everybody with this key, model or address (401, 403, 404)
-Outcome = Literal["answered", "unanswered", "unsent", "refused", "lost", "failed", "denied"]
+# failed      the server rejects this request (400, 422); sending it again is no use
+# barred      the same, with words that usually mean everybody with this model or address (403, 404)
+# denied      the server rejects everybody with this key (401, 402)
+Outcome = Literal["answered", "unanswered", "unsent", "refused", "adapted", "lost", "failed", "barred", "denied"]
 
 # Some servers leave the opening tag in the prompt, so that the reply begins in the middle of a thought.
 _THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)|(.*?)</think(?:ing)?>", re.DOTALL)
@@ -108,15 +110,19 @@ class RawResponse:
 
     Attributes:
         outcome: see the list above.
-        raw: body of the reply as it came; empty unless answered.
+        raw: body of the reply as it came; empty unless answered, or where something came with status 200 that is no reply.
         error: what the server said, in one line, without secrets.
-        retry_after: seconds that the server asks us to wait, or None.
+        retry_after: seconds that the server asks us to wait, above 0, or None.
+        busy: refused because the server has too much to do just now (429, 503): waiting helps.
+        advice: what to look at where everybody is refused; empty where nobody knows.
     """
 
     outcome: Outcome
     raw: str = ""
     error: str = ""
     retry_after: float | None = None
+    busy: bool = False
+    advice: str = ""
 
     @staticmethod
     def of(
@@ -173,7 +179,8 @@ class Reply(NamedTuple):
         text: of the reply; empty unless answered.
         usage: tokens of the reply.
         call_id: of the ledger, or None where nothing was recorded.
-        status: ``"answered"``, ``"unanswered"``, ``"failed"``, ``"capped"`` (a cap was reached first).
+        status: ``"answered"``, ``"unanswered"``, ``"failed"`` (at every try), ``"rejected"`` (the server does not take this
+            request), ``"capped"`` (a cap was reached first).
         finish_reason: of the reply.
         error: why it failed, or which cap was reached.
         seeds: see `ParsedResponse`.
@@ -183,7 +190,7 @@ class Reply(NamedTuple):
     text: str = ""
     usage: Usage = Usage()
     call_id: int | None = None
-    status: Literal["answered", "unanswered", "failed", "capped"] = "answered"
+    status: Literal["answered", "unanswered", "failed", "rejected", "capped"] = "answered"
     finish_reason: str = ""
     error: str = ""
     seeds: tuple[str, ...] | None = None
@@ -238,6 +245,7 @@ class Asker(Protocol):
     Attributes:
         teacher: who answers.
         mode: ``"live"``, each request on its own, or ``"batch"``, the provider's batches.
+        n_bought: replies that it bought so far; those that it had already are not among them.
     """
 
     @property
@@ -245,6 +253,9 @@ class Asker(Protocol):
 
     @property
     def mode(self) -> str: ...
+
+    @property
+    def n_bought(self) -> int: ...
 
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Return one reply for each request, in their order."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from curate.teachers.base import RawResponse, Request
+from curate.teachers.complaints import Complaint, Dialect, read_complaint
 
 __all__ = ["BatchAPI", "BatchState", "HTTPClient", "ResultLine"]
 
@@ -70,6 +71,7 @@ class ResultLine:
         raw: body of the reply as JSON; the whole line where it is not JSON; empty for an error.
         status: of HTTP; 0 where the request was not run.
         code, message: of the error.
+        error: the error whole, as JSON.
     """
 
     key: str
@@ -77,6 +79,7 @@ class ResultLine:
     status: int = 0
     code: str = ""
     message: str = ""
+    error: str = field(default="", compare=False)
 
     @property
     def unrun(self) -> bool:
@@ -87,12 +90,17 @@ class ResultLine:
 class HTTPClient(Protocol):
     """What a `BatchAPI` needs of a client."""
 
-    def request_body(self, request: Request) -> dict[str, Any]:
-        """Return the body of a request."""
+    @property
+    def dialect(self) -> Dialect:
+        """Which parameters the server takes."""
         ...
 
-    def classify_error(self, status: int, code: str | None, message: str) -> RawResponse:
-        """Return what an HTTP error means for a request."""
+    def request_body(self, request: Request, dialect: Dialect | None = None) -> dict[str, Any]:
+        """Return the body of a request, in another dialect than the present one where that is given."""
+        ...
+
+    def classify_error(self, complaint: Complaint, sent: Mapping[str, Any]) -> RawResponse:
+        """Return what an error means for the request whose body was sent."""
         ...
 
     def redact(self, text: str) -> str:
@@ -170,17 +178,27 @@ class BatchAPI:
         lines = (_line(line) for line in content.split(b"\n") if line.strip())
         return (replace(line, raw=self._client.redact(line.raw)) for line in lines)
 
-    def classify(self, line: ResultLine) -> RawResponse:
-        """Return what a line's error means for its request."""
+    @property
+    def dialect(self) -> Dialect:
+        """Which parameters the server takes, as far as it has said so."""
+        return self._client.dialect
+
+    def classify(self, line: ResultLine, request: Request | None = None, dialect: Dialect | None = None) -> RawResponse:
+        """Return what a line's error means for its request, which was sent in a dialect; where they are not known, for any."""
         if line.unrun:
             return RawResponse("unsent", error=f"{line.code}: {line.message}".strip(": "))
-        return self._client.classify_error(line.status or 500, line.code, line.message)
+        status = line.status if line.status >= 400 else 500
+        complaint = read_complaint(status, line.error or json.dumps({"code": line.code, "message": line.message}))
+        return self._client.classify_error(complaint, self._client.request_body(request, dialect) if request else {})
 
-    def classify_failed_batch(self, state: BatchState) -> RawResponse:
-        """Return what it means for its requests that a whole batch failed."""
+    def classify_failed_batch(
+        self, state: BatchState, request: Request | None = None, dialect: Dialect | None = None
+    ) -> RawResponse:
+        """Return what it means for its requests, one of which is given, that a whole batch failed."""
         code, message = state.problems[0] if state.problems else ("", "")
         error = f"{code}: {message}".strip(": ") or "the batch failed, and the server does not say why"
-        return self._client.classify_error(400, code, error)
+        sent = self._client.request_body(request, dialect) if request else {}
+        return self._client.classify_error(replace(read_complaint(400, json.dumps({"message": error})), code=code), sent)
 
 
 async def _first(items: AsyncIterator[Any], n: int) -> AsyncIterator[Any]:
@@ -217,7 +235,8 @@ def _line(line: bytes) -> ResultLine:
         if status == 200:
             return ResultLine(key, raw=json.dumps(response["body"], ensure_ascii=False), status=200)
         error = (response.get("body") or {}).get("error") or error
-        return ResultLine(key, status=status, code=str(error.get("code") or ""), message=str(error.get("message") or ""))
+        said = json.dumps({"error": error})
+        return ResultLine(key, "", status, str(error.get("code") or ""), str(error.get("message") or ""), said)
     except (ValueError, LookupError, TypeError, AttributeError):
         found = _ID.search(line)
         return ResultLine(found[1].decode() if found else "", raw=line.decode("utf-8", "replace"))

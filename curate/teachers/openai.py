@@ -11,7 +11,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from email.utils import parsedate_to_datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +23,7 @@ from curate.errors import InputError
 from curate.teachers import prices
 from curate.teachers.base import Outcome, RawResponse, Request, RequestFailedError, Teacher, default_shape, endpoint_name
 from curate.teachers.batch_api import BatchAPI
+from curate.teachers.complaints import Complaint, Dialect, asked_wait, read_complaint, refused_parameters
 from curate.teachers.options import TIMEOUT
 from curate.teachers.redaction import Redaction
 from curate.teachers.registry import teachers
@@ -35,18 +35,29 @@ T = TypeVar("T")
 OPENAI_URL = "https://api.openai.com/v1"
 FILE_TIMEOUT = 3600.0  # seconds for one file of a batch
 
-_UNSENT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}  # httpx's names; the request never left
-_DENIED = {401, 402, 403, 404, 405}
-_UNKNOWN_FATE = {502, 504, 524}  # a gateway gave up; what stands behind it may have answered, and billed
-_REFUSED = {408, 409, 425, 429}
-
-# A parameter that some servers refuse, and words in their complaint that mean it.
-_OPTIONAL = {
-    "response_format": ("response_format", "json_schema", "json schema", "guided", "grammar"),
-    "max_tokens": ("max_tokens",),
-    "temperature": ("temperature",),
-    "seed": ("seed",),
+# Names of the HTTP library's errors after which the request never left.
+_UNSENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+    "LocalProtocolError",
+    "InvalidURL",
 }
+_DENIED = {401, 402, 407}
+_DENIED_CODES = {"insufficient_quota", "model_not_found", "invalid_api_key", "account_deactivated", "billing_not_active"}
+_BARRED = {403, 404, 405}
+_UNKNOWN_FATE = {499, 502, 504, 520, 522, 524, 598, 599}  # a gateway gave up; what stands behind it may have answered, and billed
+_REFUSED = {409, 425, 429}
+_BUSY = {429, 503, 529}
+_OF_PARAMETERS = {400, 404, 405, 406, 415, 422, 500, 501}  # with which servers complain of a parameter
+_GAVE_UP = re.compile(r"time[ds]?[ -]?out|deadline[ _]?exceeded")
+_NOT_ARRIVED = re.compile(
+    r"in full|incomplete|never (?:arrived|received)|not (?:fully )?receive|reading (?:the )?(?:request|body)|idle"
+)
+_TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1", re.DOTALL | re.IGNORECASE)
+_WHOLE = "; is the address whole (most end in /v1), and the model's name right?"
 
 
 class OpenAITeacher:
@@ -72,6 +83,7 @@ class OpenAITeacher:
         timeout: float = TIMEOUT,
     ) -> None:
         self.endpoint, self.model = endpoint_name(url), model
+        self._is_local = self.endpoint == "local"
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
         netloc = self._url.netloc.rpartition("@")[2]
@@ -79,7 +91,7 @@ class OpenAITeacher:
         self._redaction = Redaction(self._url, api_key)
         self._clients: list[Any] = []  # one for each request in flight: a pool looks at all of its connections for each request
         self._idle: list[Any] = []
-        self._refused: set[str] = set()  # names in _OPTIONAL that this server does not take
+        self.dialect = Dialect()  # what this server takes, as far as it has said so
 
     async def submit(self, requests: Sequence[Request]) -> AsyncIterator[tuple[int, RawResponse]]:
         """Send each request once, one after the other; `curate.calls.live` submits many at a time."""
@@ -123,9 +135,24 @@ class OpenAITeacher:
         try:
             # As text: the library's own types cost half a millisecond, and the ledger keeps what came.
             raw = await self._call(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
-            return RawResponse("answered", raw=self._redaction.redact_reply(raw))
         except RequestFailedError as e:
             return e.response
+        raw = self._redaction.redact_reply(raw)
+        return RawResponse("answered", raw=raw) if '"choices"' in raw else self._read_strange(raw, body)
+
+    def _read_strange(self, raw: str, body: Mapping[str, Any]) -> RawResponse:
+        """Return what came with status 200 and has no choices: a web page and an error are no replies, and cost nothing."""
+        if raw.lstrip("\ufeff \t\r\n").startswith("<"):
+            title = _TITLE.search(raw)
+            said = self._redaction.redact_line(f"a web page came, with status 200: {title[2] if title else raw}")
+            return RawResponse("refused", raw=raw, error=said, advice=_WHOLE)
+        complaint = read_complaint(200, raw)
+        if complaint.message == raw or '"usage"' in raw:  # no error that one can read, or one that was billed
+            return RawResponse("answered", raw=raw)
+        status = int(complaint.code) if re.fullmatch("[45][0-9][0-9]", complaint.code) else 500
+        response = self.classify_error(replace(complaint, status=status), body)
+        error = self._redaction.redact_line(f"an error came, with status 200: {complaint.message}")
+        return replace(response, raw=raw, error=error if status == 500 else response.error)
 
     async def _call(self, act: Callable[[Any], Awaitable[T]], body: Mapping[str, Any], seconds: float) -> T:
         import openai
@@ -135,9 +162,11 @@ class OpenAITeacher:
             async with asyncio.timeout(seconds):
                 return await act(client)
         except openai.APIStatusError as e:
-            response = self.classify_error(int(e.status_code), e.code, _message(e), body)
-            wait = _retry_after(e.response.headers) if response.retry_after is None else response.retry_after
-            raise RequestFailedError(replace(response, retry_after=wait), int(e.status_code)) from e
+            status, text = int(e.status_code), e.response.text
+            response = self.classify_error(read_complaint(status, text), body)
+            if response.outcome == "refused":
+                response = replace(response, retry_after=asked_wait(e.response.headers, text[:4000].casefold(), time()))
+            raise RequestFailedError(response, status) from e
         except (TimeoutError, openai.APITimeoutError) as e:
             unsent = type(e.__cause__).__name__ in _UNSENT
             raise RequestFailedError(RawResponse("unsent" if unsent else "lost", error=f"no reply within {seconds:g} s")) from e
@@ -156,7 +185,7 @@ class OpenAITeacher:
             return self._idle.pop()
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        url, local = self._url, self.endpoint == "local"
+        url, local = self._url, self._is_local
         auth = (unquote(url.username), unquote(url.password or "")) if url.username else None
         client = AsyncOpenAI(
             base_url=self.address,
@@ -167,58 +196,60 @@ class OpenAITeacher:
                 auth=auth, trust_env=not local, verify=_trusted(not local), timeout=self._timeout
             ),
         )
-        if self.endpoint != OPENAI_URL:  # which the library reads from the environment for any server
+        if self.address.rstrip("/") != OPENAI_URL:  # which the library reads from the environment for any server
             client.organization = client.project = None
         if not self._clients:
             self._redaction.install()
         self._clients.append(client)
         return client
 
-    def request_body(self, request: Request) -> dict[str, Any]:
-        """Return the body of a request, without what this server has refused."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [dict(turn) for turn in request.messages],
-            "temperature": request.temperature,
-            "seed": request.sample,
-            "max_tokens": request.max_tokens,
-        }
-        if request.schema:
-            schema = {"name": request.purpose, "schema": dict(request.schema), "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        if "max_tokens" in self._refused:
-            body["max_completion_tokens"] = request.max_tokens
-        return {name: value for name, value in body.items() if name not in self._refused}
+    def request_body(self, request: Request, dialect: Dialect | None = None) -> dict[str, Any]:
+        """Return the body of a request, as this server takes it; in another dialect where that is given."""
+        return (dialect or self.dialect).body(self.model, [dict(turn) for turn in request.messages], request)
 
-    def classify_error(self, status: int, code: str | None, message: str, sent: Mapping[str, Any] = _OPTIONAL) -> RawResponse:
-        """Return what an HTTP error means for the body that was sent, or that may have had every parameter."""
-        error = self._redaction.redact_line(f"{status} {message}")
-        if status in _DENIED or code == "insufficient_quota":
-            return RawResponse("denied", error=error + self._advice(status))
-        if status in _UNKNOWN_FATE:
+    def classify_error(self, complaint: Complaint, sent: Mapping[str, Any]) -> RawResponse:
+        """Return what an error means for the request whose body was sent; what the server does not take is not sent again."""
+        status = complaint.status
+        error = self._redaction.redact_line(f"{status} {complaint.message}")
+        if status in _DENIED or complaint.code in _DENIED_CODES:
+            return RawResponse("denied", error=error, advice=self._advice(status))
+        if status in _OF_PARAMETERS and (names := refused_parameters(complaint, sent)):
+            return self._adapt(names, complaint, sent, error)
+        if status in _BARRED:
+            return RawResponse("barred", error=error, advice=self._advice(status))
+        if status in _UNKNOWN_FATE or (status in (500, 503) and _GAVE_UP.search(complaint.text)):
             return RawResponse("lost", error=error)
-        if status in _REFUSED or status >= 500:
-            return RawResponse("refused", error=error)
-        if self._go_without(error.casefold(), sent):
-            return RawResponse("refused", error=error, retry_after=0.0)
+        if status == 408 and not _NOT_ARRIVED.search(complaint.text):
+            return RawResponse("lost", error=error)
+        if status in _REFUSED or status == 408 or status >= 500:
+            return RawResponse("refused", error=error, busy=status in _BUSY)
         return RawResponse("failed", error=error)
 
     def _advice(self, status: int) -> str:
         """Return what to look at first where a server refuses everybody; empty where nobody knows."""
         if status in (401, 403) and not self._key:
             return "; no key was sent: name the environment variable that holds it with --api-key-env"
-        return "; is the address whole (most end in /v1), and the model's name right?" if status in (404, 405) else ""
+        return _WHOLE if status in (404, 405) else ""
 
-    def _go_without(self, complaint: str, sent: Mapping[str, Any]) -> bool:
-        """Leave out, from now on, the first optional parameter that a server complains of; return whether there is one."""
-        for name, words in _OPTIONAL.items():
-            if name in sent and any(word in complaint for word in words):
-                if name not in self._refused:
-                    self._refused.add(name)
-                    instead = " (max_completion_tokens instead)" if name == "max_tokens" else ""
-                    progress.note("teacher", f"{self.endpoint!r} does not take {name!r}; continuing without it{instead}")
-                return True
-        return False
+    def _adapt(self, names: Sequence[str], complaint: Complaint, sent: Mapping[str, Any], error: str) -> RawResponse:
+        """Leave out, from now on, what a server complains of; others may have learned that since this body was sent."""
+        after, before = self.dialect.without(self._still_sent(names, sent), complaint), self.dialect
+        if after.limitless:
+            return RawResponse("denied", error=f"{error}; it takes no limit of a reply's length, so that no cap would hold")
+        for change in after.changes(before):
+            progress.note("teacher", f"{self.endpoint!r} does not take {change}")
+        self.dialect = after
+        return RawResponse("adapted", error=error)
+
+    def _still_sent(self, names: Sequence[str], sent: Mapping[str, Any]) -> list[str]:
+        """Return those of the names that are still sent as they were in a body."""
+        known = self.dialect
+        kept = {"temperature", "seed"} - known.left_out | {known.length}
+        form = sent.get("response_format")
+        strict = "strict" in form.get("json_schema", {}) if form else False
+        if form and known.format == (2 if form["type"] == "json_object" else 0 if strict else 1):
+            kept.add("response_format")
+        return [name for name in names if name in kept]
 
 
 @cache
@@ -229,24 +260,6 @@ def _trusted(trust_env: bool) -> ssl.SSLContext:
     library = import_module(DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0])  # httpx2; httpx in openai 2
     context: ssl.SSLContext = library.create_ssl_context(trust_env=trust_env)
     return context
-
-
-def _message(error: Any) -> str:
-    """Return what a server says of an error: its message where it has OpenAI's form, else all of it."""
-    body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or error.response.text)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a server asks us to wait, or None; as seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        if value.replace(".", "", 1).isdecimal():
-            return float(value) * unit
-    try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time())
-    except ValueError:
-        return None
 
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # how people name environment variables

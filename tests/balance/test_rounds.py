@@ -348,7 +348,7 @@ class TestTheEndOfTheWork:
 
     def test_requests_that_the_server_rejects_are_left_out(self) -> None:
         rows = questions("sums", 3)
-        failed = Reply(status="failed", error="400: too long")
+        failed = Reply(status="rejected", error="400: too long")
         stage = Stage(rows, {"sums": 2}, lambda r: failed if r.prompt == rows[0]["prompt"] else None, selector=_by_id)
         done = stage.run()
         assert (done.complete, done.achieved) == (True, {"sums": 2})
@@ -447,9 +447,9 @@ class TestTheEngineOfEveryVerb:
             manifest=manifest, rows=rows, pools=pools, context=context, asker=self.asker, auditors=AUDITORS, max_attempts=5
         )
 
-    def test_it_asks_for_all_at_once_and_goes_on_though_nothing_passes(self) -> None:
+    def test_it_asks_for_a_pilot_first_and_goes_on_though_nothing_passes(self) -> None:
         done = self.runner(lambda r: "no example", {"a": Pool("a", 60)}).run("work")
-        assert [len(call) for call in self.asker.calls] == [60] * 5
+        assert [len(call) for call in self.asker.calls] == [40, 20, 60, 60, 60, 60]
         assert (done.complete, done.achieved, done.judged) == (True, {"a": 0}, 300)
 
     def test_failed_calls_stop_it_and_what_came_is_judged(self) -> None:

@@ -127,7 +127,7 @@ def test_requests_are_split_at_the_limits_of_the_provider(ledger: Ledger, tmp_pa
             [*(asked(n) for n in range(3)), large, small]
         )
     assert provider.sizes[3:] == [2, 2]
-    assert [reply.status for reply in replies] == ["answered"] * 3 + ["failed", "answered"]
+    assert [reply.status for reply in replies] == ["answered"] * 3 + ["rejected", "answered"]
     assert "an input file holds" in replies[3].error
 
 

@@ -157,7 +157,11 @@ def test_a_request_that_is_wrong_is_not_sent_again_and_one_that_met_a_limit_is(l
 
     with providing(Provider(reply=reply)) as provider:
         replies = ask(provider, ledger, 3)
-    assert [(reply.status, reply.error) for reply in replies] == [("failed", "400 too long"), ("answered", ""), ("answered", "")]
+    assert [(reply.status, reply.error) for reply in replies] == [
+        ("rejected", "400 too long"),
+        ("answered", ""),
+        ("answered", ""),
+    ]
     assert provider.sizes == [3, 1]
     assert sorted(row[1:3] for row in statuses(ledger) if row[0] == "failed") == [(1, 0), (1, 0)]
 

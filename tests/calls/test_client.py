@@ -130,7 +130,7 @@ def test_a_request_that_is_wrong_is_sent_once(ledger: Ledger) -> None:
         script=lambda request, n: RawResponse("failed", error="400 too long") if request.prompt.endswith("0") else None
     )
     replies = metered(teacher, ledger).ask([asked(0), asked(1)])
-    assert [reply.status for reply in replies] == ["failed", "answered"]
+    assert [reply.status for reply in replies] == ["rejected", "answered"]
     assert (replies[0].error, len(teacher.sent)) == ("400 too long", 2)
 
 
@@ -258,7 +258,7 @@ OUTCOMES = st.sampled_from(["answered", "refused", "lost", "garbage", "unanswere
 
 
 @given(
-    outcomes=st.lists(st.lists(OUTCOMES, max_size=4), min_size=1, max_size=12),
+    outcomes=st.lists(st.lists(OUTCOMES, max_size=4), min_size=1, max_size=9),
     calls=st.integers(0, 20),
     tokens=st.integers(0, 3000),
     concurrency=st.integers(1, 8),
@@ -277,7 +277,10 @@ def test_no_schedule_passes_a_cap_and_nothing_stays_reserved(
     ledger = Ledger(tmp_path_factory.mktemp("caps") / "ledger.sqlite")
     teacher = Fake(script=script, concurrency=concurrency, price=PRICE)
     caps = Caps(calls=calls, tokens=tokens, usd=2000e-6)
-    replies = metered(teacher, ledger, caps, backoff=Backoff(0.0, 0.0, 3)).ask([asked(n) for n in range(len(outcomes))])
+    try:
+        replies = metered(teacher, ledger, caps, backoff=Backoff(0.0, 0.0, 3)).ask([asked(n) for n in range(len(outcomes))])
+    except TeacherError:  # three rows whose replies cannot be read, before anything was answered
+        replies = []
     charged = ledger.charged("math")
     assert charged.calls <= calls
     assert charged.tokens <= tokens
@@ -287,8 +290,11 @@ def test_no_schedule_passes_a_cap_and_nothing_stays_reserved(
     assert (charged.calls, charged.tokens, round(charged.usd * 1e9)) == tuple(total or 0 for total in sums)
     for number, reply in enumerate(replies):
         told = [*outcomes[number], *["answered"] * 3][:3]
-        first = next((o for o in told if o in ("answered", "unanswered", "failed")), "failed")
-        assert reply.status in (first, "capped")
+        first = next((n for n, o in enumerate(told) if o in ("answered", "unanswered", "failed")), None)
+        if first is None or told[:first].count("garbage") == 2:
+            assert reply.status in ("failed", "capped")
+        else:
+            assert reply.status in ({"failed": "rejected"}.get(told[first], told[first]), "capped")
     ledger.close()
 
 

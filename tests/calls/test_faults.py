@@ -82,9 +82,14 @@ def counted(charge: tuple[Any, ...], **usage: Any) -> Fault:
     return Fault(Page(body=json.dumps({**body, "usage": usage})), (("answered", None),), charge, raw="usage")
 
 
-def fatal(page: Page, error: str, says: str, *, tries: int = 1) -> Fault:
+def fatal(page: Page, error: str, says: str, *, tries: int = 1, raw: str | None = None) -> Fault:
     """Return a fault that ends the run."""
-    return Fault(page, (("failed", error),) * tries, CALL, f"error: {says}", ever=True, status=1)
+    return Fault(page, (("failed", error),) * tries, CALL, f"error: {says}", raw, ever=True, status=1)
+
+
+def later(fault: Fault) -> Fault:
+    """Return a fault that comes with the first new example, after rationales were answered."""
+    return replace(fault, synthesis=True)
 
 
 HTML = Page(body="<html>We'll be back</html>", headers={"Content-Type": "text/html"})
@@ -101,9 +106,14 @@ FAULTS = {
     "connection closed in the middle of a reply": passing(replace(completion("x"), cut=30), "lost", "RemoteProtocol", BOUND),
     "JSON that ends too early": passing(Page(body=CUT), "failed", "the reply is not JSON", BOUND, "half a th"),
     "malformed JSON": passing(Page(body="{'choices': []}"), "failed", "the reply is not JSON", BOUND, "{'choices'"),
-    "an HTML page with status 200": passing(HTML, "failed", "the reply is not JSON", BOUND, "We'll be back"),
+    "a web page with status 200, after good replies": later(
+        passing(HTML, "failed", "a web page came, with status 200: <html>We'll be back</html>", CALL, "We'll be back")
+    ),
+    "a web page with status 200, before anything was answered": fatal(
+        HTML, "a web page came", "teacher 'local' does not answer as one: a web page came, with status 200: <h", raw="We'll be"
+    ),
     "an error with status 200": passing(
-        Page(body='{"error": "busy"}'), "failed", "the reply has no choices: busy", BOUND, "busy"
+        Page(body='{"error": "busy"}'), "failed", "an error came, with status 200: busy", CALL, "busy"
     ),
     "no choices": passing(Page(body='{"choices": []}'), "failed", "the reply has no choices", BOUND, "choices"),
     "a reply of another shape": passing(Page(body='{"choices": [{"message": 4}]}'), "failed", "the reply has no me", BOUND, "4"),
@@ -122,10 +132,8 @@ FAULTS = {
         CALL,
         "the server rejected 1 of 3 requests, which are left out; the first: 400 too long",
     ),
-    "401, 402 or 403": fatal(
-        refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"
-    ),
-    "404": fatal(
+    "401 or 402": fatal(refusal(401, "wrong key"), "401 wrong key", "teacher 'local' refuses: 401 wrong key; no key was sent"),
+    "403 or 404 to the first three rows": fatal(
         refusal(404, "no such model"), "404 no such model", "teacher 'local' refuses: 404 no such model; is the address"
     ),
     "an error at every try": fatal(refusal(500, "oops"), "500 oops", "every one of 3 calls failed; the first: 500 oops", tries=3),

@@ -35,6 +35,11 @@ class ScriptedAsker:
         """Everything that was asked, in order."""
         return [request for call in self.calls for request in call]
 
+    @property
+    def n_bought(self) -> int:
+        """Every reply is new."""
+        return len(self.requests)
+
     def ask(self, requests: Sequence[Request]) -> list[Reply]:
         """Answer each request by the script; every reply has a call id of its own."""
         self.calls.append(list(requests))
