@@ -16,7 +16,7 @@ import polars as pl
 
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids
-from curate.manifest.chats import join_chat
+from curate.manifest.chats import Turns, read_chat
 from curate.manifest.find import find_id
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import auditors_of_findings, has_finding, read_findings
@@ -40,6 +40,7 @@ class ShownRow:
     Attributes:
         columns: the row, columns of `curate.manifest.schema.SCHEMA` without the keys of the tables, findings as objects.
         messages: the other turns of the chat, as they are kept.
+        chat: the whole chat, without the rationale.
         prompt, rationale, answer: the texts.
         options: label → text of the options of a question that stand in columns of their own.
         extra: the source's other columns, those of options included.
@@ -48,6 +49,7 @@ class ShownRow:
 
     columns: dict[str, Any]
     messages: list[Any]
+    chat: Turns
     prompt: str
     options: dict[str, str]
     rationale: str | None
@@ -55,14 +57,11 @@ class ShownRow:
     extra: dict[str, Any]
     option_columns: tuple[str, ...] = ()
 
-    def turns(self) -> list[dict[str, Any]]:
-        """Return the chat up to the prompt: system turn, history, and the prompt in its place."""
-        return join_chat(self.prompt, self.answer, json.dumps(self.messages) if self.messages else None)[:-1]
-
     def to_dict(self) -> dict[str, Any]:
         """Return the row as JSON-able data; the keys are always the same."""
         texts = {"messages": self.messages, "prompt": self.prompt, "options": self.options, "rationale": self.rationale}
-        return {**self.columns, **texts, "answer": self.answer, "extra": self.extra}
+        chat = {"chat": self.chat.all, "turns": self.chat.train}
+        return {**self.columns, **texts, "answer": self.answer, **chat, "extra": self.extra}
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,11 @@ def _contents_with(manifest: Manifest, text: str, *, ignore_case: bool) -> pl.Se
     )
     says = _sayer(text, ignore_case)
     sure, unsure = found.filter("plain")["content"], found.filter(~pl.col("plain"))
-    checked = [key for key, *parts in unsure.select("content", *_JSON).iter_rows() if any(map(says, parts))]
+    checked = [
+        key
+        for key, messages, extra in unsure.select("content", *_JSON).iter_rows()
+        if says(_turns(messages)) or says(extra and _parsed(extra))
+    ]
     return pl.concat([sure, pl.Series("content", checked, dtype=pl.String)])
 
 
@@ -157,14 +160,20 @@ def _contains(column: pl.Expr, text: str, ignore_case: bool) -> pl.Expr:
     return column.str.contains(text, literal=True)
 
 
-def _sayer(text: str, ignore_case: bool) -> Callable[[str | None], bool]:
-    """Return a function that says whether a value in some JSON contains a text."""
+def _sayer(text: str, ignore_case: bool) -> Callable[[Any], bool]:
+    """Return a function that says whether a value inside others contains a text."""
     wanted = re.compile(re.escape(text), re.IGNORECASE if ignore_case else 0)
 
-    def says(written: str | None) -> bool:
-        return written is not None and any(wanted.search(value) for value in _values(_parsed(written)))
+    def says(written: Any) -> bool:
+        return written is not None and any(wanted.search(value) for value in _values(written))
 
     return says
+
+
+def _turns(messages: str | None) -> Any:
+    """Return the turns that some messages hold, without the markers among them."""
+    chat = read_chat("", "", messages)
+    return chat.all if chat.unread is None else _parsed(chat.unread)
 
 
 def _values(value: Any) -> Iterator[str]:
@@ -215,10 +224,12 @@ def _shown(row: dict[str, Any]) -> ShownRow:
     extra = _parsed(row["extra"]) if row["extra"] else {}
     extra = extra if isinstance(extra, dict) else {"extra": extra}
     messages = _parsed(row["messages"]) if row["messages"] else []
+    chat = read_chat(row["prompt"] or "", row["answer"] or "", row["messages"])
     options, option_columns = _options(extra)
     return ShownRow(
         columns=columns,
         messages=messages if isinstance(messages, list) else [{"role": "messages", "content": str(messages)}],
+        chat=chat,
         prompt=row["prompt"] or "",
         options=options,
         rationale=row["rationale"],

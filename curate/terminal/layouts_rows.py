@@ -34,13 +34,19 @@ def _title(result: Any) -> str:
 
 
 def _row(row: Any) -> Iterator[Any]:
-    for turn in row.turns():
-        yield from _turn(turn)
+    chat = row.chat
+    if chat.unread is not None:
+        yield from _text("messages", chat.unread)
+    learned = chat.trained()
+    for position, turn in enumerate(chat.leading):
+        yield from _turn(turn, mark="trained on" if position in learned else "")
     if row.options and not all(_offers(row.prompt, label, text) for label, text in row.options.items()):
         yield from _text("options", "\n".join(f"{label}. {text}" for label, text in row.options.items()))
     if row.rationale is not None:
         yield from _text("rationale", row.rationale)
-    yield from _text("answer", row.answer)
+    yield from _turn({**chat.answered, "role": "answer"})
+    for turn in chat.after:
+        yield from _turn(turn, mark="after the answer")
     yield ""
     yield widgets.pairs(_why(row))
 
@@ -50,14 +56,12 @@ def _offers(prompt: str, label: str, text: str) -> bool:
     return any(f"{label}{mark} {text}" in prompt for mark in (".", ")", ":"))
 
 
-def _turn(turn: Any) -> Iterator[Any]:
+def _turn(turn: Mapping[str, Any], mark: str = "") -> Iterator[Any]:
     """Lay out one turn of a chat: its role, its text, and every further part of it, such as calls of tools, as JSON."""
-    if not isinstance(turn, Mapping):
-        yield from _text("turn", _plain(turn))
-        return
     others = {name: value for name, value in turn.items() if name not in ("role", "content") and value is not None}
     further = [f"{name}: {_plain(value)}" for name, value in others.items()]
-    yield from _text(str(turn.get("role", "turn")), "\n".join([*_content(turn.get("content")), *further]))
+    heading = str(turn.get("role", "turn")) + (f", {mark}" if mark else "")
+    yield from _text(heading, "\n".join([*_content(turn.get("content")), *further]))
 
 
 def _content(content: Any) -> list[str]:
@@ -79,6 +83,7 @@ def _why(row: Any) -> list[tuple[str, Any]]:
     return [
         ("status", f"{columns['status']}{stage}" + (f": {columns['reason']}" if columns["reason"] else "")),
         *(("finding", describe_finding(finding)) for finding in columns["findings"]),
+        ("trained on", _trained(row.chat)),
         ("domain", columns["domain"]),
         ("split", f"{columns['split']}, {columns['source']}"),
         ("origin", columns["origin"]),
@@ -86,6 +91,14 @@ def _why(row: Any) -> list[tuple[str, Any]]:
         *other,
         ("id", columns["id"]),
     ]
+
+
+def _trained(chat: Any) -> str | None:
+    """Say which answers of a chat are trained on, where it has several."""
+    answers = 1 + sum(turn.get("role") == "assistant" for turn in chat.leading)
+    learned = len(chat.trained())
+    which = "the answer alone" if learned == 1 else f"{count(learned)} of {count(answers)} turns of the assistant"
+    return which if answers > 1 else None
 
 
 def _plain(value: Any) -> str:

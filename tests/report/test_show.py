@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from curate.errors import InputError, ManifestNotFoundError, UnknownNameError
+from curate.manifest.chats import Turns, split_chat
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import write_findings
 from curate.report.show import ShowResult, show
@@ -176,7 +177,14 @@ def seen(result: Any, width: int = 80) -> str:
 
 def test_a_chat_is_read_from_top_to_bottom_and_then_why(five: Manifest) -> None:
     text = seen(show(five, split="test"))
-    parts = ["[system]\nBe brief.", "[user]\nHi", "[assistant]\nHello", "[user]\nAnd you?", "[answer]\nFine", "status  candidate"]
+    parts = [
+        "[system]\nBe brief.",
+        "[user]\nHi",
+        "[assistant]\nHello",
+        "[user]\nAnd you?",
+        "[answer]\nFine",
+        "status      candidate",
+    ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert five.rows().filter(split="test")["id"].item() in text
@@ -211,12 +219,10 @@ def test_calls_of_tools_and_pictures_are_shown_as_they_are_kept(tmp_path: Path) 
     kept: list[Any] = [
         {"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "u"}}]},
         {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]},
-        "not a turn",
     ]
     text = seen(show(ingested(tmp_path, [{"prompt": "p", "messages": json.dumps(kept)}])))
     assert 'Look\n{"type": "image_url", "image_url": {"url": "u"}}' in text
     assert 'tool_calls: [{"id": "c1"}]' in text
-    assert "not a turn" in text
     plain = seen(show(ingested(tmp_path, [{"prompt": "p", "messages": "no JSON"}], name="plain")))
     assert "[messages]\nno JSON" in plain
 
@@ -228,11 +234,13 @@ LONG = st.text(alphabet=st.sampled_from("aשلو漢👩‍\x1b\r\x9b\u202e \n"),
 def test_any_text_is_whole_within_80_columns_and_sends_no_escape(prompt: str, answer: str, other: str) -> None:
     columns = {"domain": other, "findings": [{**FINDING, "message": other}], "parents": [], "stage": None, "reason": other}
     columns |= {"status": "selected", "split": "train", "source": "real", "origin": other, "id": "0" * 32}
+    asked, answered = {"role": other, "content": prompt}, {"role": "assistant", "content": answer}
+    chat = Turns((), asked, (), answered, after=({"role": other, "content": other},))
     row = type(
         "Row",
         (),
         {"columns": columns, "options": {"A": other}, "rationale": other, "answer": answer, "extra": {other: other}}
-        | {"prompt": prompt, "option_columns": (), "turns": lambda self: [{"role": other, "content": prompt}]},
+        | {"prompt": prompt, "option_columns": (), "chat": chat},
     )()
     text = seen(ShowResult(Manifest("math", 1), (row,), 1))
     assert not {"\x1b", "\r", "\x9b", "\u202e"} & set(text)
@@ -263,3 +271,39 @@ def test_a_content_that_two_rows_share_shows_both(tmp_path: Path) -> None:
     assert found.matched == 2
     assert [row.prompt for row in found.rows] == ["same", "same"]
     assert pl.Series([row.columns["id"] for row in found.rows]).n_unique() == 2
+
+
+def chat_row(turns: list[dict[str, Any]], train: str = "last") -> dict[str, Any]:
+    chat = split_chat(turns, train)
+    return {"prompt": chat.prompt, "answer": chat.answer, "messages": chat.messages}
+
+
+def test_a_chat_is_shown_whole_with_what_is_trained_on_and_what_follows(tmp_path: Path) -> None:
+    turns = [
+        *HISTORY,
+        {"role": "user", "content": "And you?", "name": "kim"},
+        {"role": "assistant", "content": "Fine", "reasoning_content": "I am well."},
+        {"role": "user", "content": "Thanks."},
+    ]
+    start = ingested(tmp_path, [chat_row(turns, "all")])
+    text = seen(show(start))
+    parts = ["[assistant, trained on]\nHello", "[user]\nAnd you?\nname: kim", "[answer]\nFine\nreasoning_content: I am well."]
+    places = [text.index(part) for part in (*parts, "[user, after the answer]\nThanks.")]
+    assert places == sorted(places)
+    assert "trained on  2 of 2 turns of the assistant" in text
+    told = show(start).to_dict()["rows"][0]
+    assert (told["chat"], told["turns"]) == (turns, "all")
+    assert "trained on  the answer alone" in seen(show(ingested(tmp_path, [chat_row(turns)], name="last")))
+
+
+def test_an_answer_that_calls_tools_is_shown_as_its_turn(tmp_path: Path) -> None:
+    calling = {"role": "assistant", "content": None, "tool_calls": [{"id": "c1"}]}
+    text = seen(show(ingested(tmp_path, [chat_row([{"role": "user", "content": "q"}, calling])])))
+    assert '[answer]\ntool_calls: [{"id": "c1"}]' in text
+    assert "trained on" not in text
+
+
+def test_markers_among_the_turns_are_not_found(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "q", "name": "kim"}, {"role": "assistant", "content": "a", "weight": 1}]
+    start = ingested(tmp_path, [chat_row(turns)])
+    assert [show(start, grep=text).matched for text in ("prompt", "answer", "kim")] == [0, 0, 1]
