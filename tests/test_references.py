@@ -21,7 +21,7 @@ SOURCES = sorted({path for folder in FOLDERS for path in (ROOT / folder).rglob("
 NAMED = re.compile(r"(?:curate|baldistill|tests)(?:\.\w+)+(?::\w+)?")
 FROM = re.compile(r"^\s*from ((?:curate|baldistill|tests)\b[\w.]*) import ([\w, ]+)", re.MULTILINE)
 # Dotted names in strings that are no modules: groups of entry points, and what a commit's metadata are called.
-OTHERS = {"curate.parameters", "curate.shouts", "curate.other", "curate.verb"}
+OTHERS = {"curate.languages", "curate.parameters", "curate.shouts", "curate.other", "curate.verb"}
 
 
 def strings(path: Path) -> Iterator[str]:

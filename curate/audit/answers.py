@@ -8,25 +8,38 @@ four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the 
 from __future__ import annotations
 
 import re
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from curate.audit import extraction, mathematics
+from curate.audit import extraction, mathematics, texts
+from curate.audit.base import KINDS, TASKS, task_of
 from curate.audit.extraction import bare, choices, words
 
-__all__ = ["KINDS", "TASKS", "Survey", "choices", "equal", "extract", "f1", "kind_of", "survey", "task_of", "words"]
+__all__ = [
+    "KINDS",
+    "SHORT_ANSWER",
+    "TASKS",
+    "Survey",
+    "choices",
+    "compare",
+    "equal",
+    "extract",
+    "f1",
+    "kind_of",
+    "survey",
+    "task_of",
+    "text_distance",
+    "words",
+]
 
-KINDS = ("number", "choice", "label", "text")
-
-# What a teacher or a student is asked to do; follows from the kind of answer, and for texts from their length.
-TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "instruction")
-_TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
-_LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
-
+SHORT_ANSWER = 8  # words; a longer free text may say the same in other words
+_EXPLAINED = 0.4  # distance of a short text that holds the right one and more
+_TITLED = 0.2  # distance of a name that lacks a title, or has one more
+_TITLES = texts.listed("dr mr mrs ms miss prof professor sir dame lord lady saint st king queen president jr sr mount mt")
+_DENYING = texts.listed("not no never neither nor cannot without none")
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
 
@@ -59,7 +72,7 @@ def survey(rows: pl.DataFrame) -> Survey:
     if named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label":
         names = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()}))
         domains = rows["domain"].unique().to_list()
-        tasks = dict.fromkeys(domains, _TASK_OF["label"])
+        tasks = dict.fromkeys(domains, task_of("label"))
         return Survey(dict.fromkeys(domains, "label"), dict.fromkeys(domains, names), tasks)
     kinds, labels, tasks = {}, {}, {}
     for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
@@ -69,13 +82,6 @@ def survey(rows: pl.DataFrame) -> Survey:
             labels[str(domain)] = tuple(sorted({answer for answer in answers if answer.strip()}))
         tasks[str(domain)] = task_of(kinds[str(domain)], answers)
     return Survey(kinds, labels, tasks)
-
-
-def task_of(kind: str, answers: Sequence[str] = ()) -> str:
-    """Return which of `TASKS` a domain is: by its kind of answer, and texts by the length of the middle one."""
-    lengths = [len(answer.split()) for answer in answers if answer.strip()]
-    long = bool(lengths) and statistics.median(lengths) > _LONG_ANSWER
-    return _TASK_OF.get(kind) or ("instruction" if long else "open-question")
 
 
 def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:
@@ -114,7 +120,7 @@ def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: 
         labels: class names, for ``label``; matched as whole words, the longest first, in any case.
         prompt: the question with its options, for ``choice``: an option's text stands for its letter.
     """
-    text = (text or "").strip()
+    text = extraction.reply_of(text or "")
     if not text:
         return None
     if kind == "label":
@@ -125,21 +131,98 @@ def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: 
 
 
 def equal(a: str | None, b: str | None, kind: str) -> bool:
-    """Return whether two final answers are the same one.
+    """Return whether two final answers are the same one, for certain; see `compare`."""
+    return compare(a, b, kind) is True
 
-    Numbers and LaTeX by value (`mathematics.same`), letters and class names in any case, text without case, articles and
-    punctuation (the normalisation of SQuAD, arXiv:1606.05250, which keeps minus signs and decimal points here).
+
+def compare(a: str | None, b: str | None, kind: str) -> bool | None:
+    """Return whether two final answers are the same one; None where they cannot be compared.
+
+    Numbers, quantities and LaTeX by value (`mathematics.compare`); letters and class names in any case; text by its words and
+    signs, without case, articles and punctuation (after SQuAD, arXiv:1606.05250, which drops the signs too), where a date, a
+    number or a quantity may be spelt in other ways.
     """
     if a is None or b is None or not a.strip() or not b.strip():
         return False
     if kind == "number":
-        return mathematics.same(a, b)
+        return mathematics.compare(a, b)
     if kind == "choice":
-        a, b = bare(a).casefold(), bare(b).casefold()
+        a, b = texts.fold(bare(a)), texts.fold(bare(b))
         return a[:1] == b[:1] if min(len(a), len(b)) == 1 else a == b  # "B" is the letter of "B. nest"
     if kind == "label":
-        return bare(a).casefold() == bare(b).casefold()
-    return words(a) == words(b) and bool(words(a))
+        return _label_key(a) == _label_key(b)
+    return texts.same(a, b) or _same_quantity(a, b)
+
+
+def _label_key(name: str) -> str:
+    return texts.fold(bare(name)).replace("_", " ") or texts.fold(name)
+
+
+def _same_quantity(a: str, b: str) -> bool:
+    """Return whether two texts are one quantity or one time of day in two spellings: ``5 km`` and ``5000 m``."""
+    if not re.search(r"\d", a) or not re.search(r"\d", b):
+        return False
+    x, y = (mathematics.quantity(text) for text in (a, b))
+    return x is not None and y is not None and bool(x.unit) == bool(y.unit) and mathematics.compare(a, b) is True
+
+
+def text_distance(found: str, gold: str, *, stated: bool = True) -> float:
+    """Return how far a free text is from the right one, 0 to 1: a short one must say the same, a long one overlap.
+
+    A short text that names another date, number, letter or sign, or another word, is another answer (1), and so is one that
+    leaves out a part. One that holds the right answer and explains it further scores below the usual threshold (0.4). Of more
+    than `SHORT_ANSWER` words the distance is 1 − `f1`, unless the numbers or denials in both differ.
+
+    Args:
+        found: what was stated.
+        gold: the right text.
+        stated: whether it was put as an answer; a long text that was not is not judged.
+    """
+    if equal(found, gold, "text"):
+        return 0.0
+    said, wanted = words(found), words(gold)
+    if len(wanted) > SHORT_ANSWER:
+        if not stated:
+            return 0.0
+        apart = _denials(said) != _denials(wanted) or not set(texts.numbers(gold)) >= set(texts.numbers(found))
+        return 1.0 if apart else 1.0 - f1(found, gold)
+    if sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
+        return 1.0
+    if _in_place(found, gold):
+        return 1.0 - f1(found, gold)
+    at = _position(said, wanted)
+    if at is None or texts.signs(gold) not in texts.signs(found) or _denials(said) != _denials(wanted):
+        return _TITLED if _untitled(said) == _untitled(wanted) and texts.signs(found) == texts.signs(gold) else 1.0
+    rest = " ".join([*said[:at], "#", *said[at + len(wanted) :]])
+    if re.search(r"\b(?:or|either|not|nor|neither|versus|vs)\b", rest) or texts.numbers(found) != texts.numbers(gold):
+        return 1.0
+    if re.search(r"^# and\b|\band #$", rest):
+        return 1.0  # a list with further members
+    return _EXPLAINED if len(said) <= 4 * len(wanted) + SHORT_ANSWER else 1.0
+
+
+def _in_place(found: str, gold: str) -> bool:
+    """Return whether a text is the first of two names of which the second says where, as ``Paris`` of ``Paris, France``."""
+    parts = [part.strip() for part in gold.split(",")]
+    return (
+        len(parts) == 2
+        and texts.same(found, parts[0])
+        and all(re.fullmatch(r"[A-Z][^\W\d]*(?: [A-Z][^\W\d]*)*", part) for part in parts)
+    )
+
+
+def _position(said: list[str], wanted: list[str]) -> int | None:
+    """Return where a text's words begin in another's; None where they are not in it, as one run."""
+    spots = (at for at in range(len(said) - len(wanted) + 1) if wanted and said[at : at + len(wanted)] == wanted)
+    return next(spots, None)
+
+
+def _denials(said: list[str]) -> int:
+    return sum(word in _DENYING or word.endswith("n't") for word in said)
+
+
+def _untitled(said: list[str]) -> list[str]:
+    return [word for word in said if word not in _TITLES]
 
 
 def f1(a: str | None, b: str | None) -> float:

@@ -24,9 +24,10 @@ from curate.audit.base import Context, Finding, auditors, compared
 from curate.manifest import ids
 from curate.vectors import neighbors
 
-__all__ = ["UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
+__all__ = ["UNCOMPARED", "UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
 
 UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
+UNCOMPARED = 0.3  # score where two answers cannot be compared, such as 5 eggs and 5 apples: a note, neither right nor wrong
 UNSTATED = 0.4  # score where the answer is not put as an answer; below the usual threshold, so a note
 
 _REFUSAL = re.compile(
@@ -40,7 +41,6 @@ _CUT = {  # by the finish reason of a reply that is no whole one
     "content_filter": "the reply was held back by the server's content filter",
     "refusal": "the teacher declined to answer",
 }
-_SHORT_ANSWER = 8  # words; a rationale that never mentions so short an answer does not reach it
 _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
 
 
@@ -105,10 +105,11 @@ def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str |
 def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
     """Find rationales that end in another answer than the row's, or in none that can be read.
 
-    Another answer scores 1, none `UNREADABLE`, with two exceptions. A synthetic rationale was written together with its
-    answer and need not say "The answer is": it passes where it mentions the answer, and scores `UNSTATED` where the answer is
-    a class name, or a number that its last sentence mentions before another. In free text, short answers must be mentioned
-    and long ones are not judged; what is stated scores by what it lacks of the row's answer (1 − F1 of the words).
+    Another answer scores 1, none `UNREADABLE`, one that cannot be compared `UNCOMPARED`, with two exceptions. A synthetic
+    rationale was written together with its answer and need not say "The answer is": it passes where it mentions the answer, and
+    scores `UNSTATED` where the answer is a class name, or a number that its last sentence mentions before another. In free text,
+    short answers must be mentioned, and long ones are not judged where none is stated; what is stated scores by
+    `answers.text_distance`.
     """
     for row in batch.iter_rows(named=True):
         if not (row["rationale"] or "").strip():
@@ -119,14 +120,13 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
         if found is None:
             score, message = _unreadable(row, kind, gold), "no final answer can be read in the rationale"
         else:
-            score = 0.0 if answers.equal(found, gold, kind) else _distance(row, kind, found, gold)
-            message = f"the rationale ends in {_short(found)!r}, the answer is {_short(gold)!r}"
+            score, message = _distance(row, kind, found, gold)
         if score > 0:
             yield Finding("answer_mismatch", row["id"], score, None, message)
 
 
 def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
-    said, short = answers.words(gold), len(answers.words(gold)) <= _SHORT_ANSWER
+    said, short = answers.words(gold), len(answers.words(gold)) <= answers.SHORT_ANSWER
     if kind == "text" or row["source"] == "synthetic":
         if _contains(answers.words(row["rationale"]), said) or (kind == "text" and not short):
             return 0.0
@@ -134,16 +134,20 @@ def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
     return UNREADABLE
 
 
-def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> float:
-    """Return how far a final answer is from the row's, 0 to 1: a list must agree in order, a text may hold the answer."""
-    said, wanted = answers.words(found), answers.words(gold)
+def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> tuple[float, str]:
+    """Return how far a final answer is from the row's, 0 to 1, and what to say of it."""
+    message = f"the rationale ends in {_short(found)!r}, the answer is {_short(gold)!r}"
+    same = answers.compare(found, gold, kind)
+    if same is True:
+        return 0.0, message
+    if same is None:
+        return UNCOMPARED, f"{message}; the two cannot be compared, so the answer is not checked"
     if kind == "number" and row["source"] == "synthetic" and not extraction.is_stated(row["rationale"]):
-        return UNSTATED if _contains(answers.words(extraction.last_sentence(row["rationale"])), wanted) else 1.0
-    if kind != "text" or sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
-        return 1.0
-    if len(wanted) > _SHORT_ANSWER:
-        return 1.0 - answers.f1(found, gold) if extraction.is_stated(row["rationale"]) else 0.0
-    return min(1.0 - answers.f1(found, gold), UNSTATED if _contains(said, wanted) else 1.0)
+        last = answers.words(extraction.last_sentence(row["rationale"]))
+        return (UNSTATED if _contains(last, answers.words(gold)) else 1.0), message
+    if kind != "text":
+        return 1.0, message
+    return answers.text_distance(found, gold, stated=extraction.is_stated(row["rationale"])), message
 
 
 def _contains(words: list[str], part: list[str]) -> bool:

@@ -83,7 +83,7 @@ def test_choices_are_read(text: str, found: str | None) -> None:
         ("The story is about operating profit. The answer is earn.", "earn"),
         ("The firm is operating in gas fields. The answer is nat-gas.", "nat-gas"),
         ("The operating company was maintained.", None),  # "tin" is no word of it
-        ('The topic is "nat-gas" (natural gas), not "gas".', None),
+        ('The topic is "nat-gas" (natural gas), not "gas".', "nat-gas"),
         ("The topic that best fits is 'cpu', as it is about computers.", "cpu"),
         ('The appropriate topic is "crude". It is like "gold."', None),
         ('Topics such as tin, gas, cpi, cpu, earn are not relevant. The label "heat" fits, as it is heating oil.', "heat"),

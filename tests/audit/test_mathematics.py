@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from curate.audit import mathematics
+from curate.audit import mathematics, symbolic
 from curate.audit.mathematics import same
 
 
@@ -103,6 +103,6 @@ def test_mathematics_is_told_from_words(text: str) -> None:
 
 def test_a_process_that_died_is_started_again() -> None:
     assert same("\\sqrt{12}", "2\\sqrt{3}")
-    mathematics._checker._process.kill()  # type: ignore[union-attr]
-    mathematics._checker._process.wait()  # type: ignore[union-attr]
+    symbolic._process._process.kill()  # type: ignore[union-attr]
+    symbolic._process._process.wait()  # type: ignore[union-attr]
     assert same("\\sqrt{20}", "2\\sqrt{5}")

@@ -1,0 +1,229 @@
+"""Texts made comparable: what carries no meaning is folded away, and what does carry some is kept. Knows nothing of kinds.
+
+`plain` is for reading (unseen letters, blanks, dashes, digits of other scripts), `fold` for comparing class names, `words` and
+`signs` for free text: two texts are the same when their words *and* their other signs are (``C#`` is not ``C++``, ``AB+``
+not ``AB-``), where punctuation, quotes, articles and the spelling of a date or a number word say nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+from curate.audit import languages
+
+__all__ = ["dates", "fold", "listed", "number_word", "numbers", "plain", "same", "signs", "words"]
+
+_UNSEEN = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f]")
+_JOINERS = {"\u200c", "\u200d"}  # they shape Persian and Indic words; dropped only where texts are compared
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d\u2043", "-"))
+_HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011\ufe63\uff0d", "-"))
+_QUOTES = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u02bc\uff07`\u00b4", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u2033\uff02", '"'),
+    }
+)
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r"\n\s*\n\s*")
+_SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+_RAISED = re.compile("[" + "".join(_SUPER) + "]+")
+_LOWERED = re.compile("[" + "".join(_SUB) + "]+")
+_VULGAR = re.compile(r"(\d*)([¼½¾⅐-⅞])")
+
+_EMPHASIS = re.compile(r"(\*\*|__|\*|(?<!\w)_|`)(?=\S)(.{1,400}?)(?<=\S)\1")
+_NUMBER = re.compile(r"(?<![\w.])(?:(?<![)\w])-)?\d+(?:\.\d+)?")
+_IGNORED = set(" \n.,;:!?\"'_…·、。，；：！？।؟،؛-/")  # between and around words these say nothing …
+_BRACKETS = set("()[]{}")  # … and brackets only beside signs that do
+_ARTICLES = {"a", "an", "the"}
+_ORDINAL = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_SMALL = {word: at for at, word in enumerate(_ONES.split())} | {word: 10 * at for at, word in enumerate(_TENS.split(), 2)}
+_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ABBREVIATED = {"saint": "st", "doctor": "dr", "mister": "mr", "versus": "vs", "percent": "%", "&": "and"}
+
+
+def listed(names: str) -> frozenset[str]:
+    """Return the words of a list that is written with blanks between them."""
+    return frozenset(names.split())
+
+
+@lru_cache(maxsize=8192)
+def plain(text: str) -> str:
+    """Return a text as it is read: no letters that nobody sees, one blank for many, digits of any script as 0 to 9.
+
+    Accents are composed; superscripts become ``^{…}``, subscripts ``_{…}`` and vulgar fractions ``1/2``, which compatibility
+    folding would turn into other numbers. Case, quotes and minus signs stay.
+    """
+    if text.isascii():
+        return _LINES.sub("\n\n", _BLANKS.sub(" ", text))
+    text = unicodedata.normalize("NFC", text)
+    text = _UNSEEN.sub(lambda match: match.group() if match.group() in _JOINERS else "", text).translate(_HYPHENS)
+    text = _RAISED.sub(lambda match: "^{" + "".join(_SUPER[sign] for sign in match.group()) + "}", text)
+    text = _LOWERED.sub(lambda match: "_{" + "".join(_SUB[sign] for sign in match.group()) + "}", text)
+    text = _VULGAR.sub(_fraction, text)
+    text = "".join(str(unicodedata.digit(sign)) if sign.isdecimal() else sign for sign in text)
+    return _LINES.sub("\n\n", _BLANKS.sub(" ", text))
+
+
+def _fraction(match: re.Match[str]) -> str:
+    written = unicodedata.normalize("NFKC", match.group(2)).replace("⁄", "/")
+    return f"{match.group(1)} {written}" if match.group(1) else written
+
+
+@lru_cache(maxsize=16384)
+def fold(text: str) -> str:
+    """Return a text for comparison: `plain`, composed, caseless, with one kind of quote and dash, without joiners."""
+    text = unicodedata.normalize("NFKC", plain(text))
+    text = "".join(sign for sign in text if sign not in _JOINERS).translate(_DASHES).translate(_QUOTES).casefold()
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+@lru_cache(maxsize=8192)
+def words(text: str) -> list[str]:
+    """Return the words of a text without case, articles and punctuation; minus signs, decimal points and vowel signs stay."""
+    found = _words(_unified(text))
+    return [word for word in found if word not in _ARTICLES] or found
+
+
+def _words(text: str) -> list[str]:
+    return [_ABBREVIATED.get(word, word) for word in _word().findall(text)]
+
+
+@lru_cache(maxsize=1)
+def _word() -> Any:
+    import regex  # takes 50 ms; `re` counts no vowel sign as a letter
+
+    return regex.compile(r"(?:(?<![\w)])-)?\d+(?:\.\d+)?|[\p{L}\p{M}]+(?:'[\p{L}\p{M}]+)?|\d+")
+
+
+@lru_cache(maxsize=8192)
+def signs(text: str) -> str:
+    """Return the signs of a text that are no words and no mere punctuation, in their order, such as ``++`` of ``C++``."""
+    text = _unified(text)
+    bare = text.strip().rstrip(".!?。")
+    kept = [sign for at, sign in enumerate(bare) if not _says_nothing(bare, at)]
+    if all(sign in _BRACKETS for sign in kept) and _words(text):
+        return ""
+    return "".join(kept)
+
+
+def _says_nothing(text: str, at: int) -> bool:
+    sign = text[at]
+    if sign.isalnum() or unicodedata.category(sign)[0] == "M":
+        return True
+    if sign in "-/":  # between words, or a bullet; a minus, a grade's or a blood group's sign is meant
+        before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+        return (before.isalnum() and after.isalnum()) or (not before.isalnum() and (after == " " or after.isdigit()))
+    return sign in _IGNORED
+
+
+def same(a: str, b: str) -> bool:
+    """Return whether two free texts say the same: the same words in the same order, and the same signs."""
+    if fold(a) == fold(b):
+        return bool(fold(a))
+    left, right = words(a), words(b)
+    return bool(left) and left == right and signs(a) == signs(b)
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers that a text names, number words included, in ascending order of their spelling."""
+    return sorted(f"{float(number):.12g}" for number in _NUMBER.findall(_unified(text)))
+
+
+@lru_cache(maxsize=8192)
+def _unified(text: str) -> str:
+    """Fold a text, and write every date, grouped number and number word in one way."""
+    text = _EMPHASIS.sub(r"\2", fold(text))
+    text = _EMPHASIS.sub(r"\2", text)
+    text = _dated(text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", _ORDINAL.sub("", text))
+    text = re.sub(r"(?<![\w.])(\d+)\.0+(?![\d.])", r"\1", text)
+    return _digits(text)
+
+
+def _digits(text: str) -> str:
+    """Write English number words as digits; "one" alone stays, since it is a pronoun as well."""
+
+    def written(match: re.Match[str]) -> str:
+        value = number_word(match.group())
+        return match.group() if value is None or match.group() == "one" else str(value)
+
+    return _NUMBER_WORDS.sub(written, text)
+
+
+_NUMBER_WORDS = re.compile(
+    r"\b(?:{word})(?:(?:[\s-]|\sand\s)(?:{word}))*\b".format(word="|".join(sorted([*_SMALL, *_SCALES], key=len, reverse=True)))
+)
+
+
+def number_word(text: str) -> int | None:
+    """Return the value of a number in English words, such as ``twenty-three`` or ``two hundred and five``; None for others."""
+    total, part = 0, None
+    for word in re.split(r"[\s-]+", text.strip().casefold()):
+        if word == "and" and (total or part):
+            continue
+        if word in _SMALL:
+            value = _SMALL[word]
+            if part is not None and part % 100 and not (part % 100 >= 20 and part % 10 == 0 and value < 10):
+                return None  # "two three" is two numbers
+            part = (part or 0) + value
+        elif word == "hundred":
+            part = (part if part is not None else 1) * 100
+        elif word in _SCALES:
+            total, part = total + (part if part is not None else 1) * _SCALES[word], None
+        else:
+            return None
+    return total + (part or 0) if total or part is not None else None
+
+
+Date = tuple[int | None, int, int | None]  # year, month, day
+
+
+@lru_cache(maxsize=8)
+def _date_patterns(_version: int) -> tuple[re.Pattern[str], ...]:
+    name = "|".join(sorted(map(re.escape, languages.months()), key=len, reverse=True))
+    day, year = r"(?P<d>\d{1,2})(?:st|nd|rd|th|\.|er|º)?", r"(?P<y>\d{3,4})"
+    return (
+        re.compile(r"(?<!\d)(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?!\d)"),
+        re.compile(r"(?P<y>\d{4})年(?P<m>\d{1,2})月(?P<d>\d{1,2})日"),
+        re.compile(rf"\b(?P<m>{name})\.?\s+{day}(?!\d)(?:,?\s+{year}(?!\d))?"),
+        re.compile(rf"(?<!\d){day}(?:\s+of|\s+de)?\s+(?P<m>{name})\b\.?(?:,?\s+(?:de\s+|del\s+)?{year}(?!\d))?"),
+        re.compile(rf"\b(?P<m>{name})\.?,?\s+(?:of\s+|de\s+)?{year}(?!\d)"),
+    )
+
+
+def dates(text: str) -> list[Date]:
+    """Return the dates that a text names: (year or None, month, day or None), where the month is plain from the spelling."""
+    return [
+        _date(match) for pattern in _date_patterns(languages.version()) for match in pattern.finditer(fold(text)) if _real(match)
+    ]
+
+
+def _date(match: re.Match[str]) -> Date:
+    part = match.groupdict()
+    month = part["m"] if part["m"].isdigit() else languages.months()[part["m"]]
+    return (int(part["y"]) if part.get("y") else None, int(month), int(part["d"]) if part.get("d") else None)
+
+
+def _real(match: re.Match[str]) -> bool:
+    year, month, day = _date(match)
+    return 1 <= month <= 12 and (day is None or 1 <= day <= 31) and not (day is None and year is None)
+
+
+def _dated(text: str) -> str:
+    """Write every date of a folded text as numbers, year, month and day, so that one date has one spelling."""
+    if not any(sign.isdigit() for sign in text):
+        return text
+    for pattern in _date_patterns(languages.version()):
+        text = pattern.sub(
+            lambda match: " ".join(map(str, (part for part in _date(match) if part))) if _real(match) else match.group(), text
+        )
+    return text
