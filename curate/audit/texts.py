@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-
-from curate.audit import languages
 
 __all__ = ["dates", "fold", "listed", "number_word", "numbers", "plain", "same", "signs", "words"]
 
@@ -187,9 +186,22 @@ def number_word(text: str) -> int | None:
 Date = tuple[int | None, int, int | None]  # year, month, day
 
 
+def _table_version() -> int:
+    from curate.audit import languages  # here, since only dates need the table
+
+    return languages.version()
+
+
+@lru_cache(maxsize=8)
+def _months(_version: int) -> Mapping[str, int]:
+    from curate.audit import languages
+
+    return languages.months()
+
+
 @lru_cache(maxsize=8)
 def _date_patterns(_version: int) -> tuple[re.Pattern[str], ...]:
-    name = "|".join(sorted(map(re.escape, languages.months()), key=len, reverse=True))
+    name = "|".join(sorted(map(re.escape, _months(_version)), key=len, reverse=True))
     day, year = r"(?P<d>\d{1,2})(?:st|nd|rd|th|\.|er|º)?", r"(?P<y>\d{3,4})"
     return (
         re.compile(r"(?<!\d)(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?!\d)"),
@@ -203,13 +215,13 @@ def _date_patterns(_version: int) -> tuple[re.Pattern[str], ...]:
 def dates(text: str) -> list[Date]:
     """Return the dates that a text names: (year or None, month, day or None), where the month is plain from the spelling."""
     return [
-        _date(match) for pattern in _date_patterns(languages.version()) for match in pattern.finditer(fold(text)) if _real(match)
+        _date(match) for pattern in _date_patterns(_table_version()) for match in pattern.finditer(fold(text)) if _real(match)
     ]
 
 
 def _date(match: re.Match[str]) -> Date:
     part = match.groupdict()
-    month = part["m"] if part["m"].isdigit() else languages.months()[part["m"]]
+    month = part["m"] if part["m"].isdigit() else _months(_table_version())[part["m"]]
     return (int(part["y"]) if part.get("y") else None, int(month), int(part["d"]) if part.get("d") else None)
 
 
@@ -222,7 +234,7 @@ def _dated(text: str) -> str:
     """Write every date of a folded text as numbers, year, month and day, so that one date has one spelling."""
     if not any(sign.isdigit() for sign in text):
         return text
-    for pattern in _date_patterns(languages.version()):
+    for pattern in _date_patterns(_table_version()):
         text = pattern.sub(
             lambda match: " ".join(map(str, (part for part in _date(match) if part))) if _real(match) else match.group(), text
         )
