@@ -40,7 +40,7 @@ MOST_LEVELS = 9  # of modules that import each other, in `curate`
 # One module per outside library: who may import it. Frames (polars, numpy) and hashes (xxhash) are everybody's.
 OWNERS = {
     "altair": {"curate.report.plot"},
-    "datasets": {"baldistill.sft", "curate.sources.discover"},
+    "datasets": {"baldistill.sft", "curate.sources.discover", "curate.sources.open"},
     "deltalake": {"curate.manifest.delta"},
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.export.card", "curate.models"},

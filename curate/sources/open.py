@@ -1,28 +1,37 @@
 """Opens a source: a file, a folder, a glob, standard input or a data set becomes files with tables, splits, labels and hashes.
 
-Knows no examples and no manifest; which files belong to a source is decided in `curate.sources.discover`, what a file says in
-`curate.sources.readers`.
+Knows no examples and no manifest; `curate.sources.discover` finds the files of a source. The only importer of datasets in curate.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+import re
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from curate import progress
 from curate.errors import InputError
 from curate.sources import json_files, text_files, typed
+from curate.sources.discover import KINDS, Found, address_of, find, split_in_names
 from curate.sources.streams import COMPRESSED, encoding, plain_name, unpacked
 from curate.sources.tables import Table
 from curate.sources.text_files import TextOptions
 
-__all__ = ["Source", "SourceFile", "TextOptions", "is_readable", "open_source", "read"]
+__all__ = ["Source", "SourceFile", "TextOptions", "open_source", "read"]
 
 _JSON = (".jsonl", ".ndjson", ".json")
 _TEXT = {".csv": ",", ".tsv": "\t"}
 _TYPED = {".parquet": typed.read_parquet, ".arrow": typed.read_arrow, ".feather": typed.read_arrow}
-KINDS = (*_JSON, *_TEXT, *_TYPED)
+_HUB = "hf://"
+_SAVED = ("dataset_dict.json", "state.json")  # in folders that `save_to_disk` wrote
+_ROWS = 10_000  # of a data set that are read together
 _PEEK = 4096  # bytes
 _MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow"}
 
@@ -85,7 +94,109 @@ def open_source(source: str, *, on_error: str = "fail", options: TextOptions | N
     Raises:
         InputError: there is no such source, it is empty, or a record cannot be read.
     """
-    raise NotImplementedError
+    options = options or TextOptions()
+    if source == "-" or Path(source).is_fifo():
+        return _open_stream(source, on_error, options)
+    if source.startswith(_HUB):
+        return _open_hub(source)
+    if (path := Path(source).expanduser()).is_dir() and any((path / mark).is_file() for mark in _SAVED):
+        return _open_saved(path)
+    found = find(source)
+    _refuse_idle(options, [file.label for file in found], source)
+    with ThreadPoolExecutor(1) as hashing, progress.step("read", len(found)) as counter:
+        hashes = hashing.map(_sha256, found)
+        files = []
+        for file in found:
+            table = read(file.path, name=file.label, on_error=on_error, options=options)
+            files.append(SourceFile(table, file.split, file.ambiguous, "", str(file.path.resolve()), file.label))
+            counter.advance()
+        return _source(address_of(source), [replace(file, sha256=digest) for file, digest in zip(files, hashes, strict=True)])
+
+
+def _source(address: str, files: list[SourceFile]) -> Source:
+    """Return a source of the files that hold anything; the others are named in a note."""
+    filled = [file for file in files if file.table.height or file.table.skipped]
+    if not any(file.table.height for file in filled):
+        raise InputError(f"{address}: there are no rows in it" + (f"; {filled[0].table.skipped[0]}" if filled else ""))
+    for file in files:
+        if not file.table.height:
+            progress.note("read", f"{file.label}: there are no rows in it")
+    return Source(address, tuple(filled))
+
+
+def _refuse_idle(options: TextOptions, labels: list[str], source: str) -> None:
+    """Refuse options that no file of a source is of the kind for."""
+    kinds = {Path(plain_name(label)).suffix.lower() for label in labels}
+    if kinds.isdisjoint(_TEXT) and ".zip" not in kinds and (asked := options.asked()):
+        raise InputError(f"{asked[0]}: is for CSV and TSV, and {source!r} has {', '.join(sorted(kinds))}; leave it out")
+    if kinds.isdisjoint(_JSON) and ".zip" not in kinds and options.records is not None:
+        raise InputError(
+            f"--records {options.records!r}: is for JSON, and {source!r} has {', '.join(sorted(kinds))}; leave it out"
+        )
+
+
+def _sha256(found: Found) -> str:
+    try:
+        with found.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as e:
+        raise InputError(f"{found.label}: cannot be read: {e.strerror or e}") from e
+
+
+def _open_stream(source: str, on_error: str, options: TextOptions) -> Source:
+    """Read standard input or a pipe to its end; what it holds is told by its first bytes."""
+    if source == "-" and sys.stdin.isatty():
+        raise InputError("source '-' is standard input, and that is a terminal: pipe a file into it, or name one")
+    with tempfile.TemporaryDirectory(prefix="curate-") as folder:
+        copy = Path(folder, name := "stdin")
+        with copy.open("wb") as file, sys.stdin.buffer if source == "-" else Path(source).open("rb") as stream:
+            shutil.copyfileobj(stream, file)
+        table = read(copy, name=name, on_error=on_error, options=options, kind="")
+        return _source(name, [SourceFile(table, None, None, _sha256(Found(name, copy, None, None)), source, name)])
+
+
+def _open_hub(source: str) -> Source:
+    name, _, config = source.removeprefix(_HUB).partition(":")
+    try:
+        import datasets
+
+        found = datasets.load_dataset(name, config or None)
+    except (OSError, ValueError, RuntimeError) as e:
+        raise InputError(f"data set {source!r} cannot be loaded: {_first_line(e)}") from e
+    return _from_datasets(found, source, source)
+
+
+def _open_saved(path: Path) -> Source:
+    try:
+        import datasets
+
+        found = datasets.load_from_disk(str(path))
+    except (OSError, ValueError, RuntimeError) as e:
+        raise InputError(f"folder {str(path)!r} cannot be read as a saved data set: {_first_line(e)}") from e
+    return _from_datasets(found, path.resolve().name, str(path.resolve()))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _from_datasets(found: Any, address: str, place: str) -> Source:
+    files = []
+    for name, part in found.items() if isinstance(found, dict) else [("", found)]:
+        label = f"{address}/{name}" if name else address
+        with typed.one_line(label, "a data set"):
+            batches = part.with_format("arrow").iter(_ROWS)
+            table = typed.from_batches(batches, part.features.arrow_schema, label, features=part.features.to_dict())
+        split, ambiguous = split_in_names(name or str(part.split or address))
+        files.append(SourceFile(table, split, ambiguous, _revision(part), f"{place}/{name}" if name else place, label))
+    return _source(address, files)
+
+
+def _revision(part: Any) -> str:
+    """Return the revision of a data set on the Hub, or the fingerprint of one that was made."""
+    checksums = part.info.download_checksums or {}
+    hub = {match[1] for address in checksums if (match := re.search(r"@([0-9a-f]{40})/", str(address)))}
+    return f"revision:{'+'.join(sorted(hub))}" if hub else f"fingerprint:{part._fingerprint}"
 
 
 def read(path: Path, *, name: str, on_error: str = "fail", options: TextOptions | None = None, kind: str | None = None) -> Table:
@@ -116,12 +227,6 @@ def read(path: Path, *, name: str, on_error: str = "fail", options: TextOptions 
     raise InputError(
         f"{name}: cannot tell its kind from the name; kinds are {', '.join(KINDS)}, also with {', '.join(COMPRESSED)}"
     )
-
-
-def is_readable(name: str) -> bool:
-    """Return whether a file's name is of a kind that `read` knows; of an archive only its content can say."""
-    plain = plain_name(name)
-    return Path(plain).suffix.lower() in KINDS or name.lower().endswith(".zip")
 
 
 def _typed_kind(begin: bytes) -> str | None:

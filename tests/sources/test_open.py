@@ -1,14 +1,22 @@
-"""Tests of curate.sources.open: files are read by their kind."""
+"""Tests of curate.sources.open: files are read by their kind; labels hold no local path; data sets keep splits and names."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
+import json
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
 
+from curate import progress
 from curate.errors import InputError
 from curate.sources import open as opening
+from curate.sources.text_files import TextOptions
 
 
 def read(folder, name, content, **options):
@@ -55,6 +63,178 @@ def test_other_files_are_refused(tmp_path, name, content, reason):
         read(tmp_path, name, content)
 
 
-def test_names_of_kinds_that_are_read():
-    names = ["x.jsonl", "a/X.CSV", "x.json.xz", "x.zip", "x.parquet.gz", "x.txt", "x.gz", "csv"]
-    assert [name for name in names if opening.is_readable(name)] == names[:5]
+@pytest.fixture
+def folder(tmp_path):
+    base = tmp_path / "My Data ü"
+    for name, rows in {
+        "train.jsonl": ["a", "b"],
+        "val-00000-of-00001.jsonl": ["c"],
+        "test/part one.jsonl": ["d"],
+        ".hidden.jsonl": ["h"],
+        ".git/x.jsonl": ["g"],
+        "dataset_infos.json": ["i"],
+    }.items():
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text("".join(json.dumps({"p": row}) + "\n" for row in rows), encoding="utf-8")
+    return base
+
+
+def test_a_file_is_named_without_its_folder_and_hashed(folder):
+    path = folder / "train.jsonl"
+    source = opening.open_source(str(path))
+    (file,) = source.files
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (source.address, source.fingerprint) == ("train.jsonl", f"sha256:{digest}")
+    assert (file.label, file.table.name, file.split, file.sha256) == ("train.jsonl", "train.jsonl", "train", digest)
+    assert file.place == str(path.resolve())
+
+
+def test_a_folder_is_read_with_its_subfolders_and_its_names_give_splits(folder):
+    source = opening.open_source(str(folder))
+    assert source.address == "My Data ü"
+    assert {file.label: file.split for file in source.files} == {
+        "test/part one.jsonl": "test",
+        "train.jsonl": "train",
+        "val-00000-of-00001.jsonl": "validation",
+    }
+    assert not any(str(folder.parent) in text for file in source.files for text in (file.label, file.table.name))
+
+
+def test_a_folder_has_another_fingerprint_when_a_file_changes(folder):
+    before = opening.open_source(str(folder)).fingerprint
+    assert opening.open_source(str(folder)).fingerprint == before
+    (folder / "train.jsonl").write_text('{"p":"z"}\n', encoding="utf-8")
+    assert opening.open_source(str(folder)).fingerprint != before
+
+
+def test_empty_sources_are_refused_and_empty_files_among_others_are_noted(folder):
+    (folder / "zero.jsonl").touch()
+    with pytest.raises(InputError, match=r"^zero\.jsonl: there are no rows in it"):
+        opening.open_source(str(folder / "zero.jsonl"))
+    heard = []
+    with progress.listen(heard.append):
+        source = opening.open_source(str(folder))
+    assert "zero.jsonl" not in {file.label for file in source.files}
+    assert "zero.jsonl: there are no rows in it" in [event.message for event in heard]
+    (folder / "bad.jsonl").write_text("no\n")
+    with pytest.raises(InputError, match=r"^bad\.jsonl: there are no rows in it; bad\.jsonl:1: not JSON"):
+        opening.open_source(str(folder / "bad.jsonl"), on_error="skip")
+
+
+def test_skipped_rows_are_listed(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"p":"a"}\nnot json\n')
+    (file,) = opening.open_source(str(tmp_path / "x.jsonl"), on_error="skip").files
+    assert [line.split(": ")[0] for line in file.table.skipped] == ["x.jsonl:2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"a":"x"}\n{"a":"y"}\n', ["x", "y"]),
+        (b'\xef\xbb\xbf [{"a":"x"}, {"a":"y"}]', ["x", "y"]),
+        (b"a,b\nx,1\ny,2\n", ["x", "y"]),
+        (b"a\tb\nx\t1\ny\t2\n", ["x", "y"]),
+        (gzip.compress(b"a,b\nx,1\ny,2\n"), ["x", "y"]),
+    ],
+)
+def test_standard_input_is_read_by_its_first_bytes(monkeypatch, content, said):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    source = opening.open_source("-")
+    (file,) = source.files
+    assert (source.address, file.label, file.place, file.split) == ("stdin", "stdin", "-", None)
+    assert file.table.columns["a"].texts().to_list() == said
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_terminal_is_no_standard_input(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    with pytest.raises(InputError, match="that is a terminal: pipe a file into it"):
+        opening.open_source("-")
+
+
+def test_a_named_pipe_is_read_once(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(path.write_text, '{"a":"x"}\n')
+        (file,) = opening.open_source(str(path)).files
+        assert written.result()
+    assert file.table.columns["a"].texts().to_list() == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("x.jsonl", TextOptions(delimiter=";"), r"^--delimiter: is for CSV and TSV, and .* has \.jsonl"),
+        ("x.jsonl", TextOptions(header=False), "^--no-header: is for CSV and TSV"),
+        ("x.csv", TextOptions(records="data"), r"^--records 'data': is for JSON, and .* has \.csv"),
+    ],
+)
+def test_options_that_no_file_is_read_by_are_refused(tmp_path, name, options, reason):
+    (tmp_path / name).write_text('{"a":1}')
+    with pytest.raises(InputError, match=reason):
+        opening.open_source(str(tmp_path / name), options=options)
+
+
+def test_options_reach_the_files_of_a_folder(tmp_path):
+    (tmp_path / "a.csv").write_text("x;1\n")
+    (tmp_path / "b.json").write_text('{"rows": [{"p": "y", "n": 2}]}')
+    options = TextOptions(header=False, columns=("p", "n"), delimiter=";", records="rows")
+    assert [texts(file.table) for file in opening.open_source(str(tmp_path), options=options).files] == [
+        {"p": ["x"], "n": ["1"]},
+        {"p": ["y"], "n": ["2"]},
+    ]
+
+
+def made(**columns):
+    import datasets
+
+    features = datasets.Features({"q": datasets.Value("string"), "kind": datasets.ClassLabel(names=["maths", "law"])})
+    return datasets.Dataset.from_dict(columns, features=features)
+
+
+def test_a_saved_data_set_keeps_its_splits_and_the_names_of_its_classes(tmp_path):
+    import datasets
+
+    parts = datasets.DatasetDict({"train": made(q=["a", "b"], kind=[1, -1]), "test_sft": made(q=["c"], kind=[0])})
+    parts.save_to_disk(str(tmp_path / "saved"))
+    source = opening.open_source(str(tmp_path / "saved"))
+    assert source.address == "saved"
+    assert source.fingerprint.startswith("fingerprint:")
+    assert [(file.label, file.split) for file in source.files] == [("saved/train", "train"), ("saved/test_sft", "test")]
+    assert source.files[0].place == str((tmp_path / "saved").resolve() / "train")
+    assert texts(source.files[0].table) == {"q": ["a", "b"], "kind": ["law", None]}
+
+
+def test_a_split_that_was_saved_alone_says_which_it_is(tmp_path):
+    import datasets
+
+    part = made(q=["a", "b"], kind=[1, 0])
+    part.select([1]).save_to_disk(str(tmp_path / "none"))
+    named = datasets.Dataset(part.data, split=datasets.Split.TEST)
+    named.save_to_disk(str(tmp_path / "one"))
+    assert [file.split for file in opening.open_source(str(tmp_path / "none")).files] == [None]
+    assert [file.split for file in opening.open_source(str(tmp_path / "one")).files] == ["test"]
+    assert texts(opening.open_source(str(tmp_path / "none")).files[0].table) == {"q": ["b"], "kind": ["maths"]}
+
+
+def test_a_data_set_of_the_hub_is_asked_for_by_name_and_configuration(monkeypatch):
+    import datasets
+
+    asked = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *given: asked.append(given) or {"train": made(q=["a"], kind=[0])})
+    source = opening.open_source("hf://org/name:main")
+    assert asked == [("org/name", "main")]
+    assert (source.address, source.files[0].label) == ("hf://org/name:main", "hf://org/name:main/train")
+
+
+@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError])
+def test_a_data_set_that_cannot_be_loaded_is_one_line(monkeypatch, error):
+    import datasets
+
+    def fail(*_):
+        raise error("no network\nand a long story")
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    with pytest.raises(InputError, match=r"^data set 'hf://org/name' cannot be loaded: no network$"):
+        opening.open_source("hf://org/name")
