@@ -192,7 +192,7 @@ def notes(source) -> list[str]:
         ("contest.jsonl", None),
         ("latest.jsonl", None),
         ("pretraining.jsonl", None),
-        ("tests.jsonl", None),
+        ("unit_tests.jsonl", None),
         ("software_development.jsonl", None),
         ("trainer.jsonl", None),
         ("été.jsonl", None),
