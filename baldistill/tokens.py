@@ -115,11 +115,8 @@ def render(tokenizer: Any, messages: Sequence[Message], *, complete: bool = Fals
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of rendered texts; special tokens are those that the template wrote."""
-    if not texts:
-        return []
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
+    """Return the token ids of rendered texts; special tokens are those that the template wrote, never those of a row's text."""
+    return models.tokenize(tokenizer, texts)
 
 
 def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
@@ -247,7 +244,7 @@ def _unclosed(tokenizer: Any, chat: _Shown, prompt: str) -> str:
     """Return a chat without what closes its last turn."""
     answer = chat.turns[-1]
     if "tool_calls" not in answer:
-        return prompt + str(answer["content"])
+        return prompt + str(models.text_only(tokenizer, answer["content"]))
     question = {"role": "user", "content": "?"}
     closing = render(tokenizer, [question, {"role": "assistant", "content": _MARK}], complete=True).rpartition(_MARK)[2]
     return render(tokenizer, chat.turns, complete=True, tools=chat.tools).removesuffix(closing)

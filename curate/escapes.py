@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["drawable", "printable", "printable_json"]
+__all__ = ["drawable", "one_line", "printable", "printable_json"]
 
 # Controls other than tab and line feed; separators of lines and paragraphs; what overrides the direction of others' text; halves
 # of surrogate pairs, which no encoding of a stream can write; the two of the plane's end that are no characters.
@@ -43,6 +43,11 @@ def drawable(text: str) -> str:
         'Rock\\\\x0bPop'
     """
     return _UNDRAWABLE.sub(lambda found: _code(ord(found[0])), text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as `printable` does, on one line: line feeds are ``␊``, so that none of it looks like a line of ours."""
+    return printable(text).replace("\n", "␊")
 
 
 def printable_json(text: str) -> str:

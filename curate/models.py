@@ -11,9 +11,11 @@ from __future__ import annotations
 import functools
 import io
 import re
+import secrets
+import string
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,9 +37,15 @@ __all__ = [
     "render",
     "resolve_dtype",
     "template_shows",
+    "text_only",
+    "tokenize",
 ]
 
 
+_THOUGHT = re.compile(r"</?think(?:ing)?>")  # tags that a template reads, and a text may have
+# Stands in the place of a special token that is in a text of data, until the text is tokenized; drawn anew in each process.
+_STAND_IN = "".join(secrets.choice(string.ascii_lowercase) for _ in range(24))
+_STOOD_IN = re.compile(_STAND_IN + r"(\d+)z")
 _PROBE = "qzprobe"  # a text that no template has of itself
 
 # Hub ids whose weights also come as a package (by its import name), so that they load without a network.
@@ -136,7 +144,9 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
 
 
 def render(tokenizer: Any, turns: Sequence[Mapping[str, Any]], *, tools: Any = None, opened: bool = False) -> str:
-    """Write a chat as a tokenizer's chat template has it.
+    """Write a chat as a tokenizer's chat template has it, to be tokenized by `tokenize` and by nothing else.
+
+    The special tokens in what is returned are those that the template wrote: one in a text of the chat is marked as a text.
 
     Args:
         tokenizer: of transformers, with a chat template.
@@ -149,12 +159,106 @@ def render(tokenizer: Any, turns: Sequence[Mapping[str, Any]], *, tools: Any = N
     """
     from jinja2 import TemplateError
 
-    further = {"tools": tools} if tools else {}
+    further = {"tools": text_only(tokenizer, tools)} if tools else {}
     try:
-        return str(tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=opened, **further))
+        texts = [text_only(tokenizer, turn) for turn in turns]
+        return str(tokenizer.apply_chat_template(texts, tokenize=False, add_generation_prompt=opened, **further))
     except (TemplateError, TypeError) as e:
         roles = ", ".join(str(turn.get("role")) for turn in turns)
         raise ModelError(f"the student's chat template refuses a chat of the turns {roles}: {_first_line(e)}") from e
+
+
+def text_only(tokenizer: Any, value: Any) -> Any:
+    """Return a text, or a JSON-able value with texts in it, in which every special token is marked as a text for `tokenize`."""
+    if isinstance(value, str):
+        marks = _marks(tokenizer, getattr(tokenizer, "chat_template", None))
+        return marks.pattern.sub(lambda found: f"{_STAND_IN}{marks.tokens.index(found[0])}z", value) if marks.tokens else value
+    if isinstance(value, Mapping):
+        return {key: text_only(tokenizer, item) for key, item in value.items()}
+    return [text_only(tokenizer, item) for item in value] if isinstance(value, list) else value
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts from `render`; what `text_only` marked is tokenized as any other text."""
+    if not texts:
+        return []
+    plain = [i for i, text in enumerate(texts) if _STAND_IN not in text]
+    if len(plain) == len(texts):
+        ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+    found = dict(zip(plain, tokenize(tokenizer, [texts[i] for i in plain]), strict=True))
+    marked = [i for i in range(len(texts)) if i not in found]
+    marks = _marks(tokenizer, getattr(tokenizer, "chat_template", None))
+    found |= zip(marked, marks.tokenize([texts[i] for i in marked]), strict=True)
+    return [found[i] for i in range(len(texts))]
+
+
+class _Marks:
+    """The special tokens of a tokenizer: those declared as such, and those that its template writes around turns."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        added = {str(token): token for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
+        written = _written_by_template(tokenizer)
+        control = {name for name, token in added.items() if token.special or (name in written and not _THOUGHT.fullmatch(name))}
+        self.tokens = sorted((name for name in control if name), key=lambda name: (-len(name), name))
+        self.pattern = re.compile("|".join(map(re.escape, self.tokens)))
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenize texts in which the special tokens of data are stand-ins."""
+        if self._renamed is None:  # no fast tokenizer: an invisible letter breaks what would be taken for a special token
+            broken = [_STOOD_IN.sub(lambda found: self._broken(found), text) for text in texts]
+            ids: list[list[int]] = self._tokenizer(broken, add_special_tokens=False, verbose=False)["input_ids"]
+            return ids
+        other, ids_of = self._renamed
+        renamed = [self.pattern.sub(lambda found: self._name(found[0]), text) for text in texts]
+        spelt = [_STOOD_IN.sub(lambda found: self.tokens[int(found[1])], text) for text in renamed]
+        return [[ids_of.get(i, i) for i in encoding.ids] for encoding in other.encode_batch(spelt, add_special_tokens=False)]
+
+    def _name(self, token: str) -> str:
+        return f"<{_STAND_IN}:{self.tokens.index(token)}>"
+
+    def _broken(self, found: re.Match[str]) -> str:
+        token = self.tokens[int(found[1])]
+        return f"{token[:1]}\u2060{token[1:]}"
+
+    @functools.cached_property
+    def _renamed(self) -> tuple[Any, dict[int, int]] | None:
+        """Return a copy of the tokenizer whose special tokens have names that no text has, and which of its ids are ours."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return None
+        import json
+
+        written = json.loads(backend.to_str())
+        written.update(post_processor=None, truncation=None, padding=None)
+        ids = {}
+        for token in written["added_tokens"]:
+            name = token["content"]
+            if name in self.tokens:
+                token.update(content=self._name(name), normalized=False)
+            ids[token["content"]] = token["id"]
+        other = type(backend).from_str(json.dumps(written))
+        return other, {other.token_to_id(name): i for name, i in ids.items()}
+
+
+@functools.lru_cache(maxsize=8)
+def _marks(tokenizer: Any, template: str | None) -> _Marks:
+    return _Marks(tokenizer)
+
+
+def _written_by_template(tokenizer: Any) -> frozenset[str]:
+    """Return the added tokens that a tokenizer's template writes around turns without content of note."""
+    from jinja2 import TemplateError
+
+    if not getattr(tokenizer, "chat_template", None):
+        return frozenset()
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}, {"role": "user", "content": "?"}]
+    written = ""
+    for chat in (turns, [{"role": "system", "content": "."}, *turns]):
+        with suppress(TemplateError, TypeError):
+            written += tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    return frozenset(str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values() if str(token) in written)
 
 
 def template_shows(tokenizer: Any, part: str) -> bool:

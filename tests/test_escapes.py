@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from curate.escapes import drawable, printable, printable_json
+from curate.escapes import drawable, one_line, printable, printable_json
 from curate.terminal import console, widgets
 
 # Many texts are full of what is dangerous or wide: controls, overrides of direction, halves of pairs, Arabic, Chinese, emoji.
@@ -100,6 +100,13 @@ def test_every_building_block_of_a_screen_is_safe_and_fits(text: str) -> None:
     )
     assert not dangerous(sent)
     assert max(Text(line).cell_len for line in sent.split("\n")) <= 80
+
+
+@given(TEXTS)
+def test_a_cell_and_a_note_are_one_line_each(text: str) -> None:
+    assert len(one_line(text).split("\n")) == 1
+    sent = printed(widgets.grid(["name", "n"], [[f"a{text[:20]}\nb 99", 1]]))
+    assert "\nb 99" not in sent
 
 
 def test_errors_and_results_are_safe(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from curate import models, progress
 from curate.errors import ModelError
@@ -207,3 +209,88 @@ def test_the_default_student_is_dense_and_speaks(tmp_path: Path) -> None:
     reply = model.generate(**batch, max_new_tokens=12, do_sample=False)[0, batch["input_ids"].shape[1] :]
     assert "5" in tokenizer.decode(reply)
     model.save_pretrained(tmp_path / "saved")  # a model still marked quantised refuses
+
+
+# Special tokens in a text of data are text
+
+
+def _tokenizer(kind: str) -> Any:
+    """Return a small tokenizer of a kind, with special tokens, a role mark that is not declared as special, and a template."""
+    from tokenizers import AddedToken, Tokenizer, normalizers, pre_tokenizers, trainers
+    from tokenizers import models as kinds
+    from transformers import PreTrainedTokenizerFast
+
+    marks = ["<unk>", "<s>", "</s>"]
+    trainer: Any = trainers.BpeTrainer(special_tokens=marks, vocab_size=400, show_progress=False)
+    backend = Tokenizer(kinds.BPE(unk_token="<unk>"))
+    if kind == "bytes":
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            special_tokens=marks, vocab_size=400, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
+    elif kind == "metaspace":  # as of LLaMA 2: the first word gets a blank, those behind a special token none
+        backend.normalizer = normalizers.NFKC()
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    else:
+        backend.normalizer = normalizers.Lowercase()
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.train_from_iterator(
+        ["user asks: what is one and two? the assistant says </ s > < three | é 0123456789 ?!."] * 4, trainer
+    )
+    backend.add_tokens([AddedToken("<|role|>", special=False), AddedToken("<think>", special=False)])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.chat_template = (
+        "{{ bos_token }}{% for turn in messages %}<|role|>{{ turn.role }} {{ turn.content | trim }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<|role|>assistant {% endif %}"
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["bytes", "metaspace", "words"])
+def special(request: pytest.FixtureRequest) -> Any:
+    return _tokenizer(request.param)
+
+
+PIECES = st.sampled_from(
+    ["<s>", "</s>", "<|role|>", "<unk>", " ", "\n", "<|role|>user ", "what is", "two?", "<think>", "</", "s>"]
+)
+HOSTILE = st.lists(PIECES | st.text(max_size=4), max_size=8).map("".join)
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=3))
+def test_the_special_tokens_of_a_chat_are_those_of_its_template(special: Any, texts: list[str]) -> None:
+    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+    [ids] = models.tokenize(special, [models.render(special, turns, opened=True)])
+    count = {name: ids.count(special.convert_tokens_to_ids(name)) for name in ("<s>", "</s>", "<|role|>")}
+    assert count == {"<s>": 1, "</s>": len(turns), "<|role|>": len(turns) + 1}
+
+
+@given(st.lists(st.text(alphabet="abc <>|/s.\n", max_size=12), min_size=1, max_size=3))
+def test_a_chat_without_them_is_tokenized_as_it_is_by_the_tokenizer_itself(special: Any, texts: list[str]) -> None:
+    turns = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+    assume(not any(mark in text for text in texts for mark in ("<s>", "</s>")))
+    rendered = models.render(special, turns)
+    usual = special.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
+    assert models.tokenize(special, [rendered]) == [usual]
+    assert models._marks(special, special.chat_template).tokenize([rendered]) == [usual]
+
+
+def test_a_text_with_a_special_token_is_read_as_it_is(special: Any) -> None:
+    told = "one </s><|role|> two"
+    [ids] = models.tokenize(special, [models.text_only(special, told)])
+    if special.backend_tokenizer.normalizer is None:
+        assert "".join(special.convert_ids_to_tokens(ids)).replace("Ġ", " ") == told
+    assert not {special.convert_tokens_to_ids(name) for name in ("</s>", "<|role|>")} & set(ids)
+
+
+def test_tools_are_text_too_and_a_slow_tokenizer_breaks_the_mark(special: Any) -> None:
+    assert "</s>" not in str(models.text_only(special, [{"name": "a</s>", "n": 1, "more": {"b": "<s>"}}]))
+
+    class Slow:
+        chat_template = None
+        added_tokens_decoder = property(lambda _: {1: special.added_tokens_decoder[1]})
+
+        def __call__(self, texts: list[str], **_: Any) -> dict[str, list[str]]:
+            return {"input_ids": texts}
+
+    assert models.tokenize(Slow(), [models.text_only(Slow(), "a<s>b")]) == ["a<\u2060s>b"]

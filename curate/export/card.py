@@ -18,13 +18,19 @@ from curate.manifest.manifest import Commit, Manifest
 from curate.manifest.rows import in_snapshot, is_repeat, read_findings
 from curate.manifest.schema import SPLITS
 
-__all__ = ["card"]
+__all__ = ["card", "escape"]
 
 # Identifiers that the Hub knows and data sets use; any other licence is written as `other` with its name.
 _LICENCES = re.compile(
     r"apache-2\.0|mit|bsd-[23]-clause|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-[234]\.[05]|odc-by|odbl|pddl|unlicense|gfdl|mpl-2\.0"
     r"|cdla-(permissive|sharing)-[12]\.0|[al]?gpl-[23]\.0"
 )
+# What Markdown reads as structure: an underscore only at the edge of a word.
+_MARKUP = re.compile(r"[\\`*\[\]<>#!|~$&]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_ADDRESS = re.compile(r":(?=//)|(?<=\bmailto):|(?<=\bxmpp):|(?<=\bwww)\.|@", re.IGNORECASE)  # would become a link by itself
+# Controls, overrides of the direction of a text, and halves of surrogate pairs.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
 
@@ -52,7 +58,7 @@ def card(manifest: Manifest) -> str:
     parts = [
         _header(manifest, kept, [] if unknown else sources),
         f"# {manifest.name}\n\nA snapshot of the manifest `{manifest}`, balanced and exported with "
-        f"baldistill {log[-1].package}. This card is made from the manifest's log.",
+        f"baldistill {escape(log[-1].package)}. This card is made from the manifest's log.",
         f"What was done up to version {unknown - 1} is not in the log any more: of the rows that came before, neither source nor "
         "licence is known, so no licence is stated here."
         if unknown
@@ -90,7 +96,7 @@ def _header(manifest: Manifest, kept: pl.DataFrame, sources: Sequence[Mapping[st
 
 def _licence(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the fields of the licence; none unless every source was ingested with one."""
-    named = [source.get("licence") for source in sources]
+    named = [" ".join(str(source.get("licence") or "").split()) for source in sources]  # a line of dashes would end the header
     if not named or not all(named):
         return {}
     known = sorted({str(name).lower() for name in named})
@@ -170,7 +176,7 @@ def _columns() -> str:
         ("rationale", "the reasoning that leads to the answer, where there is one"),
         (
             "messages",
-            "JSON: the other turns of a chat, where there are any; `turn` in a marker is that of the prompt or answer",
+            "JSON: the other turns of a chat, where there are any; turn in a marker is that of the prompt or answer",
         ),
         ("domain, source, stage", "the kind of question, real or synthetic, and the stage that chose it (from 0)"),
         ("reason, origin, parents", "why the row was chosen, where it came from, and the ids it was written from"),
@@ -180,6 +186,16 @@ def _columns() -> str:
     return "## Columns\n\n" + _table(("column", "meaning"), lines)
 
 
+def escape(text: object) -> str:
+    """Return a text that comes from data as one line of Markdown that shows it, and does nothing else.
+
+    No character of it begins a heading, a cell, a link, an image, HTML or another line; controls are shown as ``\ufffd``.
+    """
+    line = " ".join(_CONTROL.sub("\ufffd", " ".join(str(text).split())).split())
+    return _ADDRESS.sub(r"\\\g<0>", _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), line))
+
+
 def _table(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in (head, ["---"] * len(head), *lines)]
+    """Return a table; head is ours, and the cells are escaped."""
+    cells = [head, ["---"] * len(head), *([escape(cell) for cell in line] for line in lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)

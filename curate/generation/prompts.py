@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib import resources
@@ -21,12 +22,19 @@ from typing import Any
 from curate.audit.base import TASKS
 from curate.errors import InputError, UnknownNameError
 
-__all__ = ["FIELDS", "PURPOSES", "Template", "Templates", "built_in", "load", "render"]
+__all__ = ["FIELDS", "MOST_CHARACTERS", "PURPOSES", "Template", "Templates", "built_in", "load", "render"]
 
 PURPOSES = ("rationale", "synthesis")
 
 _PART = re.compile(r"^\[(system|user|assistant)\]\s*$", re.MULTILINE)
-_MARK = re.compile(r"\0\[(system|user|assistant)\]\0")
+# Where a turn begins in a rendered text; drawn anew in each process, so that no text of data can hold it.
+_NONCE = secrets.token_hex(16)
+_MARK = re.compile(rf"<{_NONCE}:(system|user|assistant)>")
+
+MOST_CHARACTERS = 10_000_000  # of one filled template; the longest contexts of models take fewer
+_MOST_EXPONENT = 64
+# What expressions of a template raise beside Jinja2's own errors.
+_FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
 # What a template may use; one that is not filled is empty.
 FIELDS = ("answer", "avoid", "domain", "label", "labels", "letters", "n", "prompt", "seeds", "wanted", "words")
@@ -118,7 +126,7 @@ def _read(purpose: str, file: Path) -> Template:
 def render(template: Template, *, n: int = 1, **fields: Any) -> list[dict[str, str]]:
     """Fill a template and return chat messages, ``[{"role": …, "content": …}, …]``.
 
-    A field is text, whatever it holds: a line ``[user]`` inside a question begins no turn.
+    A field is text, whatever it holds: neither a line ``[user]`` inside a question nor any control character begins a turn.
 
     Args:
         template: from `Templates` or `built_in`.
@@ -126,14 +134,9 @@ def render(template: Template, *, n: int = 1, **fields: Any) -> list[dict[str, s
         fields: some of `FIELDS`.
 
     Raises:
-        InputError: the template is not valid Jinja2.
+        InputError: the template is not valid Jinja2, fails on these fields, or writes more than `MOST_CHARACTERS`.
     """
-    import jinja2
-
-    try:
-        text = _compiled(template.name, template.text)[0].render(n=n, **fields)
-    except jinja2.TemplateError as e:
-        raise InputError(f"prompt template {template.name!r}: {e}") from e
+    text = "".join(_rendered(template, {"n": n, **fields}))
     pieces = _MARK.split(text)
     return [
         {"role": role, "content": content.strip()}
@@ -142,20 +145,63 @@ def render(template: Template, *, n: int = 1, **fields: Any) -> list[dict[str, s
     ]
 
 
+def _rendered(template: Template, fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the pieces of a filled template; whatever its expressions do wrong is an error of ours."""
+    import jinja2
+
+    length = 0
+    try:
+        for piece in _compiled(template.name, template.text)[0].generate(**fields):
+            length += len(piece)
+            if length > MOST_CHARACTERS:
+                raise InputError(f"prompt template {template.name!r} writes more than {MOST_CHARACTERS:,} characters: shorten it")
+            yield piece
+    except (jinja2.TemplateError, *_FAULTS) as e:
+        raise InputError(f"prompt template {template.name!r}: {_told(e)}") from e
+
+
+def _told(error: BaseException) -> str:
+    """Return an error of a template in one line."""
+    if isinstance(error, RecursionError):
+        return "it calls itself without end"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @lru_cache(maxsize=32)
 def _compiled(name: str, text: str) -> tuple[Any, set[str]]:
     """Return the compiled template, its turns marked as no field can mark them, and the names of its fields."""
     import jinja2
     from jinja2.meta import find_undeclared_variables
-    from jinja2.sandbox import SandboxedEnvironment
 
-    environment = SandboxedEnvironment(autoescape=False)
+    environment = _sandbox()
     environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
-    marked = _PART.sub(lambda part: f"\0[{part[1]}]\0", text)
+    marked = _PART.sub(lambda part: f"<{_NONCE}:{part[1]}>", text)
     try:
         return environment.from_string(marked), find_undeclared_variables(environment.parse(marked))
-    except jinja2.TemplateError as e:
-        raise InputError(f"prompt template {name!r}: {e}") from e
+    except (jinja2.TemplateError, *_FAULTS) as e:
+        raise InputError(f"prompt template {name!r}: {_told(e)}") from e
+
+
+def _sandbox() -> Any:
+    """Return an environment in which a template reaches nothing but its fields, and makes nothing of any size by one product."""
+    from jinja2.sandbox import SandboxedEnvironment
+
+    class Sandbox(SandboxedEnvironment):
+        intercepted_binops = frozenset(("*", "**"))
+
+        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+            sizes = [len(value) if hasattr(value, "__len__") else abs(value) for value in (left, right)]
+            if (
+                operator == "*"
+                and any(hasattr(value, "__len__") for value in (left, right))
+                and sizes[0] * sizes[1] > MOST_CHARACTERS
+            ):
+                raise OverflowError(f"it repeats a text to more than {MOST_CHARACTERS:,} characters")
+            if operator == "**" and sizes[1] > _MOST_EXPONENT:
+                raise OverflowError(f"an exponent is above {_MOST_EXPONENT}")
+            return super().call_binop(context, operator, left, right)
+
+    return Sandbox(autoescape=False)
 
 
 def _version(text: str) -> str:

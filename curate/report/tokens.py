@@ -70,7 +70,7 @@ def _texts(contents: pl.DataFrame, tokenizer: Any) -> Sequence[str]:
     """Render every content as the student would see it; a tokenizer without a chat template sees the turns as lines."""
     chats = [for_template(chat) for chat in to_chats(contents)]
     if not getattr(tokenizer, "chat_template", None):
-        return ["\n".join(turn["content"] for turn in calls_as_text(chat)) for chat in chats]
+        return ["\n".join(models.text_only(tokenizer, turn["content"]) for turn in calls_as_text(chat)) for chat in chats]
     if any("tool_calls" in turn for chat in chats for turn in chat) and not models.template_shows(tokenizer, "tool_calls"):
         chats = [calls_as_text(chat) for chat in chats]
     tools = [tools_of(extra) for extra in contents["extra"]]
@@ -79,4 +79,4 @@ def _texts(contents: pl.DataFrame, tokenizer: Any) -> Sequence[str]:
 
 def _lengths(texts: Sequence[str], tokenizer: Any) -> list[int]:
     """Count the tokens of texts that already hold every special token."""
-    return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    return [len(ids) for ids in models.tokenize(tokenizer, texts)]

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate import progress
-from curate.escapes import printable, printable_json
+from curate.escapes import one_line, printable, printable_json
 from curate.progress import Event
 from curate.terminal.progress_view import Board, figures
 
@@ -177,7 +177,7 @@ class _Lines:
 
     @staticmethod
     def _print(line: str) -> None:
-        print(printable(line), file=sys.stderr, flush=True)
+        print(one_line(line), file=sys.stderr, flush=True)
 
 
 class _Panel:
@@ -208,7 +208,7 @@ class _Panel:
             self._line(self._board.line(event, now, took))
 
     def _line(self, line: str) -> None:
-        self._live.console.print(printable(line), style="dim", markup=False, highlight=False, soft_wrap=True)
+        self._live.console.print(one_line(line), style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def payload(result: Any) -> dict[str, Any]:

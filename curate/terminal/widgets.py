@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from curate.escapes import printable
+from curate.escapes import one_line, printable
 
 __all__ = [
     "ABSENT",
@@ -93,7 +93,7 @@ def grid(
         justify: Literal["left", "right"] = "left" if to_left else "right"
         table.add_column(printable(heading), footer, footer_style="bold", justify=justify, overflow="fold", no_wrap=not to_left)
     for row in rows:
-        table.add_row(*(_cell(cell) for cell in row))
+        table.add_row(*(_cell(one_line(cell) if isinstance(cell, str) else cell) for cell in row))
     return table
 
 

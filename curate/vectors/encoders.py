@@ -124,7 +124,8 @@ class SentenceEncoder:
         import numpy as np
 
         tokenizer = self._model[0].tokenizer
-        tokens = tokenizer([self.prefix + text for text in texts], truncation="longest_first")
+        # Special tokens in a text are text: they would end it, or mask a part of it.
+        tokens = tokenizer([self.prefix + text for text in texts], truncation="longest_first", split_special_tokens=True)
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         full = (lengths >= (self.limit or np.inf)).nonzero()[0]
         self.cut += sum(bool(tokens.encodings[row].overflowing) for row in full)

@@ -89,6 +89,7 @@ class StaticEncoder:
             raise ModelError(f"encoder {self.name!r} cannot be loaded: {str(e).strip().splitlines()[0]}") from e
         import numpy as np
 
+        model.tokenizer.encode_special_tokens = True  # one in a text is a text
         model.embedding = model.embedding.astype(np.float32)  # half precision is slower here, and the mean is coarser
         return model
 

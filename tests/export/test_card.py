@@ -9,6 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate.errors import ManifestError
 from curate.export import card as cards
@@ -104,3 +106,71 @@ def test_no_licence_is_stated_where_the_log_does_not_reach_back(ingest) -> None:
     (log / f"{2:020d}.json").unlink()
     with pytest.raises(ManifestError, match="export with --to jsonl"):
         cards.card(handle)
+
+
+# What would be structure in Markdown or HTML, and controls of terminals.
+PIECES = (
+    "\r",
+    "\n",
+    "# ",
+    "|",
+    "<img src=x onerror=alert(1)>",
+    "<b>",
+    "&lt;",
+    "[a](http://x.y)",
+    "![",
+    "`",
+    "**",
+    "_a_",
+    "---",
+    "\\\\",
+)
+LINKS = (
+    "https://evil.example",
+    "www.evil.example",
+    "x@evil.example",
+    "mailto:x@y.zz",
+    "$$",
+    "~~",
+    "\x1b[2J",
+    "\u202e",
+    "> ",
+    "* ",
+)
+HOSTILE = st.lists(st.sampled_from([*PIECES, *LINKS]) | st.text(max_size=3), max_size=6).map("".join)
+
+
+def shown(tokens) -> set[str]:
+    """Return the kinds of everything that a rendered text consists of."""
+    return {kind for token in tokens for kind in [token.type, *shown(token.children or ())]}
+
+
+@given(HOSTILE)
+def test_a_text_of_data_is_shown_and_is_no_structure(text) -> None:
+    from markdown_it import MarkdownIt
+
+    escaped = cards.escape(text)
+    assert not [c for c in escaped if c in "\r\n\x1b\u202e\u2028"]
+    table = f"| a | b |\n| --- | --- |\n| {escaped} | end |"
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(table)
+    assert shown(tokens) <= shown(MarkdownIt("gfm-like", {"linkify": False}).parse("| a | b |\n| --- | --- |\n| x | end |")) | {
+        "text_special"
+    }
+    cells = [token for token in tokens if token.type == "inline"]
+    assert [cell.content for cell in cells[:2] + cells[-1:]] == ["a", "b", "end"]
+    assert len(cells) == 4
+    if text.isprintable():
+        assert "".join(child.content for child in cells[2].children or ()) == " ".join(text.split())
+
+
+def test_the_card_of_hostile_names_has_the_structure_of_any_card(ingest) -> None:
+    from markdown_it import MarkdownIt
+
+    names = ["x\r\r# Certified\r\r<img src=x onerror=alert(1)>", "<script>alert(1)</script>", "a|b`c`", "[x](http://e.vil)"]
+    text = cards.card(balanced(ingest("r<b>.jsonl", *names, licence="mit\n---\n# h")))
+    assert yaml.safe_load(text.split("---\n")[1])["license"] == "other"
+    body = text.split("---\n", 2)[2]
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(body)
+    assert re.findall(r"<h1>.*?</h1>", page) == ["<h1>m</h1>"]
+    for tag in ("<script", "<img", "<b>", "<a ", "<code>a", "onerror=alert(1)>"):
+        assert tag not in page

@@ -15,7 +15,7 @@ class Words:
     def apply_chat_template(self, chat: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool) -> str:
         return "\n".join(f"{turn['role']}: {turn['content']}" for turn in chat)
 
-    def __call__(self, texts: list[str], *, add_special_tokens: bool) -> dict[str, list[list[str]]]:
+    def __call__(self, texts: list[str], *, add_special_tokens: bool, verbose: bool = True) -> dict[str, list[list[str]]]:
         return {"input_ids": [text.split() for text in texts]}
 
 
