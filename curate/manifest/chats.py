@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -57,7 +57,7 @@ _SHAREGPT = {
     "function_call": "assistant",
 }
 _LONG = 200  # characters of a part that is no text (an image, say), above which a hash stands for it in a conversation
-_DRESSED = 12  # characters of a question, from which on it is known again inside a longer one
+_DRESSED = 12  # characters, from which on a question is known again in a longer one, and an answer by itself
 _CLOSING = re.compile(
     r"(?:^|(?<=\s))(?:so|thus|hence|therefore)?,?\s*the (?:final )?answer is:?\s*(?P<value>\S[^\n]*?)\s*\Z", re.I
 )
@@ -180,20 +180,22 @@ def chat_of_parts(prompt: Any, completion: Any, train: str = "last") -> Chat:
     return split_chat(parts[0] + parts[1], train)
 
 
-def history_before(messages: Any, prompt: str, answer: str) -> Chat | None:
+def history_before(messages: Any, prompt: str, answer: str, train: str = "last") -> Chat | None:
     """Read what stands in a column ``messages`` beside a prompt and an answer.
 
-    One rule: a list of turns that holds the answer behind its prompt is the whole chat, and the turns around these two are
-    kept; one that ends in the prompt is the chat up to the answer; any other list of turns is the history before the prompt.
-    What is no list of turns is no chat, and remains a further column.
+    One rule. A list of turns that holds the prompt and behind it the answer is the whole chat, and the turns around these two
+    are kept; one that ends in the prompt is the chat up to the answer. One that ends by answering the prompt in other words, or
+    in the answer to it in other words, tells the row a second time: it is no history, since that must not hold the answer. Any
+    other list of turns is the history before the prompt. What is no list of turns is no history either.
 
     Args:
         messages: the value of the column, or the JSON text of it; a text in the form that rows keep is taken as it is.
         prompt: the row's own.
         answer: the row's own.
+        train: as for `split_chat`.
 
     Returns:
-        The row's prompt and answer with the `messages` to keep, or None where it is no chat.
+        The row's prompt and answer with the `messages` to keep, or None where it is no history and remains a further column.
     """
     if messages is None:
         return Chat(prompt, answer, None)
@@ -204,12 +206,16 @@ def history_before(messages: Any, prompt: str, answer: str) -> Chat | None:
         return Chat(prompt, answer, messages if isinstance(messages, str) else _dump(turns))
     asked, answered = _both(turns, prompt, answer)
     if answered >= 0:
-        return _split_at(turns, asked, answered, "last", prompt=prompt, answer=answer)
-    if turns and turns[-1].get("role") == "user" and _same(_text(turns[-1]), prompt):
-        reply = {"role": "assistant", "content": answer}
-        return _split_at([*turns, reply], len(turns) - 1, len(turns), "last", prompt=prompt, answer=answer)
-    kept = messages if isinstance(messages, str) and _json(messages) == turns else _dump(turns)
-    return Chat(prompt, answer, kept if turns else None, answers=1 + sum(turn.get("role") == "assistant" for turn in turns))
+        return _split_at(turns, asked, answered, train, prompt=prompt, answer=answer)
+    if _tells_again(turns, prompt, answer):
+        return None
+    if not turns or not _asks(turns[-1], prompt):
+        turns = [*turns, {"role": "user", "content": prompt}]
+    reply = {"role": "assistant", "content": answer}
+    found = _split_at([*turns, reply], len(turns) - 1, len(turns), train, prompt=prompt, answer=answer)
+    if isinstance(messages, str) and found.messages is not None and _json(messages) == _json(found.messages):
+        return replace(found, messages=messages)
+    return found
 
 
 def read_turns(value: Any) -> list[dict[str, Any]] | None:
@@ -412,9 +418,21 @@ def _both(turns: Sequence[Mapping[str, Any]], prompt: str, answer: str) -> tuple
         if turns[answered].get("role") != "assistant" or _answer(turns[answered]).strip() != answer.strip():
             continue
         for asked in reversed(range(answered)):
-            if turns[asked].get("role") == "user" and _same(_text(turns[asked]), prompt):
+            if _asks(turns[asked], prompt):
                 return asked, answered
     return -1, -1
+
+
+def _asks(turn: Mapping[str, Any], prompt: str) -> bool:
+    return turn.get("role") == "user" and _same(_text(turn), prompt)
+
+
+def _tells_again(turns: Sequence[Mapping[str, Any]], prompt: str, answer: str) -> bool:
+    """Return whether a chat ends by answering the prompt, or in the answer, so that it cannot be what was said before."""
+    if not turns or turns[-1].get("role") != "assistant":
+        return False
+    said, asked = _answer(turns[-1]).strip(), [turn for turn in turns if turn.get("role") == "user"][-1:]
+    return any(_asks(turn, prompt) for turn in asked) or (said == answer.strip() and len(said) >= _DRESSED)
 
 
 def _same(text: str, prompt: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,24 @@ def test_ids_and_labels_are_those_of_trl(manifest: Manifest, base: str, tmp_path
     assert ours.input_ids == theirs["input_ids"]
     assert ours.labels == theirs["labels"]
     assert (ours.truncated, ours.skipped) == (0, [])
+
+
+def test_tools_and_calls_are_read_as_trl_reads_a_chat_export(base: str, tmp_path: Path) -> None:
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    turns = [{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    model, tokenizer = models.load_causal(base)
+    tokenizer.chat_template = tiny_student.CALLING
+    config = SFTConfig(str(tmp_path), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none")
+    record = Dataset.from_list([{"messages": turns, "tools": tools, "id": "r", "domain": "d"}])
+    theirs = SFTTrainer(model, args=config, train_dataset=record, processing_class=tokenizer).train_dataset
+    chat = chats.split_chat(turns)
+    row = {"id": "r", "prompt": chat.prompt, "answer": chat.answer, "messages": chat.messages}
+    ours = sft.prepare(tokenizer, pl.DataFrame([{**row, "extra": json.dumps({"tools": tools})}]), 512)
+    assert ours.input_ids == theirs["input_ids"]
 
 
 def test_long_rows_are_cut_or_left_out_with_a_note(manifest: Manifest, base: str) -> None:

@@ -64,11 +64,6 @@ def test_a_token_across_the_boundary_counts_as_the_completions(tokenizer: Any) -
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
-CALLING = (
-    "{% if tools %}{{ tools[0].function.name }}:{% endif %}{% for message in messages %}{{ '<|start|>' + message.role + '\\n' }}"
-    "{{ message.content }}{% for call in message.tool_calls or [] %}{{ call.function.name + (call.function.arguments | tojson) }}"
-    "{% endfor %}{{ '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}"
-)
 
 
 def _chat(turns: list[dict[str, Any]], train: str = "last", extra: dict[str, Any] | None = None) -> pl.DataFrame:
@@ -91,7 +86,7 @@ def test_a_call_of_tools_is_learned_as_the_template_writes_it_or_as_json(tokeniz
     for found in (tokens.encode(tokenizer, chat), tokens.training_tokens(tokenizer, chat)):
         written = tokenizer.decode(found[0].completion).removesuffix("<|end|>\n")
         assert json.loads(written) == [{**CALL, "function": {"name": "add", "arguments": {"a": 1}}}]
-    calling = _with_template(tokenizer, CALLING)
+    calling = _with_template(tokenizer, tiny_student.CALLING)
     assert calling.decode(tokens.training_tokens(calling, chat)[0].completion) == 'add{"a": 1}<|end|>\n'
     assert calling.decode(tokens.encode(calling, chat)[0].completion) == 'add{"a": 1}'
 
@@ -99,7 +94,7 @@ def test_a_call_of_tools_is_learned_as_the_template_writes_it_or_as_json(tokeniz
 def test_tools_stand_before_the_chat_where_the_template_has_a_place_for_them(tokenizer: Any) -> None:
     tools = {"tools": [{"type": "function", "function": {"name": "add"}}]}
     chat = _chat([{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": "3"}], extra=tools)
-    calling = _with_template(tokenizer, CALLING)
+    calling = _with_template(tokenizer, tiny_student.CALLING)
     assert calling.decode(tokens.encode(calling, chat)[0].prompt).startswith("add:<|start|>user")
     assert tokens.left_out(calling, chat) == {}
     assert tokens.left_out(tokenizer, chat) == {"tools": 1}
@@ -143,7 +138,7 @@ def test_earlier_answers_are_learned_where_the_row_says_so(tokenizer: Any, train
 
 
 def test_earlier_answers_that_a_template_hides_are_counted(tokenizer: Any) -> None:
-    hiding = _with_template(tokenizer, CALLING.replace("in messages", "in messages[-2:]"))
+    hiding = _with_template(tokenizer, tiny_student.CALLING.replace("in messages", "in messages[-2:]"))
     (found,) = tokens.training_tokens(hiding, _chat(SEVERAL, "all"))
     assert (found.learned, found.missed) == ((), 1)
 

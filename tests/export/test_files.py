@@ -112,6 +112,21 @@ def test_a_chat_leaves_as_it_came(write, messages):
     assert not notes
 
 
+def test_datasets_reads_chats_back_as_they_came(write, tmp_path):
+    import datasets
+
+    chats = [
+        [ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+        [PICTURED, {"role": "assistant", "content": "A cat.", "weight": 1}],
+        [ASKED, {"role": "assistant", "content": "5C"}, {"role": "user", "content": "Thanks."}],
+    ]
+    write({"messages": chats[0], "tools": TOOLS}, {"messages": chats[1]}, {"messages": chats[2]})
+    files = {"train": str(tmp_path / "chat" / "train.jsonl")}
+    loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))["train"]
+    assert sorted(map(json.dumps, loaded["messages"])) == sorted(map(json.dumps, chats))
+    assert [tools for tools in loaded["tools"] if tools] == [TOOLS]
+
+
 def test_tools_and_other_keys_stand_beside_messages_in_every_record(write):
     plain = {"messages": [ASKED, {"role": "assistant", "content": "5C"}]}
     told = '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "domain": "d", "price": 1.50}'

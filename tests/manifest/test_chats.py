@@ -222,7 +222,7 @@ ASKED, REPLY = turn("user", "Name a noble gas."), turn("assistant", "Argon")
         ([ASKED, REPLY], [ASKED, REPLY]),
         ([*HISTORY, ASKED, REPLY, turn("user", "thanks")], [*HISTORY, ASKED, REPLY, turn("user", "thanks")]),
         ([ASKED, *HISTORY[::-1], REPLY], [ASKED, *HISTORY[::-1], REPLY]),
-        ([ASKED, turn("assistant", "Oxygen")], [ASKED, turn("assistant", "Oxygen"), ASKED, REPLY]),
+        ([turn("user", "Who?"), REPLY], [turn("user", "Who?"), REPLY, ASKED, REPLY]),
         ([], [ASKED, REPLY]),
         (None, [ASKED, REPLY]),
     ],
@@ -231,6 +231,25 @@ def test_messages_beside_prompt_and_answer_are_the_chat_or_the_history_before(me
     for value in (messages, json.dumps(messages)):
         found = chats.history_before(value, "Name a noble gas.", "Argon")
         assert chats.join_chat("Name a noble gas.", "Argon", found and found.messages) == whole
+
+
+@pytest.mark.parametrize(
+    ("messages", "answer"),
+    [
+        ([*HISTORY, ASKED, turn("assistant", "It is Argon.")], "Argon"),
+        ([turn("user", "Question: name a noble gas. Be brief."), turn("assistant", "Helium")], "Argon"),
+        ([turn("user", "A gas, please"), turn("assistant", "Argon, which is noble.")], "Argon, which is noble."),
+    ],
+)
+def test_messages_that_tell_the_row_again_are_no_history(messages, answer):
+    assert chats.history_before(messages, "Name a noble gas.", answer) is None
+
+
+def test_history_says_which_turns_are_trained_on():
+    found = chats.history_before(HISTORY, "Name a noble gas.", "Argon", "all")
+    whole = chats.read_chat("Name a noble gas.", "Argon", found.messages)
+    assert (whole.trained(), whole.all, found.answers) == ([1, 3], [*HISTORY, ASKED, REPLY], 2)
+    assert chats.history_before(HISTORY, "Name a noble gas.", "Argon").messages == json.dumps(HISTORY)
 
 
 @pytest.mark.parametrize("value", ["see the notes", "[draft] hello", 7, {"role": "user"}, ["a"], [{"content": "q"}], "7"])
