@@ -104,15 +104,25 @@ def _embedded(result: Any) -> Iterable[Any]:
 
 
 def _clustered(result: Any) -> Iterable[Any]:
-    made = f"{count(len(result.domains))} domains made" if result.domains else None
+    named = f"{count(len(result.domains))} made of {count(sum(result.made.values()))} rows, named by their most telling words"
     yield from widgets.facts(
         f"{result.manifest}: {count(result.rows)} train rows in {count(sum(result.clusters.values()))} clusters",
-        [("domains", made)],
+        [("domains", named if result.domains else None)],
     )
     yield ""
-    lines = [(domain, count(n)) for domain, n in sorted(result.clusters.items(), key=lambda item: (-item[1], item[0]))]
-    yield grid(["domain", "clusters"], lines[:_SHOWN])
+    lines = [
+        (domain, count(n), *_made(result, domain)) for domain, n in sorted(result.clusters.items(), key=lambda i: (-i[1], i[0]))
+    ]
+    more = ["rows of it", "most telling words"] if result.domains else []
+    yield grid(["domain", "clusters", *more], lines[:_SHOWN], left=(0, 3))
     yield from _more(len(lines), "domains")
+
+
+def _made(result: Any, domain: str) -> list[Any]:
+    """Return what is said of a domain beside its clusters, where some domains were made."""
+    if not result.domains:
+        return []
+    return [count(result.made[domain]), ", ".join(result.words[domain])] if domain in result.made else ["", ""]
 
 
 def _sampled(result: Any) -> Iterable[Any]:

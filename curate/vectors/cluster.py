@@ -7,7 +7,8 @@ are assigned to their nearest centre, so that the clusters of a domain do not mo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -19,7 +20,7 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_usable_real
 from curate.manifest.schema import AUTO
 from curate.settings import takes
-from curate.vectors import neighbors
+from curate.vectors import naming, neighbors
 from curate.vectors.embed import fill_cache, load_encoder, vectors
 from curate.vectors.encoders import Encoder
 from curate.vectors.settings import ClusterSettings
@@ -27,7 +28,7 @@ from curate.vectors.settings import ClusterSettings
 __all__ = ["ClusterResult", "cluster", "default_clusters", "default_domains"]
 
 
-_MADE_DOMAIN = rf"^{AUTO}(-\d+)?$"
+_NUMBERED = rf"^{AUTO}(-\d+)?$"  # domains to be made, or made without a word or by versions that numbered them
 _MAX_CLUSTERS = 1_000
 _MIN_DOMAINS, _MAX_DOMAINS = 2, 20
 _SAME = 1e-4  # centralities that differ by less are equal: processors differ in the last digits
@@ -43,12 +44,16 @@ class ClusterResult:
         clusters: number of clusters per domain.
         rows: train rows that have a cluster.
         domains: domains made from clusters, in order of size; empty where none were asked for.
+        words: the most telling words of each of those, best first; its name is made of the first ones.
+        made: rows of each of those, of every split.
     """
 
     manifest: Manifest
     clusters: dict[str, int]
     rows: int
     domains: tuple[str, ...] = ()
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
 
 
 def default_clusters(n: int) -> int:
@@ -72,9 +77,10 @@ def default_domains(n: int) -> int:
 def cluster(manifest: Manifest, settings: ClusterSettings) -> ClusterResult:
     """Cluster the prompts of each domain's train rows by spherical k-means and commit cluster and centrality.
 
-    Rows that were ingested with the domain ``auto`` first get domains ``auto-00``, ``auto-01`` … (largest first), also from
-    k-means; its centres are trained on train rows, and held-out rows are assigned to the nearest. The same parameters
-    again change nothing and commit nothing; the order of the rows does not matter.
+    Rows that were ingested with the domain ``auto`` first get domains, also from k-means, each named by its most telling words
+    such as ``oil-crude-barrels`` (`curate.vectors.naming`); centres are trained and names are made on train rows, and held-out
+    rows are assigned to the nearest. When more such rows come, all made domains are made anew. The same parameters again change
+    nothing and commit nothing; the order of the rows does not matter.
 
     Args:
         manifest: whose rows are clustered.
@@ -99,19 +105,23 @@ def cluster(manifest: Manifest, settings: ClusterSettings) -> ClusterResult:
         root=manifest.root,
     )
     fill_cache(texts, encoder=chosen, root=manifest.root)
-    work, made = _make_domains(work, chosen, manifest.root, settings.domains, settings.seed)
+    work, words = _make_domains(work, chosen, manifest, settings.domains, settings.seed)
+    made = _sizes(work, words)
     work, clusters = _cluster_domains(work, chosen, manifest.root, settings.n_clusters, settings.seed)
     changed = rows.drop(_COLUMNS).join(work.select("id", *_COLUMNS), on="id", how="left", maintain_order="left")
     done = work["cluster"].count()
     if _same(rows, changed):
         progress.note("cluster", f"{manifest}: these clusters exist already, nothing was committed")
-        return ClusterResult(manifest, clusters, done, made)
+        return ClusterResult(manifest, clusters, done, tuple(words), words, made)
     how = {"encoder": chosen.name, "precision": getattr(chosen, "precision", settings.precision)}
     how |= {"backend": getattr(chosen, "backend", settings.backend), "prefix": settings.prefix}
     parameters: dict[str, Any] = {**how, "n_clusters": settings.n_clusters, "domains": settings.domains}
-    summary = {"rows": done, "clusters": clusters, "domains": made, "fingerprint": chosen.fingerprint}
+    summary = {"rows": done, "clusters": clusters, "domains": tuple(words), "fingerprint": chosen.fingerprint}
+    summary |= {"words": words, "made": made} if words else {}
+    if made:
+        progress.note("cluster", f"{len(made)} domains are made of {sum(made.values())} rows, named by their most telling words")
     after = manifest.commit(changed, verb="cluster", parameters=parameters, seed=settings.seed, summary=summary)
-    return ClusterResult(after, clusters, done, made)
+    return ClusterResult(after, clusters, done, tuple(words), words, made)
 
 
 def _work(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
@@ -125,22 +135,39 @@ def _work(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _make_domains(
-    work: pl.DataFrame, encoder: Encoder, root: str, wanted: int | None, seed: int
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Give rows without a domain one, where there are such rows or a number of domains is asked for."""
-    mine = work["domain"].str.contains(_MADE_DOMAIN)
+    work: pl.DataFrame, encoder: Encoder, manifest: Manifest, wanted: int | None, seed: int
+) -> tuple[pl.DataFrame, dict[str, tuple[str, ...]]]:
+    """Give rows without a domain one, where there are such rows or a number of domains is asked for.
+
+    Returns:
+        The rows with their domain; and of each domain that was made, largest first, its most telling words.
+    """
+    mine = work["domain"].is_in(_made_before(manifest)) | work["domain"].str.contains(_NUMBERED)
     if wanted is not None and not mine.any():
         raise InputError(f"--domains {wanted}: every row has a domain of its own; ingest with --domain {AUTO} to have them made")
     if not mine.any() or (wanted is None and not (work["domain"] == AUTO).any()):
-        return work, ()
+        return work, {}
     part = work.filter(mine)
     training = _training_rows(part)
-    found = vectors(part["conversation"].to_list(), encoder=encoder, root=root)
+    found = vectors(part["conversation"].to_list(), encoder=encoder, root=manifest.root)
     made = neighbors.kmeans(found, wanted or default_domains(int(training.sum())), seed=seed, training=training.to_numpy())
-    width = max(2, len(str(len(made.centres) - 1)))
-    names = [f"{AUTO}-{number:0{width}d}" for number in range(len(made.centres))]
-    given = part.select("id", pl.Series("domain", [names[label] for label in made.labels], dtype=pl.String))
-    return work.update(given, on="id", how="left", maintain_order="left"), tuple(names)
+    labels = pl.Series("group", made.labels, dtype=pl.Int64)
+    read = naming.telling_words(part["conversation"].filter(training), labels.filter(training))
+    words = {group: read.get(group, ()) for group in range(len(made.centres))}
+    names = naming.name_groups(words, prefix=AUTO, taken={AUTO, *work.filter(~mine)["domain"].drop_nulls()})
+    given = part.select("id", domain=labels.replace_strict(dict(enumerate(names)), return_dtype=pl.String))
+    return work.update(given, on="id", how="left", maintain_order="left"), {names[group]: words[group] for group in words}
+
+
+def _made_before(manifest: Manifest) -> list[str]:
+    """Return the domains that were made from clusters so far, by the log."""
+    commits = [commit for commit in manifest.lineage(partial=True) if commit.verb == "cluster"]
+    return sorted({name for commit in commits for name in commit.summary.get("domains", ())})
+
+
+def _sizes(work: pl.DataFrame, domains: Collection[str]) -> dict[str, int]:
+    sizes = dict(work.group_by("domain").len().iter_rows())
+    return {name: sizes.get(name, 0) for name in domains}
 
 
 def _cluster_domains(

@@ -250,6 +250,9 @@ def test_what_a_teacher_wrote_alone() -> None:
 def test_small_results() -> None:
     assert "math@7: 9 rows have vectors of 384 numbers" in seen(EmbedResult(MATH, 9, 4, 5, 384, "mini"))
     assert words(seen(ClusterResult(MATH, {"b": 2, "a": 3}, 40))).endswith("domain clusters a 3 b 2")
+    made = ClusterResult(MATH, {"b": 2, "oil-gas": 3}, 40, ("oil-gas",), {"oil-gas": ("oil", "gas", "well")}, {"oil-gas": 30})
+    assert "1 made of 30 rows, named by their most telling words" in words(seen(made))
+    assert words(seen(made)).endswith("oil-gas 3 30 oil, gas, well b 2")
     assert words(seen(SampleResult(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
     assert seen(ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
 

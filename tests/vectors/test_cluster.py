@@ -120,13 +120,17 @@ def test_synthetic_and_rejected_rows_do_not_move_the_clusters(tmp_path: Path) ->
 def test_rows_without_a_domain_get_one_from_train_rows_alone(tmp_path: Path) -> None:
     before = commit(tmp_path / "a", frame(60, domain="auto"), frame(8, domain="auto", split="test", at=60), frame(5, at=80))
     done = cluster.cluster(before, encoder=FakeEncoder(), domains=12)
-    assert done.domains == tuple(f"auto-{number:02d}" for number in range(12))
+    assert len(set(done.domains)) == 12
     examples = done.manifest.examples()
     assert set(examples["domain"]) == {*done.domains, "d"}
     auto = examples.filter(pl.col("domain") != "d")
     assert topics_per(auto, "domain") == {1}, "test rows too"
-    sizes = auto.filter(split="train")["domain"].value_counts().sort("domain")["count"].to_list()
-    assert sizes == sorted(sizes, reverse=True)
+    sizes = dict(auto.filter(split="train")["domain"].value_counts().iter_rows())
+    assert [sizes[name] for name in done.domains] == sorted(sizes.values(), reverse=True)
+    assert done.made == dict(auto["domain"].value_counts().iter_rows())
+    for domain, texts in auto.group_by("domain"):
+        assert all(word in " ".join(texts["prompt"]).lower() for word in done.words[str(domain[0])])
+    assert done.manifest.log()[-1].summary["words"] == {name: list(words) for name, words in done.words.items()}
     without = commit(tmp_path / "b", frame(60, domain="auto"), frame(5, at=80))
     bare = cluster.cluster(without, encoder=FakeEncoder(), domains=12).manifest.rows("content", "domain", "cluster")
     mine = done.manifest.rows("content", "domain", "cluster", "split").filter(split="train").drop("split")
@@ -137,9 +141,24 @@ def test_rows_without_a_domain_get_one_from_train_rows_alone(tmp_path: Path) -> 
 
 def test_new_rows_without_a_domain_have_all_made_domains_made_anew(tmp_path: Path) -> None:
     first = cluster.cluster(commit(tmp_path, frame(40, domain="auto")), encoder=FakeEncoder(), domains=2)
-    grown = commit(tmp_path, frame(40, domain="auto-00"), frame(40, domain="auto", at=100), onto=first.manifest)
+    grown = commit(tmp_path, frame(40, domain=first.domains[0]), frame(40, domain="auto", at=100), onto=first.manifest)
     done = cluster.cluster(grown, encoder=FakeEncoder(), domains=3)
-    assert set(done.manifest.rows("domain")["domain"]) == {"auto-00", "auto-01", "auto-02"}
+    assert set(done.manifest.rows("domain")["domain"]) == set(done.domains)
+    assert len(done.domains) == 3
+
+
+def test_domains_that_an_earlier_version_numbered_are_made_anew_with_names(tmp_path: Path) -> None:
+    old = commit(tmp_path, frame(40, domain="auto-00"), frame(40, domain="auto-01", at=40), frame(9, domain="river", at=90))
+    done = cluster.cluster(old, encoder=FakeEncoder(), domains=4)
+    assert not any(name.startswith("auto") for name in done.domains)
+    assert set(done.manifest.rows("domain")["domain"]) == {*done.domains, "river"}
+
+
+def test_a_made_domain_never_has_the_name_of_another(tmp_path: Path) -> None:
+    free = cluster.cluster(commit(tmp_path / "a", frame(40, domain="auto")), encoder=FakeEncoder(), domains=2)
+    named = commit(tmp_path / "b", frame(40, domain="auto"), frame(5, domain=free.domains[0], at=80))
+    done = cluster.cluster(named, encoder=FakeEncoder(), domains=2)
+    assert free.domains[0] not in done.domains
 
 
 @given(st.integers(1, 3_000_000))
