@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from baldistill import adapters
-from baldistill.tokens import PLAIN_TEMPLATE
+from baldistill.tokens import plain_template
 from curate import models, progress
 from curate.defaults import DEFAULT_STUDENT
 
@@ -88,7 +88,7 @@ def load_base(name: str, *, dtype: str, root: str | Path | None = None) -> tuple
     if tokenizer.chat_template is None:
         label = models.find(name).label
         progress.note("students", f"{label} has no chat template; its turns are written one after the other")
-        tokenizer.chat_template = PLAIN_TEMPLATE
+        tokenizer.chat_template = plain_template(tokenizer)
     return model, tokenizer
 
 

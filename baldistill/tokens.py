@@ -1,7 +1,9 @@
 """Turns examples into token ids: chat prompts, completions, the boundary between them, and batches of like length.
 
-Training, scoring and evaluation all read a student's chat template through this module, so that the boundary between
-prompt and completion is the same for all three. Loads no model and knows no manifest.
+A row has one rendering, which training, asking and scoring share. What is asked is the context: what the student's chat template
+writes alike before an answer, whether it opens the assistant's turn or shows it whole. What is learnt follows that context,
+and ends in a token at which generation stops. What is scored is what is learnt, without what closes the turn. Loads no model and
+knows no manifest.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import Any
 
 import polars as pl
 
-from curate import models
-from curate.errors import InputError
+from curate import models, progress
+from curate.errors import InputError, ModelError
 from curate.manifest import chats
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "fill",
     "header",
     "left_out",
+    "plain_template",
     "render",
     "stops",
     "stratify",
@@ -36,12 +39,15 @@ __all__ = [
 
 Message = dict[str, Any]
 
-# For base models, which come without a chat template: the turns one after the other, each answer ended by EOS.
+# For base models, which come without a chat template: the turns one after the other, each answer ended by EOS. Where the
+# tokenizer begins a text with BOS by itself, so does `plain_template`.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}"
     "{{ eos_token if message['role'] == 'assistant' else '\\n\\n' }}{% endfor %}"
 )
 _PROBED = ("tools", "reasoning_content")  # that some templates show
+_INSTRUCTING = ("system", "developer")  # roles of a first turn that says how to answer
+_OVERLAP = 8  # characters by which the place before an answer is known again
 _MARK = "\ue0f1\ue0f2"  # letters for private use, which stand in the place of a turn to see where a template writes it
 
 
@@ -53,7 +59,7 @@ class Tokens:
         prompt: everything up to and with the header of the assistant's turn.
         completion: what the student is to write.
         learned: spans of the prompt, (start, end), that are trained on too: earlier turns of the assistant.
-        missed: earlier turns that were to be trained on, and that the template does not show.
+        missed: earlier turns that were to be trained on, and that the template does not show, or not whole.
     """
 
     prompt: list[int]
@@ -119,34 +125,53 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return models.tokenize(tokenizer, texts)
 
 
-def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
-    """Tokenise examples for scoring: the prompt as the student is asked, the completion without the end-of-turn mark.
+def plain_template(tokenizer: Any) -> str:
+    """Return the chat template of a base model that has none: `PLAIN_TEMPLATE`, after BOS where its tokenizer adds it."""
+    begins = tokenizer("a")["input_ids"][:1]
+    return ("{{ bos_token }}" if begins == [tokenizer.bos_token_id] else "") + PLAIN_TEMPLATE
 
-    The two are tokenised as one text, as in training, and split where they differ from the prompt alone: a token that
-    spans the boundary counts as the completion's.
+
+def encode(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
+    """Tokenise examples for asking and scoring: as `training_tokens`, without what closes the assistant's turn.
+
+    The prompt depends on nothing that the answer says.
 
     Args:
         tokenizer: of transformers, with a chat template.
-        examples: columns of `curate.manifest.chats.to_chats`, and extra where it holds tools; one example per row.
+        examples: columns of `curate.manifest.chats.to_chats`, and extra where it holds tools; one example per row, with an id
+            where errors are to name it.
+
+    Raises:
+        ModelError: the template refuses a chat, or shows no answers.
     """
-    shown = _shown(tokenizer, examples)
-    prompts = [render(tokenizer, chat.turns[:-1], tools=chat.tools) for chat in shown]
-    return _split(tokenizer, prompts, [_unclosed(tokenizer, chat, text) for chat, text in zip(shown, prompts, strict=True)])
+    return [Tokens(row.context, row.written[: len(row.written) - row.n_closing]) for row in _rows(tokenizer, examples)]
 
 
 def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
-    """Tokenise examples for training: as `encode`, with the assistant's turn closed by the template.
+    """Tokenise examples for training, with the assistant's turn closed by the template, and by EOS where it writes no mark.
 
-    These are the ids and the boundary that TRL's ``SFTTrainer`` makes of conversational prompts and completions. Which earlier
-    turns of the assistant are trained on, the row says (`curate.manifest.chats.Turns.trained`).
+    These are the ids and the boundary that TRL's ``SFTTrainer`` makes of conversational prompts and completions, as long as the
+    template shows the answer whole, after what it asks with, and closes it. Which earlier turns of the assistant are trained on,
+    the row says (`curate.manifest.chats.Turns.trained`).
+
+    Raises:
+        ModelError: as for `encode`, or the student has no token that ends an answer.
     """
-    shown = _shown(tokenizer, examples)
-    whole = [render(tokenizer, chat.turns, complete=True, tools=chat.tools) for chat in shown]
-    found = _split(tokenizer, [render(tokenizer, chat.turns[:-1], tools=chat.tools) for chat in shown], whole)
-    return [
-        tokens if len(chat.trained) == 1 else _with_learned(tokenizer, tokens, chat, text)
-        for tokens, chat, text in zip(found, shown, whole, strict=True)
-    ]
+    rows = _rows(tokenizer, examples)
+    ends = set(_ends(tokenizer))
+    found, unclosed = [], 0
+    for row in rows:
+        closed = bool(ends.intersection(row.written[len(row.written) - row.n_closing :]))
+        unclosed += not closed
+        tokens = Tokens(row.context, row.written + ([] if closed else [_eos(tokenizer)]))
+        found.append(tokens if len(row.chat.trained) == 1 else _with_learned(tokenizer, tokens, row))
+    if unclosed:
+        progress.note(
+            "students",
+            f"the student's chat template ends an answer with no mark at which it stops: {tokenizer.eos_token} is put behind "
+            f"{unclosed:,} of them",
+        )
+    return found
 
 
 def left_out(tokenizer: Any, examples: pl.DataFrame) -> dict[str, int]:
@@ -173,26 +198,25 @@ def header(tokenizer: Any) -> list[int]:
     Where the template writes no header, it is the token that begins (or, lacking that, ends) a text.
     """
     question = [{"role": "user", "content": "?"}]
-    closed = str(tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=False))
-    opened = render(tokenizer, question)
+    closed = render(tokenizer, question, complete=True)
+    opened = _Text.of(tokenizer, _Shown([*question, {"role": "assistant", "content": "!"}], None, [])).context
     ids, whole = tokenize(tokenizer, [opened.removeprefix(closed), opened])
-    begins = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    begins = next((i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if i is not None), 0)
     if not ids or (whole[0] == tokenizer.bos_token_id and ids[0] != tokenizer.bos_token_id):
         return [begins, *ids]
     return ids
 
 
 def stops(tokenizer: Any, model: Any) -> list[int]:
-    """Return the ids that end a student's answer: the model's own, the tokenizer's, and the template's end of turn."""
-    question = [{"role": "user", "content": "?"}]
-    answered = [*question, {"role": "assistant", "content": "!"}]
-    closing = render(tokenizer, answered, complete=True).rpartition("!")[2].strip()
-    mark = tokenize(tokenizer, [closing])[0][:1] if closing else []
+    """Return the ids that end a student's answer: the model's own, the tokenizer's, and the template's end of turn.
+
+    Raises:
+        ModelError: there are none.
+    """
     own = model.generation_config.eos_token_id
     own = own if isinstance(own, list) else [own]
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    found = [*own, tokenizer.eos_token_id, *(i for i in mark if i in special)]
-    return sorted({i for i in found if i is not None})
+    found = sorted({i for i in [*own, *_ends(tokenizer)] if i is not None})
+    return found or [_eos(tokenizer)]
 
 
 def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -229,53 +253,183 @@ def _extras(examples: pl.DataFrame) -> list[str | None]:
 
 
 def _shown(tokenizer: Any, examples: pl.DataFrame) -> list[_Shown]:
-    """Return the examples as the template takes them; calls of tools are JSON in the text where it shows none."""
+    """Return the examples as the template takes them.
+
+    Calls of tools are JSON in the text where it shows none, and what a system turn says stands before the user's first turn
+    where it shows no such turn, or refuses it.
+    """
     found = []
     for chat, extra in zip(chats.read_chats(examples), _extras(examples), strict=True):
         turns = chats.for_template([*chat.leading, chat.answered])
         found.append(_Shown(turns, chats.tools_of(extra), chat.trained()))
     called = any("tool_calls" in turn for chat in found for turn in chat.turns)
     if called and not models.template_shows(tokenizer, "tool_calls"):
-        return [replace(chat, turns=chats.calls_as_text(chat.turns)) for chat in found]
+        found = [replace(chat, turns=chats.calls_as_text(chat.turns)) for chat in found]
+    homeless = {role for role in _INSTRUCTING if any(chat.turns[0]["role"] == role for chat in found)}
+    homeless = {role for role in homeless if not _takes(tokenizer, role)}
+    moved = sum(chat.turns[0]["role"] in homeless for chat in found)
+    if moved:
+        roles = " or ".join(sorted(homeless))
+        where = f"in {moved:,} rows what it says stands before the user's turn"
+        progress.note("students", f"the student's chat template has no {roles} turn: {where}")
+    return [_without_instructing_turn(chat) if chat.turns[0]["role"] in homeless else chat for chat in found]
+
+
+def _takes(tokenizer: Any, role: str) -> bool:
+    """Return whether a chat template shows a turn of a role before the user's."""
+    try:
+        return _MARK in render(tokenizer, [{"role": role, "content": _MARK}, {"role": "user", "content": "?"}])
+    except ModelError:
+        return False
+
+
+def _without_instructing_turn(chat: _Shown) -> _Shown:
+    """Put what the first turn says before the user's first turn, or into a turn of the user where none follows it."""
+    first, *others = chat.turns
+    if others[0]["role"] != "user":
+        return replace(chat, turns=[{**first, "role": "user"}, *others])
+    joined = "\n\n".join(filter(None, [first["content"], others[0]["content"]]))
+    return replace(chat, turns=[{**others[0], "content": joined}, *others[1:]], trained=[n - 1 for n in chat.trained])
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A chat as text: what the student is asked with, what it is to write then, and the end of that, which closes a turn.
+
+    `whole_answer` says that the template shows the answer whole, and `alike` that it writes the chat in the same way to ask.
+    Where it does not, what the student is to write is put together here.
+    """
+
+    context: str
+    written: str
+    closing: str
+    whole_answer: bool
+    alike: bool
+
+    @classmethod
+    def of(cls, tokenizer: Any, chat: _Shown) -> _Text:
+        asked = render(tokenizer, chat.turns[:-1], tools=chat.tools)
+        marked = render(tokenizer, [*chat.turns[:-1], {"role": "assistant", "content": _MARK}], complete=True, tools=chat.tools)
+        before, shown, closing = marked.rpartition(_MARK)
+        if not shown:
+            raise ModelError("the student's chat template does not show what the assistant says")
+        context = _shared_context(tokenizer, chat, asked, before)
+        alike = before.startswith(context)
+        whole = render(tokenizer, chat.turns, complete=True, tools=chat.tools) if alike else ""
+        content = str(models.text_only(tokenizer, chat.turns[-1]["content"]))
+        whole_answer = not alike or (whole.startswith(context) and _bare(content) in _bare(whole[len(context) :]))
+        if alike and whole_answer:
+            return cls(context, whole[len(context) :], closing, True, True)
+        opening = before[len(context) :] if alike else _after(before, context[-_OVERLAP:])
+        return cls(context, f"{opening}{content}{closing}", closing, whole_answer, alike)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A chat as token ids; the last `n_closing` of what is written do nothing but close the turn."""
+
+    chat: _Shown
+    text: str
+    context: list[int]
+    written: list[int]
+    n_closing: int
+
+
+def _rows(tokenizer: Any, examples: pl.DataFrame) -> list[_Row]:
+    """Render and tokenise examples; what had to be put together otherwise than the template has it is noted."""
+    shown = _shown(tokenizer, examples)
+    texts = []
+    for n, chat in enumerate(shown):
+        try:
+            texts.append(_Text.of(tokenizer, chat))
+        except ModelError as e:
+            row = f"row {examples['id'][n]}: " if "id" in examples.columns else ""
+            raise ModelError(f"{row}{e}; change the row's turns, leave it out, or name another student") from e
+    for n, what in (
+        (sum(not text.whole_answer for text in texts), "leaves out a part of the answer, which is put back"),
+        (sum(not text.alike for text in texts), "shows the chat otherwise when it asks, and they are read as they are asked"),
+    ):
+        if n:
+            progress.note("students", f"in {n:,} rows the student's chat template {what}")
+    contexts = tokenize(tokenizer, [text.context for text in texts])
+    wholes = tokenize(tokenizer, [text.context + text.written for text in texts])
+    endings = sorted({text.closing for text in texts})
+    closings = dict(zip(endings, tokenize(tokenizer, endings), strict=True))
+    found = []
+    for chat, text, context, whole in zip(shown, texts, contexts, wholes, strict=True):
+        # A token across the boundary is not read as one: it would change what was asked with what is answered.
+        apart = whole[: len(context)] != context
+        written = tokenize(tokenizer, [text.written])[0] if apart else whole[len(context) :]
+        n_closing = _common(written[::-1], closings[text.closing][::-1])
+        found.append(_Row(chat, text.context + text.written, context, written, n_closing))
     return found
 
 
-def _unclosed(tokenizer: Any, chat: _Shown, prompt: str) -> str:
-    """Return a chat without what closes its last turn."""
-    answer = chat.turns[-1]
-    if "tool_calls" not in answer:
-        return prompt + str(models.text_only(tokenizer, answer["content"]))
-    question = {"role": "user", "content": "?"}
-    closing = render(tokenizer, [question, {"role": "assistant", "content": _MARK}], complete=True).rpartition(_MARK)[2]
-    return render(tokenizer, chat.turns, complete=True, tools=chat.tools).removesuffix(closing)
+def _shared_context(tokenizer: Any, chat: _Shown, asked: str, before: str) -> str:
+    """Return what a template writes before an answer, both when it asks for it and when it shows it.
+
+    Some open an answer with more than they show it with (``<think>``): then the shared part is the context. Some write the
+    question itself otherwise when it is the last turn: then the context is what they ask with.
+    """
+    if before.startswith(asked):
+        return asked
+    n = _common(asked, before)
+    if n < len(render(tokenizer, chat.turns[:-1], complete=True, tools=chat.tools).rstrip()):
+        return asked
+    ids = tokenize(tokenizer, [asked])[0]
+    while n and (part := tokenize(tokenizer, [asked[:n]])[0]) != ids[: len(part)]:  # a token is not cut
+        n -= 1
+    return asked[:n]
 
 
-def _with_learned(tokenizer: Any, tokens: Tokens, chat: _Shown, whole: str) -> Tokens:
+def _after(text: str, ending: str) -> str:
+    """Return what follows the last occurrence of `ending`; an empty text where there is none."""
+    return text.rpartition(ending)[2] if ending in text else ""
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
+
+
+def _ends(tokenizer: Any) -> list[int]:
+    """Return the ids that end an answer by tokenizer and template: EOS, and the first special token that closes a turn."""
+    answered = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+    closing = render(tokenizer, answered, complete=True).rpartition(_MARK)[2]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    mark = next((i for i in tokenize(tokenizer, [closing])[0] if i in special), None)
+    return [i for i in (tokenizer.eos_token_id, mark) if i is not None]
+
+
+def _eos(tokenizer: Any) -> int:
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the student has no token that ends an answer: its tokenizer names no eos_token, and its chat template closes a turn "
+            "with no special token; give tokenizer_config.json an eos_token that the model knows"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _with_learned(tokenizer: Any, tokens: Tokens, row: _Row) -> Tokens:
     """Add the spans of earlier turns that are trained on: the text that changes with a turn, and the mark that closes it."""
-    ids, spans = tokens.prompt + tokens.completion, []
+    chat, whole = row.chat, row.text
+    ids, spans, missed = tokens.prompt + tokens.completion, [], 0
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     for position in chat.trained[:-1]:
         marked = [*chat.turns[:position], {"role": "assistant", "content": _MARK}, *chat.turns[position + 1 :]]
-        other = render(tokenizer, marked, complete=True, tools=chat.tools)
+        text = _Text.of(tokenizer, replace(chat, turns=marked))
+        other = text.context + text.written
         first = _common(whole, other)
         last = len(whole) - min(_common(whole[::-1], other[::-1]), len(whole) - first)
+        content = _bare(str(models.text_only(tokenizer, chat.turns[position]["content"])))
+        missed += _MARK not in other or first == last or content not in _bare(whole[first:last])
         if _MARK not in other or first == last:
             continue
         start, end = (_common(ids, tokenize(tokenizer, [whole[:at]])[0]) for at in (first, last))
         closing = next((n for n in range(end, min(end + 2, len(ids))) if ids[n] in special), end - 1)
         spans.append((start, closing + 1))
-    return replace(tokens, learned=tuple(spans), missed=len(chat.trained) - 1 - len(spans))
+    return replace(tokens, learned=tuple(spans), missed=missed)
 
 
 def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
     """Return how many items two sequences begin with alike."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _split(tokenizer: Any, prompts: list[str], whole: list[str]) -> list[Tokens]:
-    pairs = zip(tokenize(tokenizer, prompts), tokenize(tokenizer, whole), strict=True)
-    found = []
-    for prompt, ids in pairs:
-        boundary = _common(prompt, ids)
-        found.append(Tokens(ids[:boundary], ids[boundary:]))
-    return found

@@ -200,7 +200,7 @@ class _Marks:
         self._tokenizer = tokenizer
         added = {str(token): token for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
         written = _written_by_template(tokenizer)
-        control = {name for name, token in added.items() if token.special or (name in written and not _THOUGHT.fullmatch(name))}
+        control = {name for name, token in added.items() if (token.special or name in written) and not _THOUGHT.fullmatch(name)}
         self.tokens = sorted((name for name in control if name), key=lambda name: (-len(name), name))
         self.pattern = re.compile("|".join(map(re.escape, self.tokens)))
 

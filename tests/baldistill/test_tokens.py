@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill import tokens
+from curate import progress
 from curate.errors import InputError, ModelError
 from curate.manifest import chats
-from tests.support import tiny_student
+from tests.support import templates, tiny_student
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +47,108 @@ def test_training_closes_the_turn_after_the_same_boundary(tokenizer: Any) -> Non
     assert tokenizer.decode(trained.completion[len(scored.completion) :]) == "<|end|>\n"
 
 
-def test_a_token_across_the_boundary_counts_as_the_completions(tokenizer: Any) -> None:
-    """A template that opens the turn with ``the an`` makes one token of it and the ``swer`` that follows."""
-    from copy import deepcopy
+def test_no_token_spans_the_boundary(tokenizer: Any) -> None:
+    """A template that opens the turn with ``the an``: with the ``swer`` that follows it would be one token."""
+    merging = _with_template(tokenizer, "{{ messages[0].content }} the an{{ messages[1].content + eos_token if messages[1:] }}")
+    context, whole = tokens.tokenize(merging, ["so the an", "so the answer"])
+    assert whole[: len(context)] != context
+    for written in (tokens.encode, tokens.training_tokens):
+        (found,) = written(merging, _examples(("so", "swer", None, None)))
+        assert found.prompt == context, "what is asked does not depend on the answer"
+        assert merging.decode(found.completion).removesuffix("<|end|>") == "swer"
 
-    merging = deepcopy(tokenizer)
-    merging.chat_template = (
-        "{{ messages[0]['content'] }} the{{ ' an' if add_generation_prompt else ' ' + messages[1]['content'] }}"
-    )
-    assert len(tokens.tokenize(merging, [" answer"])[0]) == 1
-    prompt, whole = tokens.tokenize(merging, ["so the an", "so the answer"])
-    (found,) = tokens._split(merging, ["so the an"], ["so the answer"])
-    assert found.prompt + found.completion == whole, "the tokens of the text as one, not of its halves"
-    assert found.prompt == prompt[: len(found.prompt)]
-    assert len(found.prompt) < len(prompt)
-    assert merging.decode(found.completion) == " answer"
+
+THOUGHT = "<think>\nwe add 1 and 2\n</think>\n\nso it is 3"
+
+
+def _read(tokenizer: Any, kind: templates.Kind, answer: str) -> tuple[tokens.Tokens, tokens.Tokens]:
+    """Return a row with a system turn as it is learnt, and as it is asked and scored."""
+    turns = [{"role": role, "content": text} for role, text in (("system", "s"), ("user", "q"), ("assistant", answer))]
+    (learnt,), (scored,) = (read(tokenizer, _chat(turns)) for read in (tokens.training_tokens, tokens.encode))
+    return learnt, scored
+
+
+@pytest.fixture(scope="module", params=templates.KINDS)
+def kind_of(request: pytest.FixtureRequest) -> tuple[Any, templates.Kind]:
+    kind = templates.KINDS[request.param]
+    found = tiny_student.make_tokenizer(kind.template, begins=kind.begins)
+    found.chat_template = found.chat_template or tokens.plain_template(found)
+    return found, kind
+
+
+def test_one_rendering_for_training_asking_and_scoring(kind_of: tuple[Any, templates.Kind]) -> None:
+    tokenizer, kind = kind_of
+    learnt, _ = _read(tokenizer, kind, "a")
+    assert tokenizer.decode(learnt.prompt) == kind.context
+    assert tokenizer.decode(learnt.completion) == kind.learnt
+    ends = tokens.stops(tokenizer, SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None)))
+    for answer in ("a", "so it is 3", THOUGHT, "12 \n", "answer", "."):
+        learnt, scored = _read(tokenizer, kind, answer)
+        assert tokenizer.decode(learnt.prompt) == kind.context, "asked alike whatever is answered"
+        assert scored.prompt == learnt.prompt, "asked as trained"
+        assert learnt.completion[: len(scored.completion)] == scored.completion, "scored are tokens that are learnt"
+        assert set(ends) & set(learnt.completion), "the end is learnt"
+        assert not set(ends) & set(scored.completion)
+        for found in (learnt, scored):
+            assert "".join(answer.split()) in "".join(tokenizer.decode(found.completion).split()), "nothing of an answer is lost"
+
+
+def test_the_ids_are_those_of_the_template_where_it_shows_the_chat_whole(kind_of: tuple[Any, templates.Kind]) -> None:
+    tokenizer, _ = kind_of
+    turns = [{"role": "user", "content": "what is 1 + 2"}, {"role": "assistant", "content": "so it is 3"}]
+    (found,) = tokens.training_tokens(tokenizer, _chat(turns))
+    whole = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    assert (found.prompt + found.completion)[: len(whole)] == whole
+
+
+def test_the_header_is_of_the_same_context(kind_of: tuple[Any, templates.Kind]) -> None:
+    tokenizer, kind = kind_of
+    learnt, _ = _read(tokenizer, kind, "a")
+    opening = tokens.header(tokenizer)
+    begun = opening[1:] if opening[0] == tokenizer.bos_token_id else opening
+    assert opening
+    assert begun == learnt.prompt[len(learnt.prompt) - len(begun) :]
+
+
+def test_what_is_put_together_otherwise_than_the_template_is_said() -> None:
+    heard: dict[str, list[str]] = {}
+    for name, kind in templates.KINDS.items():
+        tokenizer = tiny_student.make_tokenizer(kind.template, begins=kind.begins)
+        tokenizer.chat_template = tokenizer.chat_template or tokens.plain_template(tokenizer)
+        with progress.listen(lambda event, name=name: heard.setdefault(name, []).append(event.message)):  # type: ignore[misc]
+            turns = [{"role": role, "content": text} for role, text in (("system", "s"), ("user", "q"), ("assistant", THOUGHT))]
+            tokens.training_tokens(tokenizer, _chat(turns))
+    moved = "the student's chat template has no system turn: in 1 rows what it says stands before the user's turn"
+    assert heard == {
+        "opens a thought, and hides thoughts": [
+            moved,
+            "in 1 rows the student's chat template leaves out a part of the answer, which is put back",
+        ],
+        "refuses a system turn": [moved],
+        "shows the system's words where the last turn is the user's": [
+            "in 1 rows the student's chat template shows the chat otherwise when it asks, and they are read as they are asked"
+        ],
+        "writes no mark at the end": [
+            "the student's chat template ends an answer with no mark at which it stops: <|end|> is put behind 1 of them"
+        ],
+    }
+
+
+def test_a_student_without_any_end_is_refused_where_it_must_learn_one() -> None:
+    tokenizer = tiny_student.make_tokenizer("{% for m in messages %}[S]{{ m.content }}[E]{% endfor %}", marks=False)
+    tokenizer.bos_token = None
+    example = _examples(("q", "a", None, None))
+    assert tokenizer.decode(tokens.encode(tokenizer, example)[0].completion).startswith("[S]a"), "scoring needs none"
+    with pytest.raises(ModelError, match=r"no token that ends an answer.*; give tokenizer_config\.json an eos_token"):
+        tokens.training_tokens(tokenizer, example)
+    with pytest.raises(ModelError, match="no token that ends an answer"):
+        tokens.stops(tokenizer, SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None)))
+
+
+def test_a_template_that_shows_no_answer_is_refused(tokenizer: Any) -> None:
+    mute = _with_template(tokenizer, "{% for m in messages %}{{ m.content if m.role == 'user' }}{% endfor %}")
+    with pytest.raises(ModelError, match="does not show what the assistant says"):
+        tokens.encode(mute, _examples(("q", "a", None, None)))
 
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -138,9 +226,18 @@ def test_earlier_answers_are_learned_where_the_row_says_so(tokenizer: Any, train
 
 
 def test_earlier_answers_that_a_template_hides_are_counted(tokenizer: Any) -> None:
-    hiding = _with_template(tokenizer, tiny_student.CALLING.replace("in messages", "in messages[-2:]"))
-    (found,) = tokens.training_tokens(hiding, _chat(SEVERAL, "all"))
+    shown = "{% if message.role != 'assistant' or loop.last %}"
+    hiding = tiny_student.CALLING.replace("in messages %}", "in messages %}" + shown).replace(
+        "{% endfor %}{% if add", "{% endif %}{% endfor %}{% if add"
+    )
+    (found,) = tokens.training_tokens(_with_template(tokenizer, hiding), _chat(SEVERAL, "all"))
     assert (found.learned, found.missed) == ((), 1)
+    kind = templates.KINDS["writes an empty thought"]
+    said = [{**turn, "content": THOUGHT} if turn["role"] == "assistant" else turn for turn in SEVERAL]
+    thinking = _with_template(tokenizer, kind.template or "")
+    (found,) = tokens.training_tokens(thinking, _chat(said, "all"))
+    assert _learned(thinking, found)[0].strip() == "so it is 3<|end|>"
+    assert found.missed == 1, "of the earlier answer a part is learnt"
 
 
 @given(st.lists(st.sampled_from(["3", "so 3", "", "the answer is 4", "a<|end|>"]), min_size=1, max_size=4))
@@ -151,10 +248,15 @@ def test_the_spans_learned_are_the_answers(tokenizer: Any, said: list[str]) -> N
     assert found.missed == said[:-1].count("")
 
 
-def test_a_chat_that_the_template_refuses_is_one_line(tokenizer: Any) -> None:
-    refusing = _with_template(tokenizer, "{{ raise_exception('no system turn, please') }}")
-    with pytest.raises(ModelError, match=r"template refuses a chat of the turns system, user.*: no system turn, please$"):
-        tokens.encode(refusing, _chat(SEVERAL))
+def test_a_chat_that_the_template_refuses_is_one_line_that_names_the_row(tokenizer: Any) -> None:
+    refusing = _with_template(tokenizer, templates.KINDS["refuses a system turn"].template or "")
+    said = [("user", "1"), ("user", "2"), ("assistant", "3")]
+    with pytest.raises(
+        ModelError,
+        match=r"^row r: the student's chat template refuses a chat of the turns user, user.*: Conversation roles must alternate; "
+        "change the row's turns, leave it out, or name another student$",
+    ):
+        tokens.encode(refusing, _chat([{"role": role, "content": text} for role, text in said]))
 
 
 def test_header_is_the_opened_turn_or_the_first_token_of_a_text(tokenizer: Any) -> None:

@@ -26,15 +26,42 @@ FAST: dict[str, Any] = {"dtype": "fp32", "learning_rate": 1e-2, "epochs": 2, "ra
 WORDS = "what is plus minus the answer 0 1 2 3 4 5 6 7 8 9 so we add take a b c ( ) . : + - = user assistant system"
 
 
-def make(folder: Path, *, template: str | None = TEMPLATE, seed: int = 0, window: int = 256) -> Path:
+def make_tokenizer(template: str | None = TEMPLATE, *, begins: bool = False, marks: bool = True, window: int = 256) -> Any:
+    """Return the tiny student's tokenizer.
+
+    Args:
+        template: for chats.
+        begins: it begins every text with BOS by itself.
+        marks: it names its tokens for beginning, end and padding.
+        window: tokens that the student reads.
+    """
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    backend = _bytes_bpe()
+    if begins:
+        first = ("<|start|>", backend.token_to_id("<|start|>"))
+        backend.post_processor = processors.TemplateProcessing(single="<|start|> $A", pair=None, special_tokens=[first])
+    named = {"bos_token": "<|start|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"} if marks else {}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=window, **named)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def make(
+    folder: Path,
+    *,
+    template: str | None = TEMPLATE,
+    seed: int = 0,
+    window: int = 256,
+    begins: bool = False,
+    marks: bool = True,
+) -> Path:
     """Write a tiny student as a folder of safetensors, with random weights, and return the folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_bytes_bpe(), bos_token="<|start|>", eos_token="<|end|>", pad_token="<|pad|>", model_max_length=window
-    )
-    tokenizer.chat_template = template
+    tokenizer = make_tokenizer(template, begins=begins, marks=marks, window=window)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
