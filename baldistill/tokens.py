@@ -262,8 +262,11 @@ def _shown(tokenizer: Any, examples: pl.DataFrame) -> list[_Shown]:
     for chat, extra in zip(chats.read_chats(examples), _extras(examples), strict=True):
         turns = chats.for_template([*chat.leading, chat.answered])
         found.append(_Shown(turns, chats.tools_of(extra), chat.trained()))
-    called = any("tool_calls" in turn for chat in found for turn in chat.turns)
+    called = sum(any("tool_calls" in turn for turn in chat.turns) for chat in found)
     if called and not models.template_shows(tokenizer, "tool_calls"):
+        progress.note(
+            "students", f"the student's chat template shows no calls of tools: in {called:,} rows they are read as JSON"
+        )
         found = [replace(chat, turns=chats.calls_as_text(chat.turns)) for chat in found]
     homeless = {role for role in _INSTRUCTING if any(chat.turns[0]["role"] == role for chat in found)}
     homeless = {role for role in homeless if not _takes(tokenizer, role)}

@@ -171,7 +171,11 @@ def _with_template(tokenizer: Any, template: str) -> Any:
 
 def test_a_call_of_tools_is_learned_as_the_template_writes_it_or_as_json(tokenizer: Any) -> None:
     chat = _chat([{"role": "user", "content": "1 + 2"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}])
-    for found in (tokens.encode(tokenizer, chat), tokens.training_tokens(tokenizer, chat)):
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        both = tokens.encode(tokenizer, chat), tokens.training_tokens(tokenizer, chat)
+    assert heard == ["the student's chat template shows no calls of tools: in 1 rows they are read as JSON"] * 2
+    for found in both:
         written = tokenizer.decode(found[0].completion).removesuffix("<|end|>\n")
         assert json.loads(written) == [{**CALL, "function": {"name": "add", "arguments": {"a": 1}}}]
     calling = _with_template(tokenizer, tiny_student.CALLING)
