@@ -127,6 +127,8 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
 
 def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
     said, short = answers.words(gold), len(answers.words(gold)) <= answers.SHORT_ANSWER
+    if any(_contains(answers.words(denied), said) for denied in extraction.denials(row["rationale"])):
+        return UNREADABLE
     if kind == "text" or row["source"] == "synthetic":
         if _contains(answers.words(row["rationale"]), said) or (kind == "text" and not short):
             return 0.0

@@ -28,6 +28,7 @@ __all__ = [
     "Statement",
     "bare",
     "choices",
+    "denials",
     "is_stated",
     "label",
     "last_sentence",
@@ -71,7 +72,9 @@ _OPENERS = texts.listed(
 _STOP = re.compile(r"[.!?](?=[\"'”’)\]*`]{0,4}(?:\s|$))|[。！？।؟۔]|\n")
 _MATH_SPAN = re.compile(r"\$\$(.+?)\$\$|(?<!\\)\$([^$\n]+?)(?<!\\)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(\w))")
-_BOX_JOIN = re.compile(r"(?:\\text\s?\{\s?(?:and|or)\s?\}|\\[()]|\\q?quad|[\s$,;]|\band\b|\bor\b){1,12}")
+_BOX_JOIN = re.compile(
+    r"(?:\\text\s?\{\s?(?:and|or)\s?\}|\\[()]|\\q?quad|[\s$,;]|\band\b|\bor\b|\b[A-Za-z](?:_\{?\d\}?)?\s?=){1,14}"
+)
 _HASHES = re.compile(r"####+")
 _UNWRAP = re.compile(r"(?<!\\)\$(?!\s?\d[\d,.]*(?:[^$]*)$)|\\[()\[\]]")
 _OPENS_VALUE = re.compile(r"[\s:*\"'“]{0,9}(?:(?!a\s)[A-Za-z]\b|[$\\\d(\[+.€£¥₹-]|negative\b|minus\b)")
@@ -83,9 +86,12 @@ _ASIDE = re.compile(
 _NUMBER = re.compile(
     r"(?:\b(?:negative|minus)\s)?(?<![\w.])[-−+]?(?:US)?[$€£¥₹]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s?/\s?\d+)?%?", re.IGNORECASE
 )
+_CLAUSE = re.compile(
+    r"(.{1,400}?)[,;]\s(?!(?:and|or|und|oder|et|ou|y|o|e)\b)(?=[^\W\d_]{2,}\s)"
+)  # an answer, then words about it
 _CUE = re.compile(
     r"\b(?:topics?|labell?ed|labels?|categor(?:y|ies|i[sz]ed)|class(?:ed|es|ified|ification)?|intents?|answers?"
-    r"|(?:sentiment|output|prediction|verdict|result)(?=\s?[*_]{0,2}:))\b",
+    r"|(?:sentiment|output|prediction|verdict|result|rating|score)(?=\s?[*_]{0,2}:))\b",
     re.IGNORECASE,
 )
 _LETTER_CUE = re.compile(r"\b(?:answer|option|choice|correct|choose|select)", re.IGNORECASE)
@@ -152,6 +158,7 @@ _WITHDRAWN = re.compile(
     r"|\bi\s(?:made|have\smade)\s(?:a\s|an\s)?(?:mistake|error)|\bthat\s(?:isn't|wasn't)\s(?:right|correct)\b|\bscratch\sthat\b",
     re.IGNORECASE,
 )
+_VERDICT = re.compile(r"\s?(?:not|wrong|incorrect|mistaken|right|correct|true|false|a\smistake|an\serror)\b", re.IGNORECASE)
 _SHOULD = (
     r"(?:(?:it|that|this|the\s(?:correct\s|right\s|final\s)?answer)\s(?:should|must|would|has\sto|ought\sto)(?:\s(?:actually|really|in\sfact))?\sbe"
     r"|(?:it|that|this)\sis(?:\s(?:actually|really|in\sfact))?|it's(?:\sactually)?|that's|make\s(?:it|that)|i\sme(?:an|ant))"
@@ -216,8 +223,8 @@ def _build(_version: int) -> _Grammar:
             r"(?:[:：]|(?<=\d)[.)])|^\s{0,3}#{2,4}\s?(?:instruction|input|question|problem)s?\b",
         ),
         alone=pattern(
-            rf"{_dress(option)}([{_LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」]|です|である|だ|が)",
-            r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)\b))",
+            rf"{_dress(option)}([{_LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|です|である|だ|が)",
+            r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)(?!\w)))",
         ),
         bracketed=pattern(rf"{_dress(option)}[(（\[]\s?([{_LETTERS}])\s?[)）\]]|{_dress(option)}\*\*\s?([{_LETTERS}])\s?\*\*"),
         option=option,
@@ -240,13 +247,15 @@ def _announcement(code: str, language: Language) -> str:
     noun = _either(language.answer)
     between = r"(?:\s(?:choice|option|here|to|for|of)\b[^.\n:]{0,60}?|(?:\s[^\s.:,;=()\[\]\"“\d]{1,24}){1,3}?)??"
     hedge = r"(?:,?\s(?:therefore|then|thus|however|hence|so)\b,?)?"
-    says = _either(language.says)
-    found = rf"{noun}{between}(?:[*_\"')\]]{{0,3}}{hedge}\s?(?P<says_{code}>{says}\s?[:：]?|[:：])"
-    if language.denies:
-        found += rf"|\s?(?P<deny_{code}>{_either(language.denies)}))"
-    else:
-        found += ")"
-    return found + (rf"|{noun}\s?(?P<direct_{code}>(?=[\d(（\"“«「-]|[A-Z](?![\w])))" if language.direct else "")
+    denies, says = (_either(words) for words in (language.denies, language.says))
+    direct = [r"[\d(（\"“«「-]", r"[A-Z](?!\w)"] if language.direct else []
+    if language.ends:
+        direct.append(rf"(?!\s?{says})[^.\n:：।]{{1,60}}?{_either(language.ends)}(?!\w)")
+    parts = [rf"{noun}\s?(?P<direct_{code}>(?={'|'.join(direct)}))"] if direct else []
+    parts.append(
+        rf"{noun}{between}(?:\s?(?P<deny_{code}>{denies})|[*_\"')\]]{{0,3}}{hedge}\s?(?P<says_{code}>{says}\s?[:：]?|[:：]))"
+    )
+    return "|".join(parts)
 
 
 def _either(names: Sequence[str]) -> str:
@@ -309,12 +318,16 @@ def _options(prompt: str, alphabet: str, pattern: re.Pattern[str]) -> dict[str, 
     return found if len(found) > 1 else {}
 
 
-@lru_cache(maxsize=4096)
 def reply_of(text: str) -> str:
     """Return what of a text is the reply to its question, made readable by `texts.plain`.
 
     Left out are thoughts in tags, what follows an end mark, and a new question after an answer, with whatever follows it.
     """
+    return _reply_of(text, languages.version())
+
+
+@lru_cache(maxsize=4096)
+def _reply_of(text: str, _version: int) -> str:
     if len(text) > MOST_CHARS:
         return ""
     text = texts.plain(text).replace("’", "'").strip()
@@ -336,15 +349,25 @@ def _is_answer(text: str) -> bool:
     return "\n" not in text and len(text.split()) <= _ALONE_WORDS and not text.endswith(":")
 
 
-@lru_cache(maxsize=1024)
 def statements(text: str) -> tuple[Statement, ...]:
     """Return every place where a reply says what its answer is or is not, in order; see `RULES`."""
+    return _statements(text, languages.version())
+
+
+def denials(text: str) -> tuple[str, ...]:
+    """Return the sentences by which a text says what its answer is not, from the value on."""
+    return tuple(_first_sentence(statement.text) for statement in statements(reply_of(text)) if statement.rule == "denied")
+
+
+@lru_cache(maxsize=1024)
+def _statements(text: str, _version: int) -> tuple[Statement, ...]:
     grammar = _grammar()
     found = [*_boxes(text), *(Statement("hashes", text[m.end() :].strip(), m.start()) for m in _HASHES.finditer(text))]
     last_box = max((s.start + len(s.text) for s in found if s.rule == "boxed"), default=-1)
     for match in grammar.announced.finditer(text):
         group = match.lastgroup or ""
-        rest = text[match.end() :].strip()
+        begin = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
+        rest = text[begin:].strip()
         if last_box >= 0 and (match.end() <= last_box or not _OPENS_VALUE.match(text, match.end())):
             continue  # words about a box, such as "so our answer is correct"
         if rest.startswith("\\boxed"):
@@ -361,14 +384,15 @@ def statements(text: str) -> tuple[Statement, ...]:
             )
         )
         if not holds and (instead := grammar.instead.search(_first_sentence(rest))):
-            found.append(Statement("corrected", rest[instead.end() :].strip(), match.end() + instead.end()))
+            found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end()))
     for match in grammar.heading.finditer(text):
         if rest := text[match.end() :].strip():
             found.append(Statement("announced", rest, match.start()))
     if found:
         first = min(s.start for s in found)
         for match in grammar.corrected.finditer(text, first):
-            found.append(Statement("corrected", text[match.end() :].strip(), match.end()))
+            if not _VERDICT.match(text, match.end()):
+                found.append(Statement("corrected", text[match.end() :].strip(), match.end()))
         found += [Statement("withdrawn", "", m.start(), False) for m in _WITHDRAWN.finditer(text, first)]
     return tuple(sorted(found, key=lambda s: s.start))
 
@@ -517,6 +541,8 @@ def _first_sentence(text: str, *, names: bool = False) -> str:
     """Return the text up to its first full stop or line end, without quotes around it."""
     end = next(_ends(text, names=names), None)
     found = (text[: end.start()] if end else text).strip()
+    if not re.search(r"\w", found):
+        found = text.split("\n", 1)[0].strip().removesuffix(".")  # an answer of signs, such as ?!
     return found.strip(_QUOTES + " ").strip() or found
 
 
@@ -557,6 +583,9 @@ def _number_in(statement: Statement) -> str | None:
         return None
     if mathematics.is_mathematical(stated):
         return stated
+    clause = _CLAUSE.match(stated)
+    if clause and mathematics.is_mathematical(clause.group(1)):
+        return clause.group(1)
     numbers = _NUMBER.findall(stated)
     if not numbers:
         return stated if len(stated.split()) <= _SHORT_WORDS else None
@@ -763,7 +792,7 @@ def _only_letter(text: str, prompt: str, grammar: _Grammar) -> str | None:
     one = found or named
     if len(one) == 1:
         return one.pop()
-    return _letter_of(text, prompt) if whole and not one else None
+    return _letter_of(kept, prompt) if whole and not one else None
 
 
 def _contains(words: list[str], part: list[str]) -> bool:

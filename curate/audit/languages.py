@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
+from itertools import count
 
-__all__ = ["ALPHABETS", "Language", "add", "known", "months", "version"]
+__all__ = ["ALPHABETS", "Language", "add", "known", "months", "remove", "version"]
 
 _GROUP = "curate.languages"
 
@@ -424,7 +425,7 @@ _TABLE: dict[str, Language] = {
         decimal_comma=True,
     ),
     "ja": Language(
-        answer=("答え", "正解", "答"),
+        answer=("答え", "正解"),
         says=("は",),
         direct=True,
         ends=("です", "である", "だ", "となります", "になります"),
@@ -493,7 +494,8 @@ ALPHABETS = (
 )
 
 
-_added = 0
+_versions = count(1)
+_version = [0]
 
 
 def add(name: str, language: Language) -> None:
@@ -508,14 +510,19 @@ def add(name: str, language: Language) -> None:
         >>> "nl" in known()
         True
     """
-    global _added
     _TABLE[name] = language
-    _added += 1
+    _version[0] = next(_versions)
+
+
+def remove(name: str) -> None:
+    """Take a language out of the table; nothing happens where it is not there."""
+    _TABLE.pop(name, None)
+    _version[0] = next(_versions)
 
 
 def version() -> int:
     """Return a number that changes with the table, for what is made of it and kept."""
-    return _added
+    return _version[0]
 
 
 def known() -> Mapping[str, Language]:

@@ -422,5 +422,5 @@ def _repeated(match: re.Match[str]) -> str:
 
 
 def _folded(text: str) -> str:
-    bare = re.sub(r"\s+", "", text)
+    bare = re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text)  # 1 1/2 is not 11/2
     return bare.casefold() if _WORDS.search(re.sub(r"\\[A-Za-z]+", "", text)) else bare

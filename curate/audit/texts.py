@@ -46,7 +46,7 @@ _ONES = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL = {word: at for at, word in enumerate(_ONES.split())} | {word: 10 * at for at, word in enumerate(_TENS.split(), 2)}
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_ABBREVIATED = {"saint": "st", "doctor": "dr", "mister": "mr", "versus": "vs", "percent": "%", "&": "and"}
+_ABBREVIATED = {"saint": "st", "doctor": "dr", "mister": "mr", "versus": "vs", "percent": "%"}
 
 
 def listed(names: str) -> frozenset[str]:
@@ -89,7 +89,7 @@ def fold(text: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words of a text without case, articles and punctuation; minus signs, decimal points and vowel signs stay."""
     found = _words(_unified(text))
-    return [word for word in found if word not in _ARTICLES] or found
+    return [word for at, word in enumerate(found) if word not in _ARTICLES or at + 1 == len(found)]  # the last one is a letter
 
 
 def _words(text: str) -> list[str]:
@@ -142,7 +142,7 @@ def _unified(text: str) -> str:
     """Fold a text, and write every date, grouped number and number word in one way."""
     text = _EMPHASIS.sub(r"\2", fold(text))
     text = _EMPHASIS.sub(r"\2", text)
-    text = _dated(text)
+    text = _dated(text.replace(" & ", " and "))
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", _ORDINAL.sub("", text))
     text = re.sub(r"(?<![\w.])(\d+)\.0+(?![\d.])", r"\1", text)
     return _digits(text)
@@ -214,9 +214,11 @@ def _date_patterns(_version: int) -> tuple[re.Pattern[str], ...]:
 
 def dates(text: str) -> list[Date]:
     """Return the dates that a text names: (year or None, month, day or None), where the month is plain from the spelling."""
-    return [
-        _date(match) for pattern in _date_patterns(_table_version()) for match in pattern.finditer(fold(text)) if _real(match)
-    ]
+    text, found = fold(text), []
+    for pattern in _date_patterns(_table_version()):
+        found += [_date(match) for match in pattern.finditer(text) if _real(match)]
+        text = pattern.sub(lambda match: " # " if _real(match) else match.group(), text)  # a date has no other within it
+    return found
 
 
 def _date(match: re.Match[str]) -> Date:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit import answers, extraction
+from curate.audit import answers, extraction, languages
 from curate.audit.answers import equal, extract, kind_of
 
 CLASSES = ("tin", "gas", "nat-gas", "cpi", "cpu", "earn", "lei", "gold", "trade", "income", "money supply", "heat", "fuel")
@@ -142,3 +142,37 @@ def test_the_last_sentence_and_what_counts_as_stated() -> None:
     assert extraction.is_stated("So the answer is 4")
     assert extraction.is_stated("\\boxed{4}")
     assert not extraction.is_stated("So it is 4, which answers it.")
+
+
+def test_blanks_are_folded_and_a_text_beyond_the_limit_is_not_read() -> None:
+    assert extraction.reply_of("a  b \t c" + "\n" * 9 + "d") == "a b c\n\nd"
+    for kind in answers.KINDS:
+        assert extract("The answer is 7" + " " * 40_000 + "and so on.", kind, labels=("7",), prompt=OPTIONS) == (
+            None if kind == "choice" else "7 and so on" if kind == "text" else "7"
+        )
+        assert extract("The answer is 7. " + "and " * (extraction.MOST_CHARS // 4), kind, labels=("7",)) is None
+
+
+def test_statements_have_the_names_of_their_rules() -> None:
+    text = "The answer is 5. Wait, that is wrong. It should be 6. So the answer is not 7.\n#### 6"
+    rules = [(statement.rule, statement.holds) for statement in extraction.statements(text)]
+    assert rules == [("announced", True), ("withdrawn", False), ("corrected", True), ("denied", False), ("hashes", True)]
+    assert {rule for rule, _ in rules} <= set(extraction.RULES)
+
+
+@given(st.sampled_from(["not {}", "cannot be {}"]), st.integers(-99, 99))
+def test_a_denied_value_is_never_read(form: str, value: int) -> None:
+    text = f"We look at it. The answer {form.format(value) if 'cannot' in form else 'is ' + form.format(value)}."
+    assert extract(text, "number") is None
+    assert extract(text.replace("answer", "answer to this"), "number") is None
+
+
+def test_a_language_is_added_to_the_table() -> None:
+    assert extract("Het antwoord luidt 12. Dat is 3 meer dan 9.", "number") == "9"
+    languages.add("nl", languages.Language(answer=("antwoord",), says=("luidt", "is"), denies=("is niet",)))
+    try:
+        assert extract("Het antwoord luidt 12. Dat is 3 meer dan 9.", "number") == "12"
+        assert extract("Het antwoord is niet 12.", "number") is None
+    finally:
+        languages.remove("nl")
+    assert "nl" not in languages.known()

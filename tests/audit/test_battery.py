@@ -1,0 +1,53 @@
+"""The battery: a table of answers as models write them, with what is right about each; docs/audit.md has its figures.
+
+A line has a kind, a group (what is tried), a text, the right answer, and whether the audit lets the text pass for it
+(``accept``); with class names, or the prompt with its options, where the kind needs them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from curate.audit import answers, auditors
+from curate.audit.base import PROMPTS, THRESHOLDS, Context
+
+NOTHING = pl.DataFrame(schema=PROMPTS)
+TABLES = ("battery.jsonl",)
+ROWS = [json.loads(line) for table in TABLES for line in (Path(__file__).parent / table).read_text(encoding="utf-8").splitlines()]
+
+
+def no_vectors(texts: list[str]) -> np.ndarray:
+    raise AssertionError("answers need no vectors")
+
+
+def accepts(row: dict[str, Any]) -> bool:
+    """Return whether the audit lets a text pass for an answer; for all kinds but free text it must be equal as well."""
+    labels, prompt = tuple(row.get("labels", ())), row.get("prompt", "")
+    given = Context(
+        {"d": row["kind"]}, {"d": labels}, NOTHING, NOTHING, NOTHING, vectors=lambda texts: np.zeros((0, 1), np.float32)
+    )
+    shown = {"id": "r", "domain": "d", "source": "real", "prompt": prompt, "answer": row["reference"], "rationale": row["text"]}
+    findings = list(auditors.answer_mismatch(pl.DataFrame([{**shown, "finish_reason": None}]), given))
+    passed = all(finding.score < THRESHOLDS["answer_mismatch"] for finding in findings)
+    found = answers.extract(row["text"], row["kind"], labels=labels, prompt=prompt)
+    return passed and (row["kind"] == "text" or answers.equal(found, row["reference"], row["kind"]))
+
+
+@pytest.mark.parametrize(
+    "row", ROWS, ids=lambda row: f"{row['kind']}-{row['group']}-{row['text'][:30]!a}-{row['reference'][:12]!a}"
+)
+def test_every_line_of_the_battery(row: dict[str, Any]) -> None:
+    assert accepts(row) is row["accept"]
+
+
+def test_the_battery_has_right_and_wrong_answers_of_every_kind() -> None:
+    verdicts = Counter((row["kind"], row["accept"]) for row in ROWS)
+    assert {kind for kind, _ in verdicts} == set(answers.KINDS)
+    assert min(verdicts.values()) >= 15
