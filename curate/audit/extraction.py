@@ -158,7 +158,7 @@ _WITHDRAWN = re.compile(
     r"|\bi\s(?:made|have\smade)\s(?:a\s|an\s)?(?:mistake|error)|\bthat\s(?:isn't|wasn't)\s(?:right|correct)\b|\bscratch\sthat\b",
     re.IGNORECASE,
 )
-_VERDICT = re.compile(r"\s?(?:not|wrong|incorrect|mistaken|right|correct|true|false|a\smistake|an\serror)\b", re.IGNORECASE)
+_VERDICT = re.compile(r"\s?(?:not|wrong|incorrect|mistaken|right|correct|a\smistake|an\serror)\b", re.IGNORECASE)
 _SHOULD = (
     r"(?:(?:it|that|this|the\s(?:correct\s|right\s|final\s)?answer)\s(?:should|must|would|has\sto|ought\sto)(?:\s(?:actually|really|in\sfact))?\sbe"
     r"|(?:it|that|this)\sis(?:\s(?:actually|really|in\sfact))?|it's(?:\sactually)?|that's|make\s(?:it|that)|i\sme(?:an|ant))"
