@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -24,10 +24,13 @@ __all__ = [
     "append_findings",
     "auditors_of_findings",
     "comparable_scores",
+    "count_labels",
     "counts_as_ingested",
     "domain_counts",
+    "file_labels",
     "file_origin",
     "has_finding",
+    "has_label",
     "head_domains",
     "held_out",
     "in_snapshot",
@@ -37,6 +40,7 @@ __all__ = [
     "is_retired",
     "is_usable_real",
     "is_written_by",
+    "labels_of",
     "may_be_drawn",
     "may_be_shown",
     "n_attempts",
@@ -45,15 +49,20 @@ __all__ = [
     "origin_file",
     "origin_index",
     "parse_origin",
+    "per_label",
+    "rarest_first",
     "read_findings",
     "repeat_origin",
     "retired",
+    "several_labels",
     "snapshot_holds",
     "teacher_origin",
     "without_stages",
     "write_findings",
 ]
 
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 # --- status, split and source ---
 
@@ -93,12 +102,12 @@ def counts_as_ingested() -> pl.Expr:
 
 
 def domain_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Return n_d of each domain, by name: see `counts_as_ingested`.
+    """Return n_d of each domain, by name: see `counts_as_ingested`. A row of several labels counts in each.
 
     Args:
-        rows: columns ``domain, split, source, origin, status, stage`` at least.
+        rows: columns ``domain, split, source, origin, status, stage`` at least, and ``labels`` where rows may have several.
     """
-    return dict(rows.filter(counts_as_ingested()).group_by("domain").len().sort("domain").iter_rows())
+    return count_labels(rows.filter(counts_as_ingested()))
 
 
 def head_domains(counts: Mapping[str, int], budget: int | None = None) -> frozenset[str]:
@@ -115,13 +124,14 @@ def head_domains(counts: Mapping[str, int], budget: int | None = None) -> frozen
 def may_be_shown(rows: pl.DataFrame, domains: Collection[str]) -> pl.DataFrame:
     """Return the rows of some domains that a teacher may see: real train rows, once each, and none that was taken out.
 
-    Held-out rows are never shown, nor rows rejected because they are among them, nor rows that `sample` left out.
+    Held-out rows are never shown, nor rows rejected because they are among them, nor rows that `sample` left out. A row of
+    several of these labels comes once for each, with that label as its domain.
 
     Args:
         rows: columns of `curate.manifest.schema.SCHEMA`.
         domains: names of domains.
     """
-    return rows.filter(pl.col("domain").is_in(list(domains)) & is_usable_real() & ~is_repeat())
+    return per_label(rows.filter(is_usable_real() & ~is_repeat())).filter(pl.col("domain").is_in(list(domains)))
 
 
 def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
@@ -138,6 +148,69 @@ def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
     kind = max(sorted(kinds), key=lambda name: kinds[name])
     comparable = (pl.col("score_kind") == kind) & (pl.col("scored_by") == newest.parameters["student"])
     return rows.with_columns(score=pl.when(comparable).then("score"))
+
+
+# --- labels ---
+
+
+def file_labels(labels: pl.Series) -> pl.DataFrame:
+    """Return the columns ``domain`` and ``labels`` of rows with these labels (List(String)).
+
+    A row is filed under the first of its labels, which depends on that row alone: other rows never move it. White space at the
+    ends, nulls, empty texts and repeats are left out; of a row with one label ``labels`` is null, and of one with none both are.
+    """
+    cleaned = pl.col("labels").list.eval(pl.element().str.strip_chars()).list.eval(pl.element().filter(pl.element() != ""))
+    found = pl.DataFrame({"labels": labels.cast(pl.List(pl.String))}).select(labels=cleaned.list.unique(maintain_order=True))
+    return found.select(
+        domain=pl.col("labels").list.first(), labels=pl.when(pl.col("labels").list.len() > 1).then(pl.col("labels"))
+    )
+
+
+def labels_of() -> pl.Expr:
+    """Return all labels of each row as a list: those of ``labels``, or its domain alone."""
+    return pl.coalesce("labels", pl.concat_list("domain"))
+
+
+def has_label(names: Collection[str]) -> pl.Expr:
+    """Return which rows have one of these labels; null where a row has none at all."""
+    wanted = list(names)
+    return pl.col("domain").is_in(wanted) | pl.col("labels").list.eval(pl.element().is_in(wanted)).list.any().fill_null(False)
+
+
+def per_label(rows: Frame) -> Frame:
+    """Return the rows once for each of their labels, with that label as ``domain`` and ``labels`` null; order is kept.
+
+    Rows come back as they are where none has several labels, or there is no column ``labels``.
+    """
+    lazy = rows.lazy()
+    several = pl.col("labels").is_not_null().any()
+    if "labels" not in lazy.collect_schema() or not lazy.select(several).collect(engine="streaming").item():
+        return rows
+    each = lazy.with_columns(domain=labels_of()).explode("domain", empty_as_null=True, keep_nulls=True)
+    each = each.with_columns(labels=pl.lit(None, dtype=pl.List(pl.String)))
+    return each if isinstance(rows, pl.LazyFrame) else each.collect()
+
+
+def count_labels(rows: pl.DataFrame) -> dict[str, int]:
+    """Return how many rows have each label, by name; a row of several counts in each."""
+    return dict(per_label(rows).group_by("domain").len().sort("domain").iter_rows())
+
+
+def several_labels(rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return id → labels of the rows that have several."""
+    if "labels" not in rows.columns:
+        return {}
+    found = rows.filter(pl.col("labels").is_not_null()).select("id", "labels")
+    return {row_id: tuple(labels) for row_id, labels in found.iter_rows()}
+
+
+def rarest_first(counts: Mapping[str, int]) -> list[str]:
+    """Return labels from the rarest to the commonest, ties by name: the order in which shared rows are handed out.
+
+    Args:
+        counts: label → real train rows as ingested.
+    """
+    return sorted(counts, key=lambda label: (counts[label], label))
 
 
 # --- reason ---

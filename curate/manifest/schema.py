@@ -26,6 +26,7 @@ SCHEMA = pl.Schema(
         "content": pl.String(),  # key into examples/
         "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
         "domain": pl.String(),
+        "labels": pl.List(pl.String()),  # of a row of several domains all of them, `domain` first; else null
         "split": pl.String(),  # train | validation | test
         "source": pl.String(),  # real | synthetic
         "origin": pl.String(),  # file and row, or teacher and request

@@ -12,6 +12,7 @@ import curate.terminal.cli
 from curate.errors import ManifestError
 from curate.housekeeping.listing import describe, list_manifests
 from curate.manifest.manifest import Manifest
+from curate.manifest.schema import SCHEMA_VERSION
 from tests.support.samples import frames, ingested
 
 
@@ -57,7 +58,9 @@ def remove_data(at: Manifest) -> None:
 def newer(at: Manifest) -> None:
     """Say that a newer version wrote it."""
     path = Path(at.location) / "manifest" / "_delta_log" / "00000000000000000000.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"curate.schema":"1"', '"curate.schema":"9"'), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace(f'"curate.schema":"{SCHEMA_VERSION}"', '"curate.schema":"9"'), encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("damage", [damage_log, damage_metadata, empty_log, remove_data, newer])

@@ -214,3 +214,46 @@ def test_findings_of_a_version_without_spaces_are_counted_too() -> None:
     frame = pl.DataFrame({"findings": ['[{"attempt":0},{"attempt":null},{"attempt": 1}]']})
     assert frame.select(rows.n_attempts()).item() == 2
     assert SCHEMA["findings"] == pl.String()
+
+
+LABELS = st.lists(
+    st.lists(st.sampled_from(["a", "b", "c", " a ", "", "e\u0301"]) | st.none(), max_size=4) | st.none(), max_size=12
+)
+
+
+@given(LABELS)
+def test_a_row_is_filed_under_the_first_of_its_labels_whatever_other_rows_say(labels: list[list[str | None] | None]) -> None:
+    found = rows.file_labels(pl.Series(labels, dtype=pl.List(pl.String))).rows()
+    for given_labels, (domain, kept) in zip(labels, found, strict=True):
+        clean = list(dict.fromkeys(name.strip() for name in given_labels or [] if name and name.strip()))
+        assert (domain, kept) == (clean[0] if clean else None, clean if len(clean) > 1 else None)
+        assert rows.file_labels(pl.Series([given_labels], dtype=pl.List(pl.String))).rows() == [(domain, kept)]
+
+
+@given(LABELS)
+def test_a_row_counts_once_for_each_of_its_labels(labels: list[list[str | None] | None]) -> None:
+    filed = rows.file_labels(pl.Series(labels, dtype=pl.List(pl.String))).filter(pl.col("domain").is_not_null())
+    table = filed.with_row_index("id").with_columns(pl.col("id").cast(pl.String))
+    of_each = [set(kept or [domain]) for domain, kept in filed.rows()]
+    expected = {name: sum(name in mine for mine in of_each) for name in sorted(set().union(*of_each))}
+    assert rows.count_labels(table) == expected
+    assert rows.per_label(table).equals(rows.per_label(rows.per_label(table))), "twice is as once"
+    assert rows.per_label(table.lazy()).collect().equals(rows.per_label(table))
+    for name in expected:
+        assert table.filter(rows.has_label([name])).height == expected[name]
+    assert set(rows.several_labels(table)) == set(table.filter(pl.col("labels").is_not_null())["id"])
+
+
+def test_rows_without_several_labels_are_the_rows_themselves() -> None:
+    table, _ = frames([{"prompt": "a"}, {"prompt": "b", "domain": "logic"}])
+    assert rows.per_label(table) is table
+    plain = table.drop("labels")
+    assert rows.per_label(plain) is plain
+    assert rows.several_labels(plain) == {}
+
+
+def test_a_row_of_several_labels_is_shown_for_each_and_counts_in_each() -> None:
+    table, _ = frames([{"domain": "wheat", "labels": ["wheat", "grain"], "prompt": "a"}, {"domain": "grain", "prompt": "b"}])
+    assert rows.domain_counts(table) == {"grain": 2, "wheat": 1}
+    assert rows.may_be_shown(table, ["grain"])["domain"].to_list() == ["grain", "grain"]
+    assert rows.rarest_first({"b": 2, "a": 2, "c": 1}) == ["c", "a", "b"]
