@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import IO, Any
@@ -33,6 +33,9 @@ _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 _ESCAPES = re.compile(rb"\\(?:\\|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|/)")  # an escaped backslash is stepped over
 _ESCAPED_END = re.compile(rb"\\u00(?:22|3[aA])")  # a quotation mark or a colon, which could make up the end of a key
 _UTF16 = "; UTF-16 is read where the file begins with a byte order mark"
+_AS_RECORDS = "write one object for each record (pandas: to_json(orient='records', lines=True))"
+_MOST_KEYS = 5000  # beyond which they are no names of columns
+_FEW = 20  # objects that one record may hold under keys of its own
 _PER_BLOCK = 20_000  # items of a document that are read together
 
 
@@ -53,7 +56,7 @@ def read(file: IO[bytes], name: str, *, on_error: str = "fail", records: str | N
     """
     parts = blocks(file)
     first = next(parts, b"")
-    found = _Records()
+    found = _Records(name)
     if records is not None or _begins_document(first):
         content = b"".join((first, *parts))
         items = _items_of_document(content, name, records)
@@ -68,7 +71,7 @@ def read(file: IO[bytes], name: str, *, on_error: str = "fail", records: str | N
         for block in chain((first,), parts):
             found.add_lines(block, line)
             line += block.count(b"\n")
-    return found.table(name, on_error)
+    return found.table(on_error)
 
 
 def records_hint(table: Table) -> str | None:
@@ -107,15 +110,26 @@ def _plainly_escaped(escapes: re.Match[bytes]) -> bytes:
 class _Records:
     """Records found so far, in parts: columns of literals and the records' numbers; and the mistakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.parts: list[dict[str, pl.Series]] = []
         self.numbers: list[pl.Series] = []
         self.mistakes: list[Mistake] = []
 
-    def table(self, name: str, on_error: str) -> Table:
-        skipped = refuse_or_list(self.mistakes, name, on_error=on_error)
-        columns = {key: Column(self._column(key), True) for key in dict.fromkeys(chain.from_iterable(self.parts))}
-        return Table(name, columns, pl.concat([pl.Series(dtype=pl.Int64), *self.numbers]), skipped)
+    def table(self, on_error: str) -> Table:
+        skipped = refuse_or_list(self.mistakes, self.name, on_error=on_error)
+        keys = dict.fromkeys(chain.from_iterable(self.parts))
+        self._check(keys)
+        columns = {key: Column(self._column(key), True) for key in keys}
+        height = sum(map(len, self.numbers))
+        if height == 1 and not skipped and (wrong := _sideways({key: column.values[0] for key, column in columns.items()})):
+            raise InputError(f"{self.name}: {wrong}")
+        return Table(self.name, columns, pl.concat([pl.Series(dtype=pl.Int64), *self.numbers]), skipped)
+
+    def _check(self, keys: Collection[str]) -> None:
+        if len(keys) > _MOST_KEYS:
+            some = next(iter(keys))
+            raise InputError(f"{self.name}: has more than {_MOST_KEYS} different keys, such as {some!r}; {_AS_RECORDS}")
 
     def _column(self, key: str) -> pl.Series:
         """Return a column of all parts; null in those that do not have it."""
@@ -142,8 +156,30 @@ class _Records:
                     self.mistakes.append(Mistake(number, wrong))
             numbers = kept
         if found:
-            self.parts.append({key: _series(key, found) for key in dict.fromkeys(chain.from_iterable(found))})
+            keys = dict.fromkeys(chain.from_iterable(found))
+            self._check(keys)
+            self.parts.append({key: _series(key, found) for key in keys})
             self.numbers.append(pl.Series(numbers, dtype=pl.Int64))
+
+
+def _sideways(record: dict[str, str | None]) -> str | None:
+    """Return what is wrong where the only record of a file is a table by columns, or records by their keys; None elsewhere."""
+    values = [value.encode() for value in record.values() if value is not None]
+    if len(values) < 2:
+        return None
+    by_columns = f"is a table by columns ({', '.join(map(repr, list(record)[:3]))}), and not records; {_AS_RECORDS}"
+    if all(value.startswith(b"{") for value in values):
+        inner = [set(_RECORD.decode(value)) for value in values]
+        if inner[0] and all(keys == inner[0] for keys in inner) and all(key.isdigit() for key in inner[0]):
+            return by_columns
+        return (
+            f"is one object that holds {len(values)} by their keys; make lines: jq -c '.[]' FILE" if len(values) > _FEW else None
+        )
+    if all(value.startswith(b"[") for value in values):
+        items = [[bytes(item) for item in _ITEMS.decode(value)] for value in values]
+        flat = not any(item.startswith((b"[", b"{")) for item in chain.from_iterable(items))
+        return by_columns if flat and len(items[0]) > 1 and len({len(column) for column in items}) == 1 else None
+    return None
 
 
 def problem(text: bytes) -> str | None:

@@ -15,13 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
 
 from curate import progress
 from curate.errors import InputError
 from curate.sources import json_files, text_files, typed
 from curate.sources.discover import KINDS, Found, address_of, find, split_in_names
 from curate.sources.streams import COMPRESSED, encoding, plain_name, unpacked
-from curate.sources.tables import Table
+from curate.sources.tables import Column, Table
 from curate.sources.text_files import TextOptions
 
 __all__ = ["Source", "SourceFile", "TextOptions", "open_source", "read"]
@@ -107,7 +110,7 @@ def open_source(source: str, *, on_error: str = "fail", options: TextOptions | N
         hashes = hashing.map(_sha256, found)
         files = []
         for file in found:
-            table = read(file.path, name=file.label, on_error=on_error, options=options)
+            table = _with_partitions(read(file.path, name=file.label, on_error=on_error, options=options))
             files.append(SourceFile(table, file.split, file.ambiguous, "", str(file.path.resolve()), file.label))
             counter.advance()
         return _source(address_of(source), [replace(file, sha256=digest) for file, digest in zip(files, hashes, strict=True)])
@@ -122,6 +125,14 @@ def _source(address: str, files: list[SourceFile]) -> Source:
         if not file.table.height:
             progress.note("read", f"{file.label}: there are no rows in it")
     return Source(address, tuple(filled))
+
+
+def _with_partitions(table: Table) -> Table:
+    """Add what folders say in the way of Hive, ``domain=law/part-0.parquet``, as columns of text that the file does not have."""
+    pairs = [part.split("=", 1) for part in Path(table.name).parts[:-1] if "=" in part]
+    said = {key: unquote(value) for key, value in pairs if key and value != "__HIVE_DEFAULT_PARTITION__"}
+    added = {key: Column(pl.repeat(value, table.height, eager=True), False) for key, value in said.items()}
+    return replace(table, columns={**added, **table.columns})
 
 
 def _refuse_idle(options: TextOptions, labels: list[str], source: str) -> None:

@@ -105,7 +105,10 @@ class Table:
 
 def read_value(literal: str) -> Any:
     """Return the Python object of a JSON literal; a number with a fraction or an exponent is a `Number`."""
-    return json.loads(literal, parse_float=Number)
+    try:
+        return json.loads(literal, parse_float=Number)
+    except ValueError:  # a whole number of more digits than Python makes an int of
+        return json.loads(literal, parse_float=Number, parse_int=Number)
 
 
 def text_of(literal: str) -> str | None:

@@ -26,6 +26,7 @@ _WORDS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"
 _NO_QUOTE = "none"
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,eE+-]*%?")
 _SUSPECTS = (",", ";", "\t", "|")
+_OR_TEXT = "; where quotation marks are text, add --quote none"
 _LONGEST = 16_000_000  # characters of a record of several lines
 
 
@@ -251,6 +252,10 @@ class _Reader:
         return self._options.header
 
     def _refuse_other_delimiter(self, cells: list[str]) -> None:
+        if cells[0].lower().startswith("sep=") and len(cells) <= 2:
+            raise InputError(
+                f"{self._file}:1: {cells[0]!r} is a note to a spreadsheet; remove that line, and add --delimiter if need be"
+            )
         if len(cells) != 1 or self._options.delimiter is not None:
             return
         for other in _SUSPECTS:
@@ -275,8 +280,8 @@ class _Reader:
         if f"\\{self._quote}" in "".join(lines[at:end]):
             return f"not CSV: quotation marks escaped by a backslash, in the cell that opens {where}; write them twice instead"
         if "unexpected end" in error:
-            return f"not CSV: a quotation mark opens {where} and is never closed"
-        return f"not CSV: a quotation mark opens {where}, and the next one is not followed by a delimiter or the end of the line"
+            return f"not CSV: a quotation mark opens {where} and is never closed{_OR_TEXT}"
+        return f"not CSV: a quotation mark opens {where}, and no delimiter or end of the line follows the next one{_OR_TEXT}"
 
     def _refuse(self, at: int, message: str) -> None:
         self.mistakes.append(Mistake(self._line + at, message))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["from_batches", "one_line", "read_arrow", "read_parquet"]
 
 _ROWS = 1 << 16  # in a batch
+_DAY = 86_400  # seconds
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_YEARS = (-62_135_596_800, 253_402_300_799)  # seconds from 1970 to the begin of the year 1 and the end of the year 9999
+_LONGEST = 10**15  # seconds of a duration, more than thirty million years
+_FRACTION = r"(\.\d*?)0+($|[-+Z])"  # a fraction of a second, and the zeros at its end
 
 
 def read_parquet(file: Path | IO[bytes], name: str) -> Table:
@@ -95,6 +100,8 @@ def from_batches(batches: Iterable[Any], schema: pa.Schema, name: str, *, featur
     for column, writer in writers.items():
         if writer.lost:
             progress.note("read", f"{name}: column {column!r}: {writer.lost} values are NaN or infinite, and left empty")
+        if writer.outside:
+            progress.note("read", f"{name}: column {column!r}: {writer.outside} values are no dates or times, and left empty")
     columns = {column: _joined(found) for column, found in parts.items()}
     return Table(name, columns, pl.int_range(1, height + 1, eager=True, dtype=pl.Int64))
 
@@ -178,11 +185,12 @@ class _Writer:
     """Writes one column: arrays of its type become text or JSON literals.
 
     Attributes:
-        lost: how many floats were no numbers and are left empty.
+        lost: how many floats were NaN or infinite.
+        outside: how many dates, times and durations nobody could mean. Both are left empty.
     """
 
     def __init__(self, feature: Any) -> None:
-        self.lost = 0
+        self.lost = self.outside = 0
         self._feature = feature
 
     def column(self, array: Any) -> Column:
@@ -232,15 +240,44 @@ class _Writer:
             return Column(pl.select(pl.when(numbers).then(floats.cast(pl.String))).to_series(), True)
         if t.is_decimal(kind):
             return Column(_digits(_texts(array)), True)
-        if t.is_date(kind) or t.is_time(kind) or t.is_timestamp(kind):
-            fraction = r"(\.\d*?)0+($|[-+Z])"  # the zeros at the end of a fraction of a second
-            written = _series(array).dt.to_string("iso:strict").str.replace(fraction, "$1$2").str.replace(r"\.($|[-+Z])", "$1")
-            return Column(written, False)
-        if t.is_duration(kind):
-            return Column(_series(array).dt.to_string("iso"), False)
+        if t.is_temporal(kind):
+            return Column(self._moments(array), False)
         if t.is_null(kind):
             return Column(pl.Series([None] * len(array), dtype=pl.String), True)
         return Column(_texts(array), True)  # whole numbers, true and false
+
+    def _moments(self, array: Any) -> pl.Series:
+        """Write dates, times and durations by ISO 8601, an instant with the offset of its zone (UTC, if that is not known).
+
+        Polars panics at years that are far from ours, and multiplies seconds until they overflow; so those are taken out first.
+        """
+        import pyarrow.types as t
+
+        kind = array.type
+        unit: Any = getattr(kind, "unit", "ms")
+        if t.is_date32(kind):
+            counts, unit = _series(array.cast("int32")).cast(pl.Int64) * _DAY, "s"
+        else:
+            counts = _series(array.cast("int32" if t.is_time32(kind) else "int64")).cast(pl.Int64)
+        low, high = (-_LONGEST, _LONGEST) if t.is_duration(kind) else _YEARS
+        inside = (counts // _PER_SECOND[unit]).is_between(low, high).fill_null(True)
+        self.outside += len(counts) - int(inside.sum())
+        counts = pl.select(pl.when(inside).then(counts)).to_series()
+        if unit == "s":
+            counts, unit = counts * 1000, "ms"
+        if t.is_time(kind):
+            moments = (counts * (10**9 // _PER_SECOND[unit])).cast(pl.Time)
+        elif t.is_duration(kind):
+            return counts.cast(pl.Duration(unit)).dt.to_string("iso")
+        elif t.is_date(kind):
+            moments = counts.cast(pl.Datetime(unit)).dt.date()
+        elif kind.tz is None:
+            moments = counts.cast(pl.Datetime(unit))
+        else:
+            moments = counts.cast(pl.Datetime(unit, "UTC"))
+            with suppress(pl.exceptions.ComputeError):
+                moments = moments.dt.convert_time_zone(kind.tz)
+        return moments.dt.to_string("iso:strict").str.replace(_FRACTION, "$1$2").str.replace(r"\.($|[-+Z])", "$1")
 
     def _list(self, array: Any, feature: Any) -> pl.Series:
         inner = feature[0] if isinstance(feature, list) and feature else None
@@ -250,6 +287,9 @@ class _Writer:
 
     def _struct(self, array: Any, feature: Any) -> pl.Series:
         features = feature if isinstance(feature, Mapping) and "_type" not in feature else {}
+        inner = feature.get("feature") if _type_of(feature) in ("Sequence", "List", "LargeList") else None
+        if isinstance(inner, Mapping) and "_type" not in inner:  # a sequence of structs is stored as a struct of lists
+            features = {name: {"_type": "List", "feature": of_one} for name, of_one in inner.items()}
         pairs = []
         for at, field in enumerate(array.type):
             value = self._column(array.field(at), features.get(field.name)).literals().fill_null("null")

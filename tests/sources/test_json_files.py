@@ -137,6 +137,39 @@ def test_a_document_that_is_none_is_refused(content, reason):
         read(content)
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            {"prompt": {"0": "q", "1": "r"}, "answer": {"0": "a", "1": "b"}},
+            r"table by columns \('prompt', 'answer'\).*orient='records'",
+        ),
+        ({"prompt": ["q", "r"], "answer": ["a", "b"]}, "table by columns"),
+        ({f"id{n}": {"q": "x", "a": "y"} for n in range(30)}, r"one object that holds 30 by their keys; .*jq -c '\.\[\]'"),
+    ],
+)
+def test_a_table_that_is_not_written_as_records_is_refused(said, reason, indent):
+    with pytest.raises(InputError, match=reason):
+        read(json.dumps(said, indent=indent))
+
+
+def test_one_record_that_holds_objects_or_lists_is_a_record():
+    for said in (
+        {"q": {"text": "x"}, "a": {"text": "y"}},
+        {"q": ["x"], "a": ["y"]},
+        {"q": ["x", "z"], "a": ["y"]},
+        {"q": {"0": "x"}},
+    ):
+        assert read(json.dumps(said)).height == 1
+
+
+def test_keys_that_are_no_names_of_columns_are_refused(monkeypatch):
+    monkeypatch.setattr(json_files, "_MOST_KEYS", 5)
+    with pytest.raises(InputError, match=r"^x\.jsonl: has more than 5 different keys, such as 'k0'"):
+        read("\n".join(json.dumps({f"k{n}": n}) for n in range(6)))
+
+
 def test_a_first_line_that_is_broken_does_not_make_a_document():
     found = read('{"a": "x\n{"a":1}\n{"a":2}\n', on_error="skip")
     assert list(rows(found)) == [2, 3]
@@ -175,3 +208,10 @@ def test_lines_longer_than_a_block_and_many_blocks(monkeypatch):
     found = read("\n".join(json.dumps(row, ensure_ascii=False) for row in said))
     assert found.columns["a"].texts().to_list() == [row["a"] for row in said]
     assert found.numbers.to_list() == list(range(1, 31))
+
+
+def test_whole_numbers_of_any_length_can_be_looked_at():
+    digits = "7" * 5000
+    column = read(f'{{"a":[{digits}]}}').columns["a"]
+    assert column.texts().to_list() == [digits]
+    assert str(column.objects()[0][0]) == digits

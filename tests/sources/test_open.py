@@ -186,6 +186,18 @@ def test_options_reach_the_files_of_a_folder(tmp_path):
     ]
 
 
+def test_folders_in_the_way_of_hive_are_columns(tmp_path):
+    for name in ("split=test/domain=civil%20law/x.csv", "split=train/domain=__HIVE_DEFAULT_PARTITION__/x.csv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("q,split\nx,own\n")
+    files = opening.open_source(str(tmp_path)).files
+    assert [texts(file.table) for file in files] == [
+        {"q": ["x"], "split": ["own"], "domain": ["civil law"]},
+        {"q": ["x"], "split": ["own"]},
+    ]
+    assert [file.split for file in files] == ["test", "train"]
+
+
 def made(**columns):
     import datasets
 

@@ -39,6 +39,13 @@ TYPES = {
     "time": (pa.time64("us"), TIME, "03:04:05"),
     "moment": (pa.timestamp("ns"), NOON, "2024-01-02T12:00:00.25"),
     "moment of a zone": (pa.timestamp("us", "Europe/Berlin"), NOON, "2024-01-02T13:00:00.25+01:00"),
+    "day in milliseconds": (pa.date64(), DAY, "2024-01-02"),
+    "time of seconds": (pa.time32("s"), TIME, "03:04:05"),
+    "moment of an offset": (pa.timestamp("us", "+05:30"), NOON, "2024-01-02T12:00:00.25+00:00"),
+    "moment of seconds": (pa.timestamp("s"), NOON.replace(microsecond=0), "2024-01-02T12:00:00"),
+    "first moment": (pa.timestamp("us"), dt.datetime.min, "0001-01-01T00:00:00"),
+    "last moment": (pa.timestamp("us"), dt.datetime.max, "9999-12-31T23:59:59.999999"),
+    "duration of seconds": (pa.duration("s"), dt.timedelta(days=-2), "-P2D"),
     "duration": (pa.duration("ms"), dt.timedelta(seconds=90), "PT1M30S"),
     "list": (pa.list_(pa.float64()), [1.0, None], "[1.0,null]"),
     "large list": (pa.large_list(pa.date32()), [DAY], '["2024-01-02"]'),
@@ -144,6 +151,24 @@ def test_numbers_that_json_has_not_are_left_empty_which_is_said():
     ]
 
 
+def test_dates_that_nobody_can_mean_are_left_empty_which_is_said():
+    heard = []
+    with progress.listen(heard.append):
+        found = table(
+            {
+                "date": pa.array([1, 2**31 - 1], pa.date32()),
+                "moment": pa.array([1, 2**60], pa.timestamp("s")),
+                "long": pa.array([1, 2**62], pa.duration("s")),
+                "longest": pa.array([1, 2**63 - 1], pa.duration("ns")),
+            }
+        )
+    assert {name: said(column)[1] for name, column in found.columns.items()} == dict.fromkeys(("date", "moment", "long")) | {
+        "longest": "P106751DT23H47M16.854775807S"
+    }
+    assert len(heard) == 3
+    assert heard[0].message == "x: column 'date': 1 values are no dates or times, and left empty"
+
+
 def test_names_of_classes_are_known_at_every_depth_and_in_the_metadata_of_files():
     import datasets
 
@@ -166,6 +191,12 @@ def test_names_of_classes_are_known_at_every_depth_and_in_the_metadata_of_files(
     stream.seek(0)
     for found in (typed.read_parquet(buffer, "x"), typed.read_arrow(stream, "x")):
         assert {column: said(values) for column, values in found.columns.items()} == expected
+
+
+def test_names_of_classes_in_a_sequence_of_structs():
+    kind = {"_type": "Sequence", "feature": {"mood": {"_type": "ClassLabel", "names": ["joy", "fear"]}}}
+    found = table({"x": [{"mood": [1, 0]}]}, x=kind)
+    assert said(found.columns["x"]) == ['{"mood":["fear","joy"]}']
 
 
 def test_features_of_datasets_that_are_no_plain_types():
