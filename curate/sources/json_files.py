@@ -213,7 +213,9 @@ def _reason(text: str, error: Exception) -> str:
     except json.JSONDecodeError as e:
         if e.msg == "Extra data" and text.lstrip().startswith("{"):
             return f"not JSON: more than one value in a line (from column {e.pos + 1}); write each record on a line of its own"
-        return f"not JSON: {e.msg} at column {e.colno}" + (f" of the record's line {e.lineno}" if e.lineno > 1 else "")
+        return f"not JSON: {e.msg.removesuffix(' at')} at column {e.colno}" + (
+            f" of the record's line {e.lineno}" if e.lineno > 1 else ""
+        )
     except ValueError as e:
         return str(e)
     return f"not JSON: {error}" if isinstance(found, dict) else f"not a JSON object: {text.strip()[:40]}"
@@ -423,7 +425,7 @@ def _broken(content: bytes, name: str) -> InputError:
     try:
         json.loads(content.decode(errors="replace"), parse_int=float)
     except json.JSONDecodeError as e:
-        return InputError(f"{name}:{e.lineno}: not JSON: {e.msg} at column {e.colno}; correct the file")
+        return InputError(f"{name}:{e.lineno}: not JSON: {e.msg.removesuffix(' at')} at column {e.colno}; correct the file")
     except RecursionError:
         return InputError(f"{name}: nested more than {_DEEPEST} levels deep; correct the file")
     return InputError(f"{name}: not one JSON document; correct the file")

@@ -37,7 +37,7 @@ class TextOptions:
     Attributes:
         header: whether the first line of CSV and TSV names the columns.
         columns: names of the columns of CSV and TSV, in place of the header's; None takes the header's, or ``column_1`` and
-            so on where there is none.
+            so on where there is no header, or no name in it.
         delimiter: one character (``\\t`` or ``tab`` for a tab); None is a comma, or a tab for ``.tsv``.
         quote: the character around cells that hold delimiters or line ends, or ``none`` where there is no quoting.
         records: key, or keys with dots between them, of the list of records in a JSON document that wraps it.
@@ -224,9 +224,7 @@ class _Reader:
             undecoded = [line for line in lines[at:end] if not _is_text(line)]
             if not undecoded:
                 return True
-            wrong = "not UTF-8 text" + (
-                "; UTF-16 is read where the file begins with a byte order mark" if "\0" in lines[at] else ""
-            )
+            wrong = "not UTF-8 text; save the file as UTF-8, or as UTF-16 with a byte order mark"
         self._refuse(at, wrong)
         for line in range(at + 1, end):
             self._refuse(line, f"belongs to the record of line {self._line + at}, which is left out")
@@ -235,7 +233,9 @@ class _Reader:
     def _take_header(self, cells: list[str], line: int) -> bool:
         """Take the names of the columns; return whether the cells are a header and no record."""
         given = self._options.columns
-        names = list(given) if given else cells if self._options.header else [f"column_{n}" for n in range(1, len(cells) + 1)]
+        numbered = [f"column_{n}" for n in range(1, len(cells) + 1)]
+        names = [cell or number for cell, number in zip(cells, numbered, strict=True)] if self._options.header else numbered
+        names = list(given) if given else names
         if not given:
             self._refuse_other_delimiter(cells)
         if given and self._options.header and len(given) != len(cells):
@@ -244,8 +244,9 @@ class _Reader:
             )
         for name in names:
             if names.count(name) > 1:
-                what = f"the column {name!r} twice" if name else "more than one column without a name"
-                raise InputError(f"{self._file}:{line}: the header has {what}; rename one, or add --no-header if it is data")
+                raise InputError(
+                    f"{self._file}:{line}: the header has the column {name!r} twice; rename one, or add --no-header if it is data"
+                )
             if not _is_text(name):
                 raise InputError(f"{self._file}:{line}: not UTF-8 text in the header; save the file as UTF-8")
         self.names = names

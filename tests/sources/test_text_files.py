@@ -134,7 +134,7 @@ def test_a_quotation_mark_that_swallows_millions_of_characters_is_refused(monkey
     ("content", "options", "reason"),
     [
         ("a,b,a\n1,2,3\n", {}, r"^x\.csv:1: the header has the column 'a' twice; rename one, or add --no-header"),
-        (",a,\n1,2,3\n", {}, "more than one column without a name"),
+        ("column_2,,x\n1,2,3\n", {}, "the column 'column_2' twice"),
         ("a;b;c\n1;2;3\n", {}, "3 with semicolon: add --delimiter semicolon"),
         ("a\tb\n1\t2\n", {}, "2 with tab: add --delimiter tab"),
         ("a,b\n1,2\n", {"separator": "\t"}, "2 with comma: add --delimiter comma"),
@@ -159,6 +159,7 @@ def test_a_header_or_an_option_that_is_wrong_is_refused(content, options, reason
 @pytest.mark.parametrize(
     ("content", "options", "names", "kept"),
     [
+        (",a,\n1,2,\n", {}, ["column_1", "a", "column_3"], [("1", "2", None)]),
         ("1,2\n3,4\n", {"header": False}, ["column_1", "column_2"], [("1", "2"), ("3", "4")]),
         ("1,2\n3,4\n", {"header": False, "columns": ("x", "y")}, ["x", "y"], [("1", "2"), ("3", "4")]),
         ("a,b\n3,4\n", {"columns": ("x", "y")}, ["x", "y"], [("3", "4")]),
