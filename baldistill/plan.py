@@ -30,7 +30,7 @@ from typing import Any, Literal
 from curate.errors import CurateError, InputError, MistakesError, nearest
 from curate.manifest.manifest import split_reference
 from curate.registry import Registry
-from curate.settings import wrong_choices
+from curate.settings import check_numbers, wrong_choices
 
 __all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
 
@@ -264,6 +264,10 @@ def _value(verb: str, key: str, value: Any) -> Iterator[str]:
     settings = getattr(_import(VERBS[verb][0]), "settings", None)
     if settings is not None:
         yield from map(str, wrong_choices(settings, {key: value}))
+        try:
+            check_numbers({key: value})
+        except InputError as e:
+            yield str(e)
     if (verb, key) in INPUTS:
         for item in [value] if isinstance(value, str) else value:
             file = item.removeprefix("recorded:")

@@ -162,7 +162,8 @@ def sync_to_disk(path: Path) -> None:
 def reason(error: BaseException) -> str:
     """Return in a few words why a file cannot be read or written; a full disk by its name, whoever told of it."""
     text = str(error)
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text or "os error 28" in text:
+    full = ("No space left", "os error 28", "disk is full")
+    if getattr(error, "errno", None) == errno.ENOSPC or any(words in text for words in full):
         return "the disk is full"
     words = getattr(error, "strerror", None) or next(iter(text.splitlines()), "")
     return str(words or type(error).__name__)

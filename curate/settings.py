@@ -28,9 +28,9 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-from curate.errors import UnknownNameError, nearest
+from curate.errors import InputError, UnknownNameError, nearest
 
-__all__ = ["ROOT", "help_of", "option", "options_of", "takes", "wrong_choices"]
+__all__ = ["ROOT", "check_numbers", "help_of", "option", "options_of", "takes", "wrong_choices"]
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -38,6 +38,7 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 ROOT = "Folder or URL that holds manifests/; default: CURATE_ROOT, else the working directory."  # help of every --root
+LARGEST = 2**53  # of any option's number; whole in a float, and within what a database counts
 _HELP = "curate"  # the key of our metadata in a dataclass field
 
 
@@ -98,6 +99,23 @@ def wrong_choices(settings: type[Any], values: Mapping[str, Any]) -> Iterator[Un
             yield UnknownNameError(f"--{field.name.replace('_', '-')}", str(value), choices)
 
 
+def check_numbers(values: Mapping[str, Any]) -> None:
+    """Refuse numbers that no option has a use for, before any arithmetic meets them.
+
+    Args:
+        values: by name of the option; other values, and numbers inside lists and mappings, are looked at too.
+
+    Raises:
+        InputError: a number is not finite, or beyond `LARGEST`.
+    """
+    for name, value in values.items():
+        inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else (value,)
+        for number in inside:
+            if isinstance(number, float | int) and not abs(number) <= LARGEST:  # so that NaN is refused
+                told = f"{number:.3g}" if isinstance(number, float) else "a whole number of more than 16 digits"
+                raise InputError(f"--{name.replace('_', '-')} {told}: use a number between -{LARGEST:,} and {LARGEST:,}")
+
+
 def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[Concatenate[M, P], R]]:
     """Return a decorator that gives a verb the options of a settings class as its keyword arguments.
 
@@ -128,6 +146,7 @@ def takes(settings: Callable[P, S]) -> Callable[[Callable[[M, S], R]], Callable[
             chosen = settings(**given)
             for mistake in wrong_choices(kind, vars(chosen)):
                 raise mistake
+            check_numbers(vars(chosen))
             return verb(*subject, chosen)
 
         call.__dict__["settings"] = kind

@@ -11,7 +11,7 @@ import pytest
 
 from curate.audit.settings import AuditSettings
 from curate.calls.client import MODES
-from curate.errors import UnknownNameError
+from curate.errors import InputError, UnknownNameError
 from curate.manifest.schema import SOURCES, SPLITS, STATUSES
 from curate.report.profile import GROUPS
 from curate.report.settings import ProfileSettings
@@ -103,3 +103,10 @@ def test_a_value_that_is_no_choice_is_refused_with_the_nearest(name: str, value:
 def test_choices_written_out_for_the_help_are_those_of_the_code(settings: type[Any], name: str, known: Sequence[str]) -> None:
     choices = next(help_of(field)["choices"] for field in fields(settings) if field.name == name)
     assert set(choices) == set(known)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e300, 10**400, -(2**53) - 1])
+def test_a_number_that_no_option_has_a_use_for_is_refused(number: Any) -> None:
+    for given in ({"rows": number}, {"rows": 1, "limits": {"a": 1.0, "b": number}}):
+        with pytest.raises(InputError, match=r"^--(rows|limits) .*: use a number between -9,007,199,254,740,992 and 9,007"):
+            draw("math", **given)

@@ -12,6 +12,7 @@ from curate import progress
 from curate.errors import InputError
 from curate.export.base import Snapshot, exporters, read_snapshot
 from curate.export.settings import ExportSettings
+from curate.files import reason
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
 from curate.settings import takes
@@ -61,7 +62,7 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
         folder.mkdir(parents=True, exist_ok=True)
         paths = tuple(write(snapshot, folder))
     except OSError as e:
-        raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {e.strerror or e}") from e
+        raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
     return ExportResult(manifest, paths, rows)
 
 

@@ -9,7 +9,10 @@ NULL, and never 0, where the model has no price.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from curate.errors import LedgerError
-from curate.files import ledger_path
+from curate.files import ledger_path, reason
 from curate.ledger.leases import LeaseMonitor, machine, this_process
 from curate.ledger.network_disk import network_kind
 from curate.ledger.records import CallSpec, Caps, Charged, CostBound, Reservation, StoredReply
@@ -45,6 +48,8 @@ _CHUNK = 1000  # keys in one query
 class Ledger:
     """The ledger of one root, open for reading and writing; safe to share between threads.
 
+    Where the file or its folder cannot be written, it is open for reading alone: whatever would write is a `LedgerError`.
+
     Args:
         path: of the SQLite file; made, with its folder, where it is missing.
         clock: seconds since 1970; leases are measured with it.
@@ -65,15 +70,36 @@ class Ledger:
         self._network = disk_kind(self.path)
         self._lock, self._depth = threading.RLock(), 0
         self._monitor = LeaseMonitor(LEASE / 2)
+        self.read_only = _is_read_only(self.path)
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-            self._set_journal()
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            if self.read_only:
+                self._open_to_read()
+            else:
+                self._open_to_write()
         except (OSError, sqlite3.Error) as e:
-            raise LedgerError(f"ledger {self.path.name!r} cannot be opened: {e}") from e
+            raise LedgerError(f"ledger {self.path.name!r} cannot be opened: {reason(e)}") from e
         self._migrate()
+
+    def _open_to_write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        self._set_journal()
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+
+    def _open_to_read(self) -> None:
+        """Open a file that nobody can write; where its journal holds something, a copy of both, which SQLite brings together."""
+        path, journal = self.path, Path(f"{self.path}-wal")
+        if journal.exists() and journal.stat().st_size:
+            self._copy = tempfile.TemporaryDirectory(prefix="curate-ledger-")  # removed by `close`
+            path = Path(self._copy.name) / self.path.name
+            shutil.copyfile(self.path, path)
+            shutil.copyfile(journal, f"{path}-wal")
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            return
+        address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        self._db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
 
     def _set_journal(self) -> None:
         """Write ahead on a disk of this machine; on a network, where machines share no memory, with a rollback journal."""
@@ -94,19 +120,21 @@ class Ledger:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError:
-                if time.monotonic() > until:
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > until:
                     raise
                 time.sleep(0.01)
 
     def __del__(self) -> None:
         if hasattr(self, "_db"):
-            self._db.close()
+            self.close()
 
     def close(self) -> None:
         """Close the file; what was written stays."""
         with self._lock:
             self._db.close()
+            if self._copy is not None:
+                self._copy.cleanup()
 
     def now(self) -> float:
         """Return the time by the ledger's clock, seconds since 1970."""
@@ -123,6 +151,11 @@ class Ledger:
             if self._depth:
                 yield self._db
                 return
+            if self.read_only:
+                raise LedgerError(
+                    f"ledger {str(self.path)!r} cannot be written, nothing was changed: make its folder writable, or copy the "
+                    "root and name the copy with --root"
+                )
             self._depth = 1
             try:
                 with self._db:  # commits, or rolls back
@@ -131,7 +164,7 @@ class Ledger:
             except sqlite3.Error as e:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                raise LedgerError(f"ledger {self.path.name!r} cannot be written, nothing was changed: {e}") from e
+                raise LedgerError(f"ledger {self.path.name!r} cannot be written, nothing was changed: {reason(e)}") from e
             finally:
                 self._depth = 0
 
@@ -140,8 +173,8 @@ class Ledger:
         try:
             with self._lock:
                 return self._db.execute(sql, tuple(parameters)).fetchall()
-        except sqlite3.Error as e:
-            raise LedgerError(f"ledger {self.path.name!r} cannot be read: {e}") from e
+        except (sqlite3.Error, OverflowError) as e:
+            raise LedgerError(f"ledger {self.path.name!r} cannot be read: {reason(e)}") from e
 
     def find(self, keys: Iterable[str]) -> dict[str, StoredReply]:
         """Return the answered calls among `keys`."""
@@ -334,6 +367,14 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?, ?, ?)", (endpoint, model, dialect, self._clock()))
 
     def _migrate(self) -> None:
+        if self.read_only:
+            version = self.query("PRAGMA user_version")[0][0]
+            if version != len(MIGRATIONS):
+                raise LedgerError(
+                    f"ledger {self.path.name!r} has schema {version}, this version reads {len(MIGRATIONS)}, and it cannot be "
+                    "changed where it is: copy the root to a folder that can be written, and name that with --root"
+                )
+            return
         with self.transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
@@ -421,6 +462,11 @@ class Ledger:
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:
     return (items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK))
+
+
+def _is_read_only(path: Path) -> bool:
+    """Return whether a ledger is there and cannot be written: the file, its folder (which gets journals), or the whole disk."""
+    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def existing_ledger(root: str) -> Ledger | None:

@@ -29,6 +29,7 @@ AS_OF = "2025-08-07"  # the day of which the table is, where a price has no day 
 PRICE_FILE = "prices.toml"
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar, so that sums are exact
 
+_DEAREST = 1_000_000  # USD per million tokens; sums of dearer ones do not fit into the ledger
 _DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
 
 
@@ -159,6 +160,9 @@ def _own(path: Path) -> dict[str, Price]:
 def _price(file: str, name: str, entry: Any) -> Price:
     known = {"input", "output", "cached", "batch"}
     wrong = not isinstance(entry, dict) or not {"input", "output"} <= set(entry) <= known
-    if wrong or not all(isinstance(value, int | float) and value >= 0 for value in entry.values()):
-        raise InputError(f"{file!r}, [{name!r}]: needs input and output (cached, batch) in USD per million tokens, got {entry!r}")
+    if wrong or not all(isinstance(value, int | float) and 0 <= value <= _DEAREST for value in entry.values()):
+        raise InputError(
+            f"{file!r}, [{name!r}]: needs input and output (cached, batch) in USD per million tokens, from 0 to {_DEAREST:,}, "
+            f"got {entry!r}"
+        )
     return Price(**entry)

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import os
 import re
 import types
 import typing
@@ -25,7 +26,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import AuditFailedError, CurateError, MistakesError
-from curate.settings import ROOT, help_of, options_of
+from curate.files import reason
+from curate.settings import ROOT, check_numbers, help_of, options_of
 
 __all__ = [
     "INTERRUPTED",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 FAILED, AUDIT_FAILED, STOPPED, INTERRUPTED = 1, 3, 4, 130
+TRACEBACK = "CURATE_TRACEBACK"  # an environment variable; set, what a library could not do keeps its traceback
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Manifest: NAME, NAME@VERSION or NAME@TAG.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")]
@@ -263,6 +266,7 @@ def command(
 
             as_json = bool(options.pop("json", False))
             with guarded(as_json=as_json):
+                check_numbers(options)
                 if ask is not None:
                     ask(options)
                 with console.watch(as_json=as_json):
@@ -294,6 +298,32 @@ def guarded(*, as_json: bool = False) -> Iterator[None]:
 
         console.error(f"interrupted; manifests are as their last commit left them; {kept}")
         raise SystemExit(INTERRUPTED) from e
+    except BaseException as e:
+        told = None if os.environ.get(TRACEBACK) else _library_fault(e)
+        if told is None:
+            raise
+        from curate.terminal import console
+
+        console.error(f"{told}; manifests are as their last commit left them; {TRACEBACK}=1 shows where it happened")
+        raise SystemExit(FAILED) from e
+
+
+def _library_fault(error: BaseException) -> str | None:
+    """Say in words what the machine or a library could not do, for data or a disk that no check of ours knew; None for a bug."""
+    kind = type(error)
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return f"{reason(error)}: {error.filename!r}" if error.filename else f"a file cannot be read or written: {reason(error)}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this"
+    if kind.__name__ == "PanicException":  # of libraries written in Rust: no Exception, and of no common class
+        return f"a library failed on this data: {_first_line(error)}"
+    if kind.__module__ == "polars.exceptions" and kind.__name__ == "ComputeError":  # named, since help loads no Polars
+        return f"a table cannot be read: {_first_line(error)}"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _report(error: CurateError, *, as_json: bool) -> int:

@@ -459,3 +459,62 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
     start = time.time() + 0.5
     opening = [subprocess.Popen([sys.executable, "-c", script, tmp_path, str(start)]) for _ in range(4)]
     assert [process.wait(timeout=60) for process in opening] == [0] * 4
+
+
+# A ledger that nobody can write
+
+
+@pytest.mark.parametrize("in_journal", [False, True])
+def test_a_ledger_that_cannot_be_written_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_journal: bool
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    writing = Ledger(path)
+    buy(writing)
+    if not in_journal:
+        writing.close()
+    assert (tmp_path / "ledger.sqlite-wal").exists() == in_journal
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.suffix != ".sqlite-shm"}
+    monkeypatch.setattr(ledgers, "_is_read_only", lambda _: True)
+    monkeypatch.setattr(ledgers, "_WAIT", 0.0)
+    reading = Ledger(path)
+    assert reading.charged("math") == Charged(1, 15, 7e-9)
+    assert reading.find(["0" * 32])["0" * 32].raw == "raw"
+    for write in (lambda: reading.sweep("math"), lambda: buy(reading, 1)):
+        with pytest.raises(LedgerError, match="cannot be written, nothing was changed: make its folder writable"):
+            write()
+    reading.close()
+    writing.close()
+    if not in_journal:
+        assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_whether_a_ledger_can_be_written_is_asked_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger.sqlite"
+    assert not ledgers._is_read_only(path)
+    path.touch()
+    assert not ledgers._is_read_only(path)
+    for refused in (path, tmp_path):
+        monkeypatch.setattr(ledgers.os, "access", lambda asked, _, refused=refused: Path(asked) != refused)
+        assert ledgers._is_read_only(path)
+
+
+def test_a_ledger_that_cannot_be_opened_says_so_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledgers.time, "sleep", lambda _: pytest.fail("it waits for what does not change"))
+    (tmp_path / "folder.sqlite").mkdir()
+    (tmp_path / "text.sqlite").write_text("no database, " * 50)
+    for name in ("folder", "text"):
+        with pytest.raises(LedgerError, match="cannot be opened"):
+            Ledger(tmp_path / f"{name}.sqlite")
+
+
+def test_an_older_ledger_that_cannot_be_written_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sqlite3.connect(tmp_path / "old.sqlite").executescript("PRAGMA user_version = 1; CREATE TABLE calls (id);").close()
+    monkeypatch.setattr(ledgers, "_is_read_only", lambda _: True)
+    with pytest.raises(LedgerError, match=r"has schema 1, .*: copy the root to a folder that can be written"):
+        Ledger(tmp_path / "old.sqlite")
+
+
+def test_a_number_beyond_the_database_is_an_error_of_ours(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="too large"):
+        ledger.query("SELECT ?", (2**70,))
