@@ -1,6 +1,7 @@
 """The built-in auditors; add yours here, or register it from a package of your own. They decide nothing (`curate.audit.audit`).
 
-``malformed``        no prompt, answer or rationale; a refusal; a reply that was cut off or repeats the question; an answer
+``malformed``        no prompt, answer or rationale; a refusal; a reply that was cut off, did not end as whole ones do, holds
+                     control tokens or repeats the question; an answer
                      that the question does not offer or that is no class name
 ``answer_mismatch``  the rationale's final answer is another one than the row's, or cannot be read
 ``leakage``          the question is one of the validation or test rows
@@ -22,6 +23,7 @@ import polars as pl
 from curate.audit import answers, extraction
 from curate.audit.base import Context, Finding, auditors, compared
 from curate.manifest import ids
+from curate.manifest.markup import find_mark
 from curate.vectors import neighbors
 
 __all__ = ["UNCOMPARED", "UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
@@ -58,8 +60,8 @@ def malformed(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
 
 def _malformation(row: Mapping[str, Any], context: Context) -> str | None:
     prompt, answer, rationale = ((row[column] or "").strip() for column in ("prompt", "answer", "rationale"))
-    if row["finish_reason"] in _CUT:
-        return _CUT[row["finish_reason"]]
+    if row["finish_reason"] not in (None, "", "stop"):
+        return _CUT.get(row["finish_reason"], f"the reply ended with {_short(row['finish_reason'])!r}, so it may not be whole")
     if not prompt or not answer:
         return "the prompt is empty" if not prompt else "the answer is empty"
     if row["rationale"] is not None and not rationale:
@@ -67,6 +69,8 @@ def _malformation(row: Mapping[str, Any], context: Context) -> str | None:
     for column, text in (("rationale", rationale), ("answer", answer), ("prompt", prompt)):
         if row["source"] == "real" and column != "rationale":
             continue  # what people wrote may well begin with "I'm sorry"
+        if mark := find_mark(text):
+            return f"the {column} holds {mark!r}, a mark of the model's chat template"
         if _REFUSAL.search(text):
             return f"the {column} is a refusal: {_short(text)!r}"
     if _echoes(rationale, prompt) or (row["source"] != "real" and _echoes(answer, prompt)):

@@ -21,11 +21,11 @@ from curate.teachers.base import (
     Usage,
     call_key,
     canonical_json,
-    parse_response,
     prompt_token_bound,
 )
 from curate.teachers.complaints import Dialect
 from curate.teachers.prices import NANO, Price, format_usd
+from curate.teachers.responses import parse_response
 
 __all__ = ["Account", "Refusals"]
 
@@ -244,7 +244,11 @@ class Account:
             self._tokens += usage.total - bound.tokens
             self._nano += (nano or 0) - (bound.nano_usd or 0)
         if parsed.error:
-            tokens = None if usage is None else usage.total
+            tokens = usage.total if usage is not None else 0 if parsed.unbilled else None
+            nano = nano if usage is not None else 0
+            if bound is not None and parsed.unbilled and usage is None:
+                self._add(bound, -1)
+                self._calls += 1
             write(partial(self.ledger.reject, attempt, parsed.error, tokens=tokens, nano_usd=nano))
             return Reply(status="failed", error=parsed.error, call_id=call_id)
         if not billed:

@@ -10,6 +10,7 @@ import polars as pl
 from curate.audit import answers
 from curate.audit.base import Context
 from curate.generation import prompts
+from curate.generation.parsing import unwrap
 from curate.manifest.chats import conversations
 from curate.teachers.base import Asker, Request
 
@@ -80,7 +81,7 @@ def write_rationales(
     ]
     lines = [
         {
-            "rationale": reply.text if reply.status == "answered" else None,
+            "rationale": unwrap(reply.text) if reply.status == "answered" else None,
             "status": reply.status,
             "finish_reason": reply.finish_reason or None,
             "call_id": reply.call_id,

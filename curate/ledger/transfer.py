@@ -25,7 +25,8 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.records import CallSpec
 from curate.ledger.settings import LedgerExportSettings, LedgerImportSettings
 from curate.settings import takes
-from curate.teachers.base import Usage, call_key, canonical_json, parse_response
+from curate.teachers.base import Usage, call_key, canonical_json
+from curate.teachers.responses import parse_response
 
 __all__ = ["LedgerExportResult", "LedgerImportResult", "ledger_export", "ledger_import"]
 

@@ -23,8 +23,8 @@ from curate.ledger.ledger import Ledger, existing_ledger
 from curate.ledger.records import CostTotals
 from curate.manifest.manifest import Manifest
 from curate.teachers import prices
-from curate.teachers.base import parse_response
 from curate.teachers.prices import NANO
+from curate.teachers.responses import parse_response
 
 __all__ = ["Call", "CostSummary", "OpenBatch", "Receipt", "Receipts", "iso", "read_call", "read_costs", "read_receipts"]
 

@@ -1,4 +1,4 @@
-"""The contract of teachers: requests, raw responses, replies, and the parsing of a raw response. Sends nothing.
+"""The contract of teachers: requests, raw responses, replies. Sends nothing; `curate.teachers.responses` parses a response.
 
 Every teacher responds in one raw form, the body of an OpenAI-compatible chat completion, so that a response can be kept as it
 came and parsed again later, for nothing.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -23,7 +22,6 @@ from curate.teachers.prices import Price
 __all__ = [
     "Asker",
     "Outcome",
-    "ParsedResponse",
     "RawResponse",
     "Reply",
     "Request",
@@ -35,7 +33,7 @@ __all__ = [
     "canonical_json",
     "default_shape",
     "endpoint_name",
-    "parse_response",
+    "parse_json",
     "prompt_token_bound",
 ]
 
@@ -50,12 +48,8 @@ __all__ = [
 # denied      the server rejects everybody with this key (401, 402)
 Outcome = Literal["answered", "unanswered", "unsent", "refused", "adapted", "lost", "failed", "barred", "denied"]
 
-# Some servers leave the opening tag in the prompt, so that the reply begins in the middle of a thought.
-_THOUGHT = re.compile(r"\s*<think(?:ing)?>(.*?)(?:</think(?:ing)?>|\Z)|(.*?)</think(?:ing)?>", re.DOTALL)
-_THOUGHTS = ("thinking", "reasoning")  # types of parts
 _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _TOKENS_PER_MESSAGE = 16  # at most, that a chat template writes around a turn
-_MOST_TOKENS = 10**9  # of one reply; a server that reports more has miscounted
 _TOKENS_PER_PROMPT = 128  # at most, that a template adds of its own (a default system turn, tools)
 
 
@@ -144,32 +138,12 @@ class RawResponse:
                 "completion_tokens": used.completion,
                 "prompt_tokens_details": {"cached_tokens": used.cached},
                 "completion_tokens_details": {"reasoning_tokens": used.reasoning},
+                "exact": True,  # also where they are 0
             },
         }
         if seeds is not None:
             body["seeds"] = list(seeds)
         return RawResponse("answered", raw=json.dumps(body, ensure_ascii=False))
-
-
-class ParsedResponse(NamedTuple):
-    """What a raw response says.
-
-    Attributes:
-        text: the assistant's turn, visible reasoning left out.
-        usage: tokens, or None where the server reported none.
-        finish_reason: ``"stop"``, ``"length"``, ``"content_filter"`` or what the server says; ``"refusal"`` where the model
-            declined in the message's own field.
-        reasoning: what a reasoning model showed of its thoughts.
-        seeds: prompts that a recorded example was written from, or None for the request's own.
-        error: why the response cannot be parsed; empty where it can.
-    """
-
-    text: str = ""
-    usage: Usage | None = None
-    finish_reason: str = ""
-    reasoning: str = ""
-    seeds: tuple[str, ...] | None = None
-    error: str = ""
 
 
 class Reply(NamedTuple):
@@ -281,6 +255,14 @@ def canonical_json(shaped: Mapping[str, Any]) -> str:
         return _CANONICAL.encode(shaped)
 
 
+def parse_json(text: str) -> Any:
+    """Return JSON as Python has it; what orjson does not read (halves of letters, NaN, deep nesting) json may."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return json.loads(text)
+
+
 def call_key(endpoint: str, model: str, shaped: str) -> str:
     """Return the ledger's key of a call: 32 hex digits over endpoint, model and everything that shapes the reply.
 
@@ -300,31 +282,6 @@ def prompt_token_bound(request: Request) -> int:
     return content + schema + _TOKENS_PER_MESSAGE * len(request.messages) + _TOKENS_PER_PROMPT
 
 
-def parse_response(raw: str) -> ParsedResponse:
-    """Parse a raw response; what cannot be parsed says so in `error`, and nothing is raised."""
-    try:
-        body = _parse(raw)
-        choice = body["choices"][0]
-        message = choice["message"]
-    except (ValueError, RecursionError):
-        return ParsedResponse(error="the reply is not JSON")
-    except (LookupError, TypeError):
-        error = body.get("error") if isinstance(body, dict) else None
-        return ParsedResponse(error=f"the reply has no choices{f': {str(error)[:200]}' if error else ''}")
-    if not isinstance(message, dict):
-        return ParsedResponse(error="the reply has no message")
-    text, shown = _split(message.get("content"))
-    reasoning = _text(message.get("reasoning_content") or message.get("reasoning")) or shown
-    seeds = body.get("seeds")
-    return ParsedResponse(
-        text=text.strip(),
-        usage=_usage(body.get("usage")),
-        finish_reason="refusal" if message.get("refusal") and not text.strip() else str(choice.get("finish_reason") or ""),
-        reasoning=reasoning,
-        seeds=tuple(map(str, seeds)) if isinstance(seeds, list) else None,
-    )
-
-
 def endpoint_name(url: str) -> str:
     """Return an address without user, password, query and fragment; loopback is ``"local"``, whatever its port."""
     parts = urlsplit(url)
@@ -340,54 +297,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-def _parse(raw: str) -> Any:
-    """Return JSON as Python has it; what orjson does not read (halves of letters, NaN, deep nesting) json may."""
-    try:
-        return orjson.loads(raw)
-    except ValueError:
-        return json.loads(raw)
-
-
-def _split(content: Any) -> tuple[str, str]:
-    """Return what a turn says and what it shows of the model's thoughts: parts of their own, or between tags before the rest."""
-    shown = ""
-    if isinstance(content, list):
-        thoughts = [part for part in content if isinstance(part, dict) and part.get("type") in _THOUGHTS]
-        content = [part for part in content if part not in thoughts]
-        shown = "".join(_text(part.get("text") or part.get("thinking")) for part in thoughts)
-    text = _text(content)
-    if "think" in text and (thought := _THOUGHT.match(text)):
-        return text[thought.end() :], shown or (thought.group(1) or thought.group(2) or "").strip()
-    return text, shown
-
-
-def _text(content: Any) -> str:
-    """Return a turn as text: some servers send it in parts, some cut it in the middle of a letter."""
-    if isinstance(content, str) and content.isascii():  # most
-        return content
-    parts = content if isinstance(content, list) else [content]
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return "".join(str(text) for text in texts if text).encode("utf-8", "replace").decode("utf-8")
-
-
-def _usage(reported: Any) -> Usage | None:
-    """Return the tokens that a server reports; None where it reports none, or figures that cannot be true."""
-    prompt, completion = _count(reported, "prompt_tokens"), _count(reported, "completion_tokens")
-    if prompt is None or completion is None:
-        return None
-    cached = _count(reported.get("prompt_tokens_details"), "cached_tokens") or 0
-    reasoning = _count(reported.get("completion_tokens_details"), "reasoning_tokens") or 0
-    return Usage(prompt, completion, min(cached, prompt), min(reasoning, completion))
-
-
-def _count(reported: Any, name: str) -> int | None:
-    value = reported.get(name) if isinstance(reported, dict) else None
-    if type(value) is int:  # most
-        return value if 0 <= value <= _MOST_TOKENS else None
-    sane = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
-    return int(value) if sane and value is not None else None
 
 
 class RequestFailedError(TeacherError):

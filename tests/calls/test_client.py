@@ -103,7 +103,7 @@ def test_an_unanswered_request_is_free_and_leaves_no_trace(ledger: Ledger) -> No
         (RawResponse("refused", error="503", retry_after=0.01), "failed", 0),
         (RawResponse("lost", error="ReadError"), "lost", 50),
         (RawResponse("answered", raw='{"choices": [{"mess'), "failed", 50),
-        (RawResponse("answered", raw='{"choices": []}'), "failed", 50),
+        (RawResponse("answered", raw='{"choices": [{}]}'), "failed", 50),
     ],
 )
 def test_a_failure_that_may_pass_is_tried_again_and_every_sending_counts(

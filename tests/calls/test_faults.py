@@ -33,11 +33,18 @@ GOOD = "Added.\nThe answer is: 4"
 BOUND = (1, "bound", "money")  # calls, tokens, money
 CALL = (1, 0, 0)
 REPORTED = (1, 30, 40_000)  # 20 tokens at $1 and 10 at $2 a million, in billionths of a dollar
+USAGE = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
 MORE = (1, 100_020, 200_020_000)
 CUT = '{"choices": [{"message": {"role": "assistant", "content": "half a th'
 
 # What a charge is called in the docs.
-WORDS = {BOUND: "a call, at its upper bound", CALL: "a call, no tokens", REPORTED: "as reported", MORE: "as reported"}
+WORDS = {
+    BOUND: "a call, at its upper bound",
+    CALL: "a call, no tokens",
+    REPORTED: "as reported",
+    MORE: "as reported",
+    (1, 1030, 2_040_000): "as reported, the difference as output",
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,15 @@ FAULTS = {
     "an error with status 200": passing(
         Page(body='{"error": "busy"}'), "failed", "an error came, with status 200: busy", CALL, "busy"
     ),
-    "no choices": passing(Page(body='{"choices": []}'), "failed", "the reply has no choices", BOUND, "choices"),
+    "no choices": unfit(Page(body=json.dumps({"choices": [], "usage": USAGE})), "the rationale is empty"),
+    "no choices and no usage": replace(unfit(Page(body='{"choices": null}'), "the rationale is empty"), charge=BOUND),
+    "the server broke the reply off (`error`, `abort`)": passing(
+        completion("half a", finish_reason="abort"), "failed", "the server broke the reply off: 'abort'", REPORTED, "half a"
+    ),
+    "ended with a word that nobody knows": unfit(
+        completion("Half a thought.", finish_reason="odd"), "the reply ended with 'odd'"
+    ),
+    "a control token in the middle of the text": unfit(completion("Two <|box_7|> and.\nThe answer is: 4"), "holds '<|box_7|>'"),
     "a reply of another shape": passing(Page(body='{"choices": [{"message": 4}]}'), "failed", "the reply has no me", BOUND, "4"),
     "`null` in place of text": unfit(NULL, "the rationale is empty"),
     "cut off by the token limit (`length`)": unfit(completion("half a th", finish_reason="length"), "cut off by its token limit"),
@@ -123,6 +138,12 @@ FAULTS = {
     "a refusal": unfit(completion("", refusal="I must decline."), "the teacher declined to answer"),
     "a new example that breaks the schema": unfit(completion('{"question": "?"}'), "the prompt is empty", synthesis=True),
     "no usage figures": counted(BOUND),
+    "zero tokens for a text": counted(BOUND, prompt_tokens=20, completion_tokens=0, total_tokens=20),
+    "zero tokens for a prompt": counted(BOUND, prompt_tokens=0, completion_tokens=10, total_tokens=10),
+    "reasoning that is counted beside the reply": counted(
+        (1, 1030, 2_040_000), prompt_tokens=20, completion_tokens=10, completion_tokens_details={"reasoning_tokens": 1000}
+    ),
+    "a total above the sum": counted((1, 1030, 2_040_000), prompt_tokens=20, completion_tokens=10, total_tokens=1030),
     "negative usage figures": counted(BOUND, prompt_tokens=-5, completion_tokens=10),
     "absurd usage figures": counted(BOUND, prompt_tokens=20, completion_tokens=10**30),
     "more tokens than the upper bound": counted(MORE, prompt_tokens=20, completion_tokens=100_000),

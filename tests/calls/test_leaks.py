@@ -42,9 +42,9 @@ def answer(body: dict[str, Any], n: int) -> Page:
     secrets = " ".join([KEY, USER, PASSWORD, quote(PASSWORD, safe=""), TOKEN, f"Basic {BASIC}", f"Bearer {KEY}"])
     if n == 0:
         return refusal(500, f"cannot serve {secrets}")
-    if n == 1:
-        return Page(body=f"<html>proxy: {secrets}</html>")
     if n == 2:
+        return Page(body=f"<html>proxy: {secrets}</html>")
+    if n == 3:
         return refusal(400, f"too long for {secrets}")
     if "response_format" in body:
         told = {"prompt": f"How much is {body['seed']} and 4?", "rationale": "The answer is: 4", "answer": "4"}

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from curate.teachers import openai
-from curate.teachers.base import Outcome, RawResponse, Request, Teacher, call_key, canonical_json, parse_response
+from curate.teachers.base import Outcome, RawResponse, Request, Teacher, call_key, canonical_json
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import Price
 from curate.teachers.registry import load_teacher, teachers
+from curate.teachers.responses import parse_response
 from tests.support.loopback import completion, serving
 
 SECRET = "sk-very-secret"

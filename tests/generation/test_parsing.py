@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.generation import parsing
-from curate.generation.parsing import NewExample, parse_examples
+from curate.generation.parsing import NewExample, parse_examples, unwrap
 
 # Without what JSON escapes by a letter: a carriage return before "m" is read as the LaTeX command \\rm, and so on.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\b\f\n\r\t")).map(str.strip)
@@ -114,3 +114,63 @@ def test_the_schema_asks_for_what_is_read() -> None:
     assert parsing.schema(1, ["A", "B"])["properties"]["answer"] == {"type": "string", "enum": ["A", "B"]}
     three = parsing.schema(3)["properties"]["examples"]
     assert (three["items"], three["minItems"], three["maxItems"]) == (one, 3, 3)
+
+
+WHOLE = {"prompt": "How many?", "rationale": "Two. The answer is: 2", "answer": "2"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        json.dumps({"example": WHOLE}),
+        json.dumps({"type": "object", "properties": WHOLE}),
+        json.dumps({"name": "synthesis", "arguments": WHOLE}),
+        json.dumps({"name": "synthesis", "arguments": json.dumps(WHOLE)}),
+        json.dumps({"Answer": {"result": [WHOLE]}}),
+        json.dumps(json.dumps(WHOLE)),
+        json.dumps([WHOLE]),
+        "\ufeff" + json.dumps(WHOLE),
+        json.dumps({"Prompt": WHOLE["prompt"], " rationale": WHOLE["rationale"], "ANSWER": 2}),
+        json.dumps({**WHOLE, "answer": ["2"]}),
+        json.dumps({**WHOLE, "answer": "2<|im_end|>"}),
+        json.dumps({"prompt": "Write an example.", "response": WHOLE}),
+    ],
+)
+def test_an_example_is_found_in_whatever_wrapping(said: str) -> None:
+    assert parse_examples(said, 1) == [NewExample(**WHOLE)]
+
+
+@pytest.mark.parametrize("answer", [["1", "2"], {"value": "2"}, [], [{"a": 1}]])
+def test_a_part_that_is_no_text_makes_no_example_and_never_pythons_spelling(answer: object) -> None:
+    assert parse_examples(json.dumps({**WHOLE, "answer": answer}), 1) == [None]
+
+
+@pytest.mark.parametrize(("answer", "text"), [(True, "true"), (2.5, "2.5"), (12, "12"), (None, "")])
+def test_numbers_and_truth_values_are_written_as_json_writes_them(answer: object, text: str) -> None:
+    (found,) = parse_examples(json.dumps({**WHOLE, "answer": answer}), 1)
+    assert found is not None
+    assert found.answer == text
+
+
+@pytest.mark.parametrize("wrapping", ["examples", "Answer"])
+def test_several_examples_are_found_in_a_list_of_any_name(wrapping: str) -> None:
+    several = [{**WHOLE, "answer": str(n)} for n in range(3)]
+    assert [found and found.answer for found in parse_examples(json.dumps({wrapping: several}), 3)] == ["0", "1", "2"]
+    assert [found and found.answer for found in parse_examples(json.dumps({"a": {wrapping: several}}), 3)] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("Two. The answer is: 2", "Two. The answer is: 2"),
+        (json.dumps("Two.\nThe answer is: 2"), "Two.\nThe answer is: 2"),
+        (json.dumps({"rationale": "Two. The answer is: 2"}), "Two. The answer is: 2"),
+        (json.dumps([{"text": "Two."}]), "Two."),
+        ("```text\nTwo.\n```", "Two."),
+        ('{"a": 1, "b": 2}', '{"a": 1, "b": 2}'),
+        ("{not JSON}", "{not JSON}"),
+        ("[1, 2]", "[1, 2]"),
+    ],
+)
+def test_a_rationale_is_taken_out_of_its_wrapping(said: str, text: str) -> None:
+    assert unwrap(said) == text

@@ -17,8 +17,9 @@ from curate.ledger.records import CallSpec, Caps, CostBound
 from curate.ledger.transfer import ledger_export, ledger_import
 from curate.report import costs
 from curate.report.costs import read_receipts
-from curate.teachers.base import RawResponse, Usage, call_key, canonical_json, parse_response
+from curate.teachers.base import RawResponse, Usage, call_key, canonical_json
 from curate.teachers.fake import Fake
+from curate.teachers.responses import parse_response
 from curate.vectors.encoders import FakeEncoder
 from tests.support.samples import ingested
 

@@ -13,9 +13,9 @@ from curate.teachers.base import (
     canonical_json,
     default_shape,
     endpoint_name,
-    parse_response,
     prompt_token_bound,
 )
+from curate.teachers.responses import parse_response
 
 REQUEST = Request("rationale", [{"role": "user", "content": "Why?"}], domain="d", prompt="Why?")
 
@@ -86,11 +86,11 @@ def test_an_answer_is_read_as_it_was_made(text: str, prompt: int, completion: in
         ("[" * 100_000, "not JSON"),
         ("[]", "no choices"),
         ("null", "no choices"),
-        ('{"choices": []}', "no choices"),
-        ('{"choices": null}', "no choices"),
+        ('{"choices": [], "error": "busy"}', "no choices: busy"),
         ('{"error": {"message": "overloaded"}}', "overloaded"),
         ('{"choices": [{"message": null}]}', "no message"),
-        ('{"choices": [{"text": "old"}]}', "no choices"),
+        ('{"choices": [{}]}', "no message"),
+        ('{"choices": [4]}', "no message"),
     ],
 )
 def test_what_cannot_be_read_says_why_and_raises_nothing(raw: str, error: str) -> None:
@@ -136,7 +136,7 @@ def test_usage_that_cannot_be_true_is_as_good_as_none(told: object) -> None:
 def test_a_part_of_the_tokens_is_never_more_than_all_of_them() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": 99}, "completion_tokens_details": {"reasoning_tokens": 99}}
     body = {"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 5, "completion_tokens": 7.0, **details}}
-    assert parse_response(json.dumps(body)).usage == Usage(5, 7, 5, 7)
+    assert parse_response(json.dumps(body)).usage == Usage(104, 106, 99, 99), "they were counted beside it"
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 import asyncio
 import json
 
-from curate.teachers.base import ParsedResponse, RawResponse, Request, parse_response
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
+from curate.teachers.responses import ParsedResponse, parse_response
 
 
 def ask(teacher: Fake, *requests: Request) -> list[ParsedResponse]:

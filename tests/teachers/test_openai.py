@@ -160,7 +160,7 @@ def test_many_are_under_way_at_once_and_not_more_than_allowed(ledger: Ledger) ->
         (refusal(524, "gateway"), ("lost", 1, None, "524 gateway")),
         (refusal(504, "gateway"), ("lost", 1, None, "504 gateway")),
         (Page(body='{"choices": [{"mess'), ("failed", 1, None, "the reply is not JSON")),
-        (Page(body='{"choices": [], "usage": {}}'), ("failed", 1, None, "the reply has no choices")),
+        (Page(body='{"choices": [{}], "usage": {}}'), ("failed", 1, None, "the reply has no message")),
     ],
     ids=["429-after", "429-ms", "429", "500", "503", "html", "cut", "reset", "502", "524", "504", "malformed", "no-choices"],
 )

@@ -10,8 +10,9 @@ import pytest
 
 from curate.errors import InputError
 from curate.manifest.chats import conversation
-from curate.teachers.base import ParsedResponse, RawResponse, Request, Usage, parse_response
+from curate.teachers.base import RawResponse, Request, Usage
 from curate.teachers.recorded import Recorded
+from curate.teachers.responses import ParsedResponse, parse_response
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "teacher_recorded"
 
