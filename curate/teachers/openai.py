@@ -56,6 +56,10 @@ _GAVE_UP = re.compile(r"time[ds]?[ -]?out|deadline[ _]?exceeded")
 _NOT_ARRIVED = re.compile(
     r"in full|incomplete|never (?:arrived|received)|not (?:fully )?receive|reading (?:the )?(?:request|body)|idle"
 )
+_PROXIES = tuple(name for kind in ("ALL", "HTTPS", "HTTP") for name in (f"{kind}_PROXY", f"{kind.lower()}_proxy"))
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
+_PROXY_ADVICE = 'a proxy is http://HOST:PORT or socks5://HOST:PORT, the latter after pip install "httpx[socks]"; or unset it'
+_CERTIFICATE_ADVICE = "a file or folder of certificates in PEM format; or unset it"
 _TITLE = re.compile(r"<(title|h1)[^>]*>(.*?)</\1", re.DOTALL | re.IGNORECASE)
 _WHOLE = "; is the address whole (most end in /v1), and the model's name right?"
 
@@ -179,6 +183,24 @@ class OpenAITeacher:
         finally:
             self._idle.append(client)
 
+    def check_connection(self) -> None:
+        """Make a client, as every request will, so that what is wrong with proxies or certificates is said before anything is sent.
+
+        Raises:
+            InputError: the environment names a proxy or certificates that cannot be used.
+        """
+        try:
+            self._idle.append(self._open())
+        except (ValueError, ImportError, OSError) as e:
+            at_certificates = isinstance(e, OSError)
+            names = _CERTIFICATES if at_certificates else _PROXIES
+            found = [name for name in names if os.environ.get(name)]
+            said = self._redaction.redact_line(str(e)) if at_certificates else _without_addresses(str(e))
+            raise InputError(
+                f"teacher {self.endpoint!r} cannot be reached as the environment says: {said or type(e).__name__}; look at "
+                f"{', '.join(found) or 'the proxy settings'}: {_CERTIFICATE_ADVICE if at_certificates else _PROXY_ADVICE}"
+            ) from e
+
     def _open(self) -> Any:
         """Take a client of this event loop that is idle, or a new one; `close` ends them all."""
         if self._idle:
@@ -262,6 +284,11 @@ def _trusted(trust_env: bool) -> ssl.SSLContext:
     return context
 
 
+def _without_addresses(text: str) -> str:
+    """Return a message without what an address may hold beyond its scheme: a proxy's may have a password."""
+    return " ".join(re.sub(r"(\w+://)[^\s'\")]*", r"\1…", text).split())
+
+
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # how people name environment variables
 
 
@@ -291,7 +318,10 @@ def _url(
     price = prices.find(model, endpoint, root=root)
     if price is None and (near := prices.nearest(model, endpoint)):
         progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
-    return OpenAITeacher(location, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+    teacher = OpenAITeacher(location, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
+    if need_key:  # it will be asked
+        teacher.check_connection()
+    return teacher
 
 
 def _api_key(location: str, endpoint: str, api_key_env: str | None, *, need_key: bool) -> str:

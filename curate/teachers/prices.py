@@ -30,7 +30,7 @@ PRICE_FILE = "prices.toml"
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar, so that sums are exact
 
 _DEAREST = 1_000_000  # USD per million tokens; sums of dearer ones do not fit into the ledger
-_DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")  # gpt-4o-mini-2024-07-18 is priced as gpt-4o-mini
+_DATED = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{4})$")
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def format_usd(usd: float | None, low: float | None = None, high: float | None =
 _TABLE: dict[str, dict[str, Price]] = {
     "api.openai.com": {
         "gpt-4o": Price(2.50, 10.00, 1.25),
+        "gpt-4o-2024-05-13": Price(5.00, 15.00),
         "gpt-4o-mini": Price(0.15, 0.60, 0.075),
         "gpt-4.1": Price(2.00, 8.00, 0.50),
         "gpt-4.1-mini": Price(0.40, 1.60, 0.10),
@@ -117,12 +118,20 @@ _TABLE: dict[str, dict[str, Price]] = {
     },
 }
 
+# Snapshots that cost the same as the model that is named without a date; any other may cost more, and has no price.
+_SAME_PRICE = {
+    *("gpt-4o-2024-08-06", "gpt-4o-2024-11-20", "gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", "gpt-4.1-mini-2025-04-14"),
+    *("gpt-4.1-nano-2025-04-14", "gpt-5-2025-08-07", "gpt-5-mini-2025-08-07", "gpt-5-nano-2025-08-07", "o3-2025-04-16"),
+    "o4-mini-2025-04-16",
+}
+
 
 def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> Price | None:
     """Return the price of a model at an endpoint, or None where it is not known.
 
     Args:
-        model: as the endpoint names it; a date at its end is not needed.
+        model: as the endpoint names it; a snapshot with a date has the price of the model without it only where it is known
+            to cost the same.
         endpoint: address of the server, or ``"local"``; the model's own provider where it is left out.
         root: folder whose ``prices.toml`` comes before the table; the working directory unless given.
 
@@ -132,7 +141,7 @@ def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> P
     host = urlsplit(endpoint).hostname or endpoint
     own = _own(Path(root or ".") / PRICE_FILE)
     table = _TABLE.get(host, {}) if endpoint else {model: price for models in _TABLE.values() for model, price in models.items()}
-    for name in (model, _DATED.sub("", model)):
+    for name in (model, _DATED.sub("", model)) if model in _SAME_PRICE else (model,):
         for found in (own.get(f"{host}/{name}"), own.get(name)):
             if found is not None:
                 return found

@@ -19,6 +19,17 @@ def test_a_model_is_priced_at_its_own_provider_only(tmp_path: Path) -> None:
     assert prices.find("no-such-model", "https://api.openai.com/v1", root=tmp_path) is None
 
 
+def test_a_snapshot_has_its_own_price_or_none_unless_it_is_known_to_cost_the_same(tmp_path: Path) -> None:
+    at = "https://api.openai.com/v1"
+    (tmp_path / "prices.toml").write_text('["mine"]\ninput = 1\noutput = 2\n["mine-2025-01-01"]\ninput = 3\noutput = 4\n')
+    assert prices.find("gpt-4o-2024-05-13", at, root=tmp_path) == Price(5.0, 15.0)
+    assert prices.find("gpt-4o-2024-08-06", at, root=tmp_path) == prices.find("gpt-4o", at, root=tmp_path)
+    assert prices.find("gpt-4o-0513", at, root=tmp_path) is None
+    assert prices.nearest("gpt-4o-0513", at) == "gpt-4o"
+    assert prices.find("mine-2025-01-01", at, root=tmp_path) == Price(3, 4)
+    assert prices.find("mine-2026-01-01", at, root=tmp_path) is None
+
+
 def test_the_users_file_comes_first_and_can_name_a_host(tmp_path: Path) -> None:
     (tmp_path / "prices.toml").write_text(
         '["gpt-4o-mini"]\ninput = 9\noutput = 10\n["local/gpt-4o-mini"]\ninput = 0\noutput = 0\ncached = 0.0\n'
