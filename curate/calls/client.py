@@ -12,7 +12,7 @@ import contextvars
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from curate import progress
 from curate.calls import batch
@@ -37,6 +37,13 @@ MODES = ("live", "batch")
 T = TypeVar("T")
 
 _LOOK = 0.2  # seconds between looks whether a run has ended
+
+
+@runtime_checkable
+class _ChecksConnection(Protocol):
+    """A teacher that can tell whether a connection could be made at all, before anything is reserved."""
+
+    def check_connection(self) -> None: ...
 
 
 class MeteredTeacher:
@@ -99,7 +106,8 @@ class MeteredTeacher:
             requests: what to ask; equal ones are asked once.
 
         Raises:
-            TeacherError: nobody answers at the endpoint, or it refuses the key or the model. What was bought is kept.
+            InputError: the environment names a proxy or certificates that cannot be used; nothing was reserved.
+            TeacherError: nobody answers at the endpoint, or it refuses the key, the model or everything. What was bought is kept.
             KeyboardInterrupt: Ctrl-C; what was bought is kept, and the message says how much that is.
         """
         run = _Run(self, requests)
@@ -138,6 +146,8 @@ class _Run:
         self.replies |= self.account.take_stored(wanted)
         missing = [(request, self.account.call_spec(request)) for key, request in wanted.items() if key not in self.replies]
         if missing:
+            if isinstance(self.account.teacher, _ChecksConnection):
+                self.account.teacher.check_connection()
             await (self._ask_in_batches(missing) if self.mode == "batch" else self._ask_live(missing))
         if self.cap:
             progress.note("ledger", self.cap)

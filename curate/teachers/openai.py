@@ -184,7 +184,7 @@ class OpenAITeacher:
             self._idle.append(client)
 
     def check_connection(self) -> None:
-        """Make a client, as every request will, so that what is wrong with proxies or certificates is said before anything is sent.
+        """Make a client, as requests will, so that what is wrong with proxies or certificates is said before any is reserved.
 
         Raises:
             InputError: the environment names a proxy or certificates that cannot be used.
@@ -318,10 +318,7 @@ def _url(
     price = prices.find(model, endpoint, root=root)
     if price is None and (near := prices.nearest(model, endpoint)):
         progress.note("teacher", f"model {model!r} has no known price; the nearest that has one is {near!r}")
-    teacher = OpenAITeacher(location, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
-    if need_key:  # it will be asked
-        teacher.check_connection()
-    return teacher
+    return OpenAITeacher(location, model=model, api_key=key, concurrency=concurrency, price=price, timeout=timeout)
 
 
 def _api_key(location: str, endpoint: str, api_key_env: str | None, *, need_key: bool) -> str:

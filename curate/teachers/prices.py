@@ -153,7 +153,8 @@ def find(model: str, endpoint: str = "", *, root: str | Path | None = None) -> P
 def nearest(model: str, endpoint: str) -> str | None:
     """Return the model of an endpoint's provider whose name is nearest, for one without a price; None where none is near."""
     known = list(_TABLE.get(urlsplit(endpoint).hostname or endpoint, {}))
-    return next(iter(get_close_matches(model, known, 1, cutoff=0.8)), None)
+    found = get_close_matches(model, known, 1, cutoff=0.8) or get_close_matches(_DATED.sub("", model), known, 1, cutoff=0.8)
+    return found[0] if found else None
 
 
 def _own(path: Path) -> dict[str, Price]:

@@ -11,6 +11,7 @@ from curate.calls.throttle import Backoff
 from curate.errors import InputError, TeacherError
 from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
+from curate.teachers import openai
 from curate.teachers.base import Reply, Request, Teacher
 from curate.teachers.openai import OpenAITeacher
 from curate.teachers.options import TeacherOptions
@@ -268,3 +269,27 @@ def test_retries_count_against_the_caps_at_the_server(ledger: Ledger) -> None:
         replies = ask(server, ledger, *(asked(n) for n in range(9)), caps=Caps(calls=5), concurrency=3)
     assert len(server.seen) == 5
     assert {reply.status for reply in replies} <= {"failed", "capped"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (
+            "ALL_PROXY",
+            "socks://jo:hush-hush@127.0.0.1:1080/",
+            "Unknown scheme .*; look at ALL_PROXY: a proxy is http://HOST:PORT",
+        ),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "look at SSL_CERT_FILE.*: a file or folder of certificates"),
+    ],
+)
+def test_a_proxy_or_certificates_that_cannot_be_used_are_one_line_and_nothing_is_reserved(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    openai._trusted.cache_clear()
+    teacher = OpenAITeacher("https://api.example.com/v1", model="m", price=FREE)
+    with pytest.raises(InputError, match=words) as caught:
+        MeteredTeacher(teacher, ledger, "math").ask([asked()])
+    openai._trusted.cache_clear()
+    assert "hush" not in str(caught.value)
+    assert ledger.query("SELECT * FROM attempts") == []
