@@ -20,7 +20,7 @@ from baldistill import generate, students
 from baldistill.settings import EvaluateSettings
 from baldistill.tokens import encode, stratify
 from curate import progress
-from curate.audit import answers
+from curate.audit import answers, audit
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real
@@ -227,10 +227,11 @@ def _generate(
 
 def _judge(manifest: Manifest, examples: pl.DataFrame, outputs: Sequence[generate.Output]) -> pl.DataFrame:
     """Read the final answer of each output and compare it with the row's own."""
-    kinds, labels = _kinds(manifest, examples)
+    kinds, labels, mixed = _kinds(manifest, examples)
     predicted, correct = [], []
     for row, output in zip(examples.iter_rows(named=True), outputs, strict=True):
-        kind = kinds[row["domain"]]
+        own = row["domain"] in mixed
+        kind = answers.row_kind(row["prompt"] or "", row["answer"] or "") if own else kinds[row["domain"]]
         found = answers.extract(output.text, kind, labels=labels[row["domain"]], prompt=row["prompt"])
         predicted.append(found)
         correct.append(answers.equal(found, row["answer"], kind))
@@ -243,13 +244,14 @@ def _judge(manifest: Manifest, examples: pl.DataFrame, outputs: Sequence[generat
     )
 
 
-def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return each domain's kind of answer and its class names, from the train rows; from its own rows where it has none."""
+def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]], frozenset[str]]:
+    """Return each domain's kind of answer and class names, from the train rows or else its own, and which have several kinds."""
     train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
-    known = answers.survey(manifest.examples(train).select("domain", "prompt", "answer"))
-    own = answers.survey(examples.filter(~pl.col("domain").is_in(list(known.kinds))).select("domain", "prompt", "answer"))
+    columns = ["content", "domain", "prompt", "answer"]
+    known = audit.survey_of(manifest, manifest.examples(train).select(columns))
+    own = audit.survey_of(manifest, examples.filter(~pl.col("domain").is_in(list(known.kinds))).select(columns))
     kinds = {**own.kinds, **known.kinds}
-    return kinds, {domain: {**own.labels, **known.labels}.get(domain, ()) for domain in kinds}
+    return kinds, {domain: {**own.labels, **known.labels}.get(domain, ()) for domain in kinds}, own.mixed | known.mixed
 
 
 def _per_domain(predictions: pl.DataFrame, counts: Mapping[str, int], heads: frozenset[str]) -> list[dict[str, Any]]:

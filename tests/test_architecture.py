@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "audit": "manifest vectors",
     "generation": "audit manifest teachers",
     "balance": "audit calls generation ledger manifest selection teachers vectors",
-    "report": "calls ledger manifest teachers",
+    "report": "audit calls ledger manifest teachers",
     "export": "manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": "audit balance calls export generation housekeeping ledger manifest report selection sources teachers vectors",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from curate.audit import extraction, mathematics, texts
-from curate.audit.base import KINDS, TASKS, task_of
+from curate.audit.base import KINDS, TASKS, Context, task_of
 from curate.audit.extraction import bare, choices, words
 
 __all__ = [
@@ -28,7 +28,9 @@ __all__ = [
     "equal",
     "extract",
     "f1",
+    "kind_in",
     "kind_of",
+    "row_kind",
     "survey",
     "task_of",
     "text_distance",
@@ -40,6 +42,14 @@ _EXPLAINED = 0.4  # distance of a short text that holds the right one and more
 _TITLED = 0.2  # distance of a name that lacks a title, or has one more
 _TITLES = texts.listed("dr mr mrs ms miss prof professor sir dame lord lady saint st king queen president jr sr mount mt")
 _DENYING = texts.listed("not no never neither nor cannot without none")
+_MIXED_ROWS = 10  # fewer say nothing of a mixture
+_MIXED_CHOICES, _MIXED_NUMBERS = 0.1, 0.2  # shares of letters, or of numbers, from which a domain of texts is a mixture
+_MOST_STEPS, _ROWS_OF_STEP = 11, 4  # of a scale: 0 to 10, and rows for each on average
+_SCALE = re.compile(
+    r"\b(?:rat(?:e|es|ed|ing|ings)|stars?|scale|scor(?:e|es|ing)|grade|likert|label(?:led)?|class(?:ify|es)?|categor(?:y|ies|ize)"
+    r"|sentiment|toxic|how\s(?:satisfied|likely|much\sdo\syou\sagree)|sterne|bewerte\w*|note[rz]?|étoiles|estrellas|califica\w*)\b",
+    re.IGNORECASE,
+)
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
 
@@ -48,62 +58,121 @@ class Survey:
     """What kind of answer each domain of a corpus has.
 
     Attributes:
-        kinds: per domain one of `KINDS`.
+        kinds: per domain one of `KINDS`; ``text`` of a mixed one.
         labels: per domain of kind ``label`` its class names, sorted.
         tasks: per domain one of `TASKS`.
+        mixed: domains whose rows have several kinds; `row_kind` says which a row has.
+        given: domains whose kind somebody said.
     """
 
     kinds: Mapping[str, str]
     labels: Mapping[str, tuple[str, ...]]
     tasks: Mapping[str, str]
+    mixed: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
 
 
-def survey(rows: pl.DataFrame) -> Survey:
+def survey(rows: pl.DataFrame, *, given: Mapping[str, str] | None = None) -> Survey:
     """Return what kind of answer each domain has, judged from the corpus as a whole.
 
     Where answers are the domains' own names, or few short values over the whole corpus, every domain is of kind ``label``
     with the class names of all; so a class with a single row is recognised too. Otherwise each domain is judged by its own rows.
+    A kind that is given overrules, for a domain or by a column of the rows.
 
     Args:
-        rows: columns ``domain, prompt, answer``; the real train rows.
+        rows: columns ``domain, prompt, answer``, and where there is one ``kind`` (null where it is to be recognised); the
+            real train rows.
+        given: domain → one of `KINDS`; the empty name stands for every domain that has none of its own.
     """
     rows = rows.with_columns(pl.col("answer").fill_null(""), pl.col("prompt").fill_null(""))
+    said = _given(rows, given or {})
     named = (rows["answer"].str.to_lowercase() == rows["domain"].str.to_lowercase()).sum()
-    if named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label":
-        names = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()}))
-        domains = rows["domain"].unique().to_list()
-        tasks = dict.fromkeys(domains, task_of("label"))
-        return Survey(dict.fromkeys(domains, "label"), dict.fromkeys(domains, names), tasks)
-    kinds, labels, tasks = {}, {}, {}
+    classes = named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label"
+    everywhere = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()})) if classes else ()
+    kinds, labels, tasks, mixed = {}, {}, {}, set()
     for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
-        answers = group["answer"].to_list()
-        kinds[str(domain)] = kind_of(group["prompt"].to_list(), answers)
-        if kinds[str(domain)] == "label":
-            labels[str(domain)] = tuple(sorted({answer for answer in answers if answer.strip()}))
-        tasks[str(domain)] = task_of(kinds[str(domain)], answers)
-    return Survey(kinds, labels, tasks)
+        name, prompts, answers = str(domain), group["prompt"].to_list(), group["answer"].to_list()
+        kinds[name] = said.get(name) or ("label" if classes else kind_of(prompts, answers))
+        if name not in said and kinds[name] == "text" and _is_mixture(prompts, answers):
+            mixed.add(name)
+        if kinds[name] == "label":
+            labels[name] = everywhere or tuple(sorted({answer for answer in answers if answer.strip()}))
+        tasks[name] = task_of(kinds[name], answers)
+    return Survey(kinds, labels, tasks, frozenset(mixed), frozenset(said))
+
+
+def _given(rows: pl.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the kind of each domain of which somebody said it: by its name, for all, or in most of its rows' column."""
+    found = dict.fromkeys(rows["domain"].unique().to_list(), given[""]) if given.get("") else {}
+    if "kind" in rows.columns:
+        told = rows.filter(pl.col("kind").is_in(KINDS)).group_by("domain", "kind").len()
+        most = told.sort("len", "kind", descending=[False, True]).group_by("domain", maintain_order=True).last()
+        found |= {str(domain): str(kind) for domain, kind in most.select("domain", "kind").iter_rows()}
+    return found | {domain: kind for domain, kind in given.items() if domain}
+
+
+def _is_mixture(prompts: Sequence[str], answers: Sequence[str]) -> bool:
+    """Return whether many rows of a domain of texts have a letter or a number for an answer."""
+    found = Counter(row_kind(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.strip())
+    n = sum(found.values())
+    return n >= _MIXED_ROWS and (found["choice"] >= _MIXED_CHOICES * n or found["number"] >= _MIXED_NUMBERS * n)
+
+
+def row_kind(prompt: str, answer: str) -> str:
+    """Return the kind of one row's answer: the letter of an option that its prompt offers, one number, or text."""
+    if bare(answer) in choices(prompt) and len(bare(answer)) == 1:
+        return "choice"
+    return "number" if re.search(r"\d", answer) and mathematics.quantity(answer) is not None else "text"
+
+
+def kind_in(context: Context, domain: str, prompt: str, answer: str) -> str:
+    """Return the kind of a row's answer: its domain's, or its own where the domain has several."""
+    return row_kind(prompt, answer) if domain in context.mixed else context.kind(domain)
 
 
 def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:
     """Return the kind of answer that these examples have: ``number``, ``choice``, ``label`` or ``text``.
 
-    ``choice``: 95% of the answers are single letters and 80% of the prompts offer lettered options. ``number``: 80% are
-    mathematical and fewer than half are lists (a sorted list has an order, which sets of solutions have not, so lists are
-    ``text``). ``label``: 95% are short, and there are at most as many different ones as a quarter of the rows.
+    ``choice``: 95% of the answers are single letters, of any alphabet, and 80% of the prompts offer options by them. ``label``
+    by figures: see `_is_scale`. ``number``: 80% are mathematical and fewer than half are lists (a sorted list has an order, which
+    sets of solutions have not, so lists are ``text``). ``label``: 95% are short, and there are at most as many different ones
+    as a quarter of the rows.
     """
     filled = [(prompt, answer.strip()) for prompt, answer in zip(prompts, answers, strict=True) if answer and answer.strip()]
     if not filled:
         return "text"
     distinct = Counter(answer for _, answer in filled)
     n = len(filled)
-    if sum(bool(re.fullmatch(r"\(?[A-Za-z]\)?\.?", a)) for _, a in filled) >= 0.95 * n:
-        if sum(len(choices(prompt)) > 1 for prompt, _ in filled) >= 0.8 * n:
+    if sum(len(bare(a)) == 1 and bare(a).isalnum() for _, a in filled) >= 0.95 * n:
+        offered = sum(bare(a) in found or bare(a).upper() in found for p, a in filled if (found := choices(p)))
+        if offered >= 0.8 * n:
             return "choice"
-    elif sum(mathematics.is_mathematical(a) * c for a, c in distinct.items()) >= 0.8 * n:
+    if _is_scale(filled, distinct):
+        return "label"
+    lettered = sum(bool(re.fullmatch(r"\(?[A-Za-z]\)?\.?", a)) for _, a in filled) >= 0.95 * n
+    if not lettered and sum(mathematics.is_mathematical(a) * c for a, c in distinct.items()) >= 0.8 * n:
         lists = sum(c for a, c in distinct.items() if re.fullmatch(r"[\[(]?-?[\d.]+(?:\s*[, ]\s*-?[\d.]+)+[\])]?", a))
         return "number" if lists < 0.5 * n else "text"
     short = sum(len(a.split()) <= _SHORT_WORDS and len(a) <= _SHORT_CHARS for _, a in filled)
     return "label" if short >= 0.95 * n and len(distinct) <= max(1, n // 4, 2 if n >= 4 else 1) else "text"
+
+
+def _is_scale(filled: Sequence[tuple[str, str]], distinct: Mapping[str, int]) -> bool:
+    """Return whether answers are the steps of a scale, such as stars 1 to 5, and so class names and no results.
+
+    They are at most `_MOST_STEPS` whole numbers, each many times over, close together and from -1, 0 or 1 on; and most prompts
+    speak of a scale, or few hold a number other than its steps, as a problem of arithmetic would.
+    """
+    if not 2 <= len(distinct) <= _MOST_STEPS or len(filled) < _ROWS_OF_STEP * len(distinct):
+        return False
+    if not all(re.fullmatch(r"[-+]?\d{1,2}(?:\.0)?", answer) for answer in distinct):
+        return False
+    steps = sorted(int(float(answer)) for answer in distinct)
+    if not -5 <= steps[0] <= 1 or steps[-1] - steps[0] > 2 * len(steps):
+        return False
+    about = sum(bool(_SCALE.search(prompt)) for prompt, _ in filled)
+    foreign = sum(any(int(n) not in steps for n in re.findall(r"(?<![\d.])\d{1,6}(?![\d.])", prompt)) for prompt, _ in filled)
+    return about >= 0.5 * len(filled) or foreign < 0.2 * len(filled)
 
 
 def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: str = "") -> str | None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AuditResult", "Judgement", "audit", "build_context", "judge", "with_accepted"]
+__all__ = ["AuditResult", "Judgement", "audit", "build_context", "given_kinds", "judge", "survey_of", "with_accepted"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encod
     full = full.with_columns(_prompt_keys(full))
     train = full.filter(split="train")
     real = train.filter(source="real")
-    found = answers.survey(real if real.height else train)
+    found = survey_of(manifest, real if real.height else train)
     columns = [*PROMPTS.names(), "conversation", "numbers"]
     return Context(
         kinds=found.kinds,
@@ -119,7 +119,33 @@ def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encod
         accepted=train.filter(source="synthetic", status="selected").select(columns),
         vectors=_lazily(manifest, encoder),
         tasks=found.tasks,
+        mixed=found.mixed,
     )
+
+
+def survey_of(manifest: Manifest, rows: pl.DataFrame) -> answers.Survey:
+    """Return what kind of answer each domain of some rows has: as was said, else as it is recognised.
+
+    What was said is the column ``kind`` of the source, where that holds kinds, and over it `curate profile --kind`.
+
+    Args:
+        manifest: the version that the rows are of.
+        rows: columns ``content, domain, prompt, answer``.
+    """
+    extra = manifest.scan_contents().filter(pl.col("extra").str.contains('"kind"', literal=True))
+    told = extra.select("content", kind=pl.col("extra").str.json_path_match("$.kind").str.to_lowercase()).collect()
+    told = told.filter(pl.col("kind").is_in(answers.KINDS)).unique("content")
+    if told.height:
+        rows = rows.join(told, on="content", how="left", maintain_order="left")
+    return answers.survey(rows, given=given_kinds(manifest))
+
+
+def given_kinds(manifest: Manifest) -> dict[str, str]:
+    """Return the kinds that `curate profile --kind` was told, by domain; under the empty name that of every other domain."""
+    found: dict[str, str] = {}
+    for commit in manifest.log():
+        found |= commit.parameters.get("kinds") or {} if commit.verb == "profile" else {}
+    return found
 
 
 def _prompt_keys(rows: pl.DataFrame) -> pl.Series:

@@ -90,7 +90,8 @@ def _fold(text: str) -> str:
 
 
 def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str | None:
-    kind, domain = context.kind(row["domain"]), row["domain"]
+    domain = row["domain"]
+    kind = answers.kind_in(context, domain, row["prompt"] or "", answer)
     if kind == "choice":
         offered = answers.choices(row["prompt"])
         if not offered:
@@ -118,7 +119,8 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
     for row in batch.iter_rows(named=True):
         if not (row["rationale"] or "").strip():
             continue
-        kind, gold = context.kind(row["domain"]), (row["answer"] or "").strip()
+        gold = (row["answer"] or "").strip()
+        kind = answers.kind_in(context, row["domain"], row["prompt"] or "", gold)
         labels = context.labels_of(row["domain"])
         found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
         if found is None:

@@ -103,6 +103,7 @@ class Context:
         accepted: synthetic rows that were accepted before.
         vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
         thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`, and read by `threshold`.
+        mixed: domains whose rows have several kinds of answers; `curate.audit.answers.kind_in` says which a row has.
         tasks: what is asked for per domain, one of `TASKS`; chooses the teacher's prompt.
     """
 
@@ -114,6 +115,7 @@ class Context:
     vectors: Callable[[list[str]], NDArray[np.float32]]
     thresholds: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
+    mixed: frozenset[str] = frozenset()
 
     def threshold(self, auditor: str) -> float:
         """Return the lowest score of an auditor that rejects, 0 to 1."""

@@ -13,17 +13,21 @@ from typing import Any
 import polars as pl
 
 from curate import progress
-from curate.errors import InputError
+from curate.audit import audit
+from curate.audit.base import KINDS
+from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains
 from curate.report import tail
 from curate.report.plot import check_ending, plot_tail
 from curate.report.settings import ProfileSettings
-from curate.report.tail import Lengths, Part, Profile, StageRows
+from curate.report.tail import Kind, Lengths, Part, Profile, StageRows
 from curate.report.tokens import count_tokens
 from curate.settings import takes
 
-__all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
+__all__ = ["GROUPS", "Kind", "Lengths", "Part", "Profile", "StageRows", "profile"]
+
+_SURVEYED = 50_000  # rows from which the kinds of answers are recognised, at most
 
 # What the rows can be grouped by, and the columns that make up a group.
 GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
@@ -44,10 +48,49 @@ def profile(manifest: Manifest, settings: ProfileSettings) -> Profile:
         check_ending(settings.plot)
     if settings.tokens:
         manifest = count_tokens(manifest, student=settings.student)
+    if settings.kind:
+        manifest = _say_kinds(manifest, settings.kind)
     found = _measure(manifest, settings)
     if settings.plot is not None:
         _plot(found, settings, settings.plot)
-    return found
+    return replace(found, kinds=_kinds(manifest))
+
+
+def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
+    """Commit the kinds of answers that ``DOMAIN=KIND`` or ``KIND`` name; the same manifest where they were known."""
+    rows, kinds = manifest.rows(), {}
+    domains = rows["domain"].unique().to_list()
+    for entry in told:
+        domain, _, kind = entry.rpartition("=")
+        if kind not in KINDS:
+            raise UnknownNameError("kind of answers", kind, KINDS)
+        if domain and domain not in domains:
+            raise UnknownNameError("domain", domain, domains)
+        kinds[domain] = kind
+    if kinds.items() <= audit.given_kinds(manifest).items():
+        return manifest
+    return manifest.commit(rows, verb="profile", parameters={"kinds": kinds}, summary={"kinds": len(kinds)})
+
+
+def _kinds(manifest: Manifest) -> tuple[Kind, ...]:
+    """Return the kinds of answers, the one of most domains first; of many rows they are recognised from `_SURVEYED` of them."""
+    train = manifest.scan().filter((pl.col("split") == "train") & (pl.col("source") == "real")).select("id", "content", "domain")
+    rows = train.collect()
+    if rows.is_empty():
+        return ()
+    if rows.height > _SURVEYED:
+        rows = rows.sort("id").with_columns(turn=pl.int_range(pl.len()).over("domain")).sort("turn", "id").head(_SURVEYED)
+    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
+    found = audit.survey_of(manifest, rows.join(contents, on="content", how="left", maintain_order="left"))
+    ways: dict[tuple[str, str, str], list[str]] = {}
+    for domain, kind in found.kinds.items():
+        how = "mixed" if domain in found.mixed else "given" if domain in found.given else "recognised"
+        ways.setdefault((kind, found.tasks[domain], how), []).append(domain)
+    ordered = sorted(ways.items(), key=lambda way: (-len(way[1]), way[0]))
+    return tuple(
+        Kind(kind, task, how, tuple(sorted(domains)), max((len(found.labels.get(domain, ())) for domain in domains), default=0))
+        for (kind, task, how), domains in ordered
+    )
 
 
 def _measure(manifest: Manifest, settings: ProfileSettings) -> Profile:

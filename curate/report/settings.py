@@ -34,6 +34,12 @@ class ProfileSettings:
         help="Accepted rows over all stages, B: a domain with at least B over the number of domains is a head.",
         more="Unless given, all rows take the place of B.",
     )
+    kind: Sequence[str] | None = option(
+        None,
+        metavar="[DOMAIN=]KIND",
+        help="Kind of answers in place of the recognised one: number, choice, label or text; repeat for several domains.",
+        more="Commits it, and every later verb goes by it. A column ``kind`` of the source says it as well.",
+    )
     plot: str | None = option(
         None,
         metavar="FILE",

@@ -24,6 +24,7 @@ from curate.manifest.schema import SPLITS
 __all__ = [
     "ENDS",
     "MOST_LISTED",
+    "Kind",
     "Lengths",
     "Part",
     "Profile",
@@ -121,6 +122,25 @@ class StageRows:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of answers, and the domains that have it.
+
+    Attributes:
+        kind: one of `curate.audit.base.KINDS`; ``text`` of a mixed domain.
+        task: one of `curate.audit.base.TASKS`, for which a teacher is asked.
+        how: ``recognised``, ``given`` by somebody, or ``mixed``: each row goes by its own.
+        domains: by name.
+        classes: class names of a domain of the kind ``label``, at most; 0 for others.
+    """
+
+    kind: str
+    task: str
+    how: str
+    domains: tuple[str, ...]
+    classes: int
+
+
+@dataclass(frozen=True)
 class Profile:
     """The tail of one version of a manifest.
 
@@ -146,6 +166,7 @@ class Profile:
         uncounted: rows that have no count of tokens.
         max_tokens: the student's limit.
         too_long: rows above it, or None where tokens were not counted.
+        kinds: of answers, with their domains, the one of most domains first; from the real train rows.
     """
 
     manifest: Manifest
@@ -169,6 +190,7 @@ class Profile:
     uncounted: int
     max_tokens: int
     too_long: int | None
+    kinds: tuple[Kind, ...] = ()
 
     @property
     def is_listed(self) -> bool:
@@ -187,14 +209,20 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able data with stable keys, unrounded; the manifest is named as ``math@7``."""
-        fields = {name: value for name, value in vars(self).items() if name not in {"manifest", "domains", "stages"}}
+        fields = {name: value for name, value in vars(self).items() if name not in {"manifest", "domains", "stages", "kinds"}}
         for part_of in ("chars", "tokens"):
             fields[part_of] = asdict(fields[part_of]) if fields[part_of] else None
         parts = [asdict(part) for part in self.domains]
         if self.by == "domain":
             for part in parts:
                 del part["cluster"]
-        return {"manifest": str(self.manifest), **fields, "domains": parts, "stages": [asdict(stage) for stage in self.stages]}
+        return {
+            "manifest": str(self.manifest),
+            **fields,
+            "domains": parts,
+            "stages": [asdict(stage) for stage in self.stages],
+            "kinds": [asdict(kind) for kind in self.kinds],
+        }
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def count_tokens(manifest: Manifest, *, student: str = DEFAULT_STUDENT) -> Manif
 
 def _counted_by(manifest: Manifest) -> str | None:
     """Return the fingerprint of the student that counted last, or None where none has."""
-    prints = [commit.parameters.get("fingerprint") for commit in manifest.lineage() if commit.verb == "profile"]
+    profiles = [commit.parameters for commit in manifest.lineage() if commit.verb == "profile"]
+    prints = [parameters["fingerprint"] for parameters in profiles if "fingerprint" in parameters]
     return prints[-1] if prints else None
 
 

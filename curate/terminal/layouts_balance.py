@@ -13,6 +13,7 @@ from curate.terminal.widgets import ABSENT, count, grid, number, share
 
 __all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
+_KINDS, _NAMED = 4, 4  # kinds of answers that a profile lists, and domains that it names for each
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
 
@@ -33,12 +34,25 @@ def profile(result: Any) -> Iterable[Any]:
         ("in another split too", count(result.overlap)),
         ("splits", ", ".join(f"{split} {count(n)}" for split, n in result.splits.items())),
         ("selected in", _stages(result.stages) or None),
+        *(
+            ("answers are" if at == 0 else "", _kind_words(kind, len(result.kinds)))
+            for at, kind in enumerate(result.kinds[:_KINDS])
+        ),
     ]
     yield from widgets.facts(f"{result.manifest}: {rows}", figures)
     yield ""
     yield _profile_bars(result, by_cluster)
     if not result.is_listed:
         yield f"the largest and the smallest {noun} by name, the others by rank; --json has every one"
+
+
+def _kind_words(kind: Any, kinds: int) -> str:
+    """Say what one kind of answers is, whose it is where there are several, and that a user may say another."""
+    classes = f" of {count(kind.classes)} classes" if kind.kind == "label" else ""
+    others = len(kind.domains) - _NAMED
+    names = ", ".join(kind.domains[:_NAMED]) + (f" and {count(others)} more domains" if others > 0 else "")
+    how = {"mixed": " with letters or numbers, each row by its own kind", "given": ", as given", "recognised": ""}[kind.how]
+    return f"{kind.kind}{classes}{how} ({kind.task})" + (f": {names}" if kinds > 1 else "")
 
 
 def _row_words(result: Any) -> str:

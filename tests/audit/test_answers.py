@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from curate.audit import answers
 from curate.audit.answers import equal, extract, kind_of
+from tests.support.samples import corpus
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data sets are not on this machine")
@@ -99,3 +100,61 @@ def test_the_task_follows_from_the_kind_and_texts_from_their_length() -> None:
     told = [*map(str, range(8)), *(f"They went to town {n} {long[0]}" for n in range(8))]
     rows = pl.DataFrame({"domain": [*"aaaaaaaabbbbbbbb"], "prompt": ["What?"] * 16, "answer": told})
     assert answers.survey(rows).tasks == {"a": "mathematics", "b": "instruction"}
+
+
+def rated(n: int = 60) -> pl.DataFrame:
+    """Reviews with stars as answers, in two domains, and a number in each prompt that is no star."""
+    return pl.DataFrame(
+        {
+            "domain": ["books", "films"] * (n // 2),
+            "prompt": [f"Rate this review from 1 (worst) to 5 (best).\n\nReview {i}: fine" for i in range(n)],
+            "answer": [str(1 + i % 5) for i in range(n)],
+        }
+    )
+
+
+def test_steps_of_a_scale_are_class_names_and_results_of_sums_are_numbers() -> None:
+    assert answers.survey(rated()).labels == dict.fromkeys(("books", "films"), ("1", "2", "3", "4", "5"))
+    assert kind_of(["Is the sentence grammatical?"] * 20, ["0", "1"] * 10) == "label"
+    assert kind_of(["Sentiment of: it was so-so"] * 30, ["-1", "0", "1"] * 10) == "label"
+    assert kind_of([f"What is {i} + {7 * i}, modulo 5?" for i in range(60)], [str(i % 5) for i in range(60)]) == "number"
+
+
+@pytest.mark.parametrize(
+    ("options", "marks"),
+    [
+        ("А) молоток\nБ) ножницы\nВ) клей", "АБВ"),
+        ("a) hammer\nb) scissors", "ab"),
+        ("(1) hammer (2) scissors", "12"),
+        ("① 망치\n② 가위", "①②"),
+    ],
+)
+def test_letters_of_any_alphabet_are_choices(options: str, marks: str) -> None:
+    prompts = [f"What cuts paper?\n{options}"] * 12
+    assert list(answers.choices(prompts[0])) == list(marks)
+    assert kind_of(prompts, [marks[i % 2] for i in range(12)]) == "choice"
+
+
+def test_a_kind_that_is_given_overrules_and_a_column_does_so_row_by_row() -> None:
+    rows = rated()
+    assert answers.survey(rows, given={"": "number", "films": "text"}).kinds == {"books": "number", "films": "text"}
+    column = rows.with_columns(kind=pl.when(pl.col("domain") == "books").then(pl.lit("text")))
+    found = answers.survey(column)
+    assert found.kinds == {"books": "text", "films": "label"}
+    assert found.given == {"books"}
+    assert answers.survey(column, given={"books": "choice"}).kinds["books"] == "choice"
+
+
+def test_a_domain_of_several_kinds_is_judged_row_by_row() -> None:
+    options = "Where do bees live?\n(A) hive\n(B) nest"
+    prompts = [*[options] * 10, *["How many?"] * 10, *["Who was it, and why?"] * 10]
+    said = [
+        *["A", "B"] * 5,
+        *(f"{i} bees" for i in range(10)),
+        *(f"It was town number {i}, since nobody came" for i in range(10)),
+    ]
+    found = answers.survey(pl.DataFrame({"domain": ["all"] * 30, "prompt": prompts, "answer": said}))
+    assert (found.kinds["all"], found.mixed) == ("text", {"all"})
+    context = corpus(found.kinds, mixed=found.mixed)
+    kinds = [answers.kind_in(context, "all", prompt, answer) for prompt, answer in zip(prompts, said, strict=True)]
+    assert kinds == ["choice"] * 10 + ["number"] * 10 + ["text"] * 10

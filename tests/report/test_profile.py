@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curate.audit import audit
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
@@ -190,3 +191,25 @@ def test_real_data_to_the_last_row(tmp_path: Path, file: str) -> None:
         lengths = [len(row["text"]) + len(str(row["label"])) for row in train if row["domain"] == part.domain]
         assert part.chars is not None
         assert (part.chars.p50, part.chars.max) == (median(lengths), max(lengths)), part.domain
+
+
+def test_the_kinds_of_answers_are_shown_and_can_be_said(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Rate review {i} from 1 to 5", "answer": str(1 + i % 5), "domain": "ab"[i % 2]} for i in range(60)]
+    tail = ingested(tmp_path, rows)
+    assert profile.profile(tail).kinds == (profile.Kind("label", "classification", "recognised", ("a", "b"), 5),)
+    found = profile.profile(tail, kind=["number", "b=text"])
+    assert found.manifest.version == tail.version + 1
+    assert [(kind.kind, kind.how, kind.domains) for kind in found.kinds] == [
+        ("number", "given", ("a",)),
+        ("text", "given", ("b",)),
+    ]
+    assert audit.build_context(found.manifest).kinds == {"a": "number", "b": "text"}
+    assert profile.profile(found.manifest, kind=["b=text"]).manifest == found.manifest, "what is known is not said again"
+    for wrong, told in (("nmber", "unknown kind of answers 'nmber'"), ("c=text", "unknown domain 'c'")):
+        with pytest.raises(UnknownNameError, match=told):
+            profile.profile(tail, kind=[wrong])
+
+
+def test_a_column_of_kinds_in_the_source_is_taken(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Review {i}", "answer": str(i % 3), "extra": json.dumps({"kind": "number"})} for i in range(30)]
+    assert [kind.kind for kind in profile.profile(ingested(tmp_path, rows)).kinds] == ["number"]
