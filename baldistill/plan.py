@@ -36,7 +36,7 @@ __all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse",
 
 # table → the verb whose parameters it sets, and those of them that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
-    "ingest": ("curate.sources.ingest:ingest", frozenset({"to", "root"})),
+    "ingest": ("curate.sources.ingest:ingest", frozenset({"to", "root", "dry_run"})),
     "sample": ("curate.selection.sample:sample", frozenset()),
     "cluster": ("curate.vectors.cluster:cluster", frozenset()),
     "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "metrics"})),
@@ -58,6 +58,8 @@ REGISTRIES: dict[tuple[str, str], str] = {
 INPUTS: frozenset[tuple[str, str]] = frozenset(
     {
         ("ingest", "sources"),
+        ("ingest", "prompt_template"),
+        ("ingest", "answer_template"),
         ("balance", "teacher"),
         ("balance", "rationale_prompt"),
         ("balance", "synthesis_prompt"),

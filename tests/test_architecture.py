@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 # no folder.
 MAY_IMPORT = {
     "manifest": "",
-    "sources": "manifest",
+    "readers": "manifest",
+    "sources": "manifest readers",
     "vectors": "manifest",
     "selection": "manifest vectors",
     "teachers": "manifest",
@@ -32,7 +33,9 @@ MAY_IMPORT = {
     "report": "audit calls ledger manifest teachers",
     "export": "manifest report",
     "housekeeping": "ledger manifest report",
-    "terminal": "audit balance calls export generation housekeeping ledger manifest report selection sources teachers vectors",
+    "terminal": (
+        "audit balance calls export generation housekeeping ledger manifest readers report selection sources teachers vectors"
+    ),
 }
 MOST_MODULES = 11  # in a folder of `curate`, `__init__` aside
 MOST_LEVELS = 9  # of modules that import each other, in `curate`
@@ -40,14 +43,14 @@ MOST_LEVELS = 9  # of modules that import each other, in `curate`
 # One module per outside library: who may import it. Frames (polars, numpy) and hashes (xxhash) are everybody's.
 OWNERS = {
     "altair": {"curate.report.plot"},
-    "datasets": {"baldistill.sft", "curate.sources.discover", "curate.sources.open"},
+    "datasets": {"baldistill.sft", "curate.readers.open"},
     "deltalake": {"curate.manifest.delta"},
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.export.card", "curate.models"},
-    "jinja2": {"curate.generation.prompts", "curate.models"},
+    "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},
     "latex2sympy2_extended": {"curate.audit.symbolic"},
     "math_verify": {"curate.audit.symbolic"},
-    "msgspec": {"curate.sources.json_files", "curate.sources.tables"},
+    "msgspec": {"curate.readers.json_files", "curate.readers.tables"},
     "model2vec": {"curate.vectors.static"},
     "nncf": {"curate.vectors.backends"},
     "onnxruntime": {"curate.vectors.backends"},
@@ -60,9 +63,8 @@ OWNERS = {
     "pyarrow": {
         "curate.export.files",
         "curate.ledger.transfer",
-        "curate.sources.readers",
-        "curate.sources.streams",
-        "curate.sources.typed",
+        "curate.readers.streams",
+        "curate.readers.typed",
     },
     "regex": {"curate.audit.texts"},
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
@@ -168,7 +170,7 @@ def test_every_folder_is_in_the_rules_and_small_enough_to_be_read() -> None:
 
 def test_tests_have_a_folder_for_each_folder_of_the_code() -> None:
     folders = {path.parent.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/**/test_*.py")}
-    assert folders == {*MAY_IMPORT, "baldistill", "contracts"}, "support and fixtures hold no tests"
+    assert folders == {*MAY_IMPORT, "baldistill", "contracts", "fuzz"}, "support and fixtures hold no tests"
 
 
 def test_the_table_of_folders_in_the_documentation_is_this_one() -> None:

@@ -121,6 +121,32 @@ def test_every_version_and_its_log_are_read(name: str) -> None:
         assert manifest.examples(frame)["prompt"].null_count() == 0
 
 
+def test_the_same_file_again_adds_nothing_to_rows_of_old_ids() -> None:
+    before = rows("sums")
+    again = curate_("ingest", "sums.jsonl", "--to", "sums", *COLUMNS)
+    assert (again["added"], again["already"], again["updated"]) == (0, 25, {})
+    changed = curate_("ingest", "sums.jsonl", "--to", "sums", *COLUMNS[:-1], "answer", "--licence", "mit")
+    assert (changed["added"], changed["gone"]) == (0, 0)
+    assert changed["updated"] == {"domain": 25, "extra": 25}
+    after = rows("sums")
+    assert after["id"].to_list() == before["id"].to_list()
+    assert after.filter(source="real")["record_key"].null_count() == 0
+    assert after.filter(source="synthetic").drop("record_key").equals(before.filter(source="synthetic").drop("record_key"))
+    back = curate_("ingest", "sums.jsonl", "--to", "sums", *COLUMNS)
+    assert back["updated"] == {"domain": 25, "extra": 25}
+    assert_frame_equal(
+        rows("sums").drop("record_key", "cluster", "centrality"), before.drop("record_key", "cluster", "centrality")
+    )
+
+
+def test_a_file_that_grew_adds_its_new_rows_to_rows_of_old_ids(old: Path) -> None:
+    lines = (old / "sums.jsonl").read_text(encoding="utf-8").splitlines()
+    new = {"question": "What is 1 + 1?", "answer": "2", "topic": "tail"}
+    (old / "sums.jsonl").write_text("\n".join([lines[-1], *lines[1:-1], json.dumps(new)]) + "\n", encoding="utf-8")
+    done = curate_("ingest", "sums.jsonl", "--to", "sums", *COLUMNS)
+    assert (done["added"], done["already"], done["gone"], done["updated"]) == (1, 24, 1, {})
+
+
 def test_two_versions_are_compared() -> None:
     told = curate_("diff", "sums", "--old", "2")
     assert (told["added"], told["gone"], told["changed"]) == (3, 0, 14)
@@ -188,16 +214,20 @@ def test_balance_again_asks_nobody_and_commits_nothing(old: Path, server: Server
 
 
 def test_what_was_bought_answers_a_new_manifest(old: Path, server: Server) -> None:
-    """The same rows, the same requests, the same keys: another name is balanced to the same rows without a new call."""
+    """The same questions, the same requests, the same keys: rows of a new manifest, whose ids are others, cost no new call."""
     asked = attempts(old)
-    assert curate_("ingest", "sums.jsonl", "--to", "live2", *COLUMNS)
-    told = curate_("balance", "live2", *LIVE, "--teacher", server.url)
-    assert (told["calls"], told["stages"][0]["saved"], told["stages"][0]["reused"]) == (0, 9, False)
-    assert_frame_equal(rows("live2@1"), rows("live@1"))
-    assert curate_("ingest", "sums.jsonl", "--to", "sums2", *COLUMNS)
-    told = curate_("balance", "sums2", "--stage", "0", *SUMS)
-    assert (told["calls"], told["stages"][0]["saved"]) == (0, 9)
-    assert_frame_equal(rows("sums2@1"), rows("sums@1"))
+    manifest = load("live@1")
+    bought = manifest.examples(manifest.rows().filter(status="selected", source="real"))
+    columns = {"question": "prompt", "answer": "answer", "topic": "domain"}
+    bought.select(**{name: pl.col(column) for name, column in columns.items()}).write_ndjson(old / "bought.jsonl")
+    assert curate_("ingest", "bought.jsonl", "--to", "live2", *COLUMNS)["added"] == 8
+    options = ("--budget", "8", "--policy", "natural", *LIVE[4:])
+    told = curate_("balance", "live2", *options, "--teacher", server.url)
+    assert (told["calls"], told["stages"][0]["saved"], told["stages"][0]["reused"]) == (0, 8, False)
+    again = load("live2@1").examples()
+    texts = ("prompt", "answer", "rationale", "call_id")
+    assert_frame_equal(again.select(texts).sort("prompt"), bought.select(texts).sort("prompt"))
+    assert set(again["id"]).isdisjoint(bought["id"])
     assert attempts(old) == asked
 
 

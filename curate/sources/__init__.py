@@ -1,4 +1,4 @@
-"""Files and data sets become rows: discovery, reading, columns, `curate ingest`.
+"""Tables become rows of a manifest: shapes of records, expressions, labels of sources, `curate ingest`.
 
-Imports `manifest`; never vectors, teachers or anything that comes after them. A reader for a new file type goes into `readers`.
+Imports `readers` and `manifest`; never vectors, teachers or anything that comes after them. A new shape goes into `shapes`.
 """

@@ -1,43 +1,51 @@
-"""Makes examples of a source's table: which column is what, chats, labels in lists, names of splits.
+"""Makes examples of a source's table: which column is what, chats, lists of labels, names of splits.
 
-Columns that are not prompt, answer, rationale, messages, domain or split are kept in `extra`. Reads no file and writes none.
+Each record is read by its own shape (`curate.sources.shapes`) unless the user's flags say otherwise. What is not used whole is
+kept in `extra`. Reads no data file and writes none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
-from curate import progress
-from curate.errors import InputError, UnknownNameError, nearest
+from curate.errors import InputError, nearest
 from curate.manifest import chats
-from curate.manifest.rows import file_origin
 from curate.manifest.schema import AUTO, SPLITS
-from curate.sources import readers
-from curate.sources.discover import split_of
-from curate.sources.readers import Table
+from curate.readers.discover import split_of, stem
+from curate.readers.json_files import records_hint
+from curate.readers.tables import Column, Table, value_text
+from curate.readers.text_files import looks_like_data
+from curate.sources import remarks as remarks_of
+from curate.sources import shapes
+from curate.sources.expressions import Expression, compile_expression
+from curate.sources.shapes import QUESTION_PARTS, Shape
 
-__all__ = ["Columns", "Examples", "to_examples"]
+__all__ = ["FIELDS", "Columns", "Examples", "to_examples"]
 
-_FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "split", "origin")
+FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "split", "number", "record")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a source is what, as the user says; None is the default of each.
+    """How a source is read, as the user says; None is the default of each.
 
     Attributes:
-        prompt: column of the question (``prompt``).
-        answer: column of the final answer (``answer``).
-        rationale: column of the reasoning (``rationale``, where there is one).
-        domain: column of the domain (``domain``, where there is one), or ``auto``.
+        prompt: expression of the question (see `curate.sources.expressions`).
+        answer: expression of the final answer.
+        rationale: expression of the reasoning.
+        domain: expression of the domain, or ``auto``.
         split: a column (``split``, where there is one), or the name of a split for all rows.
         domain_from: ``filename`` where each file is one domain.
         domain_rule: ``first`` or ``explode``, for a domain column that holds lists.
+        format: a shape of `curate.sources.shapes`, or ``auto``.
+        turns: ``last`` or ``all``: which turns of a chat are trained on.
     """
 
     prompt: str | None = None
@@ -47,6 +55,8 @@ class Columns:
     split: str | None = None
     domain_from: str | None = None
     domain_rule: str | None = None
+    format: str = "auto"
+    turns: str = "last"
 
 
 @dataclass(frozen=True)
@@ -54,46 +64,60 @@ class Examples:
     """The examples of one table.
 
     Attributes:
-        frame: columns prompt, answer, rationale, messages, extra, domain, split and origin, all strings.
+        frame: columns `FIELDS`, all strings; ``number`` is the record's in its file, ``record`` the whole record as its file
+            has it, by which it is known again.
         skipped: ``file:row: why`` of every record that is no example.
+        shapes: how many records were read in which shape.
+        readings: shape → how such records were read, in one line.
+        remarks: what a user may want to know of them: one line each.
     """
 
     frame: pl.DataFrame
     skipped: tuple[str, ...]
+    shapes: Mapping[str, int] = field(default_factory=dict)
+    readings: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Draft:
-    """A table in the making: its frame, with the columns made so far under ``\\0`` names, and which of its own are used up."""
+    """Records in the making.
+
+    Attributes:
+        table: what the records say.
+        made: the fields made so far.
+        used: columns that are taken as they are, and need not be kept in `extra`.
+        drawn: columns that the prompt or the chat has, or that another field takes as they are.
+        wrong: index of a record that is no example → why.
+    """
 
     table: Table
-    frame: pl.DataFrame
+    made: Mapping[str, pl.Series] = field(default_factory=dict)
     used: frozenset[str] = frozenset()
-    skipped: tuple[str, ...] = ()
+    drawn: frozenset[str] = frozenset()
+    wrong: Mapping[int, str] = field(default_factory=dict)
 
-    def put(self, *values: pl.Expr | pl.Series, used: str | None = None) -> _Draft:
-        frame = self.frame.with_columns(values)
-        return replace(self, frame=frame, used=self.used | ({used} if used else set()))
+    def put(self, name: str, values: pl.Series, *, used: str | None = None) -> _Draft:
+        return replace(self, made={**self.made, name: values}, used=self.used | ({used} if used else set()))
 
-    def drop(self, bad: pl.Series, why: Callable[[dict[str, Any]], str]) -> _Draft:
-        lines = [f"{self.table.name}:{row[_NUMBER]}: {why(row)}" for row in self.frame.filter(bad).iter_rows(named=True)]
-        return replace(self, frame=self.frame.filter(~bad), skipped=(*self.skipped, *lines))
+    def take(self, name: str, expression: Expression) -> _Draft:
+        """Make a field by an expression; a column that it takes as it is, is used up."""
+        values, failed = expression.evaluate(self.table)
+        draft = self.put(name, values, used=expression.whole)
+        drawn = expression.columns if name == "prompt" or expression.whole else set()
+        return replace(draft, drawn=draft.drawn | drawn, wrong={**failed, **draft.wrong})
 
-
-def _own(field: str) -> str:
-    """Return a column name that no file has."""
-    return f"\0{field}"
-
-
-_NUMBER = _own("number")
+    def refuse(self, bad: pl.Series, why: str | Callable[[int], str]) -> _Draft:
+        found = {i: why if isinstance(why, str) else why(i) for i in bad.fill_null(True).arg_true().to_list()}
+        return replace(self, wrong={**found, **self.wrong})
 
 
 def to_examples(table: Table, columns: Columns, *, split: str | None = None, on_error: str = "fail") -> Examples:
     """Return the examples of a table.
 
     Args:
-        table: from `curate.sources.readers`.
-        columns: which column is what.
+        table: what a file says.
+        columns: how it is read.
         split: of all rows where no column and no option says it.
         on_error: ``fail`` at the first record that is no example, or ``skip`` those and list them.
 
@@ -101,162 +125,337 @@ def to_examples(table: Table, columns: Columns, *, split: str | None = None, on_
         InputError: a column is missing (the nearest is named), a domain is a list and no rule says which to take, a
             split's name is unknown, or a record has no domain or, for chats, nothing to train on.
     """
-    draft = _Draft(table, table.frame.with_columns(table.numbers.alias(_NUMBER)))
-    draft = _take_chat(draft) if _is_chat(table, columns) else _take_texts(draft, columns)
+    records = _records(table)
+    parts, skipped, counts, drawn = [], dict[int, str](), dict[str, int](), set[str]()
+    readings: dict[str, str] = {}
+    for shape, index in _by_shape(table, columns):
+        part = table if len(index) == table.height else _pick(table, index)
+        draft = _read(_Draft(part), shape, columns, split)
+        counts[shape.name] = counts.get(shape.name, 0) + part.height
+        readings.setdefault(shape.name, shape.reading())
+        drawn |= draft.drawn | draft.used
+        skipped |= {part.numbers[i]: why for i, why in draft.wrong.items()}
+        parts.append(_finish(draft, index, records))
+    if skipped and on_error == "fail":
+        first = min(skipped)
+        more = f" ({len(skipped)} rows in all)" if len(skipped) > 1 else ""
+        raise InputError(
+            f"{table.name}:{first}: {skipped[first]}{more}; correct the source, or leave such rows out with --on-error skip"
+        )
+    frame = pl.concat(parts).sort("index", maintain_order=True) if len(parts) > 1 else parts[0]
+    lines = tuple(f"{table.name}:{number}: {skipped[number]}" for number in sorted(skipped))
+    frame = frame.select(FIELDS)
+    unused = [name for name in QUESTION_PARTS if name in table.columns and name not in drawn]
+    remarks = [*remarks_of.unused(table.name, unused, columns.prompt), *remarks_of.letters(table.name, frame)]
+    return Examples(frame, lines, counts, readings, tuple(remarks))
+
+
+# --- shapes ---
+
+
+def _by_shape(table: Table, columns: Columns) -> Iterator[tuple[Shape, pl.Series]]:
+    """Yield the shapes of a table's records, each with the indices of its records."""
+    named = [name for name in (columns.prompt, columns.answer) if name in table.columns]
+    names = [name for name in table.columns if name in shapes.NAMES or name in named]
+    codes = pl.DataFrame([_kinds(table.columns[name]).alias(name) for name in names]) if names else pl.DataFrame()
+    groups: dict[Shape | None, list[pl.Series]] = {}
+    found = codes.with_row_index("\0").group_by(names, maintain_order=True).agg("\0") if names else codes
+    for row in found.iter_rows(named=True):
+        kinds = {name: row[name] for name in names if row[name] is not None}
+        groups.setdefault(_shape(kinds, table, columns), []).append(pl.Series(row["\0"], dtype=pl.UInt32))
+    if not set(groups) - {None}:
+        raise InputError(_no_shape(table, columns))
+    unknown = Shape("unknown")
+    for shape, indices in groups.items():
+        yield shape or unknown, pl.concat(indices).sort() if len(indices) > 1 else indices[0]
+
+
+def _kinds(column: Column) -> pl.Series:
+    """Return the kind of each value (see `curate.sources.shapes`); null where there is none."""
+    values = column.values.to_frame("v")
+    value = pl.col("v")
+    if not column.is_json:
+        return values.select(pl.when(value.is_not_null()).then(pl.lit(shapes.TEXT))).to_series()
+    return values.select(
+        pl.when(value.is_null())
+        .then(None)
+        .when(value.str.starts_with('"'))
+        .then(pl.lit(shapes.TEXT))
+        .when(value.str.contains(r"^\[\s*\{"))
+        .then(pl.lit(shapes.TURNS))
+        .when(value.str.starts_with("["))
+        .then(pl.lit(shapes.LIST))
+        .when(value.str.starts_with("{"))
+        .then(pl.lit(shapes.OBJECT))
+        .otherwise(pl.lit(shapes.SCALAR))
+    ).to_series()
+
+
+def _shape(kinds: Mapping[str, str], table: Table, columns: Columns) -> Shape | None:
+    """Return the shape of records with these kinds of values, with what the user's flags say of prompt, answer and rationale."""
+    found = shapes.recognise(kinds, columns.format)
+    if columns.prompt is not None and columns.prompt in kinds and kinds[columns.prompt] == shapes.TURNS:
+        if columns.answer in kinds or columns.prompt != "messages":
+            completed = columns.answer or (found.answer if found and found.answer else "completion")
+            chat = shapes.chat_of_parts(columns.prompt, completed)
+            return Shape("trl", chat=chat, used=(columns.prompt, completed), rationale=_rationale(columns, found, table))
+        return found
+    if columns.prompt is None and (found is None or found.chat is not None):
+        return replace(found, rationale=_rationale(columns, found, table)) if found else None
+    known = found if found is not None and found.chat is None else Shape("table")
+    answer = columns.answer or known.answer or ("answer" if "answer" in table.columns else None)
+    prompt = columns.prompt or known.prompt
+    by_name = [(prompt, columns.prompt), (answer, columns.answer)] if known.name == "table" else []
+    if (answer is None and known.name != "texts") or any(text not in table.columns and not given for text, given in by_name):
+        return None
+    name = "table" if columns.prompt else known.name
+    known = replace(known, about="" if columns.prompt or columns.answer else known.about)
+    return replace(known, name=name, prompt=prompt, answer=answer, rationale=_rationale(columns, known, table))
+
+
+def _rationale(columns: Columns, found: Shape | None, table: Table) -> str | None:
+    there = "rationale" if "rationale" in table.columns else None
+    return columns.rationale or there or (found.rationale if found else None)
+
+
+def _no_shape(table: Table, columns: Columns) -> str:
+    there = list(table.columns)
+    missing = "prompt" if columns.prompt is None and "prompt" not in there else "answer"
+    if columns.format != "auto":
+        return f"{table.name}: no record has the shape of --format {columns.format}. Columns: {', '.join(sorted(there))}"
+    if wraps := records_hint(table):
+        return f"{table.name} has no column {missing!r}; {wraps}"
+    if looks_like_data(there):
+        names = ",".join(["prompt", "answer", *(f"column_{n}" for n in range(3, len(there) + 1))])
+        return (
+            f"{table.name} has no column {missing!r}, and its first line looks like a record, not like names: add --no-header "
+            f"--columns {names} (its first line: {', '.join(there)[:80]})"
+        )
+    guess = nearest(missing, there)
+    hint = f"; did you mean {guess!r}?" if guess else "."
+    return f"{table.name} has no column {missing!r}: name it with --{missing}{hint} Columns: {', '.join(sorted(there))}"
+
+
+# --- fields ---
+
+
+def _read(draft: _Draft, shape: Shape, columns: Columns, split: str | None) -> _Draft:
+    if shape.chat is not None:
+        draft = _take_chat(draft, shape, columns)
+    elif shape.prompt is None and shape.answer is None:
+        draft = draft.refuse(pl.Series([True] * draft.table.height), "it has neither prompt and answer nor a chat")
+        empty = pl.Series([None] * draft.table.height, dtype=pl.String)
+        for name in ("prompt", "answer", "messages"):
+            draft = draft.put(name, empty)
+    else:
+        draft = _take_texts(draft, shape)
+    draft = _take_rationale(draft, shape)
     draft = _take_split(draft, columns, split)
-    draft = _take_domain(draft, columns)
-    if draft.skipped and on_error == "fail":
-        more = f" ({len(draft.skipped)} rows in all)" if len(draft.skipped) > 1 else ""
-        raise InputError(f"{draft.skipped[0]}{more}; correct the source, or leave such rows out with --on-error skip")
-    origin = file_origin(table.name, _NUMBER).alias(_own("origin"))
-    made = draft.put(_extra(draft).alias(_own("extra")), origin).frame
-    return Examples(made.select(pl.col(_own(field)).cast(pl.String).alias(field) for field in _FIELDS), draft.skipped)
+    return _take_domain(draft, shape, columns)
 
 
-def _is_chat(table: Table, columns: Columns) -> bool:
-    if columns.prompt is not None:
-        return columns.prompt in table.json and columns.prompt == "messages"
-    if "messages" not in table.frame.columns:
-        return False
-    # Messages as plain text beside a prompt are the history that this package exports.
-    return "messages" in table.json or not {"prompt", "answer"} <= set(table.frame.columns)
+def _expression(draft: _Draft, text: str, option: str) -> Expression:
+    return compile_expression(text, draft.table.columns, option=option, file=draft.table.name)
 
 
-def _take_chat(draft: _Draft) -> _Draft:
-    split = [_chat(text) for text in draft.frame["messages"].to_list()]
-    wrong = pl.Series([chat if isinstance(chat, str) else None for chat in split], dtype=pl.String)
-    dropped = sum(chat.dropped > 0 for chat in split if isinstance(chat, chats.Chat))
-    if dropped:
-        progress.note("read", f"{draft.table.name}: in {dropped} chats turns come after the last answer; they are left out")
-    values = {
-        field: pl.Series(_own(field), [getattr(chat, field, None) for chat in split], dtype=pl.String)
-        for field in ("prompt", "answer", "messages")
-    }
-    whole = draft.put(*values.values(), wrong.alias(_own("wrong")), used="messages")
-    whole = whole.put(_optional(draft.table, "rationale").alias(_own("rationale")), used="rationale")
-    return whole.drop(wrong.is_not_null(), lambda row: str(row[_own("wrong")]))
+def _take_chat(draft: _Draft, shape: Shape, columns: Columns) -> _Draft:
+    assert shape.chat is not None
+    names = [name for name in draft.table.columns if name in shapes.NAMES or name in shape.used]
+    objects = {name: draft.table.columns[name].objects() for name in names}
+    found: list[chats.Chat | None] = []
+    wrong = {}
+    for i in range(draft.table.height):
+        try:
+            found.append(shape.chat({name: values[i] for name, values in objects.items()}, columns.turns))
+        except ValueError as e:
+            found.append(None)
+            wrong[i] = str(e)
+    for name in ("prompt", "answer", "messages"):
+        draft = draft.put(name, pl.Series([getattr(chat, name, None) for chat in found], dtype=pl.String))
+    return replace(draft, used=draft.used | set(shape.used), drawn=draft.drawn | set(names), wrong={**wrong, **draft.wrong})
 
 
-def _chat(text: str | None) -> chats.Chat | str:
-    """Return a chat taken apart, or what is wrong with it."""
-    try:
-        return chats.split_chat(json.loads(text or "null"))
-    except ValueError as e:
-        return str(e)
+def _take_texts(draft: _Draft, shape: Shape) -> _Draft:
+    for name, wanted in (("prompt", shape.prompt), ("answer", shape.answer)):
+        if wanted is None:
+            draft = draft.put(name, pl.Series([""] * draft.table.height, dtype=pl.String))
+            continue
+        text, expression = wanted, _expression(draft, wanted, f"--{name}")
+        draft = draft.take(name, expression)
+        values = draft.made[name].fill_null("")
+        if expression.whole is None and draft.table.height and (values.str.strip_chars() == "").all():
+            raise InputError(f"{draft.table.name}: --{name} {text!r} gives nothing in any of its {draft.table.height} rows")
+        draft = draft.put(name, values)
+    return _take_history(draft)
 
 
-def _take_texts(draft: _Draft, columns: Columns) -> _Draft:
-    for field in ("prompt", "answer"):
-        given, there = getattr(columns, field), draft.table.frame.columns
-        if given is None and field not in there:
-            guess = nearest(field, there)
-            hint = f"; did you mean {guess!r}?" if guess else "."
-            columns_there = ", ".join(sorted(there))
-            raise InputError(f"{draft.table.name} has no column {field!r}: name it with --{field}{hint} Columns: {columns_there}")
-        name = _require(draft.table, given or field, f"--{field}")
-        draft = draft.put(_plain(draft.table, name).fill_null("").alias(_own(field)), used=name)
-    name = _require(draft.table, columns.rationale, "--rationale") if columns.rationale else "rationale"
-    rationale = _optional(draft.table, name)
-    draft = draft.put(pl.when(rationale.str.strip_chars() != "").then(rationale).alias(_own("rationale")), used=name)
-    history = _optional(draft.table, "messages")
-    return draft.put(pl.when(history.str.starts_with("[")).then(history).alias(_own("messages")), used="messages")
+def _take_history(draft: _Draft) -> _Draft:
+    """Take the history that a column ``messages`` has before prompt and answer; what is no history stays in `extra`."""
+    column = draft.table.columns.get("messages")
+    if column is None or "messages" in draft.used:
+        return draft.put("messages", pl.Series([None] * draft.table.height, dtype=pl.String))
+    rows = zip(column.objects(), draft.made["prompt"], draft.made["answer"], strict=True)
+    found = [None if value is None else chats.history_before(value, prompt, answer) for value, prompt, answer in rows]
+    read = pl.Series([chat is not None for chat in found], dtype=pl.Boolean)
+    table = replace(
+        draft.table, columns={**draft.table.columns, "messages": Column(_emptied(column.values, read), column.is_json)}
+    )
+    return replace(draft, table=table).put("messages", pl.Series([chat and chat.messages for chat in found], dtype=pl.String))
+
+
+def _take_rationale(draft: _Draft, shape: Shape) -> _Draft:
+    if shape.rationale is None:
+        return draft.put("rationale", pl.Series([None] * draft.table.height, dtype=pl.String))
+    draft = draft.take("rationale", _expression(draft, shape.rationale, "--rationale"))
+    values = draft.made["rationale"]
+    return draft.put("rationale", _emptied(values, (values.str.strip_chars() == "").fill_null(False)))
 
 
 def _take_split(draft: _Draft, columns: Columns, split: str | None) -> _Draft:
     named = columns.split or "split"
-    if named not in draft.table.frame.columns:
+    there = draft.table.columns
+    if named not in there:
         fixed = split_of(columns.split) if columns.split else split or "train"
         if fixed is None:
-            guess = nearest(named, [*draft.table.frame.columns, *SPLITS])
+            guess = nearest(named, [*there, *SPLITS])
             hint = f"; did you mean {guess!r}?" if guess else ""
             raise InputError(
                 f"--split {named!r}: {draft.table.name} has no such column, and it is none of {', '.join(SPLITS)}{hint}"
             )
-        return draft.put(pl.lit(fixed).alias(_own("split")))
-    values = draft.frame[named].fill_null("train")
+        return draft.put("split", pl.Series([fixed] * draft.table.height, dtype=pl.String))
+    values = there[named].texts().fill_null(split or "train")
     known = {value: split_of(value) for value in values.unique().to_list()}
-    draft = draft.put(values.replace_strict(known, return_dtype=pl.String).alias(_own("split")), used=named)
-    unknown = draft.frame[_own("split")].is_null()
-    return draft.drop(unknown, lambda row: f"column {named!r} is {row[named]!r}, which is none of {', '.join(SPLITS)}, val, dev")
+    draft = draft.put("split", values.replace_strict(known, return_dtype=pl.String), used=named)
+    expected = f"which is none of {', '.join(SPLITS)}, val, dev"
+    return draft.refuse(draft.made["split"].is_null(), lambda i: f"column {named!r} is {values[i]!r}, {expected}")
 
 
-def _take_domain(draft: _Draft, columns: Columns) -> _Draft:
-    if columns.domain_from:
-        return draft.put(pl.lit(readers.stem(draft.table.name)).alias(_own("domain")))
-    name = columns.domain or ("domain" if "domain" in draft.table.frame.columns else AUTO)
-    if name == AUTO:
-        return draft.put(pl.lit(AUTO).alias(_own("domain")))
-    _require(draft.table, name, "--domain")
-    lists = draft.frame[name].str.starts_with("[") if name in draft.table.json else pl.Series([False])
+def _take_domain(draft: _Draft, shape: Shape, columns: Columns) -> _Draft:
+    n = draft.table.height
+    there = draft.table.columns
+    text = columns.domain or ("domain" if "domain" in there else shape.domain) or AUTO
+    if columns.domain_from or (text == AUTO and AUTO not in there):
+        fixed = stem(draft.table.name) if columns.domain_from else AUTO
+        return draft.put("domain", pl.Series([_clean(fixed)] * n, dtype=pl.String))
+    expression = _expression(draft, text, "--domain")
+    answers = columns.answer or shape.answer
+    lists = _kinds(there[text]).is_in([shapes.LIST, shapes.TURNS]).fill_null(False) if text in there else pl.Series([False] * n)
     if lists.any():
-        draft = _take_labels(draft, name, columns)
+        draft = _take_labels(draft, text, lists, columns)
+        if answers == text:  # the label taken is the answer too, and the whole list stays in `extra`
+            draft = draft.put("labels are answers", lists)
+        draft = replace(draft, drawn=draft.drawn | {text})
+        draft = replace(draft, used=draft.used - {text}) if answers == text else draft
     else:
-        draft = draft.put(pl.col(name).alias(_own("domain")), used=name)
-    draft = draft.put(pl.col(_own("domain")).str.strip_chars())
-    if columns.answer == name and lists.any():  # the label taken is the answer too, and the whole list stays in `extra`
-        draft = draft.put(pl.col(_own("domain")).fill_null("").alias(_own("answer")))
-        draft = replace(draft, used=draft.used - {name})
-    empty = draft.frame[_own("domain")].fill_null("").str.strip_chars() == ""
-    return draft.drop(empty, lambda _: f"column {name!r} is empty; every row needs a domain")
+        draft = draft.take("domain", expression)
+    domain = draft.made["domain"]
+    if domain.dtype == pl.String:
+        draft = draft.put("domain", _cleaned(domain))
+        empty = draft.made["domain"].fill_null("") == ""
+    else:
+        empty = domain.list.len().fill_null(0) == 0
+    return draft.refuse(empty, f"column {text!r} is empty; every row needs a domain")
 
 
-def _take_labels(draft: _Draft, name: str, columns: Columns) -> _Draft:
-    """Take the domain from a column of lists; the whole list stays in `extra`."""
+def _take_labels(draft: _Draft, name: str, lists: pl.Series, columns: Columns) -> _Draft:
+    """Take the domains from a column in which some records hold lists; a list stays in `extra` as a whole."""
+    column = draft.table.columns[name]
     if columns.domain_rule is None:
-        shown = next(text for text in draft.frame[name].to_list() if text and text.startswith("["))
+        shown = column.values.filter(lists)[0]
         raise InputError(
             f"{draft.table.name}: column {name!r} holds lists, such as {shown[:60]}: use --domain-rule first to take the first "
             f"of each, or --domain-rule explode for one row per label"
         )
-    labels = pl.Series(_own("domain"), [_labels(text) for text in draft.frame[name].to_list()], dtype=pl.List(pl.String))
-    draft = draft.put(labels)
+    labels = [_labels(value) for value in column.objects()]
     if columns.domain_rule == "first":
-        return draft.put(pl.col(_own("domain")).list.first())
-    frame = draft.frame.explode(_own("domain"), empty_as_null=True, keep_nulls=True)
-    return replace(draft, frame=frame)
+        labels = [found[:1] for found in labels]
+    made = draft.put("domain", pl.Series(labels, dtype=pl.List(pl.String)))
+    # A record with a plain value is used up like any other; a list is not.
+    rest = Column(_emptied(column.values, ~lists), column.is_json)
+    return replace(made, table=replace(made.table, columns={**made.table.columns, name: rest}))
 
 
-def _labels(text: str | None) -> list[str]:
-    found = json.loads(text) if text is not None else None
-    items = found if isinstance(found, list) else [found]
-    return list(dict.fromkeys(str(item) for item in items if item is not None))
+def _labels(value: Any) -> list[str]:
+    texts = [value_text(item) for item in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(clean for text in texts if text is not None and (clean := _clean(text))))
 
 
-def _plain(table: Table, name: str) -> pl.Expr:
-    """Return a column as plain text: of a list of values, the values with commas between them."""
-    if name not in table.json:
-        return pl.col(name)
-    lists = pl.col(name).str.starts_with("[")
-    return pl.when(lists).then(pl.col(name).map_elements(_joined, return_dtype=pl.String)).otherwise(pl.col(name))
+_UNCLEAN = r"[^\x20-\x7e]|  |^ | $"
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]+")
 
 
-def _joined(text: str) -> str:
-    found = json.loads(text)
-    flat = isinstance(found, list) and not any(isinstance(item, dict | list) for item in found)
-    return ", ".join(str(item) for item in found) if flat else text
+def _cleaned(domains: pl.Series) -> pl.Series:
+    """Return names of domains in Unicode form NFC, without control characters, each run of white space as one space."""
+    unclean = domains.str.contains(_UNCLEAN).fill_null(False)
+    if not unclean.any():
+        return domains
+    names = domains.filter(unclean)
+    known = {name: _clean(name) for name in names.unique().to_list()}
+    return domains.clone().scatter(unclean.arg_true(), names.replace_strict(known, return_dtype=pl.String))
 
 
-def _optional(table: Table, name: str) -> pl.Expr:
-    return _plain(table, name) if name in table.frame.columns else pl.lit(None, dtype=pl.String)
+def _clean(name: str) -> str:
+    return " ".join(_CONTROLS.sub(" ", unicodedata.normalize("NFC", name)).split())
 
 
-def _require(table: Table, name: str, option: str) -> str:
-    if name not in table.frame.columns:
-        raise UnknownNameError(f"column of {table.name} for {option}", name, table.frame.columns)
-    return name
-
-
-def _extra(draft: _Draft) -> pl.Expr:
-    """Return the columns that are left as a JSON object, their names in order; values that are null are left out."""
-    left = sorted(set(draft.table.frame.columns) - draft.used)
-    if not left:
-        return pl.lit(None, dtype=pl.String)
-    keys = [json.dumps(name, ensure_ascii=False) + ":" for name in left]
-    values = [pl.col(name) if name in draft.table.json else readers.json_text(name) for name in left]
-    if not any(draft.frame[name].null_count() for name in left):  # one pass over the texts in place of two
-        pairs = [part for key, value in zip(keys, values, strict=True) for part in (pl.lit("," + key), value)]
-        return pl.concat_str(pl.lit("{" + keys[0]), *pairs[1:], pl.lit("}"))
-    body = pl.concat_str(
-        [pl.concat_str(pl.lit(key), value) for key, value in zip(keys, values, strict=True)], separator=",", ignore_nulls=True
+def _emptied(values: pl.Series, where: pl.Series) -> pl.Series:
+    return (
+        values.to_frame("v").with_columns(where.alias("w")).select(pl.when(~pl.col("w")).then("v").alias(values.name)).to_series()
     )
-    return pl.when(body != "").then(pl.concat_str(pl.lit("{"), body, pl.lit("}")))
+
+
+# --- the whole row ---
+
+
+def _finish(draft: _Draft, index: pl.Series, records: pl.Series) -> pl.DataFrame:
+    """Return the rows of a draft that are examples, one for each label where labels are exploded, with their indices."""
+    table = draft.table
+    frame = pl.DataFrame({name: draft.made[name] for name in ("prompt", "answer", "rationale", "messages", "split", "domain")})
+    frame = frame.with_columns(
+        _extra(draft).alias("extra"), table.numbers.alias("number"), index.alias("index"), records.gather(index).alias("record")
+    )
+    if "labels are answers" in draft.made:
+        frame = frame.with_columns(draft.made["labels are answers"].alias("labelled"))
+    if draft.wrong:
+        frame = frame.filter(~pl.int_range(pl.len()).is_in(list(draft.wrong)))
+    if frame.schema["domain"] != pl.String:
+        frame = frame.with_columns(first=pl.col("domain").list.first()).explode("domain", empty_as_null=True, keep_nulls=True)
+        # The first label's row is known again whatever the rule is; a further one by its label.
+        further = pl.concat_str("record", pl.lit("\2"), "domain")
+        frame = frame.with_columns(record=pl.when(pl.col("domain") == pl.col("first")).then("record").otherwise(further))
+        if "labelled" in frame.columns:
+            frame = frame.with_columns(answer=pl.when("labelled").then("domain").otherwise("answer"))
+    return frame.select("index", *(pl.col(name).cast(pl.String) for name in FIELDS))
+
+
+def _extra(draft: _Draft) -> pl.Series:
+    """Return the columns that are left as a JSON object, their names in order; values that are null are left out."""
+    left = sorted(set(draft.table.columns) - draft.used)
+    columns = {name: draft.table.columns[name].literals() for name in left}
+    columns = {name: values for name, values in columns.items() if values.null_count() < len(values)}
+    if not columns:
+        return pl.Series([None] * draft.table.height, dtype=pl.String)
+    frame = pl.DataFrame([values.alias(name) for name, values in columns.items()])
+    keys = [json.dumps(name, ensure_ascii=False) + ":" for name in columns]
+    if not any(values.null_count() for values in columns.values()):  # one pass over the texts in place of two
+        pairs = [part for key, name in zip(keys, columns, strict=True) for part in (pl.lit("," + key), pl.col(name))]
+        return frame.select(pl.concat_str(pl.lit("{" + keys[0]), *pairs[1:], pl.lit("}"))).to_series()
+    body = pl.concat_str(
+        [pl.concat_str(pl.lit(key), pl.col(name)) for key, name in zip(keys, columns, strict=True)],
+        separator=",",
+        ignore_nulls=True,
+    )
+    return frame.select(pl.when(body != "").then(pl.concat_str(pl.lit("{"), body, pl.lit("}")))).to_series()
+
+
+def _records(table: Table) -> pl.Series:
+    """Return every record as one text, its columns in order of their names; null values are left out."""
+    names = sorted(table.columns)
+    frame = pl.DataFrame([table.columns[name].values.alias(name) for name in names])
+    parts = [pl.concat_str(pl.lit(name + "\0"), pl.col(name)) for name in names]
+    return frame.select(pl.concat_str(parts, separator="\1", ignore_nulls=True)).to_series()
+
+
+def _pick(table: Table, index: pl.Series) -> Table:
+    columns = {name: Column(column.values.gather(index), column.is_json) for name, column in table.columns.items()}
+    return replace(table, columns=columns, numbers=table.numbers.gather(index))

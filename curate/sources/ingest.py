@@ -1,15 +1,16 @@
 """`curate ingest`: reads sources, gives every row a stable id, and merges them into the rows that a manifest has already.
 
-`curate.sources.discover` reads the files and `curate.sources.columns` makes examples of them. Content is written first and the
-manifest is committed second, so that an ingest that stops leaves the manifest as it was.
+`curate.readers.discover` reads the files, `curate.sources.columns` makes examples of them, `curate.sources.known` says which
+source a file is and `curate.sources.merge` which row. Content is written first and the manifest is committed second, so that an
+ingest that stops leaves the manifest as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
+from curate.manifest import chats
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import held_out, is_held_out, is_retired, origin_file, retired
-from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, conform
+from curate.manifest.rows import file_origin, held_out, is_held_out, origin_file
+from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SPLITS, conform
+from curate.readers.open import SourceFile, TextOptions, open_source
 from curate.settings import takes
 from curate.sources.columns import Columns, to_examples
-from curate.sources.discover import read_source
+from curate.sources.expressions import read_template
+from curate.sources.known import File, KnownFile, known_files, label_of, record_of
+from curate.sources.merge import Merged, match, merge
+from curate.sources.remarks import similar_domains
 from curate.sources.settings import IngestSettings
 
 __all__ = ["IngestResult", "ingest"]
@@ -34,16 +40,23 @@ _LISTED = 20  # rows that the commit lists by name where some were skipped
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What `ingest` did.
+    """What `ingest` did, or would do (``dry_run``).
 
     Attributes:
         manifest: the next version, or the same one where nothing was to do.
         added: rows that are new, or came back after they were retired.
-        already: rows that were there, or that two sources share.
+        already: rows that were there.
+        updated: what the flags changed in rows that were there → in how many: domain, split, source, text, rationale, extra.
+        changes: ``[what, before, after, rows]`` of every change of a domain or a split, most first.
+        unselected: updated rows that a stage had selected and that are candidates again.
         gone: rows that the same files had before and no longer have.
         retired: how many of those were retired by this command (``prune``).
         skipped: ``file:row: why`` of every record left out (``on_error = "skip"``).
         domains: rows read per domain, most first.
+        splits: rows read per split.
+        shapes: rows read per shape of record, see ``--format``.
+        readings: shape → how its records were read, in one line.
+        dry_run: whether nothing was written.
     """
 
     manifest: Manifest
@@ -53,23 +66,36 @@ class IngestResult:
     retired: int
     skipped: tuple[str, ...]
     domains: dict[str, int]
+    splits: dict[str, int] = field(default_factory=dict)
+    updated: dict[str, int] = field(default_factory=dict)
+    changes: tuple[tuple[str, str, str, int], ...] = ()
+    unselected: int = 0
+    shapes: dict[str, int] = field(default_factory=dict)
+    readings: dict[str, str] = field(default_factory=dict)
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """All sources: of each its examples with content keys, and its record in the commit; and the lines about skipped rows."""
+    """All sources: the rows of all files with their labels, a record of each source for the commit, and what was skipped."""
 
-    frames: list[pl.DataFrame]
+    rows: pl.DataFrame
     records: list[dict[str, Any]]
     skipped: tuple[str, ...]
+    shapes: Mapping[str, int]
+    readings: Mapping[str, str]
+    unchanged: frozenset[str]
 
 
 @takes(IngestSettings)
 def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> IngestResult:
-    """Bring files, folders or data sets into a manifest; what is there already stays as it is.
+    """Bring files, folders or data sets into a manifest, and what the flags say of rows that are there up to date.
+
+    A row is known again by its source and what its record says, so the same file with another ``--split``, ``--domain``,
+    ``--licence`` or template updates its rows and adds none.
 
     Args:
-        sources: files (JSONL, CSV, TSV, Parquet, also .gz and .zst), folders, globs, or ``hf://org/name[:config]``.
+        sources: files (JSONL, JSON, CSV, TSV, Parquet, also compressed), folders, globs, ``-``, or ``hf://org/name[:config]``.
 
     Raises:
         InputError: a source, column, row or option breaks a rule; the manifest is as it was.
@@ -77,18 +103,29 @@ def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> IngestRes
     """
     _check(sources, settings)
     base = manifests.new(settings.to, root=settings.root)
-    columns = Columns(**{field.name: getattr(settings, field.name) for field in fields(Columns)})
-    gathered = _read_sources([str(item) for item in sources], columns, settings)
-    with _appending(base, gathered.frames):
-        known = base.rows()
-        rows = _with_ids(gathered.frames, settings.source)
-        fresh = rows.filter(~pl.col("id").is_in(known["id"].implode()))
+    columns = _columns(settings)
+    known, files = base.rows(), known_files(base)
+    gathered = _read_sources([str(item) for item in sources], columns, settings, known, files)
+    with nullcontext() if settings.dry_run else _appending(base, gathered.rows):
+        found = gathered.rows
+        earlier = {label for label, file in files.items() if not file.current}
+        pairs = match(known, found, unchanged=gathered.unchanged, earlier=earlier)
+        fresh = conform(found.join(pairs, on="key", how="anti").with_columns(id=pl.col("key")), SCHEMA, drop=True)
         fresh = _hold_out(fresh, known, share=settings.holdout, seed=settings.seed) if settings.source == "real" else fresh
-        merged = _merge(known, rows, prune=settings.prune)
-    result = _result(base, gathered, rows, merged, added=fresh.height + merged.returned)
-    if not result.added and not merged.retired and not _new_licence(base, gathered.records):
+        labels = found["source_label"].unique().to_list()
+        was_auto = {label for label, file in files.items() if file.auto is not False}
+        was_auto -= set(labels) if settings.domain == AUTO and False in [files[x].auto for x in labels if x in files] else set()
+        texts = _texts_before(base, known, found, pairs)
+        merged = merge(known, found, pairs, texts, labels=labels, was_auto=was_auto, prune=settings.prune)
+    result = _result(base, gathered, merged, added=fresh.height + merged.returned, dry_run=settings.dry_run)
+    _note_repeats(fresh, known)
+    changes_nothing = not (result.added or merged.retired or merged.updated)
+    if changes_nothing and not _new_record(base, gathered.records):
         progress.note("ingest", f"{base}: nothing new, {result.already} rows are already there")
         return result
+    if settings.dry_run:
+        return result
+    base.append(merged.contents)
     parameters = {"sources": [record["address"] for record in gathered.records], "source": settings.source, **asdict(columns)}
     parameters |= {name: getattr(settings, name) for name in ("holdout", "licence", "on_error", "prune")}
     version = base.commit(
@@ -111,69 +148,163 @@ def _check(sources: Sequence[str | Path], settings: IngestSettings) -> None:
     if settings.domain and settings.domain_from:
         both = f"--domain {settings.domain!r} and --domain-from {settings.domain_from!r}"
         raise InputError(f"{both}: a row has one domain, choose one of the two")
-
-
-def _read_sources(sources: Sequence[str], columns: Columns, settings: IngestSettings) -> _Sources:
-    """Read every source and make examples of its tables."""
-    frames: list[pl.DataFrame] = []
-    skipped: list[str] = []
-    records: list[dict[str, Any]] = []
-    for item in sources:
-        source = read_source(item, on_error=settings.on_error)
-        splits = [None if columns.domain_from else split for split in source.splits]
-        examples = [
-            to_examples(table, columns, split=split, on_error=settings.on_error)
-            for table, split in zip(source.tables, splits, strict=True)
-        ]
-        rows = pl.concat([part.frame for part in examples])
-        _check_training(rows, settings.source)
-        frames.append(rows.with_columns(identity.content_keys(rows)))
-        left_out = [line for table, part in zip(source.tables, examples, strict=True) for line in (*table.skipped, *part.skipped)]
-        skipped += left_out
-        record = {"address": source.address, "hash": source.fingerprint, "rows": rows.height, "skipped": len(left_out)}
-        records.append(record | {"source": settings.source, "licence": settings.licence})
-    if not any(frame.height for frame in frames):
-        raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}; the first skipped: {skipped[0]}")
-    return _Sources(frames, records, tuple(skipped))
-
-
-def _check_training(rows: pl.DataFrame, source: str) -> None:
-    held = rows.filter(pl.col("split") != "train") if source == "synthetic" else rows.clear()
-    if not held.is_empty():
+    for name in ("prompt", "answer"):
+        if getattr(settings, name) and getattr(settings, f"{name}_template"):
+            raise InputError(f"--{name} and --{name}-template: one of the two says what the {name} is")
+    if settings.known_as and len(sources) > 1:
         raise InputError(
-            f"{held['origin'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
-            f"use --split train, or leave out such rows"
+            f"--as {settings.known_as!r}: names one file, and {len(sources)} sources are given; ingest them one by one"
         )
 
 
-@contextmanager
-def _appending(base: Manifest, frames: Sequence[pl.DataFrame]) -> Iterator[None]:
-    """Write the content that is not there yet while the enclosed work goes on; it is written when that is done."""
-    contents = pl.concat([frame.select(CONTENT_SCHEMA.names()) for frame in frames])
-    with ThreadPoolExecutor(1) as thread:
-        written = thread.submit(base.append, contents)
-        yield
-        written.result()
+def _columns(settings: IngestSettings) -> Columns:
+    """Return how sources are read, with the text of template files in place of their paths."""
+    given = {entry.name: getattr(settings, entry.name) for entry in fields(Columns)}
+    for name in ("prompt", "answer"):
+        path = getattr(settings, f"{name}_template")
+        given[name] = read_template(path) if path is not None else given[name]
+    return Columns(**given)
 
 
-def _with_ids(frames: Sequence[pl.DataFrame], source: str) -> pl.DataFrame:
-    """Return the columns of new rows: id, prompt key, length, source, and that they are candidates.
+def _text_options(settings: IngestSettings) -> TextOptions:
+    names = settings.columns
+    return TextOptions(
+        header=not settings.no_header,
+        columns=tuple(name.strip() for name in names.split(",")) if names is not None else None,
+        delimiter=settings.delimiter,
+        quote=settings.quote,
+        records=settings.records,
+    )
 
-    Occurrences of equal rows are counted within each source; a row that two sources share is one row.
-    """
-    ids = pl.concat([identity.row_ids(frame) for frame in frames])
-    rows = pl.concat(frames).with_columns(ids)
-    rows = rows.unique("id", keep="first", maintain_order=True) if len(frames) > 1 else rows
+
+def _read_sources(
+    sources: Sequence[str], columns: Columns, settings: IngestSettings, known: pl.DataFrame, files: Mapping[str, KnownFile]
+) -> _Sources:
+    """Read every source, make examples of its files, and give every row its key."""
+    prompts = dict(known.group_by(file=origin_file()).agg("prompt_key").iter_rows()) if files else {}
+    before = {label: pl.Series(keys, dtype=pl.Int64) for label, keys in prompts.items()}
+    taken: list[str] = []
+    places: set[str] = set()
+    frames: list[pl.DataFrame] = []
+    skipped: list[str] = []
+    records: list[dict[str, Any]] = []
+    shapes: dict[str, int] = {}
+    readings: dict[str, str] = {}
+    unchanged: set[str] = set()
+    for item in sources:
+        source = open_source(item, on_error=settings.on_error, options=_text_options(settings))
+        listed, rows, lines = [], 0, list[str]()
+        for entry in source.files:
+            if entry.place in places:
+                progress.note("read", f"{entry.label}: was read already by this command; it is taken once")
+                continue
+            places.add(entry.place)
+            split = _split(entry, columns)
+            made = to_examples(entry.table, columns, split=split, on_error=settings.on_error)
+            readings = {**made.readings, **readings}
+            for remark in made.remarks:
+                progress.note("ingest", remark)
+            lines += [*entry.table.skipped, *made.skipped]
+            for shape, n in made.shapes.items():
+                shapes[shape] = shapes.get(shape, 0) + n
+            frame = _check_training(entry.label, made.frame, settings.source)
+            conversations = chats.conversations(frame)
+            frame = frame.with_columns(identity.prompt_keys(conversations), identity.content_keys(frame))
+            label = _label(entry, settings, files, before, taken, frame["prompt_key"])
+            taken.append(label)
+            frames.append(frame.with_columns(file_origin(label, "number").alias("origin"), source_label=pl.lit(label)))
+            auto = bool(frame.height) and bool((frame["domain"] == AUTO).all())
+            listed.append(record_of(_file(entry, frame["prompt_key"]), label, auto=auto))
+            if label in files and files[label].content == _content(entry):
+                unchanged.add(label)
+            rows += frame.height
+        skipped += lines
+        record = {"address": source.address, "hash": source.fingerprint, "rows": rows, "skipped": len(lines), "files": listed}
+        records.append(record | {"source": settings.source, "licence": settings.licence})
+    if not any(frame.height for frame in frames):
+        first = f"; the first skipped: {skipped[0]}" if skipped else ""
+        raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}{first}")
+    whole = pl.concat(frames)
+    for remark in similar_domains([*known["domain"].unique().to_list(), *whole["domain"].unique().to_list()]):
+        progress.note("ingest", remark)
+    return _Sources(_keyed(whole, settings.source), records, tuple(skipped), shapes, readings, frozenset(unchanged))
+
+
+def _split(entry: SourceFile, columns: Columns) -> str | None:
+    """Return the split that the file's name says; where the name says several, the user must say which."""
+    if columns.split is not None or columns.domain_from:
+        return None
+    if entry.ambiguous is not None and "split" not in entry.table.columns:
+        raise InputError(entry.ambiguous)
+    return entry.split
+
+
+def _file(entry: SourceFile, prompts: pl.Series) -> File:
+    return File(entry.label, entry.place, _content(entry), prompts)
+
+
+def _content(entry: SourceFile) -> str:
+    return entry.sha256 if ":" in entry.sha256 else f"sha256:{entry.sha256}"
+
+
+def _label(
+    entry: SourceFile,
+    settings: IngestSettings,
+    files: Mapping[str, KnownFile],
+    before: Mapping[str, pl.Series],
+    taken: Sequence[str],
+    prompts: pl.Series,
+) -> str:
+    if settings.known_as:
+        if taken:
+            raise InputError(f"--as {settings.known_as!r}: names one file, and the source has several; ingest them one by one")
+        return settings.known_as
+    label = label_of(_file(entry, prompts), files, before, taken)
+    if label != entry.label and label not in files:
+        progress.note("ingest", f"{entry.label}: another file of this name is there already; this one is called {label!r}")
+    return label
+
+
+def _check_training(label: str, rows: pl.DataFrame, source: str) -> pl.DataFrame:
+    held = rows.filter(pl.col("split") != "train") if source == "synthetic" else rows.clear()
+    if not held.is_empty():
+        raise InputError(
+            f"{label}:{held['number'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
+            f"use --split train, or leave out such rows"
+        )
+    return rows
+
+
+def _keyed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
+    """Return the rows read with their key, their length and the other columns of a row that is new."""
+    keys = identity.record_ids(rows.select(pl.col("source_label").alias("source"), "record")).alias("key")
     if rows["domain"].eq(AUTO).any():
         progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
     length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
-    known = rows.with_columns(
-        identity.prompt_keys(rows["prompt"]),
+    return rows.drop("record", "number").with_columns(
+        keys,
         length.cast(pl.Int32).alias("n_chars"),
         pl.lit(source).alias("source"),
         pl.lit("candidate").alias("status"),
     )
-    return conform(known, SCHEMA, drop=True)
+
+
+@contextmanager
+def _appending(base: Manifest, rows: pl.DataFrame) -> Iterator[None]:
+    """Write the content that is not there yet while the enclosed work goes on; it is written when that is done."""
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(base.append, rows.select(CONTENT_SCHEMA.names()))
+        yield
+        written.result()
+
+
+def _texts_before(base: Manifest, known: pl.DataFrame, found: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return the texts that rows have whose record now makes others."""
+    if pairs.is_empty():
+        return pl.DataFrame(schema=CONTENT_SCHEMA)
+    now = pairs.join(found.select("key", now="content"), on="key")
+    keys = known.select("id", "content").join(now, on="id").filter(pl.col("content") != pl.col("now"))["content"].unique()
+    return base.contents(keys) if len(keys) else pl.DataFrame(schema=CONTENT_SCHEMA)
 
 
 def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
@@ -203,62 +334,51 @@ def _draw_prompts(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
     return drawn.with_columns(position=position).sort("position", "draw")["prompt_key"].head(round(share * prompts.height))
 
 
-@dataclass(frozen=True)
-class _Merged:
-    """The rows that the manifest had, brought up to date; and how many came back, are gone from their files, are retired."""
+def _note_repeats(fresh: pl.DataFrame, known: pl.DataFrame) -> None:
+    """Say how many new rows say the same as rows of other sources: they are rows of their own."""
+    both = pl.concat([rows.select("content", file=origin_file()) for rows in (fresh, known)])
+    if both["file"].n_unique() < 2:
+        return
+    others = both.unique()
+    shared = others.group_by("content").len().filter(pl.col("len") > 1)
+    repeats = fresh.join(shared, on="content", how="semi").height if not shared.is_empty() else 0
+    if repeats:
+        progress.note(
+            "ingest", f"{repeats:,} of the new rows say the same as a row of another file; curate audit finds such repeats"
+        )
 
-    rows: pl.DataFrame
-    returned: int
-    gone: int
-    retired: int
 
-
-def _merge(known: pl.DataFrame, read_rows: pl.DataFrame, *, prune: bool) -> _Merged:
-    """Bring back retired rows that were read again; find, and with `prune` retire, those that their files no longer have."""
-    if known.is_empty():
-        return _Merged(known, 0, 0, 0)
-    back = is_retired() & pl.col("id").is_in(read_rows["id"].implode())
-    gone = _gone(known.filter(~is_retired()), read_rows)
-    leaves = pl.col("id").is_in(gone.implode()) if prune else pl.lit(False)
-    rows = known.with_columns(
-        pl.when(back).then(pl.lit("candidate")).when(leaves).then(pl.lit("rejected")).otherwise("status").alias("status"),
-        pl.when(back).then(None).when(leaves).then(retired()).otherwise("reason").alias("reason"),
+def _result(base: Manifest, gathered: _Sources, merged: Merged, *, added: int, dry_run: bool) -> IngestResult:
+    counted = gathered.rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
+    splits = dict(gathered.rows["split"].value_counts(name="n").iter_rows())
+    return IngestResult(
+        manifest=base,
+        added=added,
+        already=gathered.rows.height - added,
+        gone=merged.gone,
+        retired=merged.retired,
+        skipped=gathered.skipped,
+        domains=dict(counted.iter_rows()),
+        splits={split: splits[split] for split in SPLITS if split in splits},
+        updated=dict(merged.updated),
+        changes=tuple((*what, n) for what, n in merged.changes.items()),
+        unselected=merged.unselected,
+        shapes=dict(gathered.shapes),
+        readings=dict(gathered.readings),
+        dry_run=dry_run,
     )
-    return _Merged(rows, known.select(back.sum()).item(), gone.len(), gone.len() if prune else 0)
 
 
-def _gone(known: pl.DataFrame, read_rows: pl.DataFrame) -> pl.Series:
-    """Return ids of rows that came from a file of the same name and are no longer in it.
-
-    A file of the same name that shares less than half of its prompts with the earlier one is another file: of that nothing
-    is gone.
-    """
-    now = read_rows.select("id", "prompt_key", origin_file().alias("file"))
-    before = known.select("id", "prompt_key", origin_file().alias("file")).join(
-        now.select("file").unique(), on="file", how="semi"
-    )
-    ids = []
-    for (file,), rows in before.group_by("file", maintain_order=True):
-        prompts, others = rows["prompt_key"].unique(), now.filter(pl.col("file") == file)["prompt_key"].unique()
-        if 2 * prompts.is_in(others.implode()).sum() >= min(len(prompts), len(others)):
-            ids.append(rows.join(read_rows.select("id"), on="id", how="anti")["id"])
-        else:
-            progress.note("ingest", f"{file}: taken as a new file, since it shares few rows with the file of that name before")
-    return pl.concat(ids) if ids else pl.Series("id", [], dtype=pl.String)
-
-
-def _result(base: Manifest, gathered: _Sources, rows: pl.DataFrame, merged: _Merged, *, added: int) -> IngestResult:
-    n_read = sum(record["rows"] for record in gathered.records)
-    counted = rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
-    return IngestResult(base, added, n_read - added, merged.gone, merged.retired, gathered.skipped, dict(counted.iter_rows()))
-
-
-def _new_licence(base: Manifest, records: Collection[dict[str, Any]]) -> bool:
+def _new_record(base: Manifest, records: Collection[Mapping[str, Any]]) -> bool:
     """Return whether a licence was named that the log does not have for its source."""
-    stated = {source["address"]: source.get("licence") for commit in base.log() for source in commit.summary.get("sources", [])}
+    if base.version < 0:
+        return True
+    commits = base.lineage()
+    stated = {source["address"]: source.get("licence") for commit in commits for source in commit.summary.get("sources", [])}
     return any(record["licence"] and stated.get(record["address"]) != record["licence"] for record in records)
 
 
 def _summary(result: IngestResult, records: list[dict[str, Any]]) -> dict[str, Any]:
     counts = {"added": result.added, "already": result.already, "gone": result.gone, "retired": result.retired}
-    return {**counts, "skipped": len(result.skipped), "skipped_rows": result.skipped[:_LISTED], "sources": records}
+    more = {"updated": result.updated, "shapes": result.shapes, "splits": result.splits}
+    return {**counts, **more, "skipped": len(result.skipped), "skipped_rows": result.skipped[:_LISTED], "sources": records}

@@ -19,6 +19,8 @@ __all__ = ["LAYOUTS", "PAGED", "Layout", "layout_of", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
 _SHOWN = 40  # rows of a long list
+_TEMPLATE = 60  # characters of a template
+_CHANGES = 10  # changes of domains and splits
 PAGED = frozenset({"curate.report.show:ShowResult"})  # classes whose results are read from end to end, in a pager
 
 
@@ -63,10 +65,16 @@ def _short(value: Any) -> Any:
 
 
 def _ingested(result: Any) -> Iterable[Any]:
+    done = "rows would be added (dry run, nothing is written)" if result.dry_run else "rows added"
     yield from widgets.facts(
-        f"{result.manifest}: {count(result.added)} rows added",
+        f"{result.manifest.name if result.manifest.version < 0 else result.manifest}: {count(result.added)} {done}",
         [
+            *((f"read as {name}", f"{count(n)}: {_one_line(result.readings[name])}") for name, n in result.shapes.items()),
+            ("splits read", _counts(result.splits)),
             ("already there", count(result.already) if result.already else None),
+            ("changed", _counts(result.updated) if result.updated else None),
+            *((f"  {what}", f"{before} → {after}: {count(n)}") for what, before, after, n in result.changes[:_CHANGES]),
+            ("candidates again", f"{count(result.unselected)} selected rows; run balance again" if result.unselected else None),
             ("no longer in the files", _gone(result) if result.gone else None),
             ("left out", count(len(result.skipped)) if result.skipped else None),
         ],
@@ -78,6 +86,10 @@ def _ingested(result: Any) -> Iterable[Any]:
     lines = [(d, count(n), widgets.Bar([(n, "cyan")], largest)) for d, n in list(result.domains.items())[:_SHOWN]]
     yield grid(["domain", "rows read", ""], lines, left=(0, 2))
     yield from _more(len(result.domains), "domains")
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count(n)}" for name, n in found.items())
 
 
 def _gone(result: Any) -> str:
@@ -173,11 +185,21 @@ def _what(commit: Any) -> str:
     done, given = commit.summary, commit.parameters
     if commit.verb == "restore":
         return f"version {done['base']} again: " + _changes(done["added"], done["gone"], done["changed"])
+    if commit.verb == "ingest":
+        said = ((name, given.get(name)) for name in ("prompt", "answer", "rationale", "domain", "split"))
+        flags = [f"{name} {_one_line(str(value))!r}" for name, value in said if value]
+        updated = f"updated {_counts(done['updated'])}" if done.get("updated") else ""
+        return ", ".join(filter(None, (_summary(done), updated, *flags)))
     if commit.verb != "balance" or "achieved" not in done:
         return _summary(done)
     rows, new = sum(done["achieved"].values()), sum(done["synthetic"].values())
     stage = f"stage {given.get('stage')} of {given.get('stages')}, {given.get('policy')}, from version {done.get('base')}"
     return f"{stage}: {count(rows)} of {count(done['budget'])} rows, {count(new)} of them synthetic, {count(done['calls'])} calls"
+
+
+def _one_line(text: str) -> str:
+    short = " ".join(text.split())
+    return short if len(short) <= _TEMPLATE else f"{short[: _TEMPLATE - 1]}…"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:

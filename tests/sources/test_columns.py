@@ -9,21 +9,12 @@ import pytest
 
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import chats
-from curate.sources import readers
+from curate.readers.tables import Column, Table
 from curate.sources.columns import Columns, to_examples
+from tests.support.records import shape
 
 
-@pytest.fixture
-def shape(tmp_path):
-    def of(records, columns=None, **options):
-        path = tmp_path / "x.jsonl"
-        path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        return to_examples(readers.read(path, name="x.jsonl"), columns or Columns(), **options)
-
-    return of
-
-
-def test_defaults_are_the_names_of_the_fields(shape):
+def test_defaults_are_the_names_of_the_fields():
     made = shape(
         [
             {"prompt": "q", "answer": 5, "rationale": "r", "domain": "d", "split": "dev"},
@@ -32,18 +23,19 @@ def test_defaults_are_the_names_of_the_fields(shape):
     )
     first, second = made.frame.to_dicts()
     texts = {"prompt": "q", "answer": "5", "rationale": "r", "messages": None, "extra": None}
-    assert first == {**texts, "domain": "d", "split": "validation", "origin": "x.jsonl:1"}
+    first.pop("record")
+    assert first == {**texts, "domain": "d", "split": "validation", "number": "1"}
     assert (second["answer"], second["rationale"], second["split"]) == ("2.5", None, "train")
 
 
-def test_named_columns_and_what_is_left_over(shape):
+def test_named_columns_and_what_is_left_over():
     record = {"text": "q", "label": "l", "why": " ", "kind": "k", "n": 1, "none": None, "tags": ["a", {"b": 'x"\\'}], "ü": "é"}
     made = shape([record], Columns(prompt="text", answer="label", rationale="why", domain="kind")).frame.to_dicts()[0]
     assert (made["prompt"], made["answer"], made["rationale"], made["domain"]) == ("q", "l", None, "k")
     assert made["extra"] == '{"n":1,"tags":["a",{"b":"x\\"\\\\"}],"ü":"é"}'
 
 
-def test_extra_does_not_depend_on_the_order_of_columns_or_on_other_rows(shape):
+def test_extra_does_not_depend_on_the_order_of_columns_or_on_other_rows():
     alone = shape([{"prompt": "q", "answer": "a", "x": 1, "w": "t"}]).frame["extra"][0]
     among = shape(
         [{"w": "t", "answer": "a", "x": 1, "prompt": "q"}, {"prompt": "p", "answer": "b", "x": 2.5, "z": "late"}]
@@ -51,7 +43,7 @@ def test_extra_does_not_depend_on_the_order_of_columns_or_on_other_rows(shape):
     assert alone == among == '{"w":"t","x":1}'
 
 
-def test_a_missing_column_names_the_nearest(shape):
+def test_a_missing_column_names_the_nearest():
     with pytest.raises(UnknownNameError, match=r"unknown column of x\.jsonl for --prompt 'txt'; did you mean 'text'\?"):
         shape([{"text": "q", "answer": "a"}], Columns(prompt="txt"))
     with pytest.raises(InputError, match="no column 'answer': name it with --answer; did you mean 'answers'"):
@@ -61,12 +53,12 @@ def test_a_missing_column_names_the_nearest(shape):
             shape([{"prompt": "q", "answer": "a"}], Columns(**{option: "nothing"}))
 
 
-def test_empty_prompts_and_answers_come_in_as_empty(shape):
+def test_empty_prompts_and_answers_come_in_as_empty():
     frame = shape([{"prompt": None, "answer": ""}, {"prompt": "q", "answer": "a"}]).frame
     assert frame.select("prompt", "answer").rows() == [("", ""), ("q", "a")]
 
 
-def test_answers_in_lists_are_joined(shape):
+def test_answers_in_lists_are_joined():
     frame = shape(
         [{"prompt": "q", "answer": ["a", 2]}, {"prompt": "q", "answer": []}, {"prompt": "q", "answer": [{"b": 1}]}]
     ).frame
@@ -76,22 +68,22 @@ def test_answers_in_lists_are_joined(shape):
 @pytest.mark.parametrize(
     ("rule", "domains", "answers"), [("first", ["a", "c"], ["a", "c"]), ("explode", ["a", "b", "c"], ["a", "b", "c"])]
 )
-def test_lists_of_labels_follow_the_rule(shape, rule, domains, answers):
+def test_lists_of_labels_follow_the_rule(rule, domains, answers):
     columns = Columns(answer="labels", domain="labels", domain_rule=rule)
     frame = shape([{"prompt": "q", "labels": ["a", "b", "a"]}, {"prompt": "p", "labels": ["c"]}], columns).frame
     assert frame["domain"].to_list() == domains
     assert frame["answer"].to_list() == answers
     assert frame["extra"][0] == '{"labels":["a","b","a"]}'
-    assert frame["origin"].to_list() == ["x.jsonl:1"] * (len(domains) - 1) + ["x.jsonl:2"]
+    assert frame["number"].to_list() == ["1"] * (len(domains) - 1) + ["2"]
 
 
-def test_lists_of_labels_without_a_rule_say_how_to_choose(shape):
+def test_lists_of_labels_without_a_rule_say_how_to_choose():
     with pytest.raises(InputError, match=r"'labels' holds lists, such as \[\"a\",\"b\"\]: use --domain-rule first .* explode"):
         shape([{"prompt": "q", "answer": "a", "labels": ["a", "b"]}], Columns(domain="labels"))
 
 
 @pytest.mark.parametrize("rule", ["first", "explode"])
-def test_rows_without_a_domain_are_named(shape, rule):
+def test_rows_without_a_domain_are_named(rule):
     records = [
         {"prompt": "q", "answer": "a", "d": ["x"]},
         {"prompt": "q", "answer": "a", "d": []},
@@ -107,7 +99,7 @@ def test_rows_without_a_domain_are_named(shape, rule):
     assert [line.split(":")[1] for line in made.skipped] == ["2", "3"]
 
 
-def test_domains_of_numbers_auto_and_the_name_of_the_file(shape):
+def test_domains_of_numbers_auto_and_the_name_of_the_file():
     records = [{"prompt": "q", "answer": "a", "level": 3}]
     assert shape(records, Columns(domain="level")).frame["domain"].to_list() == ["3"]
     assert shape(records).frame["domain"].to_list() == ["auto"]
@@ -115,7 +107,7 @@ def test_domains_of_numbers_auto_and_the_name_of_the_file(shape):
     assert shape(records, Columns(domain_from="filename")).frame["domain"].to_list() == ["x"]
 
 
-def test_split_is_a_column_or_a_name_or_what_the_file_is_called(shape):
+def test_split_is_a_column_or_a_name_or_what_the_file_is_called():
     records = [{"prompt": "q", "answer": "a", "part": "Val"}, {"prompt": "q", "answer": "a", "part": None}]
     assert shape(records, Columns(split="part")).frame["split"].to_list() == ["validation", "train"]
     assert shape(records, Columns(split="test"), split="train").frame["split"].to_list() == ["test", "test"]
@@ -124,7 +116,7 @@ def test_split_is_a_column_or_a_name_or_what_the_file_is_called(shape):
         shape(records, Columns(split="parts"))
 
 
-def test_an_unknown_split_is_named_with_its_row(shape):
+def test_an_unknown_split_is_named_with_its_row():
     records = [{"prompt": "q", "answer": "a", "split": s} for s in ("train", "holdback")]
     with pytest.raises(InputError, match=r"^x\.jsonl:2: column 'split' is 'holdback', which is none of train, validation, test"):
         shape(records)
@@ -134,7 +126,7 @@ def turns(*pairs):
     return [{"role": role, "content": content} for role, content in pairs]
 
 
-def test_chats_are_recognised(shape):
+def test_chats_are_recognised():
     chat = turns(("system", "s"), ("user", "q"), ("assistant", "a\\b"))
     records = [
         {"messages": chat, "prompt": "the first turn", "domain": "d"},
@@ -146,20 +138,20 @@ def test_chats_are_recognised(shape):
     assert first["extra"] == '{"prompt":"the first turn"}'
 
 
-def test_a_chat_without_an_answer_is_named(shape):
+def test_a_chat_without_an_answer_is_named():
     records = [{"messages": turns(("user", "q"), ("assistant", "a"))}, {"messages": turns(("user", "q"))}]
     with pytest.raises(InputError, match=r"^x\.jsonl:2: the chat has no assistant turn to train on"):
         shape(records)
     assert shape(records, on_error="skip").frame["prompt"].to_list() == ["q"]
 
 
-def test_turns_after_the_answer_stay(shape):
+def test_turns_after_the_answer_stay():
     chat = turns(("user", "q"), ("assistant", "a"), ("user", "thanks"))
     row = shape([{"messages": chat}]).frame.row(0, named=True)
     assert chats.join_chat(row["prompt"], row["answer"], row["messages"]) == chat
 
 
-def test_a_named_prompt_beats_messages_and_exported_history_is_kept(shape):
+def test_a_named_prompt_beats_messages_and_exported_history_is_kept():
     record = {"messages": turns(("user", "q"), ("assistant", "a")), "text": "t", "answer": "b"}
     assert shape([record], Columns(prompt="text")).frame["prompt"].to_list() == ["t"]
     exported = {"prompt": "q", "answer": "a", "messages": json.dumps(turns(("system", "s")))}
@@ -168,7 +160,7 @@ def test_a_named_prompt_beats_messages_and_exported_history_is_kept(shape):
 
 
 def test_columns_are_strings_whatever_the_file():
-    table = readers.from_frame(pl.DataFrame({"prompt": [1], "answer": [True], "split": ["test"]}), "x.parquet")
-    frame = to_examples(table, Columns()).frame
+    columns = {"prompt": Column(pl.Series(["1"]), True), "answer": Column(pl.Series(["true"]), True)}
+    frame = to_examples(Table("x.parquet", columns, pl.Series([1])), Columns()).frame
     assert set(frame.schema.values()) == {pl.String()}
     assert frame.row(0)[:2] == ("1", "true")

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from curate import progress
 from curate.errors import InputError, UnknownNameError
+from curate.manifest import ids
 from curate.manifest import manifest as manifests
+from curate.manifest.schema import CONTENT_SCHEMA
 from curate.sources.ingest import ingest
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -83,10 +85,13 @@ def test_two_equal_rows_stay_two_rows(write, take):
     assert rows["content"].n_unique() == rows["prompt_key"].n_unique() == 1
 
 
-def test_a_row_of_two_sources_is_one_row_and_of_two_files_in_a_folder_two(write, take):
+def test_equal_rows_of_two_files_are_two_rows_and_it_is_said(write, take):
     first, second = write("data/a.jsonl", row(1)), write("data/b.jsonl", row(1), row(2))
-    both = take(first, second)
-    assert (both.added, both.already) == (2, 1)
+    heard = []
+    with progress.listen(heard.append):
+        both = take(first, second)
+    assert (both.added, both.already) == (3, 0)
+    assert any("2 of the new rows say the same as a row of another file" in event.message for event in heard)
     assert take(str(Path(first).parent), to="whole").added == 3
 
 
@@ -95,7 +100,7 @@ def test_the_order_of_rows_does_not_change_ids(write, take):
     ids = set(take(write("a.jsonl", *rows)).manifest.rows()["id"])
     shuffled = random.Random(1).sample(rows, len(rows))
     assert take(write("a.jsonl", *shuffled)).added == 0
-    assert set(take(write("b.jsonl", *shuffled), to="other").manifest.rows()["id"]) == ids
+    assert set(take(write("again/a.jsonl", *shuffled), to="other").manifest.rows()["id"]) == ids
 
 
 def test_a_changed_file_says_what_is_new_and_what_is_gone(write, take):
@@ -125,7 +130,121 @@ def test_another_file_of_the_same_name_retires_nothing(write, take):
     with progress.listen(heard.append):
         other = take(write("test/data.jsonl", row(7), row(8), row(9)), split="test", prune=True)
     assert (other.added, other.gone, other.retired) == (3, 0, 0)
-    assert any("taken as a new file" in event.message for event in heard)
+    assert any("another file of this name is there already" in event.message for event in heard)
+    assert other.manifest.rows()["origin"].to_list()[-1] == "test/data.jsonl:3"
+    assert take(str(Path(write("train/data.jsonl", row(1), row(3)))), prune=True).retired == 1
+
+
+def test_another_flag_updates_the_rows_and_adds_none(write, take):
+    path = write("a.jsonl", *(row(n, topic=f"t{n % 2}") for n in range(6)))
+    first = take(path).manifest.rows()
+    done = take(path, split="test", domain="topic")
+    assert (done.added, done.already, done.gone) == (0, 6, 0)
+    assert done.updated == {"domain": 6, "split": 6, "extra": 6}
+    assert ("split", "train", "test", 6) in done.changes
+    rows = done.manifest.rows()
+    assert rows["id"].to_list() == first["id"].to_list()
+    assert rows["domain"].to_list() == ["t0", "t1"] * 3
+    assert set(rows["split"]) == {"test"}
+    assert done.manifest.log()[-1].summary["updated"] == done.updated
+    assert take(path, split="test", domain="topic").manifest.version == done.manifest.version
+
+
+def test_a_dry_run_says_the_changes_and_writes_nothing(write, take, tmp_path):
+    path = write("a.jsonl", row(1), row(2))
+    fresh = take(path, to="none", dry_run=True)
+    assert (fresh.added, fresh.splits, fresh.dry_run) == (2, {"train": 2}, True)
+    assert not (tmp_path / "manifests").exists()
+    before = take(path).manifest
+    told = take(path, split="validation", dry_run=True)
+    assert (told.updated, told.changes) == ({"split": 2}, (("split", "train", "validation", 2),))
+    assert manifests.load("m", root=tmp_path).version == before.version
+    assert set(before.rows()["split"]) == {"train"}
+
+
+def test_a_template_changes_the_text_and_not_the_id(write, take):
+    path = write("a.jsonl", *({"instruction": f"Say {n}.", "input": f"in {n}", "output": "o", "domain": "d"} for n in range(3)))
+    first = take(path, prompt="instruction", answer="output").manifest
+    marked = first.commit(
+        first.rows().with_columns(status=pl.lit("selected"), stage=pl.lit(0), reason=pl.lit("why"), cluster=pl.lit(1)),
+        verb="mark",
+    )
+    done = take(path, prompt="{{ instruction }} ({{ input }})", answer="output")
+    assert (done.updated, done.unselected) == ({"text": 3}, 3)
+    rows = done.manifest.examples()
+    assert rows["id"].to_list() == marked.rows()["id"].to_list()
+    assert rows["prompt"].to_list() == [f"Say {n}. (in {n})" for n in range(3)]
+    assert rows.select("status", "stage", "reason", "cluster").unique().rows() == [("candidate", None, None, None)]
+    assert set(rows["prompt_key"]).isdisjoint(set(marked.rows()["prompt_key"]))
+    assert done.manifest.log()[-1].parameters["prompt"] == "{{ instruction }} ({{ input }})"
+
+
+def test_a_teachers_rationale_stays_while_its_question_does(write, take):
+    path = write("a.jsonl", row(1, topic="t"), row(2, topic="u"))
+    first = take(path).manifest
+    content = first.examples().with_columns(rationale=pl.lit("Bought."))
+    content = content.drop("content").with_columns(ids.content_keys(content))
+    first.append(content.select(CONTENT_SCHEMA.names()))
+    bought = content.with_columns(call_id=pl.lit(7)).select(first.rows().columns)
+    first.commit(bought, verb="annotate")
+    done = take(path, domain="topic")
+    assert done.updated == {"domain": 2, "extra": 2}
+    rows = done.manifest.examples()
+    assert set(rows["rationale"]) == {"Bought."}
+    assert set(rows["call_id"]) == {7}
+    assert rows["extra"].to_list() == ['{"domain":"d"}', '{"domain":"d"}']
+    assert take(path, domain="topic").manifest.version == done.manifest.version
+
+
+def test_rows_held_out_stay_held_out(write, take):
+    path = write("a.jsonl", *(row(n, topic="t") for n in range(20)))
+    held = set(take(path, holdout=0.2).manifest.rows().filter(split="validation")["id"])
+    done = take(path, domain="topic")
+    assert set(done.manifest.rows().filter(split="validation")["id"]) == held
+    assert "split" not in done.updated
+
+
+def test_a_moved_or_renamed_file_is_asked_about(write, take, tmp_path):
+    take(write("a.jsonl", row(1), row(2), row(3)))
+    assert take(write("elsewhere/a.jsonl", row(1), row(2), row(3))).added == 0  # the same name and bytes
+    renamed = write("b.jsonl", row(1), row(2), row(3))
+    with pytest.raises(InputError, match=r"^b\.jsonl has the content of 'a\.jsonl'.*--as 'a\.jsonl' if .*--as 'b\.jsonl' if"):
+        take(renamed)
+    changed = write("third/a.jsonl", row(1), row(2), row(4))
+    with pytest.raises(InputError, match=r"a\.jsonl has most of the prompts of 'a\.jsonl'.*--as 'third/a\.jsonl'"):
+        take(changed)
+    assert manifests.load("m", root=tmp_path).version == 0
+    assert (take(changed, known_as="a.jsonl").added, take(renamed, known_as="twice").added) == (1, 3)
+    with pytest.raises(InputError, match="--as 'x': names one file"):
+        take(renamed, changed, known_as="x")
+
+
+def test_same_named_files_of_two_folders_are_two_sources(write, take):
+    first, second = write("en/train.jsonl", row(1), row(2)), write("de/train.jsonl", row(11), row(12))
+    assert take(first, second).added == 4
+    again = take(first, prune=True)
+    assert (again.added, again.gone, again.retired) == (0, 0, 0)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 2**16))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_row_says_and_its_id_do_not_depend_on_other_rows(tmp_path_factory, numbers, seed):
+    kinds = [{"score": 1}, {"score": "1.2.3"}, {"score": [1.0, "x"]}, {"score": 1e3, "tags": ["a"]}, {"late": {"k": None}}, {}]
+    records = [row(n, **kinds[n]) for n in numbers]
+
+    def said(rows):
+        root = tmp_path_factory.mktemp("m")
+        (root / "a.jsonl").write_text(lines(*rows), encoding="utf-8")
+        found = ingest([root / "a.jsonl"], to="m", root=root).manifest.examples()
+        return found.select("id", "prompt", "answer", "domain", "extra").rows()
+
+    whole = said(records)
+    chance = random.Random(seed)
+    some = chance.sample(records, chance.randint(1, len(records)))
+    texts = {line[1:] for line in whole}
+    assert {line[1:] for line in said(some)} <= texts
+    assert {line[0] for line in said(some)} <= {line[0] for line in whole}
+    assert sorted(said(chance.sample(records, len(records)))) == sorted(whole)
 
 
 def test_rows_keep_what_verbs_said_of_them(write, take):

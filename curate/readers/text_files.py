@@ -17,8 +17,8 @@ from typing import IO, Any
 import polars as pl
 
 from curate.errors import InputError
-from curate.sources.streams import Mistake, blocks, refuse_or_list
-from curate.sources.tables import Column, Table
+from curate.readers.streams import Mistake, blocks, refuse_or_list
+from curate.readers.tables import Column, Table
 
 __all__ = ["TextOptions", "looks_like_data", "read"]
 

@@ -1,6 +1,6 @@
 """Opens a source: a file, a folder, a glob, standard input or a data set becomes files with tables, splits, labels and hashes.
 
-Knows no examples and no manifest; `curate.sources.discover` finds the files of a source. The only importer of datasets in curate.
+Knows no examples and no manifest; `curate.readers.discover` finds the files of a source. The only importer of datasets in curate.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
-from curate.sources import json_files, text_files, typed
-from curate.sources.discover import KINDS, Found, address_of, find, split_in_names
-from curate.sources.streams import COMPRESSED, encoding, plain_name, unpacked
-from curate.sources.tables import Column, Table
-from curate.sources.text_files import TextOptions
+from curate.readers import json_files, text_files, typed
+from curate.readers.discover import KINDS, Found, address_of, find, split_in_names
+from curate.readers.streams import COMPRESSED, encoding, plain_name, unpacked
+from curate.readers.tables import Column, Table
+from curate.readers.text_files import TextOptions
 
 __all__ = ["Source", "SourceFile", "TextOptions", "open_source", "read"]
 

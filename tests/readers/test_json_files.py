@@ -1,4 +1,4 @@
-"""Tests of curate.sources.json_files: literals as they are written, each record by itself, and every mistake by its line."""
+"""Tests of curate.readers.json_files: literals as they are written, each record by itself, and every mistake by its line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.sources import json_files
+from curate.readers import json_files
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 flat = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -203,7 +203,7 @@ def test_the_flag_that_reads_wrapped_records_is_suggested_where_there_is_one_lis
 
 
 def test_lines_longer_than_a_block_and_many_blocks(monkeypatch):
-    monkeypatch.setattr("curate.sources.streams._BLOCK", 7)
+    monkeypatch.setattr("curate.readers.streams._BLOCK", 7)
     said = [{"a": "é" * n, "n": n} for n in range(30)]
     found = read("\n".join(json.dumps(row, ensure_ascii=False) for row in said))
     assert found.columns["a"].texts().to_list() == [row["a"] for row in said]

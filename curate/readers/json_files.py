@@ -1,7 +1,7 @@
 """Reads JSON Lines and JSON documents: every value as the literal that its file writes, each record by itself.
 
 Strings are written in one way (``\\u00e9`` and ``é`` are one), and blanks between values are left out; numbers stay as they are
-written. The only importer of msgspec beside `curate.sources.tables`.
+written. The only importer of msgspec beside `curate.readers.tables`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import msgspec
 import polars as pl
 
 from curate.errors import InputError, nearest
-from curate.sources.streams import Mistake, blocks, refuse_or_list
-from curate.sources.tables import Column, Table
+from curate.readers.streams import Mistake, blocks, refuse_or_list
+from curate.readers.tables import Column, Table
 
 __all__ = ["checked", "compact", "problem", "read", "records_hint"]
 

@@ -1,4 +1,4 @@
-"""Tests of curate.sources.open: files are read by their kind; labels hold no local path; data sets keep splits and names."""
+"""Tests of curate.readers.open: files are read by their kind; labels hold no local path; data sets keep splits and names."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 
 from curate import progress
 from curate.errors import InputError
-from curate.sources import open as opening
-from curate.sources.text_files import TextOptions
+from curate.readers import open as opening
+from curate.readers.text_files import TextOptions
 
 
 def read(folder, name, content, **options):

@@ -1,4 +1,4 @@
-"""Tests of curate.sources.text_files: cells as they are written, each record by itself, wrong quoting by its line."""
+"""Tests of curate.readers.text_files: cells as they are written, each record by itself, wrong quoting by its line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.sources import text_files
-from curate.sources.text_files import TextOptions
+from curate.readers import text_files
+from curate.readers.text_files import TextOptions
 
 cell = st.text(st.sampled_from('ab"\\ ,;\té\ufeff\x00\x0b\u2028\n'), max_size=5)
 row = st.lists(cell, min_size=2, max_size=2)
@@ -61,9 +61,9 @@ def test_every_line_is_kept_or_left_out_and_blocks_change_nothing(lines):
     n_lines = {at: 1 for at, line in enumerate(lines, 2) if line.strip("\r") or "\r" in line}
     assert not set(rows(found)) & set(why(found))
     if not any("\n" in (c or "") for cells in rows(found).values() for c in cells):
-        assert {*rows(found), *why(found)} >= {at for at in n_lines if lines[at - 2] and lines[at - 2] != "\r"}
+        assert {*rows(found), *why(found)} >= {at for at in n_lines if lines[at - 2].strip("\r")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("curate.sources.streams._BLOCK", 5)
+        patch.setattr("curate.readers.streams._BLOCK", 5)
         small = read(content, on_error="skip")
     assert (rows(small), small.skipped) == (rows(found), found.skipped)
 

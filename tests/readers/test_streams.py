@@ -1,4 +1,4 @@
-"""Tests of curate.sources.streams: compressed files are unpacked within a bound, and what is broken is one line."""
+"""Tests of curate.readers.streams: compressed files are unpacked within a bound, and what is broken is one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 
 from curate.errors import InputError
-from curate.sources import streams
+from curate.readers import streams
 
 CONTENT = b'{"a":"x"}\n\n{"a":"y"}\n' * 50
 

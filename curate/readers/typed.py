@@ -19,8 +19,8 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
-from curate.sources import json_files
-from curate.sources.tables import Column, Table
+from curate.readers import json_files
+from curate.readers.tables import Column, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa

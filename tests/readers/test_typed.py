@@ -1,4 +1,4 @@
-"""Tests of curate.sources.typed: one rule for each type, at every depth, and damaged files are one line."""
+"""Tests of curate.readers.typed: one rule for each type, at every depth, and damaged files are one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from curate import progress
 from curate.errors import InputError
-from curate.sources import json_files, typed
+from curate.readers import json_files, typed
 
 DAY, TIME = dt.date(2024, 1, 2), dt.time(3, 4, 5)
 NOON = dt.datetime(2024, 1, 2, 12, 0, 0, 250000)
