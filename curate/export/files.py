@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
 _SLICE_BYTES = 256 << 20  # written at a time; a column of more than 2 GiB would not fit Arrow's `string`
+_DECODER = json.JSONDecoder()
 # Keys of a chat's record that are its own, and those that trainers read in place of `messages`.
 _OWN = ("id", "domain", "messages", "turns")
 _OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "completion_mask", "assistant_masks")
@@ -50,7 +51,7 @@ def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     several answers, ``turns``: whether the ``last`` turn of the assistant is trained on or ``all`` of them. Every record of
     an export has the same keys, since readers take them from the first.
     """
-    keys, turns = _further_keys(snapshot.splits.values()), _has_several_answers(snapshot.splits.values())
+    keys, turns = _shape(snapshot.splits.values())
     return tuple(
         _lines(destination / f"{split}.jsonl", _chat_records(frame, keys, turns=turns))
         for split, frame in snapshot.splits.items()
@@ -95,14 +96,16 @@ def _plain_type(given: pa.DataType) -> pa.DataType:
     return pa.string() if large else given
 
 
-def _further_keys(frames: Iterable[pl.DataFrame]) -> list[str]:
-    """Return the keys of `extra` that stand beside `messages`, and tell of what cannot."""
+def _shape(frames: Iterable[pl.DataFrame]) -> tuple[list[str], bool]:
+    """Return the keys of `extra` that stand beside `messages`, and whether a chat has several answers; tell of what cannot."""
     found: Counter[str] = Counter()
-    unread = 0
+    unread, several = 0, False
     for frame in frames:
         for text in frame["extra"].drop_nulls():
             found.update(_members(text).keys())
-        unread += sum(chat.unread is not None for chat in chats.read_chats(frame.filter(pl.col("messages").is_not_null())))
+        for chat in chats.read_chats(frame.filter(pl.col("messages").is_not_null())):
+            unread += chat.unread is not None
+            several = several or any(turn.get("role") == "assistant" for turn in chat.leading)
     left = {name: n for name, n in sorted(found.items()) if name in (*_OWN, *_OF_TRAINERS)}
     left |= {"messages, which is no chat": unread} if unread else {}
     if left:
@@ -110,12 +113,7 @@ def _further_keys(frames: Iterable[pl.DataFrame]) -> list[str]:
         progress.note(
             "export", f"chat: left out since a trainer would read them as something else: {which}; --to jsonl keeps everything"
         )
-    return [name for name in found if name not in left]
-
-
-def _has_several_answers(frames: Iterable[pl.DataFrame]) -> bool:
-    several = (frame.filter(pl.col("messages").str.contains("assistant", literal=True)) for frame in frames)
-    return any(turn.get("role") == "assistant" for frame in several for chat in chats.read_chats(frame) for turn in chat.leading)
+    return [name for name in found if name not in left], several
 
 
 def _chat_records(frame: pl.DataFrame, keys: list[str], *, turns: bool) -> Iterator[str]:
@@ -136,12 +134,11 @@ def _members(text: str) -> dict[str, str]:
 
 
 def _each_member(text: str) -> Iterator[tuple[str, str]]:
-    decoder = json.JSONDecoder()
     at = _skip(text, text.index("{", 0, _skip(text, 0) + 1) + 1)
     while text[at] != "}":
-        key, at = decoder.raw_decode(text, at)
+        key, at = _DECODER.raw_decode(text, at)
         start = _skip(text, _skip(text, at) + 1)
-        _, at = decoder.raw_decode(text, start)
+        _, at = _DECODER.raw_decode(text, start)
         yield key, text[start:at].replace("\n", " ").replace("\r", " ")  # line ends between values; a text has none
         at = _skip(text, at)
         at = _skip(text, at + 1) if text[at] == "," else at

@@ -46,6 +46,7 @@ TRAINED = ("last", "all")  # which assistant turns of a chat are trained on
 ANSWER_LINE = "The answer is: "
 _PROMPT, _ANSWER, _TURN = "prompt", "answer", "turn"  # roles of markers
 _PLAIN_KEYS = {"role", "content"}
+_MARKER_NAMES = tuple(f'"{role}"' for role in (_PROMPT, _ANSWER, _TURN))
 _MARKER_KEYS = frozenset({"role", "turn", "train"})
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _CALLS = ("tool_calls", "function_call")
@@ -246,6 +247,8 @@ def read_chat(prompt: str, answer: str, messages: str | None, rationale: str | N
     if messages is None:
         return Turns((), _asked(None, prompt), (), _answered(None, answer, rationale))
     kept = read_turns(messages)
+    if kept is not None and not any(name in messages for name in _MARKER_NAMES):  # most often; and quicker
+        return Turns(tuple(kept), _asked(None, prompt), (), _answered(None, answer, rationale))
     rest = kept or []
     reply = next((n for n, turn in enumerate(rest) if _is_marker(turn, _ANSWER)), len(rest))
     asked = next((n for n, turn in enumerate(rest[:reply]) if _is_marker(turn, _PROMPT)), None)
