@@ -10,6 +10,9 @@
 Two questions are the same when their normalised texts are (`prompt_key`), or when the cosine of their vectors reaches the
 threshold (0.95) *and* they hold the same numbers in the same order: "What is 3 + 4?" and "What is 5 + 9?" are neighbours
 for an encoder, and two examples for a student. Vectors are asked for only where the numbers agree.
+
+An encoder reads the beginning of a long text alone, which may be the same instructions in every row. So long texts are searched
+by their ends, and are the same only where, beside their beginnings, the parts in which they differ are.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from curate.manifest import ids
 from curate.manifest.markup import find_mark
 from curate.vectors import neighbors
 
-__all__ = ["UNCOMPARED", "UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
+__all__ = ["READ_CHARS", "UNCOMPARED", "UNREADABLE", "UNSTATED", "answer_mismatch", "leakage", "malformed", "near_duplicate"]
 
 UNREADABLE = 0.6  # score of a rationale without a final answer; a wrong one scores 1
 UNCOMPARED = 0.3  # score where two answers cannot be compared, such as 5 eggs and 5 apples: a note, neither right nor wrong
@@ -43,6 +46,9 @@ _CUT = {  # by the finish reason of a reply that is no whole one
     "content_filter": "the reply was held back by the server's content filter",
     "refusal": "the teacher declined to answer",
 }
+READ_CHARS = 500  # that every encoder reads of a text: the default one reads 256 tokens, of two characters at the least
+_ROUNDING = 1e-6  # of float32
+_SENTENCE_END = re.compile(r"[.!?。]\s|\n")
 _FEW_WORDS = 4  # a shorter text can repeat a part of the question without echoing it
 
 
@@ -236,17 +242,57 @@ def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, thresh
     if left.is_empty() or (left.height == 1 and left["id"].to_list() == right["id"].to_list()):
         return pl.DataFrame(schema=schema)
     texts = pl.concat([left["conversation"], right["conversation"]]).to_list()
-    vectors = context.vectors(texts)  # (n, d) float32
+    vectors = context.vectors([_end(text) for text in texts])  # (n, d) float32
     corpora = right.with_row_index("at", offset=left.height).partition_by("numbers", as_dict=True)
     found = [pl.DataFrame(schema=schema)]
     for numbers, rows in left.with_row_index("at").partition_by("numbers", as_dict=True, maintain_order=True).items():
         corpus = corpora[numbers]
         query, position, cosine = neighbors.pairs_within(vectors[corpus["at"]], vectors[rows["at"]], threshold)
         pairs = [rows[query].select("row", "id"), corpus[position].select("other", id_other="id")]
-        score = pl.Series("score", cosine, dtype=pl.Float64).clip(0.0, 0.9999)  # 1 is kept for equal texts
-        near = pl.concat(pairs, how="horizontal").with_columns(score).filter(pl.col("id") != pl.col("id_other"))
-        found.append(near.select(schema.names()).cast(schema))
+        score = pl.Series("score", cosine, dtype=pl.Float64)
+        ends = [rows[query].select(text="conversation"), corpus[position].select(text_other="conversation")]
+        near = pl.concat([*pairs, *ends], how="horizontal").with_columns(score).filter(pl.col("id") != pl.col("id_other"))
+        near = _whole(near, context).filter(pl.col("score") >= threshold - _ROUNDING)
+        found.append(near.with_columns(pl.col("score").clip(0.0, 0.9999)).select(schema.names()).cast(schema))  # 1: equal texts
     return pl.concat(found)
+
+
+def _whole(pairs: pl.DataFrame, context: Context) -> pl.DataFrame:
+    """Lower the score of pairs with a long text to the least cosine of their beginnings and of the parts that differ.
+
+    Args:
+        pairs: columns ``text, text_other, score``; the score is the cosine of the texts' ends.
+    """
+    long = pl.max_horizontal(pl.col("text", "text_other").str.len_chars()) > READ_CHARS
+    cut, read = pairs.filter(long), pairs.filter(~long)
+    if cut.is_empty():
+        return pairs
+    parts = [(a[:READ_CHARS], b[:READ_CHARS], *_differing(a, b)) for a, b in cut.select("text", "text_other").iter_rows()]
+    index = {text: at for at, text in enumerate(dict.fromkeys(text for part in parts for text in part))}
+    vectors = context.vectors(list(index))
+    least = [
+        min(score, float(vectors[index[a]] @ vectors[index[b]]), float(vectors[index[c]] @ vectors[index[d]]))
+        for score, (a, b, c, d) in zip(cut["score"], parts, strict=True)
+    ]
+    return pl.concat([read, cut.with_columns(score=pl.Series(least, dtype=pl.Float64))])
+
+
+def _end(text: str) -> str:
+    """Return a text that an encoder reads whole, or the last part of one that it would cut."""
+    return text if len(text) <= READ_CHARS else text[-READ_CHARS:]
+
+
+def _differing(a: str, b: str) -> tuple[str, str]:
+    """Return the lines or sentences of two texts from the first in which they differ to the last, as long as an encoder reads."""
+    most = min(len(a), len(b))
+    start = next((at for at in range(most) if a[at] != b[at]), most)
+    end = next((at for at in range(most - start) if a[-1 - at] != b[-1 - at]), most - start)
+    before = max((match.end() for match in _SENTENCE_END.finditer(a, max(0, start - READ_CHARS), start)), default=0)
+    parts = []
+    for text in (a, b):
+        stop = _SENTENCE_END.search(text, len(text) - end)
+        parts.append(text[before : stop.end() if stop else len(text)][:READ_CHARS] or text[-READ_CHARS:])
+    return parts[0], parts[1]
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from curate.audit import auditors
 from curate.audit.base import Context, Finding
 from curate.manifest import ids
+from curate.vectors.encoders import FakeEncoder
 
 KINDS = {"sums": "number", "choices": "choice", "news": "label", "talk": "text"}
 GOOD = {
@@ -247,3 +248,30 @@ def test_no_vector_is_asked_for_without_need() -> None:
     assert said(auditors.near_duplicate, batch({}), **known) == {}  # real rows are no duplicates of real rows
     assert said(auditors.leakage, batch({}), **known) == {}  # other numbers
     assert said(auditors.near_duplicate, batch({"source": "synthetic"}), **known) == {}
+
+
+PREAMBLE = "You are a careful assistant. Read the instruction, think step by step, then answer in one line. " * 12
+
+
+class Beginnings(FakeEncoder):
+    """An encoder that reads the first 700 characters of a text, as real ones cut at a number of tokens."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        return super().encode([text[:700] for text in texts])
+
+
+@pytest.mark.parametrize("auditor", [auditors.leakage, auditors.near_duplicate])
+def test_texts_that_an_encoder_cuts_are_no_duplicates_for_a_common_beginning(auditor: Any) -> None:
+    lands = ("France", "Italy", "Madagascar", "Peru")
+    rows = batch(*({"prompt": f"{PREAMBLE}\n\nQuestion: Which city governs {land}?", "source": "synthetic"} for land in lands))
+    known = prompts(("known", f"{PREAMBLE}\n\nQuestion: What is it that bees make in summer?"))
+    given = {"heldout": known, "real": known, "vectors": Beginnings().encode}
+    assert said(auditor, rows, **given) == {}
+    same = batch({"prompt": f"{PREAMBLE}\n\nQuestion: What is it that bees make in summer ?", "source": "synthetic"})
+    assert list(said(auditor, same, **given)) == ["r0"]
+
+
+def test_texts_that_differ_at_their_beginning_alone_are_no_duplicates() -> None:
+    rows = batch({"prompt": f"Translate this into the French of Quebec. {PREAMBLE}", "source": "synthetic"})
+    known = prompts(("known", f"How many words of six letters has it? {PREAMBLE}"))
+    assert said(auditors.leakage, rows, heldout=known, vectors=Beginnings().encode) == {}
