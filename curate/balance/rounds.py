@@ -515,9 +515,9 @@ class _StageRunner(RoundRunner):
         )
         self.decisions.explain(choice.kept.select("id", "reason"))
         self.decisions.explain(choice.dropped.select("id", reason=not_chosen()))
-        kept = pool.untried.join(choice.kept, on="id", how="semi")
-        pool.taken = pl.concat([pool.taken, kept])
-        pool.untried = pool.untried.join(choice.kept, on="id", how="anti", maintain_order="left")
+        is_kept = pool.untried["id"].is_in(choice.kept["id"].implode())
+        pool.taken = pl.concat([pool.taken, pool.untried.filter(is_kept)])
+        pool.untried = pool.untried.filter(~is_kept)
         return choice.kept["id"].to_list()
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:

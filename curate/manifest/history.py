@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,7 +134,7 @@ def diff(manifest: Manifest, *, old: Manifest | str | None = None) -> Diff:
         ManifestNotFoundError: there is no such version or tag.
     """
     old = _other(manifest, old)
-    rows = _differences(old.rows(), manifest.rows())
+    rows = _differences(old.rows, manifest.rows)
     changes = Counter(rows["change"])
     columns = Counter(rows["columns"].explode(empty_as_null=False).to_list())
     return Diff(
@@ -158,26 +159,32 @@ def _other(manifest: Manifest, old: Manifest | str | None) -> Manifest:
     return Manifest(manifest.name, manifest.version - 1, manifest.root)
 
 
-def _differences(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Return one line per row that differs: id, domain, change, columns."""
-    names = [name for name in SCHEMA if name != "id"]
-    joined = old.with_columns(there=True).join(
-        new.with_columns(there=True), on="id", how="full", coalesce=True, suffix=" now", maintain_order="left_right"
-    )
-    change = (
-        pl.when(pl.col("there").is_null())
-        .then(pl.lit("added"))
-        .when(pl.col("there now").is_null())
-        .then(pl.lit("gone"))
-        .otherwise(pl.lit("changed"))
-    )
-    changed = [pl.when(pl.col(name).ne_missing(pl.col(f"{name} now"))).then(pl.lit(name)) for name in names]
-    both = pl.col("there") & pl.col("there now")
-    columns = pl.when(both).then(pl.concat_list(changed).list.drop_nulls()).otherwise(pl.lit([], dtype=pl.List(pl.String)))
-    lines = joined.select(
-        "id", pl.coalesce("domain now", "domain").alias("domain"), change.alias("change"), columns.alias("columns")
-    )
-    return lines.filter((pl.col("change") != "changed") | (pl.col("columns").list.len() > 0)).sort("domain", "id")
+_Read = Callable[[str], pl.DataFrame]  # a column of a version, its rows in the same order each time
+
+
+def _differences(old: _Read, new: _Read) -> pl.DataFrame:
+    """Return one line per row that differs: id, domain, change, columns. One column of both is held at a time."""
+    before, after = old("id").with_row_index("before"), new("id").with_row_index("after")
+    pairs = before.join(after, on="id", how="full", coalesce=True, maintain_order="left_right")
+    both = pairs.drop_nulls()
+    changed = {name: _changed(old, new, name, both) for name in SCHEMA if name != "id"}
+    is_changed = pl.any_horizontal(list(changed)) if both.height else pl.lit(False)
+    names = pl.concat_list([pl.when(pl.col(name)).then(pl.lit(name)) for name in changed]).list.drop_nulls()
+    found = both.with_columns(pl.Series(name, mask) for name, mask in changed.items()).filter(is_changed)
+    there = found.select("id", "before", "after", change=pl.lit("changed"), columns=names)
+    none = pl.lit([], dtype=pl.List(pl.String))
+    added = pairs.filter(pl.col("before").is_null()).with_columns(change=pl.lit("added"), columns=none)
+    gone = pairs.filter(pl.col("after").is_null()).with_columns(change=pl.lit("gone"), columns=none)
+    lines = pl.concat([part.select("id", "before", "after", "change", "columns") for part in (added, gone, there)])
+    domains = [read("domain")["domain"] for read in (old, new)]
+    was, now = (values.gather(lines[position]) for values, position in zip(domains, ("before", "after"), strict=True))
+    domain = pl.Series("domain", now).zip_with(now.is_not_null(), was)
+    return lines.select("id", domain, "change", "columns").sort("domain", "id")
+
+
+def _changed(old: _Read, new: _Read, column: str, both: pl.DataFrame) -> pl.Series:
+    """Return for each row of both versions whether a column differs."""
+    return old(column)[column].gather(both["before"]).ne_missing(new(column)[column].gather(both["after"]))
 
 
 def _per_domain(rows: pl.DataFrame) -> tuple[DomainChanges, ...]:

@@ -139,33 +139,45 @@ def _checked(domains: Sequence[str] | None, train: pl.DataFrame) -> list[str]:
     return known if domains is None else sorted(set(domains))
 
 
-def _parts(train: pl.DataFrame, domain: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the pool of a domain and the rows taken from it before, with the columns of `POOL`."""
-    mine = train.filter(domain=domain)
-    return mine.filter(status="candidate").select(POOL.names()), mine.filter(status="selected").select(POOL.names())
+class _Parts:
+    """Of each domain the pool and the rows taken from it before, with the columns of `POOL`; the rows are divided once."""
+
+    def __init__(self, train: pl.DataFrame) -> None:
+        columns, keys = [*POOL.names(), "domain", "status"], ["domain", "status"]
+        self._parts = train.select(columns).partition_by(keys, as_dict=True, include_key=False, maintain_order=True)
+
+    def of(self, domain: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the candidates and the selected rows of a domain."""
+        none = pl.DataFrame(schema=POOL)
+        return self._parts.get((domain, "candidate"), none), self._parts.get((domain, "selected"), none)
 
 
 def _select(
     manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
 ) -> SelectResult:
     name = _name(selector)
-    found, chosen, already, short = [], {}, {}, {}
+    kept, dropped, chosen, already, short = [], [], {}, {}, {}
+    parts = _Parts(train)
     with progress.step("select", len(names)) as counter:
         for domain in names:
-            pool, taken = _parts(train, domain)
+            pool, taken = parts.of(domain)
             wanted = max(0, n - taken.height)
             already[domain], chosen[domain] = taken.height, min(wanted, pool.height)
             if wanted > pool.height:
                 short[domain] = wanted - pool.height
             if chosen[domain]:
                 made = choose(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
-                found.append(made.kept.select("id", "reason", status=pl.lit("selected")))
-                found.append(made.dropped.select("id", reason=not_chosen(), status=pl.lit("candidate")))
+                kept.append(made.kept.select("id", "reason"))
+                dropped.append(made.dropped)
             counter.advance()
     result = SelectResult(manifest, n, name, chosen, already, short)
-    if not found:
+    if not kept:
         progress.note("select", f"{manifest}: every domain has {n} selected rows, or no candidate is left; nothing was committed")
         return result
+    found = [
+        pl.concat(kept).select("id", "reason", status=pl.lit("selected")),
+        pl.concat(dropped).select("id", reason=not_chosen(), status=pl.lit("candidate")),
+    ]
     rows = manifest.rows().update(pl.concat(found), on="id", how="left", maintain_order="left")
     parameters = {"n": n, "domains": names, "selector": name, "encoder": loader.encoder.name}
     summary = {"selected": sum(chosen.values()), "short": sum(short.values()), "per_domain": chosen}
@@ -180,7 +192,7 @@ def _compare(
     if len(names) != 1:
         raise InputError(f"--compare is of one domain, and there are {len(names)}: name it with --domain, such as {names[0]!r}")
     (domain,) = names
-    pool, taken = _parts(train, domain)
+    pool, taken = _Parts(train).of(domain)
     wanted = min(n - taken.height, pool.height)
     if wanted < 1:
         raise InputError(

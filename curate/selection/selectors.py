@@ -62,7 +62,7 @@ def choose(
     if n < 0:
         raise InputError(f"domain {domain!r}: rows to select must be at least 0, got {n}")
     pool, taken = _normalize(pool, "pool"), _normalize(pl.DataFrame(schema=POOL) if taken is None else taken, "taken")
-    both = pool.join(taken, on="id", how="semi")
+    both = pool.join(taken, on="id", how="semi") if taken.height else taken
     if both.height:
         raise InputError(f"domain {domain!r}: row {both['id'][0]!r} is in the pool and taken; take it out of the pool")
     made = chosen(pool, n=min(n, pool.height), taken=taken, rng=_generator(seed, stage, domain), vectors=vectors)
@@ -79,10 +79,17 @@ def choose(
 @selectors.register("random")
 def random(pool: pl.DataFrame, *, n: int, rng: np.random.Generator, **_: Any) -> Selection:
     """Keep the `n` rows that draw the smallest numbers; no row is the cause of a drop. Arguments as in `choose`."""
-    drawn = pool.select("id", score=pl.Series(rng.random(pool.height), dtype=pl.Float64)).sort("score", "id")
-    kept = pl.int_range(pl.len()) < n
-    reason = pl.when(kept).then(pl.lit("random: drawn, ")).otherwise(pl.lit("random: not drawn, ")) + f"{n} of {pool.height}"
-    return partition(drawn.with_columns(kept=kept, reason=reason, because_of=pl.lit(None, dtype=pl.String)))
+    draws = rng.random(pool.height)
+    order = np.argsort(draws, kind="stable")  # the pool is sorted by id
+    drawn = pl.DataFrame([pool["id"].gather(order), pl.Series("score", draws[order])])
+    share = f"{n} of {pool.height}"
+    kept, dropped = drawn.head(n), drawn.tail(pool.height - n)
+    return Selection(
+        kept.select("id", pl.lit(f"random: drawn, {share}").alias("reason"), "score"),
+        dropped.select(
+            "id", pl.lit(f"random: not drawn, {share}").alias("reason"), "score", pl.lit(None, pl.String).alias("because_of")
+        ),
+    )
 
 
 @selectors.register("ifd")
@@ -253,9 +260,15 @@ def _normalize(frame: pl.DataFrame, what: str) -> pl.DataFrame:
     """Return a frame with the columns and types of `POOL`, NaN as null, sorted by id."""
     if "id" not in frame.columns:
         raise InputError(f"{what}: a column 'id' is needed, got {frame.columns}")
-    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in POOL.items() if name not in frame.columns]
-    frame = frame.with_columns(missing).with_columns(pl.col(name).cast(dtype) for name, dtype in POOL.items())
-    frame = frame.with_columns(pl.col("centrality", "score").fill_nan(None)).sort("id")
+    if frame.is_empty():  # as most domains of many have taken nothing, and each step on a frame takes its time
+        return pl.DataFrame(schema={**frame.schema, **POOL})
+    if any(frame.schema.get(name) != dtype for name, dtype in POOL.items()):
+        missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in POOL.items() if name not in frame.columns]
+        frame = frame.with_columns(missing).with_columns(pl.col(name).cast(dtype) for name, dtype in POOL.items())
+    if any(frame[name].is_nan().any() for name in ("centrality", "score")):
+        frame = frame.with_columns(pl.col("centrality", "score").fill_nan(None))
+    if not frame["id"].is_sorted():
+        frame = frame.sort("id")
     if frame["id"].null_count() or frame["id"].n_unique() != frame.height:
         raise InputError(f"{what}: every row needs an id of its own, got {frame['id'].n_unique()} ids for {frame.height} rows")
     return frame

@@ -97,7 +97,9 @@ def test_differences_are_those_of_two_dicts(old: dict[str, Any], new: dict[str, 
         rows = [{**dict.fromkeys(SCHEMA), "id": i, "domain": d, "stage": s, "parents": [i] * s} for i, (d, s) in state.items()]
         return pl.DataFrame(rows, schema=SCHEMA)
 
-    found = {row["id"]: (row["change"], set(row["columns"])) for row in _differences(frame(old), frame(new)).to_dicts()}
+    found = {
+        row["id"]: (row["change"], set(row["columns"])) for row in _differences(frame(old).select, frame(new).select).to_dicts()
+    }
     expected = {i: ("added", set[str]()) for i in new.keys() - old.keys()} | {
         i: ("gone", set[str]()) for i in old.keys() - new.keys()
     }
