@@ -25,6 +25,7 @@ from curate.teachers.batch_api import BatchAPI
 __all__ = ["BatchOutcome", "BatchRun", "TakesBatches", "ask_in_batches", "batch_api_of", "keys_in_batches"]
 
 _LOOK = 0.2  # seconds between looks whether to stop
+_SHOWN = 200  # characters of a line that cannot be read
 _LEAST_SHARE = 0.05  # of the calls asked for must fit under a cap for a further batch
 
 
@@ -242,6 +243,7 @@ class BatchRun:
         refusals = self.account.refusals
         if any(key not in self.missing for key in keys):
             refusals.record_answer()
+        self._check_readable([key for key in keys if key in self.missing])
         for key in [key for key in keys if key in self.missing]:
             response = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
             self.tries[key] += response.outcome != "adapted"  # it was refused for what is sent no more
@@ -253,6 +255,15 @@ class BatchRun:
                 self._reply(key, Reply(status="rejected", error=response.error))
             elif self.tries[key] >= self.settings.tries:
                 self._reply(key, Reply(status="failed", error=response.error))
+
+    def _check_readable(self, keys: Sequence[str]) -> None:
+        """End the run after a first batch of which nothing can be read, so that the same is not bought again."""
+        unread = [self.steps.errors[key] for key in keys if key in self.steps.errors]
+        if unread and all(response.outcome == "answered" for response in unread) and not self.account.refusals.answered:
+            raise TeacherError(
+                f"{self.steps.where}: nothing in its batch can be read: {unread[0].error}; the first line: "
+                f"{' '.join(unread[0].raw.split())[:_SHOWN]!r}; all lines are kept and charged, none is bought again in this run"
+            )
 
     def _take_stored(self, keys: Sequence[str], *, cached: bool = True) -> None:
         for key, reply in self.account.take_stored(keys, cached=cached).items():

@@ -84,6 +84,7 @@ class BatchSteps:
         self._bounds: dict[str, dict[str, CostBound]] = {}  # charged to our account, by batch and key
         self._search_until: dict[str, float] = {}  # batches that may have been made → loop time until when to look for them
         self._late_files: Counter[str] = Counter()
+        self._files_since: dict[str, float] = {}  # batches whose input file is not there yet → loop time since when
         self._dialects: dict[str, Dialect] = {}  # in which the requests of a batch were written, as far as this run wrote them
         self._failures_in_row = 0
 
@@ -128,7 +129,7 @@ class BatchSteps:
 
     def drop(self, batch: Batch, why: str) -> None:
         """Take a batch back that was never made or never run; nothing was billed."""
-        outcomes = [(call.attempt, "unrun", why) for call in self.store.pending(batch.id)]
+        outcomes = [(call.attempt, "unrun", why, "") for call in self.store.pending(batch.id)]
         if self.store.close(batch.id, outcomes, status="dropped", last_state=why):
             self.dropped.add(batch.id)
             for bound in self._bounds.pop(batch.id, {}).values():
@@ -162,6 +163,9 @@ class BatchSteps:
         if now < self._not_before or (self._max_submitted is not None and n_submitted >= self._max_submitted):
             return False
         file = batch.file or await self.api.upload(batch.id, self._input_file(batch))
+        if not await self.api.is_ready(file):
+            self.store.update(batch.id, file=file)
+            return False
         if not self.store.update(batch.id, file=file, status="creating"):  # before it is asked for: it may exist from here on
             return False
         self.planned_here.discard(batch.id)
@@ -171,12 +175,24 @@ class BatchSteps:
         except RequestFailedError as e:
             if e.response.outcome in ("refused", "unsent"):
                 self.store.update(batch.id, status="planned")
+            if self._is_file_late(batch, e, now):
+                self.store.update(batch.id, status="planned")
+                self.planned_here.add(batch.id)
+                return False
             raise
         if self._mark_submitted(batch, made):
             return True
         if self.store.provider_id(batch.id) not in (None, made.id):  # we were too slow, and another run made it again
             await self.api.cancel(made.id)
         return False
+
+    def _is_file_late(self, batch: Batch, error: RequestFailedError, now: float) -> bool:
+        """Return whether a provider that has taken the input file does not find it yet, or is still at work on it."""
+        if error.status not in (400, 404, 409, 422) or "file" not in error.response.error.casefold():
+            return False
+        if batch.id not in self._files_since:
+            progress.note("batch", f"{self.where}: {error.response.error}; trying again for {self.settings.grace:g} s")
+        return now < self._files_since.setdefault(batch.id, now) + self.settings.grace
 
     async def _find(self, batch: Batch) -> BatchState | None:
         """Return the batch if the provider has it already; where it has no list, what may be there is given up as lost."""
@@ -254,11 +270,11 @@ class BatchSteps:
                 for attempt, key, raw in unread:
                     reply = self.account.read_reply(raw, attempt, bound=bounds.pop(key, None), batched=True)
                     if reply.status == "failed":
-                        self.errors[key] = RawResponse("refused", error=reply.error)
+                        self.errors[key] = RawResponse("answered", raw=raw, error=reply.error)
 
     def _outcomes(
         self, batch: Batch, errors: dict[str, ResultLine], state: BatchState, gone: str
-    ) -> Iterator[tuple[int, str, str]]:
+    ) -> Iterator[tuple[int, str, str, str]]:
         """Yield what became of each call without a reply, for `BatchStore.close`."""
         bounds = self._bounds.get(batch.id, {})
         dialect = self._dialects.get(batch.id, self.api.dialect)
@@ -269,7 +285,7 @@ class BatchSteps:
             outcome = {"lost": "lost", "unsent": "unrun"}.get(response.outcome, "failed")
             if bound is not None and outcome != "lost":
                 self.account.refund(bound, sent=outcome == "failed")
-            yield call.attempt, outcome, response.error
+            yield call.attempt, outcome, response.error, line.line if line else ""
 
     def _response_without_reply(
         self, line: ResultLine | None, state: BatchState, gone: str, request: Request, dialect: Dialect
@@ -311,7 +327,7 @@ class BatchSteps:
         for call in pending:
             self._bounds.get(batch.id, {}).pop(call.key, None)
             self.errors[call.key] = RawResponse("lost", error=why)
-        if self.store.close(batch.id, [(call.attempt, "lost", why) for call in pending], last_state=why):
+        if self.store.close(batch.id, [(call.attempt, "lost", why, "") for call in pending], last_state=why):
             progress.note("batch", f"{batch.provider or batch.id!r}: {why}; {len(pending):,} calls stay charged")
 
     def _handle_failure(self, batch: Batch, error: RequestFailedError) -> None:
@@ -323,7 +339,7 @@ class BatchSteps:
                 return
             if batch.status == "planned":  # one that an earlier run may have had made is not given up for this
                 self.drop(batch, response.error)
-            if making and error.status in (404, 405):
+            if making and error.status in (404, 405) and batch.id not in self._files_since:
                 raise TeacherError(f"{self.where} has no batch interface ({response.error}): use --mode live") from error
             raise TeacherError(f"{self.where} refuses: {response.error}{response.advice}") from error
         self._failures_in_row += 1

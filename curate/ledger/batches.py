@@ -222,13 +222,14 @@ class BatchStore:
         return self.ledger.query(sql, (batch, n))
 
     def close(
-        self, batch: str, outcomes: Iterable[tuple[int, str, str]], *, status: Status = "done", last_state: str = ""
+        self, batch: str, outcomes: Iterable[tuple[int, str, str, str]], *, status: Status = "done", last_state: str = ""
     ) -> bool:
         """Record what became of the calls without a reply, and that the batch is over; False where this run does not hold it.
 
         Args:
             batch: its name.
-            outcomes: attempt, ``"failed"`` (refused: a call without tokens), ``"unrun"`` (free) or ``"lost"`` (charged), why.
+            outcomes: attempt, ``"failed"`` (refused: a call without tokens), ``"unrun"`` (free) or ``"lost"`` (charged), why, and
+                the line that came for it, or nothing.
             status: ``"done"`` or ``"dropped"``.
             last_state: of the provider.
         """
@@ -236,11 +237,11 @@ class BatchStore:
         with ledger.transaction() as db:
             if not self._is_held(db, batch):
                 return False
-            for attempt, outcome, why in outcomes:
+            for attempt, outcome, why, line in outcomes:
                 if outcome == "lost":
                     ledger.lose(attempt, why)
                 else:
-                    ledger.fail(attempt, why, sent=outcome == "failed")
+                    ledger.fail(attempt, why, sent=outcome == "failed", raw=line)
             db.execute(
                 "UPDATE batches SET status = ?, told = ?, ended = ? WHERE id = ?", (status, last_state, ledger.now(), batch)
             )

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.complaints import Complaint, Dialect, read_complaint
+from curate.teachers.responses import find_reply
 
 __all__ = ["BatchAPI", "BatchState", "HTTPClient", "ResultLine"]
 
@@ -24,8 +25,17 @@ WINDOW = "24h"  # the only one there is; what is not answered by then expires, a
 _MARK = "curate_batch"  # in a batch's metadata: the name that we gave it
 _PAGE, _PAGES = 100, 50  # batches on one page of the list, and pages that are looked through
 _OVER = {"completed", "failed", "expired", "cancelled"}
+# What providers call these, in lower case; see `_status`.
+_SYNONYMS = {
+    **dict.fromkeys(("complete", "succeeded", "success", "ended", "done", "finished", "partially_succeeded"), "completed"),
+    **dict.fromkeys(("failure", "error", "errored"), "failed"),
+    **dict.fromkeys(("canceled", "aborted"), "cancelled"),
+    "timed_out": "expired",
+}
+_RUNNING = {"validating", "in_progress", "finalizing", "cancelling", "pending", "queued", "running", "created", "submitted"}
+_NOT_READY = {"pending", "running", "processing", "queued", "uploading", "validating", "importing", "notrunning", "not_running"}
 _UNRUN = {"batch_expired", "batch_cancelled"}  # codes of requests that were never run
-_ID = re.compile(rb'"custom_id"\s*:\s*"([0-9a-f]{32})"')
+_ID = re.compile(rb'"([0-9a-f]{32})"')  # a key of ours, under whatever name
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,9 @@ class BatchState:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return self.status in _OVER
+        """Whether nothing more will come: by its status, or where that is unknown, by all requests being counted."""
+        counted = bool(self.output) and 0 < self.total <= self.done and self.status not in _RUNNING
+        return self.status in _OVER or counted
 
     @property
     def words(self) -> str:
@@ -68,10 +79,11 @@ class ResultLine:
 
     Attributes:
         key: of the call; empty where the line names none.
-        raw: body of the reply as JSON; the whole line where it is not JSON; empty for an error.
+        raw: body of the reply as JSON; the whole line where it has another form than OpenAI's; empty for an error.
         status: of HTTP; 0 where the request was not run.
         code, message: of the error.
         error: the error whole, as JSON.
+        line: the line as it came, of an error.
     """
 
     key: str
@@ -80,6 +92,7 @@ class ResultLine:
     code: str = ""
     message: str = ""
     error: str = field(default="", compare=False)
+    line: str = field(default="", compare=False)
 
     @property
     def unrun(self) -> bool:
@@ -121,6 +134,7 @@ class BatchAPI:
 
     def __init__(self, client: HTTPClient) -> None:
         self._client = client
+        self._not_ready: set[str] = set()  # files that the provider said to be still at work on
 
     def input_line(self, key: str, request: Request) -> bytes:
         """Return the line of the input file for one request."""
@@ -131,7 +145,18 @@ class BatchAPI:
         """Upload an input file; return the provider's name of it."""
         file = (f"curate-{name}.jsonl", content)
         made = await self._client.call(lambda client: client.files.create(file=file, purpose="batch"))
+        self._note_status(made)
         return str(made.id)
+
+    async def is_ready(self, file: str) -> bool:
+        """Return whether a batch can be made of an uploaded file; asks where the provider said that it cannot yet."""
+        if file in self._not_ready:
+            self._note_status(await self._client.call(lambda client: client.files.retrieve(file)))
+        return file not in self._not_ready
+
+    def _note_status(self, file: Any) -> None:
+        busy = str(getattr(file, "status", None) or "").casefold() in _NOT_READY
+        (self._not_ready.add if busy else self._not_ready.discard)(str(file.id))
 
     async def create(self, name: str, file: str) -> BatchState:
         """Have a batch made of an input file.
@@ -175,8 +200,9 @@ class BatchAPI:
         """Return the lines of a result file."""
         content: bytes = (await self._client.call(lambda client: client.files.content(file))).content
         # Not by str.splitlines or an iterator of text lines: those cut at U+2028 and others, which JSON strings may hold.
-        lines = (_line(line) for line in content.split(b"\n") if line.strip())
-        return (replace(line, raw=self._client.redact(line.raw)) for line in lines)
+        lines = (_line(line) for line in _lines(content) if line.strip())
+        redact = self._client.redact
+        return (replace(line, raw=redact(line.raw), line=redact(line.line)) for line in lines)
 
     @property
     def dialect(self) -> Dialect:
@@ -216,7 +242,7 @@ def _state(batch: Any) -> BatchState:
     problems = getattr(getattr(batch, "errors", None), "data", None) or []
     return BatchState(
         id=str(batch.id),
-        status=str(getattr(batch, "status", None) or ""),
+        status=_status(str(getattr(batch, "status", None) or "")),
         total=total,
         done=completed + failed,
         answered=completed,
@@ -226,17 +252,41 @@ def _state(batch: Any) -> BatchState:
     )
 
 
+def _status(said: str) -> str:
+    """Return a provider's status in OpenAI's word, whatever its case and form; one that nobody knows as it is, in lower case."""
+    word = said.casefold().replace("-", "_").replace(" ", "_").removeprefix("job_state_").removeprefix("batch_state_")
+    return _SYNONYMS.get(word, word)
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Return the lines of a result file; one that is a single JSON list has a line for each of its items."""
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if content.lstrip()[:1] == b"[":
+        try:
+            return [json.dumps(item, ensure_ascii=False).encode("utf-8", "replace") for item in json.loads(content)]
+        except (ValueError, RecursionError):
+            pass
+    return content.split(b"\n")
+
+
 def _line(line: bytes) -> ResultLine:
-    """Read one line of a result file; one that cannot be parsed is the raw reply of the call that it names."""
+    """Read one line of a result file; where it has another form than OpenAI's, it is the raw reply of the call that it names."""
+    text = line.decode("utf-8", "replace")
+    found = _ID.search(line)
+    named = found[1].decode() if found else ""
     try:
         body = json.loads(line)
-        key, response, error = str(body["custom_id"]), body.get("response") or {}, body.get("error") or {}
+        key = str(body["custom_id"]) if "custom_id" in body else named
+        response, error = body.get("response") or {}, body.get("error") or {}
         status = int(response.get("status_code") or 0)
-        if status == 200:
+        if 200 <= status < 300:
             return ResultLine(key, raw=json.dumps(response["body"], ensure_ascii=False), status=200)
+        if find_reply(body) is not None:
+            return ResultLine(key, raw=text, status=200)
         error = (response.get("body") or {}).get("error") or error
+        if not key or (response and not error and not status):
+            return ResultLine(key, raw=text)
         said = json.dumps({"error": error})
-        return ResultLine(key, "", status, str(error.get("code") or ""), str(error.get("message") or ""), said)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        found = _ID.search(line)
-        return ResultLine(found[1].decode() if found else "", raw=line.decode("utf-8", "replace"))
+        return ResultLine(key, "", status, str(error.get("code") or ""), str(error.get("message") or ""), said, text)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ResultLine(named, raw=text)

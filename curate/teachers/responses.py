@@ -171,7 +171,7 @@ def _walk(found: Any, depth: int) -> Iterator[dict[str, Any]]:
     """Yield the objects in what came, outer ones first."""
     if depth > _DEEPEST:
         return
-    if isinstance(found, str) and depth and found.lstrip()[:1] == "{":
+    if isinstance(found, str) and found.lstrip()[:1] == "{":
         try:
             found = json.loads(found)
         except (ValueError, RecursionError):

@@ -314,3 +314,96 @@ def test_a_batch_that_the_provider_forgot_is_given_up_after_two_days(tmp_path: P
         now[0] += 49 * 3600
         assert [reply.text for reply in ask(provider, ledger, 1)] == good(1)
     assert [row[0] for row in statuses(ledger)] == ["lost", "answered"]
+
+
+# Providers that differ a little
+
+
+def completion(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the chat completion that answers a request."""
+    return echo(request)["response"]["body"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        lambda key, body: {"custom_id": key, "response": {"body": body}, "error": None},
+        lambda key, body: {"custom_id": key, "response": body},
+        lambda key, body: {"custom_id": key, **body},
+        lambda key, body: {"recordId": key, "modelOutput": body},
+        lambda key, body: {"custom_id": key, "response": {"status_code": "200", "body": json.dumps(body)}},
+        lambda key, body: {"custom_id": key, "result": {"type": "succeeded", "message": body}},
+    ],
+)
+def test_a_reply_is_found_wherever_it_stands_in_its_line(ledger: Ledger, line: Any) -> None:
+    with providing(Provider(reply=lambda request: json.dumps(line(request["custom_id"], completion(request))))) as provider:
+        assert [reply.text for reply in ask(provider, ledger, 3)] == good(3)
+    assert provider.sizes == [3]
+    assert {row[:3] for row in statuses(ledger)} == {("answered", 1, 30)}
+
+
+def test_a_first_batch_of_which_nothing_can_be_read_is_kept_and_not_bought_again(ledger: Ledger) -> None:
+    def strange(request: dict[str, Any]) -> str:
+        return json.dumps({"custom_id": request["custom_id"], "response": {"body": {"words": "so it is"}}})
+
+    with (
+        providing(Provider(reply=strange)) as provider,
+        pytest.raises(
+            TeacherError, match=r"nothing in its batch can be read: the reply has no choices; the first line: .*so it is"
+        ),
+    ):
+        ask(provider, ledger, 3)
+    assert provider.sizes == [3]
+    assert ["so it is" in raw for (raw,) in ledger.query("SELECT raw FROM replies")] == [True] * 3
+
+
+def test_the_line_of_an_error_is_kept_as_it_came(ledger: Ledger) -> None:
+    with providing(Provider(reply=lambda r: problem(400, "too long") if "question 0" in str(r) else echo(r))) as provider:
+        ask(provider, ledger, 2)
+    sql = "SELECT r.raw FROM replies r JOIN attempts a ON a.id = r.attempt WHERE a.status = 'failed'"
+    assert [json.loads(raw)["response"]["status_code"] for (raw,) in ledger.query(sql)] == [400]
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", "succeeded", "ended", "JOB_STATE_SUCCEEDED", "Done", "all-through"])
+def test_a_batch_is_over_whatever_word_the_provider_has_for_it(ledger: Ledger, word: str) -> None:
+    with providing(Provider(final=lambda number: word)) as provider:
+        assert [reply.text for reply in ask(provider, ledger, 3)] == good(3)
+
+
+def test_a_file_that_the_provider_is_still_at_work_on_is_waited_for(ledger: Ledger) -> None:
+    looked: list[str] = []
+
+    def refuse(method: str, path: str) -> tuple[int, str] | None:
+        if (method, path) != ("POST", "/v1/batches"):
+            return None
+        looked.append(path)
+        words = [(400, "File is in an invalid state: pending. It must be processed."), (404, "Input file not found")]
+        return words[len(looked) - 1] if len(looked) <= len(words) else None
+
+    with providing(Provider(refuse=refuse)) as provider:
+        assert [reply.text for reply in ask(provider, ledger, 2, settings=replace(QUICK, grace=5.0))] == good(2)
+        assert (provider.seen["upload"], provider.sizes) == (1, [2])
+        provider.refuse = lambda method, path: (400, "file is broken") if (method, path) == ("POST", "/v1/batches") else None
+        with pytest.raises(TeacherError, match="refuses: 400 file is broken"):
+            ask(provider, ledger, 3)
+
+
+def test_three_parameters_are_three_batches_and_no_tries_and_the_next_run_knows(ledger: Ledger) -> None:
+    def reply(request: dict[str, Any]) -> Any:
+        there = [name for name in ("max_tokens", "temperature", "seed") if name in request["body"]]
+        return problem(400, f"Unsupported parameter: '{there[0]}'", "unsupported_parameter") if there else echo(request)
+
+    with providing(Provider(reply=reply)) as provider:
+        assert [reply.text for reply in ask(provider, ledger, 2)] == good(2)
+        assert provider.sizes == [2] * 4
+        assert [reply.text for reply in ask(provider, ledger, 4)] == good(4)
+    assert provider.sizes == [2] * 5
+
+
+def test_what_is_refused_to_everybody_in_a_batch_ends_the_run(ledger: Ledger) -> None:
+    with (
+        providing(Provider(reply=lambda request: problem(400, "no credit left"))) as provider,
+        pytest.raises(TeacherError, match="refuses: 400 no credit left; 10 requests"),
+    ):
+        ask(provider, ledger, 30)
+    assert provider.sizes == [30]

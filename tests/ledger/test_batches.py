@@ -112,7 +112,7 @@ def test_when_a_batch_is_over_nothing_stays_reserved(tmp_path_factory: pytest.Te
     for attempt, _, _ in store.unread(name, 100):
         ledger.settle(attempt, Usage(20, 10), 60, "stop")
     left = [fate for fate in fates if fate != "answered"]
-    assert store.close(name, [(call.attempt, fate, "why") for call, fate in zip(store.pending(name), left, strict=True)])
+    assert store.close(name, [(call.attempt, fate, "why", "") for call, fate in zip(store.pending(name), left, strict=True)])
     n_answered, n_lost = fates.count("answered"), fates.count("lost")
     assert ledger.charged("math").calls == len(fates) - fates.count("unrun")
     assert ledger.charged("math").tokens == 30 * n_answered + 100 * n_lost

@@ -162,7 +162,7 @@ def test_batches_at_the_provider_are_named(ledger: Ledger) -> None:
     assert [batch.provider for batch in found.batches] == ["batch_7"]
     assert found.to_dict()["batches"][0]["calls"] == 2
     assert (found.under_way, found.lost) == (2, 0)
-    store.close(name, [(attempt, "unrun", "why") for (attempt,) in ledger.query("SELECT id FROM attempts")])
+    store.close(name, [(attempt, "unrun", "why", "") for (attempt,) in ledger.query("SELECT id FROM attempts")])
     assert costs.read_costs("math", root=root).batches == []
 
 
