@@ -83,11 +83,6 @@ class Chat:
     after: int = 0
     answers: int = 1
 
-    @property
-    def dropped(self) -> int:
-        """Turns that are left out: none, ever."""
-        return 0
-
 
 @dataclass(frozen=True)
 class Turns:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from curate import progress
 from curate.export import export, files
 from curate.export.base import exporters, read_snapshot
+from curate.manifest.chats import read_chats
 from curate.sources import ingest
 
 
@@ -93,7 +94,8 @@ def write(tmp_path):
         heard: list[progress.Event] = []
         with progress.listen(heard.append):
             export.export(chosen, to=form, destination=tmp_path / form)
-        return records(tmp_path / form / "train.jsonl"), [event.message for event in heard if event.step == "export"]
+        path = tmp_path / form / "train.jsonl"
+        return records(path) if path.exists() else [], [event.message for event in heard if event.step == "export"]
 
     return written
 
@@ -184,3 +186,15 @@ def test_parquet_is_written_in_pieces(selected, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_SLICE_BYTES", 1)
     export.export(selected, to="parquet", destination=tmp_path / "p")
     assert pl.read_parquet(tmp_path / "p" / "train.parquet")["prompt"].to_list() == ["2+3?", "Größe?\n\\frac"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "datasets", "chat"])
+def test_chats_come_back_in_as_they_left(write, tmp_path, form):
+    chats = [
+        [ASKED, {"role": "assistant", "content": None, "tool_calls": [CALL]}],
+        [ASKED, {"role": "assistant", "content": "4"}, PICTURED, {"role": "assistant", "content": "5", "weight": 1}],
+        [{**ASKED, "name": "kim"}, {"role": "assistant", "content": "5C"}, {"role": "user", "content": "Thanks."}],
+    ]
+    write(*({"messages": chat, "tools": TOOLS} for chat in chats), form=form)
+    back = ingest.ingest([str(tmp_path / form)], to="back", root=tmp_path).manifest.examples()
+    assert sorted(json.dumps(chat.all) for chat in read_chats(back)) == sorted(json.dumps(chat) for chat in chats)

@@ -25,7 +25,7 @@ def turn(role: str, content: object) -> dict[str, object]:
 def test_the_last_user_turn_is_asked_and_history_stays():
     history = [turn("system", "Be brief."), turn("user", "hi"), turn("assistant", "hello")]
     found = chats.split_chat([*history, turn("user", "2+3?"), turn("assistant", "5")])
-    assert (found.prompt, found.answer, found.dropped) == ("2+3?", "5", 0)
+    assert (found.prompt, found.answer, found.after) == ("2+3?", "5", 0)
     assert json.loads(found.messages) == history
 
 
