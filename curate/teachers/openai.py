@@ -6,6 +6,7 @@ Knows no ledger and repeats no request: `curate.calls.client.MeteredTeacher` dec
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import ssl
@@ -33,6 +34,8 @@ __all__ = ["OPENAI_URL", "OpenAITeacher"]
 T = TypeVar("T")
 
 OPENAI_URL = "https://api.openai.com/v1"
+MOST_BYTES = 64 * 2**20  # of one reply, unpacked; the longest that a model can write has a hundredth of it
+MOST_FILE_BYTES = 2**30  # of one file of a batch
 FILE_TIMEOUT = 3600.0  # seconds for one file of a batch
 
 # Names of the HTTP library's errors after which the request never left.
@@ -132,7 +135,10 @@ class OpenAITeacher:
         Raises:
             RequestFailedError: the server answered with an error, or not at all.
         """
-        return await self._call(act, {}, max(self._timeout, FILE_TIMEOUT))
+        try:
+            return await self._call(act, {}, max(self._timeout, FILE_TIMEOUT))
+        except _TooLargeError as e:
+            raise RequestFailedError(RawResponse("lost", error=str(e))) from e
 
     async def _send(self, request: Request) -> RawResponse:
         body = self.request_body(request)
@@ -141,6 +147,10 @@ class OpenAITeacher:
             raw = await self._call(lambda client: client.post("/chat/completions", body=body, cast_to=str), body, self._timeout)
         except RequestFailedError as e:
             return e.response
+        except _TooLargeError as e:  # paid for, at the bound, since nobody knows its tokens; asked again it would be as large
+            progress.note("teacher", f"{self.endpoint!r}: {e}; it stays charged, and counts as a reply without a text")
+            message = {"role": "assistant", "content": ""}
+            return RawResponse("answered", raw=json.dumps({"choices": [{"message": message, "finish_reason": "too_large"}]}))
         raw = self._redaction.redact_reply(raw)
         return RawResponse("answered", raw=raw) if '"choices"' in raw else self._read_strange(raw, body)
 
@@ -215,7 +225,11 @@ class OpenAITeacher:
             api_key=self._key or "none",
             max_retries=0,  # every sending is reserved in the ledger first
             http_client=DefaultAsyncHttpxClient(
-                auth=auth, trust_env=not local, verify=_trusted(not local), timeout=self._timeout
+                auth=auth,
+                trust_env=not local,
+                verify=_trusted(not local),
+                timeout=self._timeout,
+                event_hooks={"response": [_read_within_limit]},
             ),
         )
         if self.address.rstrip("/") != OPENAI_URL:  # which the library reads from the environment for any server
@@ -272,6 +286,22 @@ class OpenAITeacher:
         if form and known.format == (2 if form["type"] == "json_object" else 0 if strict else 1):
             kept.add("response_format")
         return [name for name in names if name in kept]
+
+
+class _TooLargeError(Exception):
+    """A reply is larger than any reply may be."""
+
+
+async def _read_within_limit(response: Any) -> None:
+    """Read a reply of the HTTP library, unpacked, and stop where it is too large: some kilobytes of gzip can be gigabytes."""
+    most = MOST_BYTES if response.request.url.path.endswith("/chat/completions") else MOST_FILE_BYTES
+    pieces, length = [], 0
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        length += len(piece)
+        if length > most:
+            raise _TooLargeError(f"the reply is larger than {most // 2**20:,} MiB, and was not read further")
+    response._content = b"".join(pieces)  # where `aread` keeps it
 
 
 @cache

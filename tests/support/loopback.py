@@ -21,7 +21,7 @@ class Page:
 
     Attributes:
         status: HTTP status.
-        body: text; cut off after `cut` bytes where that is given.
+        body: text, or bytes as they are; cut off after `cut` bytes where that is given.
         headers: further headers.
         delay: seconds before anything is sent.
         reset: close the connection with RST, after `cut` bytes or at once.
@@ -29,7 +29,7 @@ class Page:
     """
 
     status: int = 200
-    body: str = ""
+    body: str | bytes = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
     cut: int | None = None
@@ -84,7 +84,7 @@ class Server:
                     number = len(outer.seen) - 1
                 page = script(body, number)
                 time.sleep(page.delay)
-                data = page.body.encode()
+                data = page.body if isinstance(page.body, bytes) else page.body.encode()
                 if page.reset:
                     self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 try:

@@ -1,3 +1,5 @@
+import gzip
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -293,3 +295,22 @@ def test_a_proxy_or_certificates_that_cannot_be_used_are_one_line_and_nothing_is
     openai._trusted.cache_clear()
     assert "hush" not in str(caught.value)
     assert ledger.query("SELECT * FROM attempts") == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_reply_of_any_size_is_read_up_to_a_limit_and_charged(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr(openai, "MOST_BYTES", 2**20)
+    body = json.dumps({"choices": [{"message": {"role": "assistant", "content": "x" * 3_000_000}}]}).encode()
+    large = Page(200, gzip.compress(body), {"Content-Encoding": "gzip"}) if packed else Page(200, body)
+    assert not packed or len(large.body) < 2**16
+    with serving(lambda body, n: large) as server:
+        (reply,) = ask(server, ledger, asked())
+    assert (reply.text, reply.finish_reason) == ("", "too_large")
+    [(status, calls, tokens, _)] = attempts(ledger)
+    assert (status, calls) == ("answered", 1)
+    assert tokens > 50, "it was written and is paid for"
+    small = gzip.compress(b'{"choices": [{"message": {"content": "small"}, "finish_reason": "stop"}]}')
+    with serving(first_then(Page(200, small, {"Content-Encoding": "gzip"}))) as server:
+        assert ask(server, ledger, asked(1))[0].text == "small"
