@@ -20,7 +20,7 @@ from curate.errors import CurateError
 from curate.export.card import escape
 from curate.generation import parsing, prompts
 from curate.manifest.manifest import split_reference
-from curate.teachers.base import parse_response
+from curate.teachers.responses import parse_response
 from curate.terminal.cli import app
 from curate.terminal.commands import TRACEBACK
 from tests.fuzz import hostile
