@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,7 +146,7 @@ def to_examples(table: Table, columns: Columns, *, split: str | None = None, on_
     lines = tuple(f"{table.name}:{number}: {skipped[number]}" for number in sorted(skipped))
     frame = frame.select(FIELDS)
     unused = [name for name in QUESTION_PARTS if name in table.columns and name not in drawn]
-    remarks = [*remarks_of.unused(table.name, unused, columns.prompt), *remarks_of.letters(table.name, frame)]
+    remarks = [*remarks_of.unused(table.name, unused, columns.prompt), *remarks_of.letters(table.name, frame, table.columns)]
     return Examples(frame, lines, counts, readings, tuple(remarks))
 
 
@@ -218,6 +218,13 @@ def _rationale(columns: Columns, found: Shape | None, table: Table) -> str | Non
     return columns.rationale or there or (found.rationale if found else None)
 
 
+def _names_for(cells: Sequence[str]) -> str:
+    """Return names for the columns of a file without a header, to be corrected by the user."""
+    if len(cells) > 4 and re.fullmatch("[A-E]", cells[-1].strip()):  # a question, its options, a letter
+        return ",".join(["question", *"ABCDEFGH"[: len(cells) - 2], "answer"])
+    return ",".join(["prompt", "answer", *(f"column_{n}" for n in range(3, len(cells) + 1))][: max(len(cells), 1)])
+
+
 def _no_shape(table: Table, columns: Columns) -> str:
     there = list(table.columns)
     missing = "prompt" if columns.prompt is None and "prompt" not in there else "answer"
@@ -226,10 +233,9 @@ def _no_shape(table: Table, columns: Columns) -> str:
     if wraps := records_hint(table):
         return f"{table.name} has no column {missing!r}; {wraps}"
     if looks_like_data(there):
-        names = ",".join(["prompt", "answer", *(f"column_{n}" for n in range(3, len(there) + 1))])
         return (
             f"{table.name} has no column {missing!r}, and its first line looks like a record, not like names: add --no-header "
-            f"--columns {names} (its first line: {', '.join(there)[:80]})"
+            f"--columns {_names_for(there)} (its first line: {', '.join(there)[:80]})"
         )
     guess = nearest(missing, there)
     hint = f"; did you mean {guess!r}?" if guess else "."

@@ -5,7 +5,7 @@ Each function returns lines, most often none; nothing is decided here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import polars as pl
 
@@ -37,12 +37,13 @@ def unused(name: str, columns: Sequence[str], prompt: str | None) -> list[str]:
     return [f"{name}: {listed} {verb} like a part of the question and is not in the prompt; to put it there: {flag}"]
 
 
-def letters(name: str, examples: pl.DataFrame) -> list[str]:
+def letters(name: str, examples: pl.DataFrame, columns: Collection[str]) -> list[str]:
     """Say that answers are letters of options that the prompts do not have.
 
     Args:
         name: of the file.
         examples: columns ``prompt, answer``.
+        columns: of the file.
     """
     answers = examples.filter(pl.col("answer") != "")
     if answers.height < 2:
@@ -52,9 +53,13 @@ def letters(name: str, examples: pl.DataFrame) -> list[str]:
     n, lacking = answers.select(is_letter.sum().alias("n"), (is_letter & ~offered).sum().alias("lacking")).row(0)
     if n < 0.95 * answers.height or lacking < 0.5 * n or answers["answer"].n_unique() > 10:
         return []
+    asked = next((column for column in ("question", "prompt", "query") if column in columns), "question")
+    single = [letter for letter in "ABCDE" if letter in columns]
+    named = [column for column in ("choices", "options") if column in columns]
+    options = named[0] if named else f"[{', '.join(single)}]" if len(single) > 1 else "[A, B, C, D]"
     return [
         f"{name}: {lacking:,} of {answers.height:,} answers are letters of options that their prompts do not show; put the "
-        "options into the prompt with a template such as --prompt '{{ question }} {{ choices | options }}'"
+        f"options into the prompt with a template such as --prompt '{{{{ {asked} }}}} {{{{ {options} | options }}}}'"
     ]
 
 

@@ -19,7 +19,7 @@ __all__ = ["LAYOUTS", "PAGED", "Layout", "layout_of", "render"]
 
 Layout = Callable[[Any], Iterable[Any]]
 _SHOWN = 40  # rows of a long list
-_TEMPLATE = 60  # characters of a template
+_TEMPLATE, _READING = 60, 160  # characters of a template, and of how records are read
 _CHANGES = 10  # changes of domains and splits
 PAGED = frozenset({"curate.report.show:ShowResult"})  # classes whose results are read from end to end, in a pager
 
@@ -69,7 +69,10 @@ def _ingested(result: Any) -> Iterable[Any]:
     yield from widgets.facts(
         f"{result.manifest.name if result.manifest.version < 0 else result.manifest}: {count(result.added)} {done}",
         [
-            *((f"read as {name}", f"{count(n)}: {_one_line(result.readings[name])}") for name, n in result.shapes.items()),
+            *(
+                (f"read as {name}", f"{count(n)}: {_one_line(result.readings[name], _READING)}")
+                for name, n in result.shapes.items()
+            ),
             ("splits read", _counts(result.splits)),
             ("already there", count(result.already) if result.already else None),
             ("changed", _counts(result.updated) if result.updated else None),
@@ -197,9 +200,9 @@ def _what(commit: Any) -> str:
     return f"{stage}: {count(rows)} of {count(done['budget'])} rows, {count(new)} of them synthetic, {count(done['calls'])} calls"
 
 
-def _one_line(text: str) -> str:
+def _one_line(text: str, most: int = _TEMPLATE) -> str:
     short = " ".join(text.split())
-    return short if len(short) <= _TEMPLATE else f"{short[: _TEMPLATE - 1]}…"
+    return short if len(short) <= most else f"{short[: most - 1]}…"
 
 
 def _summary(summary: Mapping[str, Any]) -> str:
