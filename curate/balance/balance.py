@@ -203,6 +203,14 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         usd_per_written=usd_per_written,
         reckoned=None if metered is None else estimates.close_estimate(metered.account, complete=filled.complete),
     )
+    if (better := _better(manifest, result)) is not None:
+        progress.note(
+            "balance",
+            f"stage {stage} was stopped at {sum(result.achieved.values()):,} rows, and {manifest.name}@{better.version} has "
+            f"{sum(better.achieved.values()):,} of it: that one stays; every reply that was bought is in the ledger, and the "
+            "same command with larger caps goes on",
+        )
+        return manifest, replace(result, version=manifest.version)
     summary = {k: v for k, v in asdict(result).items() if k not in _NOT_IN_COMMIT} | {"base": base}
     manifest.append(filled.decisions.contents())
     committed = manifest.commit(
@@ -215,6 +223,13 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     return committed, replace(result, version=committed.version)
 
 
+def _better(manifest: Manifest, result: StageResult) -> StageResult | None:
+    """Return the stage as it is, where it has more rows than a stage that was stopped early and would take its place."""
+    done = done_stages(manifest).get(result.stage)
+    there = None if done is None or result.complete else _reuse(done)
+    return there if there is not None and sum(there.achieved.values()) > sum(result.achieved.values()) else None
+
+
 def _reuse(commit: Commit) -> StageResult:
     """Read a stage's result back from its commit; what it cost was charged then, so it costs nothing now."""
     kept = {f.name: commit.summary[f.name] for f in fields(StageResult) if f.name in commit.summary}
@@ -224,8 +239,12 @@ def _reuse(commit: Commit) -> StageResult:
 
 
 def _kept(rows: pl.DataFrame, stage: int, **only: str) -> dict[str, int]:
-    """Return how many rows of a stage are selected before it is done, per domain: what `unselect` left of it."""
-    mine = rows.filter(split="train", status="selected", stage=stage, **only)
+    """Return how many rows of a stage are selected before it is done, per domain.
+
+    They are what `unselect` left of it, and in the first stage what `select` or a person chose: the budget is of all rows.
+    """
+    of_stage = pl.col("stage").is_null() | (pl.col("stage") == 0) if stage == 0 else pl.col("stage") == stage
+    mine = rows.filter(of_stage, split="train", status="selected", **only)
     return dict(mine.group_by("domain").len().sort("domain").iter_rows())
 
 
@@ -266,7 +285,8 @@ def _plan(
     counts = domain_counts(rows)
     given, kept = given or {}, kept or {}
     train = rows.filter(split="train")
-    earlier = pl.col("stage").is_null() | (pl.col("stage") < stage)  # later stages may have kept rows when this one was undone
+    # Later stages may have kept rows when this one was undone; what no stage selected is kept by the first.
+    earlier = (pl.col("stage").is_null() & (stage > 0)) | (pl.col("stage") < stage)
     selected = dict(train.filter(earlier, status="selected").group_by("domain").len().iter_rows())
     candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
     counts |= {domain: 0 for domain in {*candidates, *selected, *kept} if domain not in counts}
@@ -275,9 +295,12 @@ def _plan(
     capacity = {d: _capacity(run, d, candidates.get(d, 0) + kept.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
     budget = policies.stage_budget(run.settings.budget, stage, run.settings.stages)
     if sum(kept.values()) > budget:
+        unstaged = train.filter(pl.col("stage").is_null(), status="selected").height if stage == 0 else 0
+        by = "without a stage, as by curate select," if unstaged else "by it"
+        back = "--all" if unstaged else f"--stage {stage}"
         raise InputError(
-            f"stage {stage} has a budget of {budget} rows, and {sum(kept.values())} are selected by it already: take them back "
-            f"with curate unselect --stage {stage}, or give the --budget and --stages that they were selected with"
+            f"stage {stage} has a budget of {budget} rows, and {sum(kept.values())} are selected {by} already: take them back "
+            f"with curate unselect {back}, or give a --budget and --stages that they fit into"
         )
     obtainable = sum(c for c in capacity.values() if c is not None)
     if None not in capacity.values() and obtainable < budget:

@@ -176,6 +176,11 @@ class RoundRunner:
                         counter.advance(self._n_accepted() - before, rejected=rejected)
                 elif not self.move_slots():
                     break
+        if self.asker is not None and self.unanswered and not self.judged and not self._n_accepted():
+            raise TeacherError(
+                f"none of the {self.unanswered:,} requests has an answer in {self.asker.teacher.model!r}, so nothing was done "
+                "and nothing was changed: was it recorded for other questions or domains?"
+            )
         return self.result()
 
     def plan_round(self) -> RoundPlan:

@@ -20,6 +20,7 @@ from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts
 from curate.selection.base import Quotas
+from curate.selection.select import select
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from tests.support.balancing import COUNTS, questions, run, teacher
@@ -491,3 +492,40 @@ class TestPrompts:
             assert turns
             assert all(("The correct answer is" in turn) == show for turn in turns)
             start = manifests.load(start.name, root=start.root)
+
+
+# What was selected counts, and nothing better is replaced
+
+
+@given(n=st.integers(1, 6), budget=st.integers(1, 41), stages=st.integers(1, 2))
+@settings(max_examples=12, deadline=None)
+def test_what_select_chose_counts_towards_the_budget(
+    tmp_path_factory: pytest.TempPathFactory, n: int, budget: int, stages: int
+) -> None:
+    root = tmp_path_factory.mktemp("selected")
+    chosen = select(ingested(root, questions()), n=n, selector="random").manifest
+    there = chosen.rows().filter(status="selected").height
+    options = {"budget": budget, "stages": stages, "fill": "none", "rationales": "none", "selector": "random"}
+    if there > budget // stages:
+        with pytest.raises(InputError, match=r"are selected without a stage, as by curate select, already: .*unselect --all"):
+            run(chosen, **options)
+        return
+    rows = run(chosen, **options).manifest.rows()
+    assert rows.filter(status="selected").height == budget
+    before = chosen.rows().filter(status="selected")["id"]
+    assert rows.filter(pl.col("id").is_in(before.implode()))["status"].unique().to_list() == ["selected"]
+
+
+def test_a_stage_that_a_cap_stopped_takes_the_place_of_no_better_one(start: Manifest) -> None:
+    options = {"budget": 9, "selector": "random", "rationales": "teacher", "teacher": teacher()}
+    done = run(start, **options)
+    assert sum(achieved(done).values()) == 9
+    notes: list[str] = []
+    with progress.listen(lambda event: notes.append(event.message)):
+        stopped = run(done.manifest, **options | {"seed": 1, "max_calls": 12})
+    assert not stopped.complete
+    assert manifests.load("tail", root=start.root).version == done.manifest.version == stopped.manifest.version
+    assert any(f"and {done.manifest} has 9 of it: that one stays" in note for note in notes)
+    again = run(stopped.manifest, **options | {"seed": 1})
+    assert again.complete
+    assert again.manifest.version == done.manifest.version + 1

@@ -102,9 +102,11 @@ def test_a_domain_stops_after_so_many_replies_for_each_example(tmp_path: Path) -
     assert kept == ["Sorry, I can't."] * 6
 
 
-def test_a_teacher_without_further_examples_ends_the_work(tmp_path: Path) -> None:
-    done = run(ingested(tmp_path, EXAMPLES), Fake(new_examples=0))
-    assert (done.manifest.version, done.written, done.complete) == (0, {"sums": 0}, True)
+def test_a_teacher_that_answers_nothing_of_what_is_asked_is_an_error(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    with pytest.raises(TeacherError, match=r"none of the \d+ requests has an answer in 'fake', so nothing was done"):
+        run(start, Fake(new_examples=0))
+    assert manifest.load("tail", root=tmp_path).version == 0
 
 
 def test_a_near_copy_of_what_is_there_is_rejected(tmp_path: Path) -> None:
