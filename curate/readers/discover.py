@@ -182,13 +182,17 @@ def _found(label: str, path: Path, below: Path) -> Found:
 
 
 def _given_folders(below: Path) -> list[str]:
-    """Return the folders that someone named, the nearest last: of a path outside the working directory the last two."""
+    """Return the folders that someone named, the nearest last; of a path outside the working directory the last two.
+
+    The name of a user is no name of a split: ``/home/dev`` does not count.
+    """
     if not below.is_absolute():
         return [part for part in below.parts if part not in ("..", ".")]
-    try:
-        return list(below.relative_to(Path.cwd()).parts)
-    except ValueError:
-        return list(below.parts[1:][-2:])
+    for known in (Path.cwd(), Path.home()):
+        if below.is_relative_to(known):
+            return list(below.relative_to(known).parts)
+    parts = below.parts[1:]
+    return list(parts[2:] if parts[:1] in (("home",), ("Users",)) else parts)[-2:]
 
 
 class _Listing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,26 @@ def test_the_split_is_the_same_alone_from_a_glob_and_from_a_folder(tmp_path, mon
         found = {file.path.read_text(): file.split for file in discover.find(source)}
         assert found == {name: said[name] for name in found}
         assert len(found) in (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [
+        ("/work/test", None),
+        ("/work/test/dev", "validation"),
+        ("/home/me/test", "test"),
+        ("/home/dev/data", None),
+        ("/home/dev/test/en", "test"),
+        ("/data/squad/test/en", "test"),
+        ("/test/a/b/c", None),
+    ],
+)
+def test_folders_of_users_and_of_the_working_directory_are_no_splits(monkeypatch, folder, split):
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/work/test"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    (found,) = discover.find(f"{folder}/part-0.jsonl")
+    assert found.split == split
 
 
 def test_links_are_followed_once(tmp_path):

@@ -250,6 +250,14 @@ def test_damaged_files_are_one_line(compression):
             typed.read_arrow(io.BytesIO(content), "x")
 
 
+def test_text_that_is_not_utf_8_is_refused():
+    raw = pa.array([b"x", b"\xff"]).view(pa.string())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"x": raw}), buffer)
+    with pytest.raises(InputError, match=r"^x: cannot be read as Parquet: .*UTF8"):
+        typed.read_parquet(buffer, "x")
+
+
 def test_a_panic_is_one_line():
     with (
         pytest.raises(InputError, match=r"^x: cannot be read as Parquet: it broke; it may be damaged"),
