@@ -191,7 +191,8 @@ def problem(text: bytes) -> str | None:
     if _depth(text) > _DEEPEST:
         return f"nested more than {_DEEPEST} levels deep"
     try:
-        _RECORD.decode(text)
+        if not _RECORD.decode(text):
+            return "an empty object, which says nothing"
     except (ValueError, RecursionError) as e:
         return _reason(shown, e)
     try:
@@ -242,6 +243,8 @@ def _all_or_none(texts: list[bytes]) -> list[dict[str, msgspec.Raw]] | None:
             joined.decode()
         found = [_RECORD.decode(text) for text in texts]
     except (ValueError, RecursionError):
+        return None
+    if not all(found):
         return None
     if joined.count(b"{") + joined.count(b"[") > len(texts) + _DEEPEST and any(
         text.count(b"{") + text.count(b"[") > _DEEPEST < _depth(text) for text in texts

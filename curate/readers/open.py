@@ -122,6 +122,8 @@ def _source(address: str, files: list[SourceFile]) -> Source:
     if not any(file.table.height for file in filled):
         raise InputError(f"{address}: there are no rows in it" + (f"; {filled[0].table.skipped[0]}" if filled else ""))
     for file in files:
+        if file.table.height and not file.table.columns:
+            raise InputError(f"{file.label}: no column of it can be read as text")
         if not file.table.height:
             progress.note("read", f"{file.label}: there are no rows in it")
     return Source(address, tuple(filled))

@@ -121,6 +121,12 @@ def test_empty_sources_are_refused_and_empty_files_among_others_are_noted(folder
         opening.open_source(str(folder / "bad.jsonl"), on_error="skip")
 
 
+def test_a_file_without_a_column_of_text_is_refused(tmp_path):
+    pl.DataFrame({"image": [b"x"]}).write_parquet(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"^x\.parquet: no column of it can be read as text"):
+        opening.open_source(str(tmp_path / "x.parquet"))
+
+
 def test_skipped_rows_are_listed(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"p":"a"}\nnot json\n')
     (file,) = opening.open_source(str(tmp_path / "x.jsonl"), on_error="skip").files
