@@ -45,6 +45,7 @@ OWNERS = {
     "altair": {"curate.report.plot"},
     "datasets": {"baldistill.sft", "curate.readers.open"},
     "deltalake": {"curate.manifest.delta"},
+    "filelock": {"curate.balance.balance"},
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.export.card", "curate.models"},
     "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},

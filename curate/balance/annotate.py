@@ -18,7 +18,7 @@ from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundPlan, RoundRunner, Verdict
 from curate.balance.settings import AnnotateSettings
 from curate.calls import estimates
-from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
+from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher, open_teacher
 from curate.calls.forecast import Task
 from curate.errors import TeacherError
 from curate.generation import prompts
@@ -26,7 +26,6 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import n_attempts
 from curate.settings import takes
 from curate.teachers.base import Teacher
-from curate.teachers.registry import load_teacher
 
 __all__ = ["AnnotateResult", "annotate"]
 
@@ -84,7 +83,7 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     )
     ids = unannotated["id"].to_list()
     if settings.dry_run:
-        teacher = load_teacher(settings, root=manifest.root, to_ask=False)
+        teacher = open_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
         estimate = estimates.estimate_tasks(
             manifest.name, [_task(runner, ids, teacher)], teacher, settings.mode, root=manifest.root

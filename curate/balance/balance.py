@@ -20,7 +20,7 @@ from curate.balance import cost, rounds
 from curate.balance.results import BalanceResult, StageResult
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
-from curate.calls.client import MeteredTeacher, check_mode
+from curate.calls.client import MeteredTeacher, check_mode, open_teacher
 from curate.calls.throttle import RateLimit
 from curate.errors import ConflictError, InputError
 from curate.files import ledger_path
@@ -37,13 +37,13 @@ from curate.selection.base import policies as known_policies
 from curate.selection.feedback import DomainResult
 from curate.settings import takes
 from curate.teachers.base import Teacher
-from curate.teachers.registry import load_teacher
 
 __all__ = ["balance"]
 
+_POLL = 0.2  # seconds between looks whether another process has ended
 _NOT_SHAPING = {
     *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute", "mode"),
-    *("api_key_env", "timeout", "dry_run", "stage"),
+    *("api_key_env", "timeout", "dry_run", "stage", "endpoint_name", "fresh"),
 }
 # The parameters that are options of a policy; to another policy they say nothing.
 _OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
@@ -68,12 +68,14 @@ def balance(manifest: Manifest, settings: BalanceSettings) -> BalanceResult:
     _check(settings)
     metrics = feedback.read(settings.metrics)
     _check_newest(manifest)
-    teacher = load_teacher(settings, root=manifest.root, to_ask=not settings.dry_run) if settings.teacher is not None else None
+    teacher = open_teacher(settings, root=manifest.root, to_ask=not settings.dry_run) if settings.teacher is not None else None
     check_mode(settings.mode, teacher)
     caps = Caps(calls=settings.max_calls, tokens=settings.max_tokens, usd=settings.max_usd)
-    run = _BalanceRun(settings, metrics, teacher, caps, RateLimit(settings.requests_per_minute, settings.tokens_per_minute))
+    run = _BalanceRun(
+        settings, metrics, teacher, caps, RateLimit(settings.requests_per_minute, settings.tokens_per_minute), set()
+    )
     wanted = range(settings.stages) if settings.stage is None else [settings.stage]
-    return _dry_run(manifest, run, wanted) if settings.dry_run else _run(manifest, run, wanted)
+    return _dry_run(manifest, run, wanted) if settings.dry_run else _run_alone(manifest, run, wanted)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class _BalanceRun:
     teacher: Teacher | None
     caps: Caps
     pace: RateLimit  # of all stages together
+    renewed: set[str]  # keys of calls that were asked for afresh
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters that shape the result, as they are recorded: no cap, no secret, no local path."""
@@ -105,8 +108,8 @@ class _BalanceRun:
         return {k: v for k, v in commit.parameters.items() if k != "stage"} == self.identity()
 
     def made(self, commit: Commit) -> bool:
-        """Whether a stage's commit was made with these parameters, and no cap stopped the stage."""
-        return self.same(commit) and bool(commit.summary["complete"])
+        """Whether a stage's commit was made with these parameters, no cap stopped the stage, and nothing is to be asked again."""
+        return self.same(commit) and bool(commit.summary["complete"]) and not self.settings.fresh
 
     def metered_teacher(self, manifest: Manifest, stage: int) -> MeteredTeacher | None:
         """Return the teacher behind the ledger, or None."""
@@ -122,7 +125,25 @@ class _BalanceRun:
             stage=stage,
             rate_limit=self.pace,
             mode=self.settings.mode,
+            renewed=self.renewed if self.settings.fresh else None,
         )
+
+
+def _run_alone(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:
+    """Do the stages while no other process balances the same manifest; whoever waited finds what the other one did."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(ledger_path(manifest.root).parent / f".{manifest.name}.balance.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note("balance", f"another process balances {manifest.name!r}; waiting until it has ended")
+        lock.acquire(poll_interval=_POLL)
+        manifest = load(manifest.name, root=manifest.root)
+    try:
+        return _run(manifest, run, wanted)
+    finally:
+        lock.release()
 
 
 def _run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> BalanceResult:

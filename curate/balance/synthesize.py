@@ -21,7 +21,7 @@ from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundRunner, RoundsResult, Verdict
 from curate.balance.settings import SynthesizeSettings
 from curate.calls import estimates
-from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher
+from curate.calls.client import MeteredTeacher, check_mode, open_metered_teacher, open_teacher
 from curate.calls.forecast import Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
@@ -29,7 +29,6 @@ from curate.manifest.manifest import Manifest
 from curate.manifest.rows import next_indices
 from curate.settings import takes
 from curate.teachers.base import Teacher
-from curate.teachers.registry import load_teacher
 from curate.vectors.encoders import Encoder
 
 __all__ = ["SynthesizeResult", "synthesize"]
@@ -89,7 +88,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeRe
         example_options={**options, "prompt_file": settings.prompt_file},
     )
     if settings.dry_run:
-        teacher = load_teacher(settings, root=manifest.root, to_ask=False)
+        teacher = open_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
         estimate = estimates.estimate_tasks(manifest.name, [_task(runner, teacher)], teacher, settings.mode, root=manifest.root)
         return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, estimate=estimate)

@@ -104,6 +104,7 @@ class Account:
         caps: hard limits over everything ever charged to that name.
         verb: that asks; for the ledger's report.
         stage: from 0, or None.
+        renewed: keys of calls that were asked for afresh, though the ledger had replies; None to take what it has.
     """
 
     def __init__(
@@ -114,9 +115,10 @@ class Account:
         caps: Caps = Caps(),  # noqa: B008 - frozen
         verb: str = "",
         stage: int | None = None,
+        renewed: set[str] | None = None,
     ) -> None:
         self.teacher, self.ledger, self.name, self.caps = teacher, ledger, name, caps
-        self.verb, self.stage = verb, stage
+        self.verb, self.stage, self.renewed = verb, stage, renewed
         self.saved = 0  # replies that were not bought again
         self.bought = 0  # replies
         self.abandoned = 0  # sendings whose replies were not waited for
@@ -137,8 +139,20 @@ class Account:
     def _restore_dialect(self) -> None:
         """Ask as an earlier run learned that the server wants to be asked."""
         teacher = self.teacher
-        if isinstance(teacher, _Adapts) and (known := self.ledger.find_dialect(teacher.endpoint, teacher.model)):
+        if (
+            self.renewed is None
+            and isinstance(teacher, _Adapts)
+            and (known := self.ledger.find_dialect(teacher.endpoint, teacher.model))
+        ):
             teacher.dialect = Dialect.from_json(known)
+
+    def renew(self, keys: Iterable[str]) -> None:
+        """Have the calls of some keys bought again, each once, where that was asked for."""
+        if self.renewed is not None:
+            new = set(keys) - self.renewed
+            self.renewed |= new
+            if n := self.ledger.forget(new):
+                progress.note("ledger", f"{n:,} replies were there already and are asked for again (--fresh)")
 
     def store_dialect(self) -> None:
         """Write down what the server was found to take."""

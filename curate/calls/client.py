@@ -23,14 +23,14 @@ from curate.calls.throttle import Backoff, RateLimit
 from curate.errors import InputError, UnknownNameError
 from curate.files import ledger_path
 from curate.ledger import network_disk
-from curate.ledger.ledger import Ledger
+from curate.ledger.ledger import Ledger, existing_ledger
 from curate.ledger.records import CallSpec, Caps
-from curate.teachers.base import Reply, Request, Teacher
+from curate.teachers.base import LOOPBACK, Reply, Request, Teacher
 from curate.teachers.options import TeacherOptions
 from curate.teachers.prices import PRICE_FILE
 from curate.teachers.registry import load_teacher
 
-__all__ = ["MeteredTeacher", "check_mode", "open_metered_teacher"]
+__all__ = ["MeteredTeacher", "check_mode", "open_metered_teacher", "open_teacher"]
 
 MODES = ("live", "batch")
 
@@ -60,6 +60,7 @@ class MeteredTeacher:
         rate_limit: requests and tokens per minute; metered teachers that share one keep to it together.
         mode: ``"live"``, each request on its own, or ``"batch"``, see `curate.calls.batch`.
         batch_settings: how batches are made and polled.
+        renewed: keys that were asked for afresh, though the ledger had replies; None to take what it has.
 
     Attributes:
         account: what is charged.
@@ -81,10 +82,11 @@ class MeteredTeacher:
         rate_limit: RateLimit | None = None,
         mode: str = "live",
         batch_settings: BatchSettings = BatchSettings(),  # noqa: B008 - frozen
+        renewed: set[str] | None = None,
     ) -> None:
         _check_caps(caps, teacher)
         check_mode(mode, teacher)
-        self.account = Account(teacher, ledger, name, caps, verb, stage)
+        self.account = Account(teacher, ledger, name, caps, verb, stage, renewed)
         self.mode, self.backoff, self.rate_limit, self.batch_settings = mode, backoff, rate_limit or RateLimit(), batch_settings
         if lost := ledger.sweep(name):
             progress.note("ledger", f"{lost} calls were under way when an earlier run ended; they stay charged")
@@ -143,6 +145,7 @@ class _Run:
         wanted: dict[str, Request] = {}
         for key, request in zip(keys, self.requests, strict=True):
             wanted.setdefault(key, request)
+        self.account.renew(wanted)
         self.replies |= self.account.take_stored(wanted)
         missing = [(request, self.account.call_spec(request)) for key, request in wanted.items() if key not in self.replies]
         if missing:
@@ -234,6 +237,47 @@ def _on_own_thread(work: Callable[[], Coroutine[Any, Any, T]], stop: Callable[[]
     return future.result()
 
 
+@runtime_checkable
+class _OnLoopback(Protocol):
+    """A teacher whose server may be on this machine."""
+
+    endpoint: str
+    model: str
+
+    @property
+    def loopback_server(self) -> str: ...
+
+
+def open_teacher(options: TeacherOptions, *, root: str, to_ask: bool = True) -> Teacher:
+    """Return the teacher that options name; of two servers on loopback each has a name of its own in the ledger.
+
+    The first server of a model in a ledger is ``local``, whoever bought from it before; another one, by port and path, is
+    ``local:8001/v1``, so that it is not taken for the first. ``--endpoint-name`` says that they are one.
+
+    Args:
+        options: who is asked, and how.
+        root: whose ledger is used.
+        to_ask: whether it will be asked; else nothing is written.
+    """
+    teacher = load_teacher(options, root=root, to_ask=to_ask)
+    named = not isinstance(options.teacher, str) or options.endpoint_name is not None
+    if named or not isinstance(teacher, _OnLoopback) or not teacher.loopback_server:
+        return teacher
+    ours, ledger = teacher.loopback_server, Ledger(ledger_path(root)) if to_ask else existing_ledger(root)
+    if ledger is None:
+        return teacher
+    first = ledger.claim_server(LOOPBACK, teacher.model, ours) if to_ask else ledger.find_server(LOOPBACK, teacher.model)
+    if first not in (None, ours):
+        teacher.endpoint = f"{LOOPBACK}:{ours}"
+        if to_ask and not ledger.has_answered(teacher.endpoint, teacher.model):
+            progress.note(
+                "teacher",
+                f"model {teacher.model!r} was asked at port {first} before; this is another server to the ledger, named "
+                f"{teacher.endpoint!r}; if the two are one, say so with --endpoint-name {LOOPBACK}",
+            )
+    return teacher
+
+
 def open_metered_teacher(name: str, options: TeacherOptions, *, root: str, verb: str) -> MeteredTeacher:
     """Return the teacher that options name, behind the ledger of a root.
 
@@ -243,8 +287,17 @@ def open_metered_teacher(name: str, options: TeacherOptions, *, root: str, verb:
         root: whose ledger is used.
         verb: that asks.
     """
-    teacher = load_teacher(options, root=root)
+    teacher = open_teacher(options, root=root)
     rate_limit = RateLimit(options.requests_per_minute, options.tokens_per_minute)
     caps = Caps(options.max_calls, options.max_tokens, options.max_usd)
     network_disk.warn(ledger_path(root))
-    return MeteredTeacher(teacher, Ledger(ledger_path(root)), name, caps, verb, rate_limit=rate_limit, mode=options.mode)
+    return MeteredTeacher(
+        teacher,
+        Ledger(ledger_path(root)),
+        name,
+        caps,
+        verb,
+        rate_limit=rate_limit,
+        mode=options.mode,
+        renewed=set() if options.fresh else None,
+    )

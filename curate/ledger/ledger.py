@@ -366,6 +366,23 @@ class Ledger:
         with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO dialects VALUES (?, ?, ?, ?)", (endpoint, model, dialect, self._clock()))
 
+    def find_server(self, endpoint: str, model: str) -> str | None:
+        """Return which server has the name of an endpoint for a model; None where none was written down."""
+        rows = self.query("SELECT server FROM servers WHERE endpoint = ? AND model = ?", (endpoint, model))
+        return str(rows[0][0]) if rows else None
+
+    def claim_server(self, endpoint: str, model: str, server: str) -> str:
+        """Give a server the name of an endpoint for a model, unless another has it; return which one has it."""
+        with self.transaction() as db:
+            db.execute("INSERT INTO servers VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (endpoint, model, server))
+            return str(db.execute("SELECT server FROM servers WHERE endpoint = ? AND model = ?", (endpoint, model)).fetchone()[0])
+
+    def forget(self, keys: Iterable[str]) -> int:
+        """Have calls bought again, though they were answered; what was charged stays, and so do the replies. Return how many."""
+        with self.transaction() as db:
+            sql = "UPDATE calls SET answer = NULL WHERE key = ? AND answer IS NOT NULL"
+            return sum(db.execute(sql, (key,)).rowcount for key in keys)
+
     def _migrate(self) -> None:
         if self.read_only:
             version = self.query("PRAGMA user_version")[0][0]

@@ -111,4 +111,13 @@ _DIALECTS = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES, _ESTIMATES, _DIALECTS)
+_SERVERS = (
+    """CREATE TABLE servers (
+        endpoint TEXT NOT NULL,
+        model TEXT NOT NULL,
+        server TEXT NOT NULL,      -- port and path of the server on loopback that has this name
+        PRIMARY KEY (endpoint, model)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _BATCHES, _ESTIMATES, _DIALECTS, _SERVERS)

@@ -20,6 +20,7 @@ from curate.errors import TeacherError
 from curate.teachers.prices import Price
 
 __all__ = [
+    "LOOPBACK",
     "Asker",
     "Outcome",
     "RawResponse",
@@ -36,6 +37,8 @@ __all__ = [
     "parse_json",
     "prompt_token_bound",
 ]
+
+LOOPBACK = "local"  # name of a server on this machine; of further ones, port and path follow it, see `curate.calls.client`
 
 # answered    a body came; whether it can be parsed is seen after it is stored
 # unanswered  the teacher has no reply to this request; free
@@ -283,11 +286,11 @@ def prompt_token_bound(request: Request) -> int:
 
 
 def endpoint_name(url: str) -> str:
-    """Return an address without user, password, query and fragment; loopback is ``"local"``, whatever its port."""
+    """Return an address without user, password, query and fragment; loopback is `LOOPBACK`, whatever its port."""
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     if _is_loopback(host):
-        return "local"
+        return LOOPBACK
     port = f":{parts.port}" if parts.port else ""
     return urlunsplit((parts.scheme, f"[{host}]{port}" if ":" in host else f"{host}{port}", parts.path.rstrip("/"), "", ""))
 

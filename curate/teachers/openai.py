@@ -22,7 +22,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from curate import progress
 from curate.errors import InputError
 from curate.teachers import prices
-from curate.teachers.base import Outcome, RawResponse, Request, RequestFailedError, Teacher, default_shape, endpoint_name
+from curate.teachers.base import (
+    LOOPBACK,
+    Outcome,
+    RawResponse,
+    Request,
+    RequestFailedError,
+    Teacher,
+    default_shape,
+    endpoint_name,
+)
 from curate.teachers.batch_api import BatchAPI
 from curate.teachers.complaints import Complaint, Dialect, asked_wait, read_complaint, refused_parameters
 from curate.teachers.options import TIMEOUT
@@ -90,7 +99,7 @@ class OpenAITeacher:
         timeout: float = TIMEOUT,
     ) -> None:
         self.endpoint, self.model = endpoint_name(url), model
-        self._is_local = self.endpoint == "local"
+        self._is_local = self.endpoint == LOOPBACK
         self.concurrency, self.price = concurrency, price
         self._url, self._key, self._timeout = urlsplit(url), api_key, timeout
         netloc = self._url.netloc.rpartition("@")[2]
@@ -104,6 +113,11 @@ class OpenAITeacher:
         """Send each request once, one after the other; `curate.calls.live` submits many at a time."""
         for position, request in enumerate(requests):
             yield position, await self._send(request)
+
+    @property
+    def loopback_server(self) -> str:
+        """Port and path of a server on loopback, such as ``"8000/v1"``, whatever the host is called; empty for any other."""
+        return f"{self._url.port or 80}{self._url.path.rstrip('/')}" if self._is_local else ""
 
     def capacity(self, domain: str) -> int | None:
         """Return None: a model writes as much as it is asked for."""

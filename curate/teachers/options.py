@@ -28,6 +28,16 @@ class TeacherOptions:
     api_key_env: str | None = option(
         None, metavar="VARIABLE", heading=TEACHER, help="Environment variable that holds the teacher's API key."
     )
+    endpoint_name: str | None = option(
+        None,
+        metavar="NAME",
+        heading=TEACHER,
+        help="Name under which the ledger knows the server; servers of one name share their replies.",
+        more="Without it an address is its own name; servers on loopback are told apart by port and path.",
+    )
+    fresh: bool = option(
+        False, heading=TEACHER, help="Ask again for replies that the ledger has, as of a server that was repaired; charged again."
+    )
     concurrency: int = option(16, heading=TEACHER, help="At most this many requests in flight at once.")
     requests_per_minute: int | None = option(None, heading=TEACHER, help="At most this many requests per minute.")
     tokens_per_minute: int | None = option(

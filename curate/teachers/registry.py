@@ -60,7 +60,16 @@ def load_teacher(options: TeacherOptions, *, root: str | Path | None = None, to_
     }
     factory = teachers.get(name)
     _check_signature(name, factory, location, given)
-    return factory(location, **given)
+    return _named(factory(location, **given), options.endpoint_name)
+
+
+def _named(teacher: Teacher, endpoint_name: str | None) -> Teacher:
+    """Give a teacher the name under which the ledger shall know its server."""
+    if endpoint_name is not None:
+        if not endpoint_name.strip() or not endpoint_name.isprintable():
+            raise InputError(f"--endpoint-name is a name of printable characters, got {endpoint_name!r}")
+        cast(Any, teacher).endpoint = endpoint_name.strip()
+    return teacher
 
 
 def _check_signature(name: str, factory: TeacherFactory, location: str, given: dict[str, Any]) -> None:
