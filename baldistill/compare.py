@@ -85,7 +85,7 @@ def _lines(run: str, record: Sequence[Mapping[str, Any]]) -> list[Line]:
     priced = True
     for stage in record:
         spend = stage["spend"]
-        rows += sum(stage["achieved"].values())
+        rows += stage["rows"] if "rows" in stage else sum(stage["achieved"].values())
         calls, tokens = calls + spend.get("calls", 0), tokens + spend.get("tokens", 0)
         priced = priced and (spend.get("usd") is not None or not spend.get("calls"))
         usd += spend.get("usd") or 0.0

@@ -42,10 +42,11 @@ class Stage:
         index: from 0; -1 is the base student, before any stage.
         snapshot: ``name@version`` that the student was trained on.
         quotas: wanted and planned rows per domain.
-        achieved: rows accepted per domain.
+        achieved: rows accepted per domain; a row of several labels counts in each.
         spend: calls, tokens and usd charged, and replies taken from the ledger.
         adapter: where the trained adapter is, relative to the root.
         metrics: of `baldistill.evaluate.evaluate`.
+        rows: rows accepted, each once; 0 of the base student.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Stage:
     spend: dict[str, Any]
     adapter: str
     metrics: dict[str, Any]
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ def _line(index: int, snapshot: Manifest, result: StageResult, adapter: Path, me
         spend,
         adapter.relative_to(snapshot.root).as_posix(),
         metrics,
+        result.n_rows,
     )
 
 

@@ -28,7 +28,7 @@ from baldistill.tokens import Tokens, encode, header, stratify
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import is_usable_real
+from curate.manifest.rows import has_label, is_usable_real, per_label
 from curate.settings import takes
 
 __all__ = ["ScoreResult", "score"]
@@ -106,11 +106,11 @@ def _candidates(rows: pl.DataFrame, domains: Sequence[str] | None) -> pl.DataFra
     pool = rows.filter(is_usable_real(), status="candidate")
     if domains is None:
         return pool
-    known = set(rows["domain"].drop_nulls())
+    known = set(per_label(rows)["domain"].drop_nulls())
     for domain in domains:
         if domain not in known:
             raise UnknownNameError("domain", domain, known)
-    return pool.filter(pl.col("domain").is_in(list(domains)))
+    return pool.filter(has_label(domains))
 
 
 def _choose(manifest: Manifest, settings: ScoreSettings) -> pl.DataFrame:

@@ -29,7 +29,7 @@ from curate.audit.settings import DEFAULT_AUDITORS, AuditSettings
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.manifest import ids
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import read_findings, write_findings
+from curate.manifest.rows import per_label, read_findings, write_findings
 from curate.settings import takes
 from curate.vectors import embed
 from curate.vectors.encoders import Encoder
@@ -104,12 +104,12 @@ def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encod
     """
     rows = manifest.rows() if rows is None else rows
     contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer", "messages"])
-    full = rows.select("id", "content", "domain", "split", "source", "status", "prompt_key")
+    full = rows.select("id", "content", "domain", "labels", "split", "source", "status", "prompt_key")
     full = compared(full.join(contents, on="content", how="left", maintain_order="left"))
     full = full.with_columns(_prompt_keys(full))
     train = full.filter(split="train")
     real = train.filter(source="real")
-    found = survey_of(manifest, real if real.height else train)
+    found = survey_of(manifest, per_label(real if real.height else train))
     columns = [*PROMPTS.names(), "conversation", "numbers"]
     return Context(
         kinds=found.kinds,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import polars as pl
@@ -30,7 +30,7 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps, Charged
 from curate.manifest.history import done_stages
 from curate.manifest.manifest import Commit, Manifest, load
-from curate.manifest.rows import comparable_scores, domain_counts, is_written_by
+from curate.manifest.rows import comparable_scores, count_labels, domain_counts, is_written_by
 from curate.selection import feedback, policies
 from curate.selection.base import Quotas, selectors
 from curate.selection.base import policies as known_policies
@@ -209,8 +209,8 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         version=manifest.version + 1,  # one more where the commit upgrades an old table, see below
         budget=whole.budget,
         quotas=whole,
-        achieved=_sum(filled.achieved, kept),
-        synthetic=_sum(filled.synthetic, _kept(rows, stage, source="synthetic")),
+        achieved=_sum(filled.achieved, kept.per_label),
+        synthetic=_sum(filled.synthetic, _kept(rows, stage, source="synthetic").per_label),
         rejected=filled.rejected,
         moved=filled.moved,
         unanswered=filled.unanswered,
@@ -222,13 +222,14 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
         written=filled.written,
         tokens_per_written=tokens_per_written,
         usd_per_written=usd_per_written,
+        rows=filled.rows + kept.rows,
         reckoned=None if metered is None else estimates.close_estimate(metered.account, complete=filled.complete),
     )
     if (better := _better(manifest, result)) is not None:
         progress.note(
             "balance",
-            f"stage {stage} was stopped at {sum(result.achieved.values()):,} rows, and {manifest.name}@{better.version} has "
-            f"{sum(better.achieved.values()):,} of it: that one stays; every reply that was bought is in the ledger, and the "
+            f"stage {stage} was stopped at {result.n_rows:,} rows, and {manifest.name}@{better.version} has "
+            f"{better.n_rows:,} of it: that one stays; every reply that was bought is in the ledger, and the "
             "same command with larger caps goes on",
         )
         return manifest, replace(result, version=manifest.version)
@@ -248,7 +249,7 @@ def _better(manifest: Manifest, result: StageResult) -> StageResult | None:
     """Return the stage as it is, where it has more rows than a stage that was stopped early and would take its place."""
     done = done_stages(manifest).get(result.stage)
     there = None if done is None or result.complete else _reuse(done)
-    return there if there is not None and sum(there.achieved.values()) > sum(result.achieved.values()) else None
+    return there if there is not None and there.n_rows > result.n_rows else None
 
 
 def _reuse(commit: Commit) -> StageResult:
@@ -259,27 +260,34 @@ def _reuse(commit: Commit) -> StageResult:
     return StageResult(stage=int(commit.parameters["stage"]), version=commit.version, reused=True, **kept)
 
 
-def _kept(rows: pl.DataFrame, stage: int, **only: str) -> dict[str, int]:
-    """Return how many rows of a stage are selected before it is done, per domain.
+@dataclass(frozen=True)
+class _Kept:
+    """What is selected of a stage before it is done, each row once and per label.
 
-    They are what `unselect` left of it, and in the first stage what `select` or a person chose: the budget is of all rows.
+    It is what `unselect` left of it, and in the first stage what `select` or a person chose: the budget is of all rows.
     """
+
+    rows: int = 0
+    per_label: Mapping[str, int] = field(default_factory=dict)
+
+
+def _kept(rows: pl.DataFrame, stage: int, **only: str) -> _Kept:
     of_stage = pl.col("stage").is_null() | (pl.col("stage") == 0) if stage == 0 else pl.col("stage") == stage
     mine = rows.filter(of_stage, split="train", status="selected", **only)
-    return dict(mine.group_by("domain").len().sort("domain").iter_rows())
+    return _Kept(mine.height, count_labels(mine))
 
 
-def _refill(whole: Quotas, kept: Mapping[str, int]) -> Quotas:
+def _refill(whole: Quotas, kept: _Kept) -> Quotas:
     """Return the slots that a stage has yet to fill: its own without the rows that it kept, together what it lacks.
 
     A domain that kept more than its slots leaves that many fewer to the others; those with the most open slots give way first.
     """
-    budget = whole.budget - sum(kept.values())
+    budget = whole.budget - kept.rows
     open_slots = {
-        name: {domain: max(0, n - kept.get(domain, 0)) for domain, n in slots.items()}
+        name: {domain: max(0, n - kept.per_label.get(domain, 0)) for domain, n in slots.items()}
         for name, slots in (("wanted", whole.wanted), ("planned", whole.planned))
     }
-    for slots in open_slots.values() if kept else ():
+    for slots in open_slots.values() if kept.rows else ():
         for _ in range(sum(slots.values()) - budget):
             slots[max(sorted(slots), key=lambda domain: slots[domain])] -= 1
     return Quotas(open_slots["wanted"], open_slots["planned"], budget)
@@ -295,32 +303,32 @@ def _plan(
     stage: int,
     *,
     given: Mapping[str, int] | None = None,
-    kept: Mapping[str, int] | None = None,
+    kept: _Kept | None = None,
 ) -> Quotas:
     """Return the stage's slots per domain.
 
     Args:
         given: in a dry run, slots that earlier stages planned and that no row fills yet.
-        kept: rows per domain that the stage has already, and that fill slots of it.
+        kept: rows that the stage has already, and that fill slots of it.
     """
     counts = domain_counts(rows)
-    given, kept = given or {}, kept or {}
+    given, kept = given or {}, kept or _Kept()
     train = rows.filter(split="train")
     # Later stages may have kept rows when this one was undone; what no stage selected is kept by the first.
     earlier = (pl.col("stage").is_null() & (stage > 0)) | (pl.col("stage") < stage)
-    selected = dict(train.filter(earlier, status="selected").group_by("domain").len().iter_rows())
-    candidates = dict(train.filter(status="candidate").group_by("domain").len().iter_rows())
-    counts |= {domain: 0 for domain in {*candidates, *selected, *kept} if domain not in counts}
-    written = train.filter(is_written_by(), source="synthetic")
-    used = dict(written.group_by("domain").len().iter_rows())
-    capacity = {d: _capacity(run, d, candidates.get(d, 0) + kept.get(d, 0), used.get(d, 0) + given.get(d, 0)) for d in counts}
+    selected = count_labels(train.filter(earlier, status="selected"))
+    candidates = count_labels(train.filter(status="candidate"))
+    counts |= {domain: 0 for domain in {*candidates, *selected, *kept.per_label} if domain not in counts}
+    used = count_labels(train.filter(is_written_by(), source="synthetic"))
+    there = {d: candidates.get(d, 0) + kept.per_label.get(d, 0) for d in counts}
+    capacity = {d: _capacity(run, d, there[d], used.get(d, 0) + given.get(d, 0)) for d in counts}
     budget = policies.stage_budget(run.settings.budget, stage, run.settings.stages)
-    if sum(kept.values()) > budget:
+    if kept.rows > budget:
         unstaged = train.filter(pl.col("stage").is_null(), status="selected").height if stage == 0 else 0
         by = "without a stage, as by curate select," if unstaged else "by it"
         back = "--all" if unstaged else f"--stage {stage}"
         raise InputError(
-            f"stage {stage} has a budget of {budget} rows, and {sum(kept.values())} are selected {by} already: take them back "
+            f"stage {stage} has a budget of {budget} rows, and {kept.rows} are selected {by} already: take them back "
             f"with curate unselect {back}, or give a --budget and --stages that they fit into"
         )
     obtainable = sum(c for c in capacity.values() if c is not None)

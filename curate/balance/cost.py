@@ -5,6 +5,7 @@ The arithmetic is in `curate.calls.forecast`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ from curate.calls.forecast import Estimate, Task
 from curate.generation.examples import write_examples
 from curate.generation.rationales import write_rationales
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import is_written_by, may_be_shown, n_attempts
+from curate.manifest.rows import count_labels, is_written_by, may_be_shown, n_attempts, per_label, several_labels
 from curate.selection.base import Quotas
+from curate.selection.pools import filling_order
 from curate.teachers import prices
 from curate.teachers.base import Reply, Request, Teacher, TeacherInfo
 from curate.teachers.prices import Price
@@ -90,7 +92,7 @@ def stage_tasks(
     real, examples = _split(candidates, slots, given)
     if settings.fill != "teacher":
         examples = {}
-    probe = manifest.examples(_sample(candidates.filter(source="real"), list(slots)))
+    probe = manifest.examples(_sample(per_label(candidates.filter(source="real")), list(slots)))
     if teacher is None or settings.rationales in ("keep", "none"):
         real = {}
     elif settings.rationales == "auto":
@@ -122,15 +124,41 @@ def _answered_before(train: pl.DataFrame) -> tuple[int, int]:
 
 
 def _split(candidates: pl.DataFrame, slots: Mapping[str, int], given: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """Return per domain the slots that real rows fill, and those that need new examples."""
-    n_candidates = dict(candidates.group_by("domain").len().iter_rows())
-    n_real = dict(candidates.filter(source="real").group_by("domain").len().iter_rows())
+    """Return per domain the slots that real rows fill, and those that need new examples.
+
+    A real row that fills slots of several labels is counted for the first of them in the order in which they are filled.
+    """
+    n_candidates = count_labels(candidates)
+    n_real = count_labels(candidates.filter(source="real"))
     real, examples = {}, {}
     for domain, n in slots.items():
         before = given.get(domain, 0)
         real[domain] = min(n, max(0, n_real.get(domain, 0) - before))
         examples[domain] = max(0, n - max(0, n_candidates.get(domain, 0) - before))
-    return real, examples
+    return _once_each(candidates.filter(source="real"), real), examples
+
+
+def _once_each(candidates: pl.DataFrame, slots: dict[str, int]) -> dict[str, int]:
+    """Return how many rows each label has yet to take for these slots, where a row counts for each of its labels.
+
+    Labels take in the order in which they are filled, of rows with several labels as large a part as of all their rows.
+    """
+    several = several_labels(candidates)
+    if not several:
+        return slots
+    shared: dict[str, list[str]] = {}
+    for row_id in sorted(several):
+        for label in several[row_id]:
+            shared.setdefault(label, []).append(row_id)
+    n_all, needed, taken, filled = count_labels(candidates), dict.fromkeys(slots, 0), set[str](), Counter[str]()
+    for label in filling_order(candidates, sorted(slots)):
+        needed[label] = max(0, slots[label] - filled[label])
+        mine = [row_id for row_id in shared.get(label, ()) if row_id not in taken]
+        left = n_all.get(label, 0) - len(shared.get(label, ())) + len(mine)
+        chosen = mine[: round(needed[label] * len(mine) / left)] if left else []
+        taken.update(chosen)
+        filled.update(other for row_id in chosen for other in several[row_id])
+    return needed
 
 
 def _sample(rows: pl.DataFrame, domains: list[str]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from curate.manifest import ids as identity
-from curate.manifest.rows import append_findings, repeat_origin, teacher_origin, write_findings
+from curate.manifest.rows import append_findings, has_label, repeat_origin, teacher_origin, write_findings
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, conform
 
 __all__ = ["CANDIDATE_ROWS", "Decisions", "as_candidate_rows"]
@@ -68,15 +68,21 @@ class Decisions:
         further = [{k: v for k, v in f.items() if k != "id"} | marks for f in findings]
         self._decided[row["id"]] = {**row, "status": status, "why": reason, "found": earlier + further}
 
-    def repeat(self, domain: str, n: int) -> int:
-        """Add `n` repeats of the domain's selected rows, in turn by id; return how many were added."""
-        chosen = [i for i, line in self._decided.items() if line["status"] == "selected" and line["domain"] == domain]
-        before = self._rows.filter(domain=domain, status="selected", split="train")["id"].to_list()
-        ids = sorted(chosen + before)
+    def repeat(self, domain: str, n: int) -> list[dict[str, Any]]:
+        """Add `n` repeats of the domain's selected rows, in turn by id; return the id and the domain of what each repeats."""
+        mine = self._rows.filter(has_label([domain]), split="train")
+        known = dict(mine.select("id", "domain").iter_rows())
+        chosen = [i for i, line in self._decided.items() if line["status"] == "selected"]
+        filed = {i: self._decided[i]["domain"] for i in chosen if i in known or self._decided[i]["domain"] == domain}
+        filed |= {i: known[i] for i in mine.filter(status="selected")["id"]}
+        ids = sorted(filed)
         if not ids or n <= 0:
-            return 0
-        self._repeats.append(pl.DataFrame({"parent": [ids[i % len(ids)] for i in range(n)], "turn": range(n)}))
-        return n
+            return []
+        parents = [ids[i % len(ids)] for i in range(n)]
+        repeated = {parent for repeats in self._repeats for parent in repeats["parent"]}  # for another of their labels
+        first = sum(repeats.height for repeats in self._repeats) if repeated & set(parents) else 0
+        self._repeats.append(pl.DataFrame({"parent": parents, "turn": range(first, first + n)}))
+        return [{"id": parent, "domain": filed[parent]} for parent in parents]
 
     def contents(self) -> pl.DataFrame:
         """Return the content rows to append before the commit: everything that was selected or newly written."""

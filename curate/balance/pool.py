@@ -7,6 +7,7 @@ no files.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ import polars as pl
 
 from curate.manifest.rows import n_attempts, next_indices
 from curate.selection.base import POOL, Quotas
+from curate.selection.pools import filling_order, label_view
 
 __all__ = ["Pool", "open_pools"]
 
@@ -62,19 +64,30 @@ class Pool:
         """Rows that the domain could still give without a new example."""
         return self.untried.height + len(self.waiting) + len(self.retry)
 
+    def take_out(self, ids: Collection[str]) -> None:
+        """Take rows out that another of their labels has chosen."""
+        chosen = pl.col("id").is_in(list(ids))
+        self.taken = pl.concat([self.taken, self.untried.filter(chosen)])
+        self.untried = self.untried.filter(~chosen)
+        self.waiting = [row_id for row_id in self.waiting if row_id not in ids]
+        self.retry = [row_id for row_id in self.retry if row_id not in ids]
+
 
 def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Counter[str]]:
-    """Return the pool of each domain, sorted by name, and how many replies were judged for each real candidate so far.
+    """Return the pool of each domain, and how many replies were judged for each real candidate so far.
+
+    Pools are sorted by name; where rows have several labels they stand from the rarest label to the commonest, and such a row is
+    in the pool of each of its labels.
 
     Args:
         rows: that the stage starts from, columns of `curate.manifest.schema.SCHEMA`.
         quotas: slots per domain.
     """
-    train = rows.filter(split="train").sort("id")
+    train = label_view(rows.filter(split="train").sort("id"))
     candidates = train.filter(status="candidate")
     tried = candidates.filter(n_attempts() > 0, source="real")
     attempts: Counter[str] = Counter(dict(tried.select("id", n_attempts()).iter_rows()))
-    untried = candidates.filter(source="real").join(tried, on="id", how="anti", maintain_order="left")
+    untried = candidates.filter(n_attempts() == 0, source="real")
     waiting = candidates.filter(source="synthetic").sort("origin", "id")
     left, taken = _by_domain(untried), _by_domain(train.filter(status="selected"))
     retry, written, indices = _ids_by_domain(tried), _ids_by_domain(waiting), next_indices(train)
@@ -89,7 +102,7 @@ def open_pools(rows: pl.DataFrame, quotas: Quotas) -> tuple[dict[str, Pool], Cou
             retry=retry.get(name, []),
             next_index=indices.get(name, 0),
         )
-        for name in sorted(quotas.planned)
+        for name in filling_order(rows, sorted(quotas.planned))
     }
     return pools, attempts
 

@@ -53,7 +53,7 @@ class StageResult:
         version: of the manifest after it; None in a dry run.
         budget: accepted rows of this stage.
         quotas: wanted and planned slots per domain.
-        achieved, synthetic: rows accepted per domain, and how many of them are synthetic.
+        achieved, synthetic: rows accepted per domain, and how many of them are synthetic; a row of several labels counts in each.
         rejected: per domain, how often each auditor rejected.
         moved: slots per domain gained or given up because some domains could not fill theirs.
         unanswered: requests that a recorded teacher had no answer for.
@@ -62,6 +62,8 @@ class StageResult:
         saved: replies taken from the ledger without a call.
         written: new examples of the teacher that were accepted.
         tokens_per_written, usd_per_written: what one of them cost, rejected replies included, whenever they were bought.
+        rows: rows accepted, each once: fewer than `achieved` sums to, and maybe than the slots, where rows have several labels.
+            None of a stage that is to come, or that a version before 0.2 did.
         reused: the stage was done before with the same parameters, and nothing was changed.
         estimate: what it would cost; dry runs alone.
         reckoned: what it was estimated to cost when it began, and what was billed since; None without a teacher.
@@ -84,9 +86,15 @@ class StageResult:
     written: int = 0
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
+    rows: int | None = None
     reused: bool = False
     estimate: Estimate | None = None
     reckoned: EstimateVsActual | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows accepted, each once."""
+        return sum(self.achieved.values()) if self.rows is None else self.rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
@@ -136,6 +144,7 @@ class BalanceResult:
         return {
             "version": self.manifest.version,
             "budget": self.budget,
+            "rows": sum(stage.n_rows for stage in self.stages),
             "domains": [
                 {
                     "domain": domain,

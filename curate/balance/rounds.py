@@ -30,7 +30,7 @@ from curate.generation.examples import Cost, cost, write_examples
 from curate.generation.rationales import RATIONALES, write_rationales
 from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import may_be_shown, not_chosen
+from curate.manifest.rows import may_be_shown, not_chosen, several_labels
 from curate.manifest.schema import conform
 from curate.selection import policies
 from curate.selection.base import Quotas
@@ -92,7 +92,7 @@ class RoundsResult:
 
     Attributes:
         decisions: the rows that changed and the content to append first.
-        achieved: rows accepted per domain.
+        achieved: rows accepted per domain; a row of several labels counts in each.
         synthetic: those of them that are synthetic, per domain.
         rejected: per domain, how often each auditor rejected a reply or a row.
         moved: slots per domain that it was given, or gave up, because some domains could not fill theirs.
@@ -101,6 +101,7 @@ class RoundsResult:
         judged: replies of the teacher that were judged.
         written: new examples of the teacher that were accepted.
         cost: of all that it wrote of them, rejected ones included.
+        rows: rows accepted, each once.
     """
 
     decisions: Decisions
@@ -113,6 +114,7 @@ class RoundsResult:
     judged: int
     written: int
     cost: Cost
+    rows: int
 
 
 @dataclass(kw_only=True)
@@ -134,6 +136,7 @@ class RoundRunner:
         max_attempts: judged replies per slot before a domain stops.
         rationale_options: keyword arguments of `write_rationales`.
         example_options: keyword arguments of `write_examples`.
+        labels: id → labels of the rows that are in the pools of several; each is asked for once and counts for all of them.
         stopped: a cap, failed calls or a teacher that is always wrong ended the work.
     """
 
@@ -148,14 +151,16 @@ class RoundRunner:
     max_attempts: int = 1
     rationale_options: Mapping[str, Any] = field(default_factory=dict)
     example_options: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     stopped: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.decisions = Decisions(self.rows, stage=self.stage)
         self.judged, self.passed = Counter[str](), Counter[str]()  # by kind of reply
         self.moved = Counter[str]()
-        self.unanswered = self.written = 0
+        self.unanswered = self.written = self.accepted = 0
         self.cost = Cost()
+        self.chosen_for: dict[str, str] = {}  # id of a row of several labels → the one whose slot it is to fill
 
     # --- the rounds ---
 
@@ -184,23 +189,44 @@ class RoundRunner:
         return self.result()
 
     def plan_round(self) -> RoundPlan:
-        """Plan untried real rows first, then synthetic rows that wait, then real rows again, then new examples."""
-        plan = RoundPlan()
+        """Plan untried real rows first, then synthetic rows that wait, then real rows again, then new examples.
+
+        A row of several labels is planned for the first of them that has an open slot, and fills one of each.
+        """
+        plan, promised = RoundPlan(), Counter[str]()
         for pool in self.pools.values():
             # A domain stops after so many judged replies per slot, rationales of real rows and new examples together.
-            missing = min(pool.open_slots, max(0, self.max_attempts * pool.target - pool.judged))
+            missing = min(pool.open_slots - promised[pool.name], self.max_attempts * pool.target - pool.judged)
+            missing = max(0, missing)
             chosen = self.choose(pool, missing)
             missing -= len(chosen)
             waiting, pool.waiting = pool.waiting[:missing], pool.waiting[missing:]
             missing -= len(waiting)
             again, pool.retry = pool.retry[:missing], pool.retry[missing:]
             missing -= len(again)
+            promised += self._share(pool, [*chosen, *waiting, *again])
             plan.real += chosen + again
             plan.waiting += waiting
             if self.asker is not None and not pool.exhausted:
                 plan.new += [(pool.name, pool.next_index + n) for n in range(missing)]
                 pool.next_index += missing
         return plan
+
+    def _share(self, pool: Pool, ids: Sequence[str]) -> Counter[str]:
+        """Take rows that a domain has chosen out of the pools of their other labels; return how many each is promised."""
+        others: dict[str, set[str]] = {}
+        for row_id in ids:
+            if row_id in self.labels:
+                self.chosen_for[row_id] = pool.name
+                for other in set(self.labels[row_id]) & set(self.pools) - {pool.name}:
+                    others.setdefault(other, set()).add(row_id)
+        for other, of_it in others.items():
+            self.pools[other].take_out(of_it)
+        return Counter({other: len(of_it) for other, of_it in others.items()})
+
+    def _pools_of(self, row: Mapping[str, Any]) -> list[Pool]:
+        """Return the pools of a row's labels."""
+        return [self.pools[label] for label in self.labels.get(row["id"], (row["domain"],)) if label in self.pools]
 
     def run_round(self, plan: RoundPlan) -> None:
         """Have a round's rows annotated and written, judge them in order, and accept or reject each."""
@@ -250,10 +276,12 @@ class RoundRunner:
             judged=self.judged.total(),
             written=self.written,
             cost=self.cost,
+            rows=self.accepted,
         )
 
     def _n_accepted(self) -> int:
-        return sum(pool.accepted for pool in self.pools.values())
+        """Return how many slots are filled."""
+        return sum(min(pool.accepted, pool.target) for pool in self.pools.values())
 
     # --- what is asked ---
 
@@ -388,14 +416,16 @@ class RoundRunner:
 
     def _settle(self, verdict: Verdict) -> None:
         """Count a verdict, and record what becomes of its row."""
-        pool = self.pools[verdict.row["domain"]]
+        pool = self.pools[self.chosen_for.get(verdict.row["id"], verdict.row["domain"])]
         if verdict.kind is not None:
             pool.judged += 1
             self.judged[verdict.kind] += 1
             self.passed[verdict.kind] += verdict.auditor is None
         if verdict.auditor is None:
-            pool.accepted += 1
-            pool.synthetic += verdict.row["source"] == "synthetic"
+            self.accepted += 1
+            for counted in self._pools_of(verdict.row):
+                counted.accepted += 1
+                counted.synthetic += verdict.row["source"] == "synthetic"
             self.written += verdict.row["new"]
             self.accept(verdict)
         else:
@@ -467,6 +497,7 @@ def fill_slots(
         stage=stage,
         attempts=attempts,
         max_attempts=settings.max_attempts,
+        labels=several_labels(rows),
         rationale_options={"show_answer": settings.show_answer, "prompt_file": settings.rationale_prompt},
         example_options={
             "prompt_file": settings.synthesis_prompt,
@@ -497,7 +528,10 @@ class _StageRunner(RoundRunner):
         super().run(label)
         if self.settings.fill == "repeat":
             for pool in self.pools.values():
-                pool.accepted += self.decisions.repeat(pool.name, pool.open_slots)
+                for row in self.decisions.repeat(pool.name, pool.open_slots):
+                    self.accepted += 1
+                    for counted in self._pools_of(row):
+                        counted.accepted += 1
         return self.result()
 
     def move_slots(self) -> bool:
@@ -574,7 +608,8 @@ class _StageRunner(RoundRunner):
         if row["attempt"] is not None:
             self.attempts[row["id"]] += 1
         if self.attempts[row["id"]] < self.max_attempts:
-            self.pools[row["domain"]].retry.append(row["id"])
+            for pool in self._pools_of(row):
+                pool.retry.append(row["id"])
 
     def on_none_passes(self, kind: str, last: Verdict) -> None:
         """Buy no more of what has been wrong every time; without a single good rationale the stage itself ends."""

@@ -26,7 +26,7 @@ from curate.calls.forecast import Task
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import next_indices
+from curate.manifest.rows import next_indices, per_label
 from curate.settings import takes
 from curate.teachers.base import Teacher
 from curate.vectors.encoders import Encoder
@@ -160,7 +160,7 @@ def _checked(rows: pl.DataFrame, domains: Sequence[str], n: int, auditors: Seque
     """Return the domains, sorted, each once."""
     for name in auditors:
         known_auditors.get(name)
-    known = set(rows.filter(pl.col("status") != "rejected", split="train")["domain"])
+    known = set(per_label(rows.filter(pl.col("status") != "rejected", split="train"))["domain"])
     for name in domains:
         if name not in known:
             raise UnknownNameError("domain", name, known)

@@ -14,7 +14,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import in_snapshot
+from curate.manifest.rows import in_snapshot, labels_of
 from curate.manifest.schema import SPLITS
 from curate.registry import Registry
 
@@ -34,7 +34,8 @@ class Snapshot:
 
     Attributes:
         manifest: the version that it is of.
-        splits: split → its rows with content joined on (columns `COLUMNS`); only splits that have rows.
+        splits: split → its rows with content joined on (columns `COLUMNS`, and ``domains``, a list, where rows have several
+            labels); only splits that have rows.
     """
 
     manifest: Manifest
@@ -53,7 +54,9 @@ def read_snapshot(manifest: Manifest) -> Snapshot:
     Raises:
         InputError: no train row is selected.
     """
-    rows = manifest.examples(manifest.scan().filter(in_snapshot()).collect()).select(COLUMNS)
+    rows = manifest.examples(manifest.scan().filter(in_snapshot()).collect())
+    several = [labels_of().alias("domains")] if rows["labels"].count() else []  # trainers read `labels` as something else
+    rows = rows.select(*COLUMNS, *several)
     splits = {split: rows.filter(pl.col("split") == split) for split in SPLITS}
     if splits["train"].is_empty():
         raise InputError(

@@ -15,7 +15,7 @@ import polars as pl
 
 from curate.errors import ManifestError
 from curate.manifest.manifest import Commit, Manifest
-from curate.manifest.rows import in_snapshot, is_repeat, read_findings
+from curate.manifest.rows import in_snapshot, is_repeat, per_label, read_findings
 from curate.manifest.schema import SPLITS
 
 __all__ = ["card", "escape"]
@@ -45,7 +45,7 @@ def card(manifest: Manifest) -> str:
     Raises:
         ManifestError: nothing of the log is left.
     """
-    rows = manifest.rows("domain", "split", "source", "origin", "status", "stage", "findings")
+    rows = manifest.rows("domain", "labels", "split", "source", "origin", "status", "stage", "findings")
     kept = rows.filter(in_snapshot())
     log = manifest.lineage(partial=True)  # what the rows went through, without what was undone
     if not log:
@@ -113,9 +113,9 @@ def _sizes(kept: pl.DataFrame) -> str:
 def _domains(rows: pl.DataFrame, kept: pl.DataFrame) -> str:
     train = pl.col("split") == "train"
     real = pl.col("source") == "real"
-    before = rows.filter(train & real & ~is_repeat()).group_by("domain").agg(pl.len().alias("before"))
+    before = per_label(rows.filter(train & real & ~is_repeat())).group_by("domain").agg(pl.len().alias("before"))
     after = (
-        kept.filter(train)
+        per_label(kept.filter(train))
         .group_by("domain")
         .agg(pl.len().alias("after"), real.sum().alias("real"), (~real).sum().alias("synthetic"))
     )
@@ -124,6 +124,7 @@ def _domains(rows: pl.DataFrame, kept: pl.DataFrame) -> str:
     title = "## Domains\n\nTrain rows: before (real rows ingested) and after (in this data set), of which real and synthetic."
     repeats = rows.filter(is_repeat(), status="selected").height
     title += f" {repeats} of the real ones repeat others." if repeats else ""
+    title += " A row of several domains counts in each." if rows["labels"].count() else ""
     return f"{title}\n\n" + _table(("domain", "before", "after", "real", "synthetic"), table.iter_rows())
 
 

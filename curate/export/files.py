@@ -27,7 +27,7 @@ __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 _SLICE_BYTES = 256 << 20  # written at a time; a column of more than 2 GiB would not fit Arrow's `string`
 _DECODER = json.JSONDecoder()
 # Keys of a chat's record that are its own, and those that trainers read in place of `messages`.
-_OWN = ("id", "domain", "messages", "turns")
+_OWN = ("id", "domain", "domains", "messages", "turns")
 _OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "completion_mask", "assistant_masks")
 
 
@@ -47,9 +47,9 @@ def write_jsonl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split with the whole chat as ``messages``, as chat trainers read it.
 
-    Beside it stand the row's id and domain, every further column of its source (``tools``, say), and, where there are chats of
-    several answers, ``turns``: whether the ``last`` turn of the assistant is trained on or ``all`` of them. Every record of
-    an export has the same keys, since readers take them from the first.
+    Beside it stand the row's id and domain (and ``domains`` where rows have several), every further column of its source
+    (``tools``, say), and, where there are chats of several answers, ``turns``: whether the ``last`` turn of the assistant is
+    trained on or ``all`` of them. Every record of an export has the same keys, since readers take them from the first.
     """
     keys, turns = _shape(snapshot.splits.values())
     return tuple(
@@ -118,8 +118,10 @@ def _shape(frames: Iterable[pl.DataFrame]) -> tuple[list[str], bool]:
 
 def _chat_records(frame: pl.DataFrame, keys: list[str], *, turns: bool) -> Iterator[str]:
     """Yield the JSON text of every row; values of `extra` are written as they are, digit by digit."""
-    for row_id, domain, extra, chat in zip(frame["id"], frame["domain"], frame["extra"], chats.read_chats(frame), strict=True):
-        record = {"id": row_id, "domain": domain, "messages": chat.all} | ({"turns": chat.train} if turns else {})
+    domains = [{"domains": list(each)} for each in frame["domains"]] if "domains" in frame.columns else [{}] * frame.height
+    rows = zip(frame["id"], frame["domain"], domains, frame["extra"], chats.read_chats(frame), strict=True)
+    for row_id, domain, several, extra, chat in rows:
+        record = {"id": row_id, "domain": domain, **several, "messages": chat.all} | ({"turns": chat.train} if turns else {})
         members = _members(extra) if keys and extra else {}
         further = "".join(f", {json.dumps(key, ensure_ascii=False)}: {members.get(key, 'null')}" for key in keys)
         yield f"{_json(record)[:-1]}{further}}}\n"

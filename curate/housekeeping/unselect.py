@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from curate.housekeeping.settings import UnselectSettings
 from curate.manifest.find import find_id
 from curate.manifest.history import done_stages
 from curate.manifest.manifest import Manifest, load
-from curate.manifest.rows import is_repeat, without_stages
+from curate.manifest.rows import count_labels, has_label, is_repeat, per_label, without_stages
 from curate.settings import takes
 
 __all__ = ["UnselectResult", "unselect"]
@@ -74,12 +73,12 @@ def unselect(manifest: Manifest, settings: UnselectSettings) -> UnselectResult:
     if chosen.is_empty():
         progress.note("unselect", f"{manifest}: no selected row is among them, nothing was committed")
         return UnselectResult(manifest, 0, 0, 0, {}, ())
-    repeats = rows.filter(is_repeat(), pl.col("domain").is_in(chosen["domain"].implode()), status="selected")
+    repeats = rows.filter(is_repeat(), has_label(count_labels(chosen)), status="selected")
     back = chosen.join(repeats, on="id", how="anti")
     first: Any = pl.concat([back, repeats])["stage"].min()
     undone = [stage for stage in sorted(done_stages(manifest)) if first is not None and stage >= first]
     result = {"rows": back.height, "synthetic": back.filter(source="synthetic").height, "repeats": repeats.height}
-    domains = dict(sorted(Counter(back["domain"].to_list()).items()))
+    domains = count_labels(back)
     parameters = {name: getattr(settings, name) for name in _WAYS}
     taken_back = _taken_back(rows, back, repeats, _before(manifest, back))
     after = manifest.commit(
@@ -101,11 +100,11 @@ def _chosen(manifest: Manifest, rows: pl.DataFrame, settings: UnselectSettings) 
             raise InputError(f"--stage {settings.stage}: {there}")
         return selected.filter(stage=settings.stage)
     if settings.domains is not None:
-        known = set(rows["domain"].drop_nulls())
+        known = set(per_label(rows)["domain"].drop_nulls())
         for domain in settings.domains:
             if domain not in known:
                 raise UnknownNameError("domain", domain, known)
-        return selected.filter(pl.col("domain").is_in(list(settings.domains)))
+        return selected.filter(has_label(settings.domains))
     if settings.ids is not None:
         example = f"curate unselect {manifest.name} --id 7c1e"
         found = [find_id(manifest, row, example=example) for row in settings.ids]
@@ -154,7 +153,7 @@ def _without_findings(rows: pl.DataFrame, back: pl.DataFrame, settings: Unselect
     """Return the rows without what stages from `first` on found in candidates: in all, of the domains, or in those taken back."""
     meant = pl.lit(True)
     if settings.domains is not None:
-        meant = pl.col("domain").is_in(list(settings.domains))
+        meant = has_label(settings.domains)
     elif settings.ids is not None:
         meant = pl.col("id").is_in(back["id"].implode())
     judged = rows.filter(meant, pl.col("findings").is_not_null(), split="train", status="candidate").select("id", "findings")

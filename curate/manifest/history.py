@@ -11,6 +11,7 @@ import polars as pl
 
 from curate.errors import InputError
 from curate.manifest.manifest import Commit, Manifest, load
+from curate.manifest.rows import per_label
 from curate.manifest.schema import SCHEMA
 
 __all__ = ["Diff", "DomainChanges", "Log", "Tags", "diff", "done_stages", "log", "tags"]
@@ -101,9 +102,9 @@ class Diff:
         old: the other one.
         added, gone, changed: rows; a row is the same row where its id is the same.
         columns: how many rows changed in each column, most first; a column in which none did is left out.
-        domains: the same counts per domain, by name; a row that moved counts in its new domain.
-        rows: one line per row that differs, sorted by domain and id: id, domain, change (added, gone or changed) and the
-            names of the columns that changed.
+        domains: the same counts per domain, by name; a row that moved counts in its new domain, one of several labels in each.
+        rows: one line per row that differs, sorted by domain and id: id, domain, labels, change (added, gone or changed) and
+            the names of the columns that changed.
     """
 
     manifest: Manifest
@@ -176,10 +177,14 @@ def _differences(old: _Read, new: _Read) -> pl.DataFrame:
     added = pairs.filter(pl.col("before").is_null()).with_columns(change=pl.lit("added"), columns=none)
     gone = pairs.filter(pl.col("after").is_null()).with_columns(change=pl.lit("gone"), columns=none)
     lines = pl.concat([part.select("id", "before", "after", "change", "columns") for part in (added, gone, there)])
-    domains = [read("domain")["domain"] for read in (old, new)]
-    was, now = (values.gather(lines[position]) for values, position in zip(domains, ("before", "after"), strict=True))
-    domain = pl.Series("domain", now).zip_with(now.is_not_null(), was)
-    return lines.select("id", domain, "change", "columns").sort("domain", "id")
+    filed = [_newest(old, new, name, lines) for name in ("domain", "labels")]
+    return lines.select("id", *filed, "change", "columns").sort("domain", "id")
+
+
+def _newest(old: _Read, new: _Read, column: str, lines: pl.DataFrame) -> pl.Series:
+    """Return a column of rows that differ as the newer version has it, or the older one where they are gone."""
+    was, now = old(column)[column].gather(lines["before"]), new(column)[column].gather(lines["after"])
+    return now.zip_with(lines["after"].is_not_null(), was)
 
 
 def _changed(old: _Read, new: _Read, column: str, both: pl.DataFrame) -> pl.Series:
@@ -188,5 +193,9 @@ def _changed(old: _Read, new: _Read, column: str, both: pl.DataFrame) -> pl.Seri
 
 
 def _per_domain(rows: pl.DataFrame) -> tuple[DomainChanges, ...]:
-    counts = rows.group_by("domain").agg((pl.col("change") == kind).sum().alias(kind) for kind in ("added", "gone", "changed"))
+    counts = (
+        per_label(rows)
+        .group_by("domain")
+        .agg((pl.col("change") == kind).sum().alias(kind) for kind in ("added", "gone", "changed"))
+    )
     return tuple(DomainChanges(**(row | {"domain": row["domain"] or ""})) for row in counts.sort("domain").to_dicts())

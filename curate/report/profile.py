@@ -17,7 +17,7 @@ from curate.audit import audit
 from curate.audit.base import KINDS
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import head_domains
+from curate.manifest.rows import head_domains, per_label
 from curate.report import tail
 from curate.report.plot import check_ending, plot_tail
 from curate.report.settings import ProfileSettings
@@ -59,7 +59,7 @@ def profile(manifest: Manifest, settings: ProfileSettings) -> Profile:
 def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
     """Commit the kinds of answers that ``DOMAIN=KIND`` or ``KIND`` name; the same manifest where they were known."""
     rows, kinds = manifest.rows(), {}
-    domains = rows["domain"].unique().to_list()
+    domains = per_label(rows)["domain"].unique().to_list()
     for entry in told:
         domain, _, kind = entry.rpartition("=")
         if kind not in KINDS:
@@ -74,8 +74,8 @@ def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
 
 def _kinds(manifest: Manifest) -> tuple[Kind, ...]:
     """Return the kinds of answers, the one of most domains first; of many rows they are recognised from `_SURVEYED` of them."""
-    train = manifest.scan().filter((pl.col("split") == "train") & (pl.col("source") == "real")).select("id", "content", "domain")
-    rows = train.collect()
+    train = manifest.scan().filter((pl.col("split") == "train") & (pl.col("source") == "real"))
+    rows = per_label(train.select("id", "content", "domain", "labels")).collect().drop("labels")
     if rows.is_empty():
         return ()
     if rows.height > _SURVEYED:
@@ -102,10 +102,11 @@ def _measure(manifest: Manifest, settings: ProfileSettings) -> Profile:
     split = split or ("all" if splits and "train" not in splits else "train")
     in_split = pl.lit(True) if split == "all" else pl.col("split") == split
     chosen = rows.filter(wanted & in_split)
-    parts = tail.count_parts(rows, GROUPS[by], in_split, wanted)
+    parts = tail.count_parts(_parted(rows, by), GROUPS[by], in_split, wanted)
     counts = parts.filter(pl.col("rows") > 0)["rows"].to_list()
     if not counts:
         raise InputError(_nothing(manifest, split, status))
+    n_rows, several = chosen.select(pl.len(), pl.col("labels").count()).collect(engine="streaming").row(0)
     prompts = tail.count_prompts(kept, split)
     return Profile(
         manifest=manifest,
@@ -113,15 +114,21 @@ def _measure(manifest: Manifest, settings: ProfileSettings) -> Profile:
         split=split,
         status=status,
         budget=settings.budget,
-        rows=sum(counts),
+        rows=n_rows,
         splits=splits,
         **tail.imbalance(counts),
         duplicates=prompts.duplicates,
         empty=tail.count_empty(manifest, chosen),
         overlap=prompts.overlap,
         stages=tuple(StageRows(**row) for row in tail.count_stages(chosen).to_dicts()),
-        **_lengths_and_parts(chosen, parts, by, settings.budget, settings.max_tokens),
+        several=several,
+        **_lengths_and_parts(chosen, parts, n_rows, by, settings.budget, settings.max_tokens),
     )
+
+
+def _parted(rows: pl.LazyFrame, by: str) -> pl.LazyFrame:
+    """Return the rows once for each part that they are in: a row of several labels counts in each, clusters are of one domain."""
+    return per_label(rows) if by == "domain" else rows
 
 
 def _plot(found: Profile, settings: ProfileSettings, path: str) -> None:
@@ -143,15 +150,18 @@ def _nothing(manifest: Manifest, split: str, status: str | None) -> str:
     return f"{manifest} has no {kind} in {where}; {hint}"
 
 
-def _lengths_and_parts(rows: pl.LazyFrame, parts: pl.DataFrame, by: str, budget: int | None, max_tokens: int) -> dict[str, Any]:
-    keys = GROUPS[by]
-    chars = tail.histogram(rows, keys, "n_chars")
-    tokens = tail.histogram(rows, keys, "n_tokens") if parts["counted"].sum() else chars.clear()
+def _lengths_and_parts(
+    rows: pl.LazyFrame, parts: pl.DataFrame, n_rows: int, by: str, budget: int | None, max_tokens: int
+) -> dict[str, Any]:
+    keys, parted = GROUPS[by], _parted(rows, by)
+    each = {name: tail.histogram(parted, keys, name) for name in ("n_chars", "n_tokens")}
+    whole = each if parted is rows else {name: tail.histogram(rows, (), name) for name in each}
+    tokens = whole["n_tokens"]
     return {
-        "domains": _parts(parts, by, budget, _lengths(chars, keys), _lengths(tokens, keys)),
-        "chars": _lengths(chars).get(()),
+        "domains": _parts(parts, by, budget, _lengths(each["n_chars"], keys), _lengths(each["n_tokens"], keys)),
+        "chars": _lengths(whole["n_chars"]).get(()),
         "tokens": _lengths(tokens).get(()),
-        "uncounted": int(parts["rows"].sum()) - int(parts["counted"].sum()),
+        "uncounted": n_rows - int(tokens["n"].sum()),
         "max_tokens": max_tokens,
         "too_long": int(tokens.filter(pl.col("value") > max_tokens)["n"].sum()) if tokens.height else None,
     }

@@ -19,7 +19,7 @@ from curate.manifest import ids
 from curate.manifest.chats import Turns, read_chat
 from curate.manifest.find import find_id
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import auditors_of_findings, has_finding, read_findings
+from curate.manifest.rows import auditors_of_findings, has_finding, has_label, per_label, read_findings
 from curate.manifest.schema import SCHEMA
 from curate.report.settings import ShowSettings
 from curate.settings import takes
@@ -119,7 +119,7 @@ def _matching(manifest: Manifest, settings: ShowSettings) -> pl.DataFrame:
     named = {name: getattr(settings, name) for name in ("status", "stage", "split", "source")}
     wanted = [pl.col(name) == value for name, value in named.items() if value is not None]
     if settings.domains is not None:
-        wanted.append(pl.col("domain").is_in(list(settings.domains)))
+        wanted.append(has_label(settings.domains))
     if settings.finding is not None:
         wanted.append(has_finding(settings.finding))
     rows = manifest.scan().filter(wanted) if wanted else manifest.scan()
@@ -199,7 +199,7 @@ def _parsed(written: str) -> Any:
 def _check_names(manifest: Manifest, settings: ShowSettings) -> None:
     """Refuse a domain or an auditor that no row has, where nothing was found."""
     if settings.domains is not None:
-        known = manifest.scan().select(pl.col("domain").drop_nulls().unique()).collect()["domain"].to_list()
+        known = per_label(manifest.scan()).select(pl.col("domain").drop_nulls().unique()).collect()["domain"].to_list()
         for domain in settings.domains:
             if domain not in known:
                 raise UnknownNameError("domain", domain, known)

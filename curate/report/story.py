@@ -16,7 +16,15 @@ import polars as pl
 from curate.files import ledger_path
 from curate.ledger.ledger import Ledger
 from curate.manifest.manifest import Commit, Manifest
-from curate.manifest.rows import domain_counts, head_domains, is_usable_real, parse_origin, read_findings, snapshot_holds
+from curate.manifest.rows import (
+    domain_counts,
+    has_label,
+    head_domains,
+    is_usable_real,
+    parse_origin,
+    read_findings,
+    snapshot_holds,
+)
 from curate.manifest.schema import SCHEMA
 from curate.report.runs import learned_snapshots
 from curate.teachers.prices import NANO, format_usd
@@ -107,7 +115,8 @@ def _describe_ingest(change: RowChange) -> Iterator[str]:
         return
     row = change.row
     split = "" if row["split"] == "train" else f", split {row['split']}"
-    yield f"{_origin(row)} becomes example {short(row['id'])}, domain {row['domain']}, source {row['source']}{split}"
+    several = f" (labels {', '.join(row['labels'])}: it counts in each)" if row["labels"] else ""
+    yield f"{_origin(row)} becomes example {short(row['id'])}, domain {row['domain']}{several}, source {row['source']}{split}"
 
 
 def _describe_cluster(change: RowChange) -> Iterator[str]:
@@ -165,7 +174,7 @@ def _describe_balance(change: RowChange) -> Iterator[str]:
     stage, row = int(change.commit.parameters.get("stage", -1)), change.row
     if row["split"] != "train" or not (change.is_new or change.columns):
         return
-    yield _plan(change, stage)
+    yield from (_plan(change, stage, label) for label in row["labels"] or (row["domain"],))
     if change.is_new:
         yield from _describe_writing(change)
     if row["status"] == "selected" and not change.is_new:
@@ -211,13 +220,12 @@ def _describe_rationales(change: RowChange) -> Iterator[str]:
     yield from (describe_finding(finding) for finding in change.new_findings if finding not in earlier)
 
 
-def _plan(change: RowChange, stage: int) -> str:
-    """Say what the stage planned for the row's domain, and whether its real rows reach."""
-    domain = change.row["domain"]
+def _plan(change: RowChange, stage: int, domain: str) -> str:
+    """Say what the stage planned for a label of the row, and whether its real rows reach."""
     planned = change.commit.summary.get("quotas", {}).get("planned", {}).get(domain, 0)
-    rows = change.start.rows("domain", "split", "source", "origin", "status", "stage")
+    rows = change.start.rows("domain", "labels", "split", "source", "origin", "status", "stage")
     heads = head_domains(domain_counts(rows), change.commit.parameters.get("budget"))
-    left = rows.filter(is_usable_real(), domain=domain, status="candidate").height
+    left = rows.filter(is_usable_real(), has_label([domain]), status="candidate").height
     short_by = f", {planned - left} short" if planned > left else ""
     kind = "head" if domain in heads else "tail"
     return f"stage {stage} plans {planned} slots for {domain}; {left} real rows are left: a {kind}{short_by}"

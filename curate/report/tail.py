@@ -71,8 +71,8 @@ class Part:
     Attributes:
         domain: its name; empty where the rows have none.
         cluster: its number where the profile is by cluster; None there for rows that are in no cluster.
-        rows: in the profile.
-        share: of all rows in the profile, 0 to 1.
+        rows: in the profile; a row of several labels counts in each.
+        share: of the rows of all parts together, 0 to 1.
         cumulative: share of this and every larger part, 0 to 1.
         head: whether its real rows reach B/M (N/M without a budget).
         real: rows that were ingested as real.
@@ -150,7 +150,7 @@ class Profile:
         split: whose rows these are; ``"all"`` for every split.
         status: whose rows these are; None for all but the rejected.
         budget: by which heads are defined, or None.
-        rows: in the profile.
+        rows: in the profile, each once.
         splits: rows of that status in each split.
         domains: the parts, largest first; ties by name.
         imbalance_ratio: largest part over smallest.
@@ -167,6 +167,7 @@ class Profile:
         max_tokens: the student's limit.
         too_long: rows above it, or None where tokens were not counted.
         kinds: of answers, with their domains, the one of most domains first; from the real train rows.
+        several: rows that have several labels, and so count in several domains; by cluster a row counts where it is filed.
     """
 
     manifest: Manifest
@@ -191,6 +192,7 @@ class Profile:
     max_tokens: int
     too_long: int | None
     kinds: tuple[Kind, ...] = ()
+    several: int = 0
 
     @property
     def is_listed(self) -> bool:

@@ -17,9 +17,10 @@ from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.chats import conversations
 from curate.manifest.manifest import Manifest, load
-from curate.manifest.rows import comparable_scores, is_usable_real, not_chosen
+from curate.manifest.rows import comparable_scores, count_labels, is_usable_real, not_chosen, per_label, several_labels
 from curate.selection.base import POOL, Selection, selectors
 from curate.selection.measures import measure
+from curate.selection.pools import filling_order, label_view
 from curate.selection.selectors import choose
 from curate.selection.settings import SelectSettings
 from curate.settings import takes
@@ -66,10 +67,11 @@ class SelectResult:
         manifest: the next version; the same one where nothing was chosen, and after a comparison.
         n: selected rows per domain that were asked for; in a comparison, rows that each selector chose.
         selector: its name.
-        chosen: rows selected now, per domain.
+        chosen: rows selected now, per domain; a row of several labels counts in each.
         already: rows that were selected before, per domain.
         short: rows that a domain has too few for, per domain that has.
         compared: one per selector; only in a comparison.
+        rows: rows selected now, each once.
     """
 
     manifest: Manifest
@@ -79,13 +81,15 @@ class SelectResult:
     already: dict[str, int]
     short: dict[str, int]
     compared: tuple[SelectorComparison, ...] = field(default=())
+    rows: int = 0
 
 
 @takes(SelectSettings)
 def select(manifest: Manifest, settings: SelectSettings) -> SelectResult:
     """Select candidates until each domain has `n` selected rows, or compare how the selectors would.
 
-    Rows that are selected already count towards `n`, so the same command again changes nothing.
+    Rows that are selected already count towards `n`, so the same command again changes nothing. A row of several labels is in the
+    pool of each and counts for each once it is chosen; labels choose from the rarest to the commonest, so fewer rows may do.
 
     Args:
         manifest: the newest version.
@@ -109,7 +113,8 @@ def select(manifest: Manifest, settings: SelectSettings) -> SelectResult:
     newest = load(manifest.name, root=manifest.root)
     if newest.version != manifest.version:
         raise InputError(f"select works on the newest version, {newest}, got {manifest}: leave out the version")
-    return _select(manifest, train, names, settings.n, settings.selector, loader, settings.seed)
+    ordered = filling_order(rows, names)
+    return _select(manifest, train, ordered, settings.n, settings.selector, loader, settings.seed)
 
 
 @dataclass
@@ -130,7 +135,7 @@ class _Loader:
 
 
 def _checked(domains: Sequence[str] | None, train: pl.DataFrame) -> list[str]:
-    known = sorted(set(train["domain"].drop_nulls()))
+    known = sorted(set(per_label(train)["domain"].drop_nulls()))
     for domain in domains or ():
         if domain not in known:
             raise UnknownNameError("domain", domain, known)
@@ -144,7 +149,7 @@ class _Parts:
 
     def __init__(self, train: pl.DataFrame) -> None:
         columns, keys = [*POOL.names(), "domain", "status"], ["domain", "status"]
-        self._parts = train.select(columns).partition_by(keys, as_dict=True, include_key=False, maintain_order=True)
+        self._parts = label_view(train).select(columns).partition_by(keys, as_dict=True, include_key=False, maintain_order=True)
 
     def of(self, domain: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the candidates and the selected rows of a domain."""
@@ -153,36 +158,42 @@ class _Parts:
 
 
 def _select(
-    manifest: Manifest, train: pl.DataFrame, names: list[str], n: int, selector: Any, loader: _Loader, seed: int
+    manifest: Manifest, train: pl.DataFrame, ordered: list[str], n: int, selector: Any, loader: _Loader, seed: int
 ) -> SelectResult:
-    name = _name(selector)
-    kept, dropped, chosen, already, short = [], [], {}, {}, {}
-    parts = _Parts(train)
+    """Choose for one label after the other; `ordered` is in the order in which they choose."""
+    name, names, parts = _name(selector), sorted(ordered), _Parts(train)
+    kept, dropped, several, shared = [], [], several_labels(train), set[str]()  # shared: rows of several labels picked so far
     with progress.step("select", len(names)) as counter:
-        for domain in names:
+        for domain in ordered:
             pool, taken = parts.of(domain)
+            if shared:
+                is_picked = pl.col("id").is_in(list(shared))
+                pool, taken = pool.filter(~is_picked), pl.concat([taken, pool.filter(is_picked)])
             wanted = max(0, n - taken.height)
-            already[domain], chosen[domain] = taken.height, min(wanted, pool.height)
-            if wanted > pool.height:
-                short[domain] = wanted - pool.height
-            if chosen[domain]:
+            if wanted and pool.height:
                 made = choose(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
                 kept.append(made.kept.select("id", "reason"))
                 dropped.append(made.dropped)
+                shared.update(several.keys() & set(made.kept["id"]) if several else ())
             counter.advance()
-    result = SelectResult(manifest, n, name, chosen, already, short)
+    picked = pl.concat([pl.Series("id", [], dtype=pl.String), *(rows["id"] for rows in kept)])
+    before = count_labels(train.filter(status="selected"))
+    now = count_labels(train.filter(pl.col("id").is_in(picked.implode())))
+    already, chosen = ({domain: found.get(domain, 0) for domain in names} for found in (before, now))
+    short = {domain: n - already[domain] - chosen[domain] for domain in names if already[domain] + chosen[domain] < n}
     if not kept:
         progress.note("select", f"{manifest}: every domain has {n} selected rows, or no candidate is left; nothing was committed")
-        return result
+        return SelectResult(manifest, n, name, chosen, already, short)
+    passed_over = pl.concat(dropped).unique("id", keep="last").filter(~pl.col("id").is_in(picked.implode()))
     found = [
         pl.concat(kept).select("id", "reason", status=pl.lit("selected")),
-        pl.concat(dropped).select("id", reason=not_chosen(), status=pl.lit("candidate")),
+        passed_over.select("id", reason=not_chosen(), status=pl.lit("candidate")),
     ]
     rows = manifest.rows().update(pl.concat(found), on="id", how="left", maintain_order="left")
     parameters = {"n": n, "domains": names, "selector": name, "encoder": loader.encoder.name}
-    summary = {"selected": sum(chosen.values()), "short": sum(short.values()), "per_domain": chosen}
+    summary = {"selected": len(picked), "short": sum(short.values()), "per_domain": chosen}
     after = manifest.commit(rows, verb="select", parameters=parameters, seed=seed, summary=summary)
-    return SelectResult(after, n, name, chosen, already, short)
+    return SelectResult(after, n, name, chosen, already, short, rows=len(picked))
 
 
 def _compare(

@@ -195,7 +195,8 @@ def _what(commit: Any) -> str:
         return ", ".join(filter(None, (_summary(done), updated, *flags)))
     if commit.verb != "balance" or "achieved" not in done:
         return _summary(done)
-    rows, new = sum(done["achieved"].values()), sum(done["synthetic"].values())
+    rows = sum(done["achieved"].values()) if done.get("rows") is None else done["rows"]
+    new = sum(done["synthetic"].values())
     stage = f"stage {given.get('stage')} of {given.get('stages')}, {given.get('policy')}, from version {done.get('base')}"
     return f"{stage}: {count(rows)} of {count(done['budget'])} rows, {count(new)} of them synthetic, {count(done['calls'])} calls"
 

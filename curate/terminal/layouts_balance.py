@@ -15,6 +15,7 @@ __all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid
 
 _KINDS, _NAMED = 4, 4  # kinds of answers that a profile lists, and domains that it names for each
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
+_SHARED = "a row counts for each of its labels"
 
 
 def profile(result: Any) -> Iterable[Any]:
@@ -38,6 +39,7 @@ def profile(result: Any) -> Iterable[Any]:
             ("answers are" if at == 0 else "", _kind_words(kind, len(result.kinds)))
             for at, kind in enumerate(result.kinds[:_KINDS])
         ),
+        ("several labels", f"{count(result.several)} rows; {_SHARED}" if result.several and not by_cluster else None),
     ]
     yield from widgets.facts(f"{result.manifest}: {rows}", figures)
     yield ""
@@ -213,7 +215,7 @@ def _stage_grid(stages: Iterable[Any], *, dry: bool) -> Any:
         [
             s.stage,
             s.version,
-            *map(count, (s.budget, sum(s.achieved.values()), s.calls, s.tokens)),
+            *map(count, (s.budget, s.n_rows, s.calls, s.tokens)),
             _price(s),
             count(s.saved),
             _state(s),
@@ -260,6 +262,9 @@ def estimate_remarks(estimates: list[Any]) -> Iterable[str]:
 
 
 def _stage_remarks(stage: Any) -> Iterable[str]:
+    if sum(stage.achieved.values()) > stage.n_rows:
+        slots = f"{count(stage.n_rows)} rows count as {count(sum(stage.achieved.values()))}"
+        yield f"stage {stage.stage}: {_SHARED}, so {slots}"
     if stage.written and not stage.reused:
         yield f"stage {stage.stage}: {count(stage.written)} new examples accepted, each at {per_written(stage)}"
     if stage.reckoned is not None and stage.reckoned.estimate.calls:
@@ -289,9 +294,11 @@ def selected(result: Any) -> Iterable[Any]:
     if result.compared:
         yield from _comparison(result)
         return
-    title = f"{result.manifest}: {count(sum(result.chosen.values()))} rows selected by {result.selector}"
+    title = f"{result.manifest}: {count(result.rows)} rows selected by {result.selector}"
     missing = f"{count(sum(result.short.values()))} slots: too few candidates" if result.short else None
-    yield from widgets.facts(title, [("left empty", missing)])
+    shared = sum(result.chosen.values()) - result.rows
+    counted = f"{_SHARED}, so {count(result.rows)} rows count as {count(result.rows + shared)}" if shared > 0 else None
+    yield from widgets.facts(title, [("left empty", missing), ("several labels", counted)])
     yield ""
     lines = [
         (domain, count(n), count(result.already[domain]), count(result.short.get(domain, 0)))

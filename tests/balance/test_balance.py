@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate import progress
-from curate.balance.balance import _refill
+from curate.balance.balance import _Kept, _refill
 from curate.balance.results import BalanceResult
 from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.manifest import manifest as manifests
@@ -440,7 +440,7 @@ def test_what_a_stage_kept_is_taken_off_its_slots_and_together_they_are_the_budg
     kept = {domain: n for domain, (_, n) in domains.items() if n}
     if sum(kept.values()) > budget:
         return
-    refill = _refill(Quotas(dict(planned), dict(planned), budget), kept)
+    refill = _refill(Quotas(dict(planned), dict(planned), budget), _Kept(sum(kept.values()), kept))
     assert refill.budget == budget - sum(kept.values())
     assert sum(refill.planned.values()) == min(
         refill.budget, sum(max(0, n - kept.get(domain, 0)) for domain, n in planned.items())
