@@ -25,6 +25,7 @@ __all__ = [
     "Survey",
     "choices",
     "compare",
+    "contradicts",
     "equal",
     "extract",
     "f1",
@@ -50,6 +51,7 @@ _SCALE = re.compile(
     r"|sentiment|toxic|how\s(?:satisfied|likely|much\sdo\syou\sagree)|sterne|bewerte\w*|note[rz]?|étoiles|estrellas|califica\w*)\b",
     re.IGNORECASE,
 )
+_DENIED = re.compile(r"(?:不是|并非|並非|不在|\b(?:not|nicht|pas|не|não|bukan))\s?$")  # before a name that is not the answer
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
 
@@ -224,7 +226,7 @@ def compare(a: str | None, b: str | None, kind: str) -> bool | None:
 
 
 def _label_key(name: str) -> str:
-    return texts.fold(bare(name)).replace("_", " ") or texts.fold(name)
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", texts.fold(bare(name))) or texts.fold(name)
 
 
 def _same_quantity(a: str, b: str) -> bool:
@@ -253,21 +255,32 @@ def text_distance(found: str, gold: str, *, stated: bool = True) -> float:
     if len(wanted) > SHORT_ANSWER:
         if not stated:
             return 0.0
-        apart = _denials(said) != _denials(wanted) or not set(texts.numbers(gold)) >= set(texts.numbers(found))
-        return 1.0 if apart else 1.0 - f1(found, gold)
-    if sorted(said) == sorted(wanted) or all(re.fullmatch(r"-?[\d.]+", word) for word in wanted):
+        return 1.0 if contradicts(found, gold) else 1.0 - f1(found, gold)
+    figures = all(re.fullmatch(r"-?[\d.]+", word) for word in wanted)
+    if sorted(said) == sorted(wanted) or (figures and texts.numbers(found) != texts.numbers(gold)):
         return 1.0
     if _in_place(found, gold):
         return 1.0 - f1(found, gold)
     at = _position(said, wanted)
-    if at is None or texts.signs(gold) not in texts.signs(found) or _denials(said) != _denials(wanted):
+    if (
+        not texts.holds(found, gold)
+        or _DENIED.search(texts.fold(found).partition(texts.fold(gold))[0])
+        or _denials(said) != _denials(wanted)
+    ):
         return _TITLED if _untitled(said) == _untitled(wanted) and texts.signs(found) == texts.signs(gold) else 1.0
-    rest = " ".join([*said[:at], "#", *said[at + len(wanted) :]])
-    if re.search(r"\b(?:or|either|not|nor|neither|versus|vs)\b", rest) or texts.numbers(found) != texts.numbers(gold):
+    rest = "#" if at is None else " ".join([*said[:at], "#", *said[at + len(wanted) :]])
+    if re.search(r"\b(?:or|either|not|nor|neither|versus|vs)\b", rest):
+        return 1.0
+    if texts.numbers(gold) and texts.numbers(found) != texts.numbers(gold):
         return 1.0
     if re.search(r"^# and\b|\band #$", rest):
         return 1.0  # a list with further members
     return _EXPLAINED if len(said) <= 4 * len(wanted) + SHORT_ANSWER else 1.0
+
+
+def contradicts(found: str, gold: str) -> bool:
+    """Return whether a long text has a number that the right one has not, or more or fewer denials."""
+    return _denials(words(found)) != _denials(words(gold)) or not set(texts.numbers(gold)) >= set(texts.numbers(found))
 
 
 def _in_place(found: str, gold: str) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.audit import answers, extraction
+from curate.audit import answers, extraction, texts
 from curate.audit.base import Context, Finding, auditors, compared
 from curate.manifest import ids
 from curate.manifest.markup import find_mark
@@ -141,8 +141,13 @@ def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
     said, short = answers.words(gold), len(answers.words(gold)) <= answers.SHORT_ANSWER
     if any(_contains(answers.words(denied), said) for denied in extraction.denials(row["rationale"])):
         return UNREADABLE
+    if kind == "text" and not short and len(answers.words(row["rationale"])) <= 2 * len(said):
+        return float(answers.contradicts(row["rationale"], gold))  # as long as the answer, so it is one
     if kind == "text" or row["source"] == "synthetic":
-        if _contains(answers.words(row["rationale"]), said) or (kind == "text" and not short):
+        whole = extraction.reply_of(row["rationale"])
+        if (texts.holds(whole, gold) if kind == "text" else _contains(answers.words(whole), said)) or (
+            kind == "text" and not short
+        ):
             return 0.0
         return UNSTATED if kind == "label" else UNREADABLE
     return UNREADABLE

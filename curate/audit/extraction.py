@@ -84,8 +84,13 @@ _ASIDE = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(
-    r"(?:\b(?:negative|minus)\s)?(?<![\w.])[-−+]?(?:US)?[$€£¥₹]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s?/\s?\d+)?%?", re.IGNORECASE
+    r"(?:\b(?:negative|minus)\s)?(?<![\w.^])(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\s?(?:0[xXbB][0-9A-Fa-f]+|\d{1,2}(?:,\d{2})+,\d{3}|\d+_\{?\d+\}?)"
+    r"|(?:\b(?:negative|minus)\s)?(?<![\w.^])(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s?/\s?\d+)?%?",
+    re.IGNORECASE,
 )
+_ROOTS = re.compile(r"\b([A-Za-z])\s?=\s?-?[\d./]+(?:,?\s(?:or|and)\s\1\s?=\s?-?[\d./]+){1,8}(?=\W*$)")
+_TIME = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?|\b\d{1,2}\s?[ap]\.?m\b\.?", re.IGNORECASE)
+_TAGGED = re.compile(r"<(answer|final_answer|final)>\s?(.{1,2000}?)\s?</\1>", re.IGNORECASE | re.DOTALL)
 _CLAUSE = re.compile(
     r"(.{1,400}?)[,;]\s(?!(?:and|or|und|oder|et|ou|y|o|e)\b)(?=[^\W\d_]{2,}\s)"
 )  # an answer, then words about it
@@ -104,6 +109,7 @@ _ALONE_WORDS = 12  # a longer sentence argues; it is not an answer
 _SHORT_WORDS = 5  # a class name, or an answer given instead of one, is no longer than this
 _FOREIGN = "".join(alphabet for alphabet in ALPHABETS if not alphabet.isascii())
 _LETTERS = "A-Za-z" + _FOREIGN  # by which options may be marked
+_LOOKALIKES = frozenset("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ")
 _HALF_CHARS = 4_000  # on either side of which a long sentence is searched for its letters
 
 
@@ -148,6 +154,8 @@ class _Grammar:
     alone: re.Pattern[str]  # an option's letter that opens a statement
     bracketed: re.Pattern[str]  # the same, in brackets
     option: str
+    minus: re.Pattern[str]
+    class_is: re.Pattern[str]
     yes: frozenset[str]
     no: frozenset[str]
 
@@ -223,11 +231,15 @@ def _build(_version: int) -> _Grammar:
             r"(?:[:：]|(?<=\d)[.)])|^\s{0,3}#{2,4}\s?(?:instruction|input|question|problem)s?\b",
         ),
         alone=pattern(
-            rf"{_dress(option)}([{_LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|です|である|だ|が)",
+            rf"{_dress(option)}([{_LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|입니다|이다|です|である|だ|が)",
             r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)(?!\w)))",
         ),
         bracketed=pattern(rf"{_dress(option)}[(（\[]\s?([{_LETTERS}])\s?[)）\]]|{_dress(option)}\*\*\s?([{_LETTERS}])\s?\*\*"),
         option=option,
+        minus=pattern(rf"(?<![\d)]\s)(?<![\d)]){every('minus')}\s?(?=[\d$])"),
+        class_is=pattern(
+            rf"{every('label')}(?:\s?(?:{every('says')}|[:：])\s?|\s(?=[^\n.।]{{1,60}}?{every('ends')}(?!\w)))[\s\"'“‘*`「(]{{0,4}}"
+        ),
         yes=frozenset(texts.fold(word) for language in known.values() for word in language.yes),
         no=frozenset(texts.fold(word) for language in known.values() for word in language.no),
     )
@@ -385,6 +397,7 @@ def _statements(text: str, _version: int) -> tuple[Statement, ...]:
         )
         if not holds and (instead := grammar.instead.search(_first_sentence(rest))):
             found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end()))
+    found += [Statement("announced", m.group(2).strip(), m.start()) for m in _TAGGED.finditer(text)]
     for match in grammar.heading.finditer(text):
         if rest := text[match.end() :].strip():
             found.append(Statement("announced", rest, match.start()))
@@ -533,6 +546,8 @@ def _is_abbreviation(text: str, stop: int, *, names: bool) -> bool:
     if not names or (len(token) > 1 and not re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", token)):
         return False
     previous = text[: stop - len(token)].rstrip()
+    if len(following) == 1 and token[0].isupper() and len(token) == 1 and text[stop + 3 : stop + 4] == ".":
+        return True  # J. R. R.
     begins = not previous or previous[-1] in ".:\"'“(*" or previous.split()[-1][:1].isupper()
     return token[0].isupper() and following[0].isupper() and begins and following.casefold() not in _OPENERS
 
@@ -553,6 +568,10 @@ def number(text: str) -> str | None:
         return _last_number(last_sentence(text[reading.withdrawn :]))
     if not reading.stated:
         return _last_number(last_sentence(text))
+    if reading.value is None and reading.denied:  # "The answer is not 64. Hence the count is 63."
+        last = last_sentence(text)
+        found = _last_number(last) if not any(last.find(denied) >= 0 for denied in reading.denied) else None
+        return found if found not in reading.denied else None
     return reading.value
 
 
@@ -561,9 +580,9 @@ def _has_number(text: str) -> bool:
 
 
 def _number_in(statement: Statement) -> str | None:
-    line = _line(statement.text)
     if statement.rule == "boxed":
         return statement.text or None
+    line = _grammar().minus.sub("-", _line(statement.text))
     if statement.comma:
         line = re.sub(r"(?<![\d,])(\d+),(\d{1,2}|\d{4,})(?![\d,])", r"\1.\2", line)
     line = re.sub(r"\\text\s?\{\s?(or|and)\s?\}", r" \1 ", line)
@@ -613,8 +632,17 @@ def _last_number(sentence: str) -> str | None:
         return spans[-1].split("=")[-1].strip()
     if mathematics.is_mathematical(sentence):
         return sentence.split("=")[-1].strip()
-    numbers = _NUMBER.findall(sentence)
-    return numbers[-1].strip() if numbers else None
+    sentence = _grammar().minus.sub("-", sentence)
+    if roots := _ROOTS.search(sentence):
+        return roots.group()
+    numbers, times = list(_NUMBER.finditer(sentence)), list(_TIME.finditer(sentence))
+    if not numbers:
+        return None
+    if times and times[-1].end() >= numbers[-1].end():
+        return times[-1].group().strip()
+    rest = sentence[numbers[-1].start() :].strip(" .*_`\"'")
+    measured = len(rest.split()) <= _SHORT_WORDS and mathematics.quantity(rest) is not None
+    return rest if measured else numbers[-1].group().strip()
 
 
 def letter(text: str, prompt: str) -> str | None:
@@ -646,9 +674,9 @@ def _favoured(text: str, grammar: _Grammar, offered: Mapping[str, str]) -> Itera
         ):
             continue
         wrong = match["what"].casefold() in ("wrong", "incorrect", "false", "falsch", "错")
-        reason = grammar.reason.search(text[max(0, match.start() - 14) : match.start() + 1])
         holds = wrong == bool(match["deny"])
-        if (wrong and match["deny"]) or (holds and reason and reason.end() >= min(14, match.start()) - 1 and not offered):
+        clause = re.split(r"[.!?;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]
+        if (wrong and match["deny"]) or (holds and grammar.reason.match(f" {clause.strip()} ")):
             continue
         yield Statement("favoured" if holds else "denied", f"({mark})", match.start("letter"), holds)
     for match in grammar.chosen.finditer(text):
@@ -680,7 +708,26 @@ def _letter_at_start(stated: str, prompt: str) -> str | None:
     end = match.end(match.lastindex or 1)
     if _is_joined(stated, end, mark, prompt):
         return None
-    return _as_offered(mark, prompt)
+    mark = _as_offered(mark, prompt)
+    offered, rest = choices(prompt), words(_first_sentence(stated[end:].lstrip(" )].:*-）】")))
+    others = [other for other, option in offered.items() if rest and words(option) == rest]
+    if others and mark not in others and mark in offered:
+        return None  # the letter of one option, and the text of another
+    return _placed(mark, rest, offered)
+
+
+def _placed(mark: str, said: list[str], offered: Mapping[str, str]) -> str | None:
+    """Return the offered letter that one of another alphabet stands for: by the option's text, or by its place in the alphabet.
+
+    A letter that looks like a Latin one (Cyrillic В) has two places, and stands for none without the text.
+    """
+    if mark in offered or mark.isascii() or not offered or not all(letter.isascii() for letter in offered):
+        return mark
+    named = [letter for letter, option in offered.items() if words(option) and words(option) == said]
+    place = next((alphabet.index(mark) for alphabet in ALPHABETS if mark in alphabet), len(offered))
+    if named or mark.upper() in _LOOKALIKES or place >= len(offered):
+        return named[0] if len(named) == 1 else None
+    return list(offered)[place]
 
 
 def _digit_at_start(stated: str, prompt: str) -> str | None:
@@ -834,15 +881,19 @@ def _names(labels: tuple[str, ...], _version: int) -> _Names:
 
 
 def _loose(name: str) -> str:
-    parts = re.split(r"[\s_]+", texts.plain(name).replace("’", "'").strip())
-    return r"[\s_]{1,3}".join(map(re.escape, parts))
+    parts = re.split(r"(?<=\w)[\s_-]+(?=\w)", texts.plain(name).replace("’", "'").strip())
+    return r"[\s_-]{1,3}".join(map(re.escape, parts))
 
 
 def _spelt(name: str) -> str:
     """Return a pattern of a class name as a whole word: no part of a longer word, number or name, in scripts that part words."""
     plain = texts.plain(name).strip()
     before = (
-        r"(?<![\w-])(?<!\d[.,])" if _has_blanks(plain[0]) or plain[0].isdigit() else r"(?<![\d-])" if plain[0] in "+-." else ""
+        r"(?<![\w-])(?<!\d[.,/])(?<!\bout\sof\s)"
+        if _has_blanks(plain[0]) or plain[0].isdigit()
+        else r"(?<![\d-])"
+        if plain[0] in "+-."
+        else ""
     )
     after = (
         r"(?!\w|-\w|\.\d|,\d|[+#])"
@@ -855,7 +906,7 @@ def _spelt(name: str) -> str:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[\s_]+", " ", texts.plain(name).replace("’", "'")).strip().casefold()
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", texts.plain(name).replace("’", "'")).strip().casefold()
 
 
 def label(text: str, labels: tuple[str, ...]) -> str | None:
@@ -874,8 +925,41 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
         return names.by_key[alone.pop()]
     if not reading.stated and (opens := _opening_label(text, names)):
         return opens
-    concluded = _concluded(text[max(reading.withdrawn, 0) :], names)
+    rest = text[max(reading.withdrawn, 0) :]
+    concluded = _called(rest, names) or _concluded(rest, names) or (None if reading.denied else _closing_label(rest, names))
     return concluded if concluded not in reading.denied else None
+
+
+def _called(text: str, names: _Names) -> str | None:
+    """Return the class name that follows "the category is" or the like last; None where it is one of a list, or denied."""
+    for cue in reversed(list(_grammar().class_is.finditer(text))):
+        match = names.whole.match(text, cue.end())
+        if match and _not_denied(text, [match]) and not _JOIN.match(text, match.end()):
+            after = _grammar().denied_after.match(text[match.end() - 1 : match.end() + 12])
+            return None if after else names.found(match)
+    return None
+
+
+def _closing_label(text: str, names: _Names) -> str | None:
+    """Return the one class name of a last sentence that concludes, or says "it is …"; or a grade such as 4 of 5."""
+    last = last_sentence(text)[-_HALF_CHARS:]
+    if grade := re.search(r"(?<![\d/.])(\d{1,2})\s?(?:/|out\sof)\s?\d{1,2}\b", last):
+        return names.by_key.get(grade.group(1))
+    found = _not_denied(last, _outside_lists(last, list(names.whole.finditer(last))))
+    if len({names.found(match) for match in found}) != 1:
+        return None
+    after = last[found[-1].end() :].strip(_QUOTES + " .!。")
+    closes = (
+        not after
+        or bool(_grammar().ending.fullmatch(after))
+        or bool(_DENIED_BEFORE.match(after.lstrip(", ") + "") or after.startswith(", not"))
+    )
+    concludes = (
+        _grammar().concluded.search(" " + last)
+        or re.match(r"(?:it|this|that)(?:'s|\sis)\s", last, re.IGNORECASE)
+        or (after and closes)
+    )
+    return names.found(found[-1]) if closes and concludes else None
 
 
 def _label_in(statement: Statement, names: _Names) -> str | None:
@@ -901,7 +985,7 @@ def _label_in(statement: Statement, names: _Names) -> str | None:
 
 
 _DENIED_BEFORE = re.compile(
-    r"(?:\bnot|n't|\bnever|\bnor|\bneither|\bno\slonger|\brather\sthan|\binstead\sof|\bunlike|\bnicht|\bkein\w{0,2}|\bpas|\bне|不是|并非)(?:\s(?:be|a|an|the|about|really|in|of|as|label|class|category|topic)){0,3}\s?[\"'“‘(*`]{0,3}$",
+    r"(?:\bnot|\bhardly|n't|\bnever|\bnor|\bneither|\bno\slonger|\brather\sthan|\binstead\sof|\bunlike|\bnicht|\bkein\w{0,2}|\bpas|\bне|不是|并非)(?:\s(?:be|a|an|the|about|really|in|of|as|label|class|category|topic)){0,3}\s?[\"'“‘(*`]{0,3}$",
     re.IGNORECASE,
 )
 
@@ -960,12 +1044,15 @@ def _one_of(sentence: str, found: list[re.Match[str]], names: _Names) -> str | N
 
 def _concluded(text: str, names: _Names) -> str | None:
     """Return the class name that a text without "the answer is" comes to: quoted, after a colon, or in its last words on it."""
+    dotted = [match for match in names.after_colon.finditer(text) if "." in names.found(match, 1)]
+    if dotted:
+        return names.found(dotted[-1], 1)
     parts = [s for s in re.split(r"[.!?。](?=[\"'”’)]{0,4}(?:\s|$|[A-Z][a-z]))|\n", text) if _CUE.search(s)]
     for sentence in reversed(parts):
         named = _outside_lists(sentence, _not_denied(sentence, list(names.whole.finditer(sentence))))
         distinct = {names.found(match) for match in named if _is_quoted(sentence, match)}
         if not distinct and (stated := names.after_colon.search(sentence)):
-            listed = re.match(r"[\"'”’]{0,3}\s?(?:,|/|or\b)", sentence[stated.end() :])
+            listed = re.match(r"[\"'”’]{0,3}\s?(?:,|/(?!\d)|or\b)", sentence[stated.end() :])
             distinct = set() if listed else {names.found(stated, 1)}
         if distinct:
             return distinct.pop() if len(distinct) == 1 else None

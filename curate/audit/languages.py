@@ -1,6 +1,6 @@
 """The words by which texts announce, deny and correct an answer, language by language: a table that users can extend.
 
-The ten languages that most people speak, and three that data sets often have. `curate.audit.extraction` makes its rules of all of
+The ten languages that most people speak, and four that data sets often have. `curate.audit.extraction` makes its rules of all of
 them at once, since a reply may mix two. Another language is added by `add`, or by a package under the entry-point group
 ``curate.languages``, whose entry is a function without arguments that returns a `Language`.
 """
@@ -40,6 +40,8 @@ class Language:
         yes: words for yes; a class named ``yes`` in any language is meant by them.
         no: words for no.
         months: twelve names, January first.
+        minus: words for the sign of a negative number, such as "minus".
+        label: nouns for a class, such as "category".
         decimal_comma: whether 12,5 is twelve and a half.
     """
 
@@ -60,6 +62,8 @@ class Language:
     yes: tuple[str, ...] = ()
     no: tuple[str, ...] = ()
     months: tuple[str, ...] = ()
+    minus: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
     decimal_comma: bool = False
 
 
@@ -179,6 +183,11 @@ _TABLE: dict[str, Language] = {
             "next question",
             "new question",
             "passage",
+            "text",
+            "review",
+            "tweet",
+            "sentence",
+            "premise",
         ),
         yes=("yes", "yeah", "yep"),
         no=("no", "nope"),
@@ -196,6 +205,8 @@ _TABLE: dict[str, Language] = {
             "november",
             "december",
         ),
+        minus=("negative", "minus"),
+        label=("topic", "label", "category", "class", "intent", "sentiment"),
     ),
     "zh": Language(
         answer=("答案", "答"),
@@ -211,6 +222,8 @@ _TABLE: dict[str, Language] = {
         question=("问题", "問題", "题目", "題目", "问", "例题"),
         yes=("是", "是的", "对"),
         no=("不", "不是", "否"),
+        minus=("负", "負"),
+        label=("分类", "分類", "类别", "類別", "标签", "主题", "情感"),
     ),
     "hi": Language(
         answer=("उत्तर", "जवाब"),
@@ -227,6 +240,8 @@ _TABLE: dict[str, Language] = {
         yes=("हाँ", "हां"),
         no=("नहीं",),
         denies_after=("नहीं", "नही"),
+        minus=("ऋणात्मक", "माइनस"),
+        label=("श्रेणी", "वर्ग", "भावना"),
     ),
     "es": Language(
         answer=("respuesta", "respuestas", "resultado"),
@@ -234,7 +249,7 @@ _TABLE: dict[str, Language] = {
         denies=("no es", "no son", "no puede ser", "nunca es", "tampoco es", "no sería"),
         corrects=("más bien", "mejor dicho", "perdón", "en realidad", "quiero decir", "corrección"),
         chooses=("elijo", "elegimos", "escojo"),
-        option=("opción", "alternativa", "letra"),
+        option=("respuesta", "opción", "alternativa", "letra"),
         correct=("correcta", "correcto", "la correcta", "la respuesta"),
         reasons=("porque", "ya que", "pues", "mientras que", "aunque", "puesto que"),
         concludes=("así que", "por lo tanto", "por tanto", "entonces", "luego"),
@@ -257,6 +272,8 @@ _TABLE: dict[str, Language] = {
             "diciembre",
         ),
         decimal_comma=True,
+        minus=("menos",),
+        label=("categoría", "etiqueta", "clase", "tema", "sentimiento"),
     ),
     "fr": Language(
         answer=("réponse", "réponses", "résultat"),
@@ -264,7 +281,7 @@ _TABLE: dict[str, Language] = {
         denies=("n'est pas", "n’est pas", "ne sont pas", "ne peut pas être", "n'est jamais", "ne peut être"),
         corrects=("ou plutôt", "plutôt", "pardon", "en fait", "je veux dire", "correction", "non"),
         chooses=("je choisis", "choisissons"),
-        option=("option", "lettre", "proposition"),
+        option=("réponse", "option", "lettre", "proposition"),
         correct=("correcte", "correct", "la bonne", "la bonne réponse", "juste", "exacte"),
         reasons=("car", "parce que", "puisque", "tandis que", "alors que", "bien que"),
         concludes=("donc", "ainsi", "par conséquent", "alors"),
@@ -287,6 +304,8 @@ _TABLE: dict[str, Language] = {
             "décembre",
         ),
         decimal_comma=True,
+        minus=("moins",),
+        label=("catégorie", "étiquette", "classe", "sujet", "sentiment"),
     ),
     "ar": Language(
         answer=("الإجابة", "الاجابة", "الجواب", "إجابة", "جواب", "الحل"),
@@ -302,6 +321,8 @@ _TABLE: dict[str, Language] = {
         question=("السؤال", "سؤال", "مسألة"),
         yes=("نعم",),
         no=("لا", "كلا"),
+        minus=("سالب", "ناقص"),
+        label=("الفئة", "التصنيف", "المشاعر"),
     ),
     "bn": Language(
         answer=("উত্তর", "উত্তরটি", "উত্তরটা"),
@@ -317,6 +338,8 @@ _TABLE: dict[str, Language] = {
         yes=("হ্যাঁ",),
         no=("না",),
         denies_after=("নয়", "না"),
+        minus=("মাইনাস", "ঋণাত্মক"),
+        label=("শ্রেণী", "বিভাগ"),
     ),
     "pt": Language(
         answer=("resposta", "respostas", "resultado"),
@@ -324,7 +347,7 @@ _TABLE: dict[str, Language] = {
         denies=("não é", "não são", "não pode ser", "nunca é"),
         corrects=("ou melhor", "aliás", "na verdade", "quero dizer", "desculpe", "correção"),
         chooses=("escolho",),
-        option=("opção", "alternativa", "letra"),
+        option=("resposta", "opção", "alternativa", "letra"),
         correct=("correta", "correto", "certa", "a correta"),
         reasons=("porque", "pois", "já que", "enquanto", "embora"),
         concludes=("portanto", "logo", "então", "assim"),
@@ -347,6 +370,8 @@ _TABLE: dict[str, Language] = {
             "dezembro",
         ),
         decimal_comma=True,
+        minus=("menos",),
+        label=("categoria", "etiqueta", "classe", "tema", "sentimento"),
     ),
     "ru": Language(
         answer=("ответ", "ответом", "ответы"),
@@ -378,6 +403,8 @@ _TABLE: dict[str, Language] = {
             "декабря",
         ),
         decimal_comma=True,
+        minus=("минус",),
+        label=("категория", "метка", "класс", "тема", "тональность"),
     ),
     "ur": Language(
         answer=("جواب", "صحیح جواب"),
@@ -393,6 +420,8 @@ _TABLE: dict[str, Language] = {
         yes=("ہاں", "جی ہاں"),
         no=("نہیں",),
         denies_after=("نہیں",),
+        minus=("منفی",),
+        label=("زمرہ",),
     ),
     "de": Language(
         answer=("antwort", "antworten", "ergebnis"),
@@ -423,6 +452,8 @@ _TABLE: dict[str, Language] = {
             "dezember",
         ),
         decimal_comma=True,
+        minus=("minus",),
+        label=("kategorie", "klasse", "thema", "stimmung"),
     ),
     "ja": Language(
         answer=("答え", "正解"),
@@ -438,6 +469,26 @@ _TABLE: dict[str, Language] = {
         yes=("はい",),
         no=("いいえ",),
         denies_after=("ではない", "ではありません", "じゃない", "ではなく"),
+        minus=("マイナス",),
+        label=("カテゴリ", "カテゴリー", "分類", "ラベル", "感情"),
+    ),
+    "ko": Language(
+        answer=("정답", "답", "답변"),
+        says=("은", "는"),
+        direct=True,
+        ends=("입니다", "이다", "이에요", "예요"),
+        denies_after=("이 아닙니다", "가 아닙니다", "이 아니다", "가 아니다"),
+        chooses=("선택",),
+        option=("선택지", "보기"),
+        correct=("정답", "맞습니다"),
+        reasons=("왜냐하면",),
+        concludes=("따라서", "그러므로", "그래서"),
+        joins=("와", "과", "또는"),
+        question=("질문", "문제"),
+        yes=("예", "네"),
+        no=("아니요", "아니오"),
+        minus=("마이너스", "음수"),
+        label=("분류", "범주", "감정"),
     ),
     "id": Language(
         answer=("jawaban", "jawabannya", "jawab"),
@@ -468,6 +519,8 @@ _TABLE: dict[str, Language] = {
             "desember",
         ),
         decimal_comma=True,
+        minus=("minus", "negatif"),
+        label=("kategori", "kelas", "topik", "sentimen"),
     ),
 }
 

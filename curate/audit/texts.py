@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["dates", "fold", "listed", "number_word", "numbers", "plain", "same", "signs", "words"]
+__all__ = ["dates", "fold", "holds", "listed", "number_word", "numbers", "plain", "same", "signs", "words"]
 
 _UNSEEN = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f]")
 _JOINERS = {"\u200c", "\u200d"}  # they shape Persian and Indic words; dropped only where texts are compared
@@ -31,6 +31,8 @@ _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", stric
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _RAISED = re.compile("[" + "".join(_SUPER) + "]+")
 _LOWERED = re.compile("[" + "".join(_SUB) + "]+")
+_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # mathematical bold letters and the like
+_MINUS = re.compile(r"(?<![\w)] )(?<![\w)])[\u2013\u2212](?=\d)")
 _VULGAR = re.compile(r"(\d*)([¼½¾⅐-⅞])")
 
 _EMPHASIS = re.compile(r"(\*\*|__|\*|(?<!\w)_|`)(?=\S)(.{1,400}?)(?<=\S)\1")
@@ -67,7 +69,8 @@ def plain(text: str) -> str:
     text = _UNSEEN.sub(lambda match: match.group() if match.group() in _JOINERS else "", text).translate(_HYPHENS)
     text = _RAISED.sub(lambda match: "^{" + "".join(_SUPER[sign] for sign in match.group()) + "}", text)
     text = _LOWERED.sub(lambda match: "_{" + "".join(_SUB[sign] for sign in match.group()) + "}", text)
-    text = _VULGAR.sub(_fraction, text)
+    text = _VULGAR.sub(_fraction, _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text))
+    text = _MINUS.sub("-", text)
     text = "".join(str(unicodedata.digit(sign)) if sign.isdecimal() else sign for sign in text)
     return _LINES.sub("\n\n", _BLANKS.sub(" ", text))
 
@@ -82,7 +85,7 @@ def fold(text: str) -> str:
     """Return a text for comparison: `plain`, composed, caseless, with one kind of quote and dash, without joiners."""
     text = unicodedata.normalize("NFKC", plain(text))
     text = "".join(sign for sign in text if sign not in _JOINERS).translate(_DASHES).translate(_QUOTES).casefold()
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text).replace("ё", "е").split())
 
 
 @lru_cache(maxsize=8192)
@@ -130,6 +133,25 @@ def same(a: str, b: str) -> bool:
         return bool(fold(a))
     left, right = words(a), words(b)
     return bool(left) and left == right and signs(a) == signs(b)
+
+
+def holds(text: str, part: str) -> bool:
+    """Return whether a text says another as a whole: its words in one run, with no sign beside them that would change them."""
+    wanted = re.sub(r"^(?:an?|the)\s(?=.)", "", _unified(part).strip(" .,;:!?。\"'"))
+    if not wanted:
+        return any(f"{quote}{part.strip()}{quote}" in text for quote in "\"'`")
+    edges = [
+        r"(?<![\w+#♭♯@$%^*=<>&-])" if _is_spaced(wanted[0]) else "",
+        r"(?![\w+#♭♯%^*=<>&]|-(?!\w)|\.\d)" if _is_spaced(wanted[-1]) else "",
+    ]
+    whole = _unified(text)
+    found = re.finditer(edges[0] + re.escape(wanted) + edges[1], whole)
+    return any(unicodedata.category(whole[match.end() : match.end() + 1] or " ")[0] != "M" for match in found)
+
+
+def _is_spaced(sign: str) -> bool:
+    """Return whether a letter is of a script that writes blanks between words, without particles that cling to them."""
+    return not re.match("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", sign)
 
 
 def numbers(text: str) -> list[str]:

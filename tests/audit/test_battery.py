@@ -15,16 +15,21 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curate.audit import answers, auditors
+from curate.audit import answers, auditors, texts
 from curate.audit.base import PROMPTS, THRESHOLDS, Context
 
 NOTHING = pl.DataFrame(schema=PROMPTS)
-TABLES = ("battery.jsonl",)
+TABLES = ("battery.jsonl", "battery_unseen.jsonl")  # the second was written by somebody who had not seen the rules
 ROWS = [json.loads(line) for table in TABLES for line in (Path(__file__).parent / table).read_text(encoding="utf-8").splitlines()]
 
 
 def no_vectors(texts: list[str]) -> np.ndarray:
     raise AssertionError("answers need no vectors")
+
+
+def mentioned(row: dict[str, Any]) -> bool:
+    """Return whether a free text that states no answer mentions it; a long answer that is not mentioned is not judged."""
+    return texts.holds(row["text"], row["reference"])
 
 
 def accepts(row: dict[str, Any]) -> bool:
@@ -37,7 +42,9 @@ def accepts(row: dict[str, Any]) -> bool:
     findings = list(auditors.answer_mismatch(pl.DataFrame([{**shown, "finish_reason": None}]), given))
     passed = all(finding.score < THRESHOLDS["answer_mismatch"] for finding in findings)
     found = answers.extract(row["text"], row["kind"], labels=labels, prompt=prompt)
-    return passed and (row["kind"] == "text" or answers.equal(found, row["reference"], row["kind"]))
+    if row["kind"] != "text" or found is None:
+        return passed and (answers.equal(found, row["reference"], row["kind"]) or (row["kind"] == "text" and mentioned(row)))
+    return passed and answers.text_distance(found, row["reference"]) < THRESHOLDS["answer_mismatch"]
 
 
 @pytest.mark.parametrize(
