@@ -177,7 +177,9 @@ def _render(
     settings: BalanceSettings,
 ) -> dict[str, list[Request]]:
     """Return some of what would be asked, by purpose."""
-    known = audit.build_context(manifest, pl.concat([probe, seeds]).unique("id", maintain_order=True), encoder=settings.encoder)
+    known = audit.build_context(
+        manifest, pl.concat([probe, seeds]).unique(["id", "domain"], maintain_order=True), encoder=settings.encoder
+    )
     asked = Probe(teacher)
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():

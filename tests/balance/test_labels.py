@@ -132,6 +132,26 @@ def test_stages_of_every_policy_meet_their_quotas_with_fewer_rows(tmp_path: Path
     assert f"{done.stages[1].rows} of 12 rows" in layouts._what(done.manifest.log()[-1])
 
 
+@pytest.mark.parametrize("by", ["unselect", "select"])
+def test_rows_that_are_selected_already_fill_slots_of_all_their_labels(tmp_path: Path, by: str) -> None:
+    start = ingested(tmp_path, labelled([["a", "b"]] * 8 + [["a"]] * 20 + [["b", "c"]] * 4))
+    options: dict[str, Any] = {"budget": 18, "fill": "none", "rationales": "none", "selector": "random"}
+    if by == "unselect":
+        before = unselect(run(start, **options).manifest, domains=["c"]).manifest
+    else:
+        before = select(start, n=3, selector="random", encoder=ENCODER).manifest
+    kept = set(before.rows().filter(status="selected")["id"])
+    done = run(before, **options)
+    selected = done.manifest.rows().filter(status="selected")
+    assert kept
+    assert kept <= set(selected["id"])
+    (stage,) = done.stages
+    assert stage.rows == selected.height <= 18
+    counted = count_labels(selected)
+    assert stage.achieved == counted
+    assert all(counted[name] >= n for name, n in stage.quotas.planned.items())
+
+
 def test_a_teacher_writes_for_a_label_under_which_no_row_is_filed(tmp_path: Path) -> None:
     start = ingested(tmp_path, labelled([["head", "tail"]] * 2 + [["head"]] * 20))
     done = run(start, budget=12, teacher=teacher(), rationales="keep")
