@@ -129,6 +129,11 @@ class Context:
         """Return what is asked for in a domain; by its kind of answer where `tasks` does not name it."""
         return self.tasks.get(domain) or task_of(self.kind(domain))
 
+    @property
+    def trained_as_they_are(self) -> frozenset[str]:
+        """Domains of instructions with long answers: each is what a student learns, and needs no rationale before it."""
+        return frozenset(domain for domain, task in self.tasks.items() if task == "instruction" and domain not in self.mixed)
+
     def labels_of(self, domain: str) -> tuple[str, ...]:
         """Return the class names of a domain; empty where none are known."""
         return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)

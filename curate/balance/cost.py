@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curate import progress
 from curate.audit import audit
+from curate.audit.base import Context
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.forecast import Estimate, Task
 from curate.generation.examples import write_examples
 from curate.generation.rationales import write_rationales
+from curate.manifest.chats import to_chats
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import count_labels, is_written_by, may_be_shown, n_attempts, per_label, several_labels
 from curate.selection.base import Quotas
@@ -30,6 +33,8 @@ __all__ = ["Probe", "estimate", "stage_tasks", "written_before"]
 _PROBE = 512  # rows that prompts are rendered for, in all
 _OF_DOMAIN = 16  # of one domain, at most
 _ORDERS = 4  # new examples of one domain
+_NAMED = 5  # domains that a note names
+_SHOWN = 500  # characters of a text that a note shows
 _PROVIDER = "https://api.openai.com/v1"  # whose price and replies count where a model is named without a teacher
 
 
@@ -93,14 +98,20 @@ def stage_tasks(
     if settings.fill != "teacher":
         examples = {}
     probe = manifest.examples(_sample(per_label(candidates.filter(source="real")), list(slots)))
+    short = [domain for domain, n in examples.items() if n]
+    seeds = manifest.examples(_sample(may_be_shown(train, short), short))
+    shown = pl.concat([probe, seeds]).unique(["id", "domain"], maintain_order=True)
+    known = audit.build_context(manifest, shown, encoder=settings.encoder)
+    whole = sorted(known.trained_as_they_are & {domain for domain, n in real.items() if n})
     if teacher is None or settings.rationales in ("keep", "none"):
         real = {}
     elif settings.rationales == "auto":
         lacking = dict(probe.group_by("domain").agg(pl.col("rationale").is_null().mean()).iter_rows())
-        real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
-    short = [domain for domain, n in examples.items() if n]
-    seeds = manifest.examples(_sample(may_be_shown(train, short), short))
-    asked = _render(probe, seeds, teacher or _named_model(settings.model, manifest), real, examples, manifest, settings)
+        real = {domain: 0 if domain in whole else round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
+        _say_what_is_trained_on(whole)
+    asked = _render(probe, seeds, teacher or _named_model(settings.model, manifest), real, examples, known, settings)
+    if settings.rationales == "teacher" and teacher is not None:
+        _say_what_is_asked(probe, asked["rationale"])
     judged = written_before(train, teacher.model) if teacher is not None else (0, 0)
     attempts = settings.max_attempts
     return [
@@ -173,13 +184,10 @@ def _render(
     teacher: TeacherInfo,
     real: Mapping[str, int],
     examples: Mapping[str, int],
-    manifest: Manifest,
+    known: Context,
     settings: BalanceSettings,
 ) -> dict[str, list[Request]]:
     """Return some of what would be asked, by purpose."""
-    known = audit.build_context(
-        manifest, pl.concat([probe, seeds]).unique(["id", "domain"], maintain_order=True), encoder=settings.encoder
-    )
     asked = Probe(teacher)
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():
@@ -203,6 +211,30 @@ def _render(
             seed=settings.seed,
         )
     return {purpose: [r for r in asked.requests if r.purpose == purpose] for purpose in ("rationale", "synthesis")}
+
+
+def _say_what_is_trained_on(domains: Sequence[str]) -> None:
+    if domains:
+        named = ", ".join(map(repr, domains[:_NAMED])) + (f" and {len(domains) - _NAMED} more" if len(domains) > _NAMED else "")
+        progress.note(
+            "balance",
+            f"answers of {named} are long texts and are trained on as they are; --rationales teacher asks for thinking before "
+            "them",
+        )
+
+
+def _say_what_is_asked(probe: pl.DataFrame, requests: Sequence[Request]) -> None:
+    """Show the first request for a rationale, and the text that a student would be trained on."""
+    if requests:
+        asked = " ".join(str(requests[0].messages[-1]["content"]).split())
+        first = probe.filter(domain=requests[0].domain).head(1).with_columns(rationale=pl.lit("[the teacher's reply]"))
+        learned = " ".join(str(to_chats(first)[0][-1]["content"]).split())
+        progress.note("balance", f"--rationales teacher asks, for example: {_cut(asked)}")
+        progress.note("balance", f"and the student is then trained on: {_cut(learned)}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} … ({len(text):,} characters)"
 
 
 class Probe:

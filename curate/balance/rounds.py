@@ -564,10 +564,16 @@ class _StageRunner(RoundRunner):
         return self.context.vectors(conversations(self.stored(ids)).to_list())
 
     def wants_rationale(self) -> pl.Expr:
-        """Return which rows ``--rationales`` asks the teacher for; one that was judged wrong is always asked for again."""
+        """Return which rows ``--rationales`` asks the teacher for; one that was judged wrong is always asked for again.
+
+        Of itself (``auto``) it asks for none where the answer is a long text: that is what is trained on.
+        """
         if self.settings.rationales in ("keep", "none"):
             return pl.lit(False)
-        return super().wants_rationale() | (self.settings.rationales == "teacher") | pl.col("id").is_in(list(self.tried))
+        if self.settings.rationales == "teacher":
+            return pl.lit(True)
+        missing = super().wants_rationale() & ~pl.col("domain").is_in(list(self.context.trained_as_they_are))
+        return missing | pl.col("id").is_in(list(self.tried))
 
     def annotated(self, ids: Sequence[str]) -> pl.DataFrame:
         """Return real rows with the rationale to judge; with ``--rationales none`` without any."""

@@ -529,3 +529,50 @@ def test_a_stage_that_a_cap_stopped_takes_the_place_of_no_better_one(start: Mani
     again = run(stopped.manifest, **options | {"seed": 1})
     assert again.complete
     assert again.manifest.version == done.manifest.version + 1
+
+
+# Long answers are what is trained on
+
+
+def _letters(tmp_path: Path) -> Manifest:
+    """Return a manifest of instructions whose answers are long texts, no two alike."""
+    rows = [
+        {
+            "prompt": f"Write a letter of a {word} to a friend about the {word}s that were seen in {i + 3} villages.",
+            "answer": f"Dear friend, on my way I saw {' and '.join([word] * (i + 9))}, and of each I drew a picture for you.",
+            "domain": "letters",
+        }
+        for i, word in enumerate(["stork", "miller", "fiddler", "sailor", "poacher", "weaver"])
+    ]
+    return ingested(tmp_path, rows, name="letters")
+
+
+def _asked(start: Manifest, **options: Any) -> tuple[BalanceResult, list[Request], str]:
+    """Return a stage of six rows of a manifest, what its teacher was asked, and the notes."""
+    notes: list[str] = []
+    fake = Fake()
+    with progress.listen(lambda event: notes.append(event.message)):
+        done = run(start, budget=6, selector="random", auditors=["malformed"], teacher=fake, **options)
+    return done, fake.sent, "\n".join(notes)
+
+
+def test_a_long_answer_is_trained_on_as_it_is_unless_rationales_are_asked_for(tmp_path: Path) -> None:
+    start = _letters(tmp_path)
+    plan, sent, notes = _asked(start, dry_run=True)
+    assert sent == []
+    assert "answers of 'letters' are long texts and are trained on as they are; --rationales teacher asks" in notes
+    assert plan.stages[0].estimate is not None
+    assert plan.stages[0].estimate.calls == 0
+    done, sent, _ = _asked(start)
+    chosen = done.manifest.examples(done.manifest.rows().filter(status="selected"))
+    assert (sent, chosen.height, chosen["rationale"].null_count()) == ([], 6, 6)
+
+
+def test_the_plan_shows_what_is_asked_and_what_is_trained_on(tmp_path: Path) -> None:
+    start = _letters(tmp_path)
+    _, _, notes = _asked(start, rationales="teacher", dry_run=True)
+    assert "--rationales teacher asks, for example: Write a letter of a " in notes
+    assert "and the student is then trained on: [the teacher's reply] The answer is: Dear friend" in notes
+    _, sent, _ = _asked(start, rationales="teacher")
+    assert {request.purpose for request in sent} == {"rationale"}
+    assert len({request.prompt for request in sent}) == 6
