@@ -99,6 +99,7 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     runner.asker = metered
     for part in runner.parts(RoundPlan(real=ids)):
         runner.run_round(part)
+    runner.check_answered()
     return _commit(runner, metered, parameters)
 
 

@@ -181,12 +181,20 @@ class RoundRunner:
                         counter.advance(self._n_accepted() - before, rejected=rejected)
                 elif not self.move_slots():
                     break
+        self.check_answered()
+        return self.result()
+
+    def check_answered(self) -> None:
+        """Refuse to end as if all were well where a teacher has no answer to anything that was asked.
+
+        Raises:
+            TeacherError: names the teacher; nothing was changed.
+        """
         if self.asker is not None and self.unanswered and not self.judged and not self._n_accepted():
             raise TeacherError(
                 f"none of the {self.unanswered:,} requests has an answer in {self.asker.teacher.model!r}, so nothing was done "
                 "and nothing was changed: was it recorded for other questions or domains?"
             )
-        return self.result()
 
     def plan_round(self) -> RoundPlan:
         """Plan untried real rows first, then synthetic rows that wait, then real rows again, then new examples.

@@ -7,7 +7,7 @@ import pytest
 from curate.audit.answers import TASKS
 from curate.balance.annotate import annotate
 from curate.calls.client import MeteredTeacher
-from curate.errors import ConflictError, InputError
+from curate.errors import ConflictError, InputError, TeacherError
 from curate.files import ledger_path
 from curate.generation.rationales import RATIONALES, write_rationales
 from curate.ledger.ledger import Ledger
@@ -134,9 +134,9 @@ def test_a_run_that_could_not_commit_replays_its_answers_and_pays_nothing(tmp_pa
 def test_what_a_recording_does_not_have_changes_nothing(tmp_path: Path) -> None:
     start = ingested(tmp_path, EXAMPLES)
     (tmp_path / "t.jsonl").write_text('{"prompt": "other", "rationale": "r"}\n')
-    done = annotate(start, teacher=Recorded(tmp_path / "t.jsonl"))
-    assert (done.manifest.version, done.unanswered, done.complete) == (0, 2, True)
-    assert done.to_dict()["written"] == 0
+    with pytest.raises(TeacherError, match="none of the 2 requests has an answer in 'recorded:t.jsonl'"):
+        annotate(start, teacher=Recorded(tmp_path / "t.jsonl"))
+    assert new("tail", root=tmp_path).version == 0
 
 
 def test_a_cap_commits_what_was_bought_and_says_so(tmp_path: Path) -> None:
