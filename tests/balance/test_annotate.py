@@ -134,9 +134,9 @@ def test_a_run_that_could_not_commit_replays_its_answers_and_pays_nothing(tmp_pa
 def test_what_a_recording_does_not_have_changes_nothing(tmp_path: Path) -> None:
     start = ingested(tmp_path, EXAMPLES)
     (tmp_path / "t.jsonl").write_text('{"prompt": "other", "rationale": "r"}\n')
-    with pytest.raises(TeacherError, match="none of the 2 requests has an answer in 'recorded:t.jsonl'"):
+    with pytest.raises(TeacherError, match=r"none of the 2 requests has an answer in 'recorded:t\.jsonl'"):
         annotate(start, teacher=Recorded(tmp_path / "t.jsonl"))
-    assert new("tail", root=tmp_path).version == 0
+    assert manifest.load("tail", root=tmp_path).version == 0
 
 
 def test_a_cap_commits_what_was_bought_and_says_so(tmp_path: Path) -> None:
