@@ -154,7 +154,7 @@ def comparable_scores(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def file_labels(labels: pl.Series) -> pl.DataFrame:
-    """Return the columns ``domain`` and ``labels`` of rows with these labels (List(String)).
+    """Return the columns ``domain`` and ``labels`` of rows with these labels (List(String)): what ``--domain-rule all`` means.
 
     A row is filed under the first of its labels, which depends on that row alone: other rows never move it. White space at the
     ends, nulls, empty texts and repeats are left out; of a row with one label ``labels`` is null, and of one with none both are.
