@@ -6,6 +6,7 @@ Takes them apart and names what is left; decides nothing about rows. Everything 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 __all__ = ["find_mark", "split_thoughts"]
 
@@ -30,6 +31,7 @@ _TOKEN = re.compile(
     r"|\[(?:EOS|BOS|PAD|gMASK|sMASK)\]|<(?:eos|bos|pad|sop|eop|eod|EOT|eot|end_of_turn|start_of_turn|end_of_utterance|end_of_text)>"
     r"|<(?:endoftext|startoftext|begin_of_text|start_of_role|end_of_role|extra_id_\d+)>"
 )
+_START = re.compile(r"[<\[◁]")  # how tags and tokens begin
 _OPENS = re.compile(  # tokens with which a turn begins or ends; whatever comes after the first of them in a reply is another turn
     r"im_(?:end|start)|eo[tms]_id|eos|eot|EOT|end_?of|end▁of|endoftext|</s>|<s>|start_(?:header|of)|\[INST\]|\|end\||return"
     r"|begin|user|User|assistant|Assistant|system|human|turn"
@@ -38,6 +40,7 @@ _ROLE = r"(?:assistant|model|bot|gpt|ai)\b\s*:?"
 _LEADING = re.compile(rf"\s*(?:(?:{_TOKEN.pattern})\s*(?:{_ROLE}\s*)?)+")
 _LABEL = re.compile(r"\s*(?:(?:###\s*)?(?:Assistant|ASSISTANT)\s*:|### Response\s*:|assistant\n)\s*")
 _ROLES_ONLY = re.compile(r"(?:assistant|model|user|system|human|bot)?\s*:?\s*", re.IGNORECASE)
+_ROLE_MARKS = ("###", "Human:", "HUMAN:", "USER:")
 _NEXT_TURN = re.compile(r"\n\s*(?:###\s*(?:Instruction|Human|User|Input)\s*:|(?:Human|HUMAN|USER):\s)")
 _CUT_TOKEN = re.compile(r"<[|｜][\w▁]{1,30}[|｜]?\Z")
 
@@ -51,8 +54,8 @@ def split_thoughts(text: str) -> tuple[str, str]:
         >>> split_thoughts("<think>2 and 2</think>It is 4.<|im_end|>")
         ('It is 4.', '2 and 2')
     """
-    if "<" not in text and "[" not in text and "◁" not in text and not text.lstrip()[:9].casefold().startswith(_PLAIN):
-        return _without_next_turn(text), ""
+    if "<" not in text and "[" not in text and "◁" not in text and not text[:24].lstrip().casefold().startswith(_PLAIN):
+        return (_without_next_turn(text) if "\n" in text else text), ""
     said, first = _split_channels(text)
     said, more = _split_tags(said)
     thoughts = [part for part in (*first, *more) if part.strip()]
@@ -69,8 +72,19 @@ def find_mark(text: str) -> str | None:
     if "<" not in text and "[" not in text and "◁" not in text:
         return None
     html = _crossed_out(text)
-    found = _TAG.search(text) or next((token for token in _TOKEN.finditer(text) if token[0] not in html), None)
+    found = next(_find_each(_TAG, text), None)
+    found = found or next((token for token in _find_each(_TOKEN, text) if token[0] not in html), None)
     return found[0] if found else None
+
+
+def _find_each(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield the matches of tags or tokens, looked for only where one can begin."""
+    at = 0
+    while start := _START.search(text, at):
+        found = pattern.match(text, start.start())
+        at = found.end() if found else start.end()
+        if found:
+            yield found
 
 
 def _split_channels(text: str) -> tuple[str, list[str]]:
@@ -91,7 +105,7 @@ def _split_tags(text: str) -> tuple[str, list[str]]:
     said: list[str] = []
     thoughts: list[str] = []
     at, inside = 0, False
-    for tag in _TAG.finditer(text):
+    for tag in _find_each(_TAG, text):
         (thoughts if inside else said).append(text[at : tag.start()])
         closes = tag.lastgroup is not None
         if closes and not inside:  # it was opened in the prompt, or a thought in a thought
@@ -106,7 +120,7 @@ def _without_tokens(text: str) -> str:
     if leading and leading[0].strip() not in html:
         text = text[leading.end() :]
     text = _without_next_turn(text)
-    for token in _TOKEN.finditer(text):
+    for token in _find_each(_TOKEN, text):
         if token[0] in html:
             continue
         rest = _TOKEN.sub("", text[token.end() :])
@@ -119,7 +133,7 @@ def _without_tokens(text: str) -> str:
 def _without_next_turn(text: str) -> str:
     label = _LABEL.match(text)
     text = text[label.end() :] if label else text
-    following = _NEXT_TURN.search(text) if ":" in text else None
+    following = _NEXT_TURN.search(text) if any(mark in text for mark in _ROLE_MARKS) else None
     return text[: following.start()] if following and text[: following.start()].strip() else text
 
 

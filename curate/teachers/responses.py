@@ -82,9 +82,9 @@ def parse_response(raw: str) -> ParsedResponse:
     choice = _first(found.get("choices"))
     if choice is None:
         return _empty(found, usage_of.get("usage"))
-    message = next(
-        (m for m in (choice.get("message"), choice.get("delta"), choice) if isinstance(m, dict) and _has_text(m)), None
-    )
+    message = choice.get("message")
+    if not isinstance(message, dict) or "content" not in message:
+        message = next((m for m in (message, choice.get("delta"), choice) if isinstance(m, dict) and _has_text(m)), None)
     if message is None:
         return ParsedResponse(error="the reply has no message", usage=_usage(usage_of.get("usage"), 0))
     return _parse_message(choice, message, found, usage_of.get("usage"))
@@ -100,7 +100,7 @@ def _parse_message(
     reasoning = _text(message.get("reasoning_content") or message.get("reasoning") or message.get("thinking")) or shown or thought
     word = choice.get("finish_reason") or choice.get("stop_reason") or choice.get("done_reason")
     usage, finish = _usage(reported, max(len(said), len(reasoning))), finish_kind(word)
-    if "".join(filter(str.isalnum, finish.casefold())) in _BROKEN:
+    if finish not in ("stop", "") and "".join(filter(str.isalnum, finish.casefold())) in _BROKEN:
         return ParsedResponse(error=f"the server broke the reply off: {finish!r}", usage=usage)
     seeds = found.get("seeds")
     return ParsedResponse(
@@ -255,7 +255,8 @@ def _usage(reported: Any, n_chars: int) -> Usage | None:
     prompt = _count(reported, "prompt_tokens", "input_tokens")
     completion = _count(reported, "completion_tokens", "output_tokens")
     total = _count(reported, "total_tokens")
-    cached, reasoning = _detail(reported, "prompt", "cached_tokens"), _detail(reported, "completion", "reasoning_tokens")
+    cached = _detail(reported, "prompt_tokens_details", "cached_tokens")
+    reasoning = _detail(reported, "completion_tokens_details", "reasoning_tokens")
     if total is not None and (prompt is None) != (completion is None):
         prompt, completion = (prompt or max(total - (completion or 0), 0), completion or max(total - (prompt or 0), 0))
     if prompt is None or completion is None:
@@ -270,11 +271,12 @@ def _usage(reported: Any, n_chars: int) -> Usage | None:
     return Usage(prompt, completion, cached, reasoning)
 
 
-def _detail(reported: Mapping[str, Any], side: str, name: str) -> int:
-    for found in (reported.get(f"{side}_tokens_details"), reported.get("input_tokens_details"), reported):
-        if isinstance(found, dict) and (value := _count(found, name)):
-            return value
-    return 0
+def _detail(reported: Mapping[str, Any], under: str, name: str) -> int:
+    details = reported.get(under)
+    if isinstance(details, dict) and (value := _count(details, name)):
+        return value
+    details = reported.get("input_tokens_details") or reported
+    return (_count(details, name) or 0) if isinstance(details, dict) else 0
 
 
 def _count(reported: Mapping[str, Any], *names: str) -> int | None:
