@@ -29,6 +29,7 @@ _RECORD = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN = re.compile(rb'"(?:[^"\\\n]|\\.)*"|[\[\]{},]')
 _MEMBER = re.compile(rb'("(?:[^"\\\n]|\\.)*")\s*:\s*(.*)', re.DOTALL)
+_SPACED = (b" :", b"\t:", b"\r:", b"\n:")
 _SPACED_KEY = re.compile(rb'"[ \t\r\n]+:')
 _ESCAPES = re.compile(rb"\\(?:\\|u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|/)")  # an escaped backslash is stepped over
 _ESCAPED_END = re.compile(rb"\\u00(?:22|3[aA])")  # a quotation mark or a colon, which could make up the end of a key
@@ -138,6 +139,10 @@ class _Records:
 
     def add_lines(self, block: bytes, first: int) -> None:
         """Add lines of text, of which the first has the number `first`."""
+        if (found := _all_of_lines(block)) is not None:
+            plain = b"\\u" not in block and b"\\/" not in block and b"[" not in block and block.count(b"{") == len(found)
+            self._keep(found, pl.int_range(first, first + len(found), dtype=pl.Int64, eager=True), plain=plain)
+            return
         lines = block.split(b"\n")
         kept = [at for at, line in enumerate(lines) if line and not line.isspace()]
         self.add(lines if len(kept) == len(lines) else [lines[at] for at in kept], [first + at for at in kept])
@@ -155,11 +160,14 @@ class _Records:
                 else:
                     self.mistakes.append(Mistake(number, wrong))
             numbers = kept
+        self._keep(found, pl.Series(numbers, dtype=pl.Int64))
+
+    def _keep(self, found: list[dict[str, msgspec.Raw]], numbers: pl.Series, *, plain: bool = False) -> None:
         if found:
             keys = dict.fromkeys(chain.from_iterable(found))
             self._check(keys)
-            self.parts.append({key: _series(key, found) for key in keys})
-            self.numbers.append(pl.Series(numbers, dtype=pl.Int64))
+            self.parts.append({key: _series(key, found, plain=plain) for key in keys})
+            self.numbers.append(numbers)
 
 
 def _sideways(record: dict[str, str | None]) -> str | None:
@@ -235,6 +243,27 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _all_of_lines(block: bytes) -> list[dict[str, msgspec.Raw]] | None:
+    """Return the records of a block in which each line holds a flat one, or None where that is not sure.
+
+    A line that begins with ``{`` and ends with ``}`` cannot end inside a record: strings hold no line breaks, and after a ``}``
+    inside a record no ``{`` may follow. So where there are as many records as lines, each line is one.
+    """
+    n = block.count(b"\n") + (not block.endswith(b"\n"))
+    between = b"}\r\n{" if b"\r" in block else b"}\n{"
+    if not block.startswith(b"{") or not block.endswith((b"}", between[:-1])) or block.count(between) != n - 1:
+        return None
+    try:
+        if not block.isascii():
+            block.decode()
+        found = _RECORD.decode_lines(block)
+    except (ValueError, RecursionError):
+        return None
+    spaced = len(_SPACED_KEY.findall(block)) if any(mark in block for mark in _SPACED) else 0
+    flat = len(found) == n and all(found) and block.count(b'":') + spaced == sum(map(len, found))
+    return found if flat and block.count(b"[") <= _DEEPEST else None
+
+
 def _all_or_none(texts: list[bytes]) -> list[dict[str, msgspec.Raw]] | None:
     """Return the records of all texts, or None where there may be something wrong with one; `problem` says exactly."""
     joined = b"\n".join(texts)
@@ -284,13 +313,23 @@ def _depth(text: bytes) -> int:
     return deepest
 
 
-def _series(key: str, records: list[dict[str, msgspec.Raw]]) -> pl.Series:
-    """Return one value of every record as a literal; null where it is null or not there."""
+def _series(key: str, records: list[dict[str, msgspec.Raw]], *, plain: bool = False) -> pl.Series:
+    """Return one value of every record as a literal; null where it is null or not there.
+
+    Args:
+        key: of the value.
+        records: that may have it.
+        plain: whether no value is nested, and no string has an escape that could be written otherwise.
+    """
     try:
         literals = list(map(bytes, map(itemgetter(key), records)))
     except KeyError:
         literals = [bytes(record.get(key, _NULL)) for record in records]
-    frame = pl.Series("v", literals, dtype=pl.Binary).cast(pl.String).to_frame()
+    texts = pl.Series(key, literals, dtype=pl.Binary).cast(pl.String)
+    if plain:
+        nulls = texts == "null"
+        return texts.scatter(nulls.arg_true(), None) if nulls.any() else texts
+    frame = texts.to_frame("v")
     value = pl.col("v")
     escaped = value.str.contains("\\u", literal=True) | value.str.contains("\\/", literal=True)
     frame = frame.select(
