@@ -17,6 +17,7 @@ import polars as pl
 
 from curate.errors import InputError, nearest
 from curate.manifest import chats
+from curate.manifest.rows import file_labels
 from curate.manifest.schema import AUTO, SPLITS
 from curate.readers.discover import split_of, stem
 from curate.readers.json_files import records_hint
@@ -29,7 +30,7 @@ from curate.sources.shapes import QUESTION_PARTS, Shape
 
 __all__ = ["FIELDS", "Columns", "Examples", "to_examples"]
 
-FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "split", "number", "record")
+FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "labels", "split", "number", "record")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Columns:
         domain: expression of the domain, or ``auto``.
         split: a column (``split``, where there is one), or the name of a split for all rows.
         domain_from: ``filename`` where each file is one domain.
-        domain_rule: ``first`` or ``explode``, for a domain column that holds lists.
+        domain_rule: ``first``, ``explode`` or ``all``, for a domain column that holds lists.
         format: a shape of `curate.sources.shapes`, or ``auto``.
         turns: ``last`` or ``all``: which turns of a chat are trained on.
     """
@@ -64,8 +65,8 @@ class Examples:
     """The examples of one table.
 
     Attributes:
-        frame: columns `FIELDS`, all strings; ``number`` is the record's in its file, ``record`` the whole record as its file
-            has it, by which it is known again.
+        frame: columns `FIELDS`, strings but for ``labels``, a list of them; ``number`` is the record's in its file, ``record``
+            the whole record as its file has it, by which it is known again.
         skipped: ``file:row: why`` of every record that is no example.
         shapes: how many records were read in which shape.
         readings: shape → how such records were read, in one line.
@@ -135,7 +136,7 @@ def to_examples(table: Table, columns: Columns, *, split: str | None = None, on_
         readings.setdefault(shape.name, shape.reading())
         drawn |= draft.drawn | draft.used
         skipped |= {part.numbers[i]: why for i, why in draft.wrong.items()}
-        parts.append(_finish(draft, index, records))
+        parts.append(_finish(draft, index, records, columns.domain_rule))
     if skipped and on_error == "fail":
         first = min(skipped)
         more = f" ({len(skipped)} rows in all)" if len(skipped) > 1 else ""
@@ -370,7 +371,7 @@ def _take_labels(draft: _Draft, name: str, lists: pl.Series, columns: Columns) -
         shown = column.values.filter(lists)[0]
         raise InputError(
             f"{draft.table.name}: column {name!r} holds lists, such as {shown[:60]}: use --domain-rule first to take the first "
-            f"of each, or --domain-rule explode for one row per label"
+            f"of each, all to keep several domains of one row, or explode for one row per label"
         )
     labels = [_labels(value) for value in column.objects()]
     if columns.domain_rule == "first":
@@ -413,25 +414,37 @@ def _emptied(values: pl.Series, where: pl.Series) -> pl.Series:
 # --- the whole row ---
 
 
-def _finish(draft: _Draft, index: pl.Series, records: pl.Series) -> pl.DataFrame:
+def _finish(draft: _Draft, index: pl.Series, records: pl.Series, rule: str | None) -> pl.DataFrame:
     """Return the rows of a draft that are examples, one for each label where labels are exploded, with their indices."""
     table = draft.table
     frame = pl.DataFrame({name: draft.made[name] for name in ("prompt", "answer", "rationale", "messages", "split", "domain")})
     frame = frame.with_columns(
-        _extra(draft).alias("extra"), table.numbers.alias("number"), index.alias("index"), records.gather(index).alias("record")
+        pl.lit(None, dtype=pl.List(pl.String)).alias("labels"),
+        _extra(draft).alias("extra"),
+        table.numbers.alias("number"),
+        index.alias("index"),
+        records.gather(index).alias("record"),
     )
     if "labels are answers" in draft.made:
         frame = frame.with_columns(draft.made["labels are answers"].alias("labelled"))
     if draft.wrong:
         frame = frame.filter(~pl.int_range(pl.len()).is_in(list(draft.wrong)))
-    if frame.schema["domain"] != pl.String:
+    several = frame.schema["domain"] != pl.String
+    if several and rule == "all":
+        filed = file_labels(frame["domain"])
+        joined = pl.coalesce(pl.col("labels").list.join(", "), "domain")
+        frame = frame.with_columns(filed["domain"], filed["labels"])
+        if "labelled" in frame.columns:
+            frame = frame.with_columns(answer=pl.when("labelled").then(joined).otherwise("answer"))
+    elif several:
         frame = frame.with_columns(first=pl.col("domain").list.first()).explode("domain", empty_as_null=True, keep_nulls=True)
         # The first label's row is known again whatever the rule is; a further one by its label.
         further = pl.concat_str("record", pl.lit("\2"), "domain")
         frame = frame.with_columns(record=pl.when(pl.col("domain") == pl.col("first")).then("record").otherwise(further))
         if "labelled" in frame.columns:
             frame = frame.with_columns(answer=pl.when("labelled").then("domain").otherwise("answer"))
-    return frame.select("index", *(pl.col(name).cast(pl.String) for name in FIELDS))
+    texts = (pl.col(name).cast(pl.String) for name in FIELDS if name != "labels")
+    return frame.select("index", "labels", *texts)
 
 
 def _extra(draft: _Draft) -> pl.Series:

@@ -96,13 +96,14 @@ def merge(
     if known.is_empty():
         return Merged(known, contents.clear())
     read = pairs.join(found, on="key", how="left").select(
-        "id", "key", "domain", "split", "source", "origin", "content", "prompt_key", "n_chars", *_TEXTS
+        "id", "key", "domain", "labels", "split", "source", "origin", "content", "prompt_key", "n_chars", *_TEXTS
     )
     both = known.join(read, on="id", how="left", suffix="_read", maintain_order="left")
     there = pl.col("key").is_not_null()
     kept_domain = (pl.col("domain_read") == AUTO) & origin_file().is_in(list(was_auto))
     both = both.with_columns(
         domain_read=pl.when(there & ~kept_domain).then("domain_read").otherwise("domain"),
+        labels_read=pl.when(there & ~kept_domain).then("labels_read").otherwise("labels"),
         split_read=pl.when(there & ~(is_held_out().fill_null(False) & (pl.col("split_read") == "train")))
         .then("split_read")
         .otherwise("split"),
@@ -110,6 +111,7 @@ def merge(
     )
     both, texts = _with_texts(both, contents)
     changed = {name: pl.col(name) != pl.col(f"{name}_read") for name in ("domain", "split", "source")}
+    changed["domain"] |= pl.col("labels").ne_missing(pl.col("labels_read"))
     changed |= {name: pl.col(f"{name} changed") for name in ("text", "rationale", "extra")}
     back = is_retired() & there
     leaves = origin_file().is_in(list(labels)) & ~there & ~is_retired()
@@ -127,6 +129,7 @@ def merge(
         status=pl.when(back | anew).then(pl.lit("candidate")).when(retires).then(pl.lit("rejected")).otherwise("status"),
         reason=pl.when(back | anew).then(None).when(retires).then(retired()).otherwise("reason"),
         domain="domain_read",
+        labels="labels_read",
         split="split_read",
         source="source_read",
         content="content_read",
@@ -138,7 +141,12 @@ def merge(
     changes: dict[tuple[str, str, str], int] = {}
     for name in ("domain", "split"):
         if measures[name]:
-            moved = both.filter(changed[name]).group_by(name, f"{name}_read").len().sort("len", name, descending=[True, False])
+            moved = (
+                both.filter(pl.col(name) != pl.col(f"{name}_read"))
+                .group_by(name, f"{name}_read")
+                .len()
+                .sort("len", name, descending=[True, False])
+            )
             changes |= {(name, before, after): n for before, after, n in moved.iter_rows()}
     updated = {name: measures[name] for name in changed if measures[name]}
     gone, n_retired = measures["leaves"], measures["leaves"] if prune else 0

@@ -66,8 +66,8 @@ class IngestSettings:
     domain_from: str | None = option(None, choices=("filename",), help="Take the domain from the name of each file.")
     domain_rule: str | None = option(
         None,
-        choices=("first", "explode"),
-        help="How to read a row with a list of domains: by the first, or as one row per domain (explode).",
+        choices=("first", "all", "explode"),
+        help="How to read a row with a list of domains: by the first, with all of them, or as one row per domain (explode).",
     )
     on_error: str = option("fail", choices=("fail", "skip"), help="What to do at a bad record: fail, or skip and list it.")
     prune: bool = option(False, help="Retire the rows that a changed file no longer has.")

@@ -23,7 +23,8 @@ def test_defaults_are_the_names_of_the_fields():
     )
     first, second = made.frame.to_dicts()
     texts = {"prompt": "q", "answer": "5", "rationale": "r", "messages": None, "extra": None}
-    first.pop("record")
+    assert first.pop("record")
+    assert first.pop("labels") is None
     assert first == {**texts, "domain": "d", "split": "validation", "number": "1"}
     assert (second["answer"], second["rationale"], second["split"]) == ("2.5", None, "train")
 
@@ -77,8 +78,23 @@ def test_lists_of_labels_follow_the_rule(rule, domains, answers):
     assert frame["number"].to_list() == ["1"] * (len(domains) - 1) + ["2"]
 
 
+def test_a_row_may_keep_all_its_labels():
+    columns = Columns(answer="labels", domain="labels", domain_rule="all")
+    records = [{"prompt": "q", "labels": ["a", "b", "a", " "]}, {"prompt": "p", "labels": ["c"]}, {"prompt": "r", "labels": "d"}]
+    frame = shape(records, columns).frame
+    assert frame["domain"].to_list() == ["a", "c", "d"]
+    assert frame["labels"].to_list() == [["a", "b"], None, None]
+    assert frame["answer"].to_list() == ["a, b", "c", "d"]
+    assert (
+        frame["record"].to_list()
+        == shape(records, Columns(answer="labels", domain="labels", domain_rule="first")).frame["record"].to_list()
+    )
+
+
 def test_lists_of_labels_without_a_rule_say_how_to_choose():
-    with pytest.raises(InputError, match=r"'labels' holds lists, such as \[\"a\",\"b\"\]: use --domain-rule first .* explode"):
+    with pytest.raises(
+        InputError, match=r"'labels' holds lists, such as \[\"a\",\"b\"\]: use --domain-rule first .*, all to keep .*, or explode"
+    ):
         shape([{"prompt": "q", "answer": "a", "labels": ["a", "b"]}], Columns(domain="labels"))
 
 
@@ -162,5 +178,5 @@ def test_a_named_prompt_beats_messages_and_exported_history_is_kept():
 def test_columns_are_strings_whatever_the_file():
     columns = {"prompt": Column(pl.Series(["1"]), True), "answer": Column(pl.Series(["true"]), True)}
     frame = to_examples(Table("x.parquet", columns, pl.Series([1])), Columns()).frame
-    assert set(frame.schema.values()) == {pl.String()}
+    assert {name for name, dtype in frame.schema.items() if dtype != pl.String} == {"labels"}
     assert frame.row(0)[:2] == ("1", "true")

@@ -150,6 +150,19 @@ def test_another_flag_updates_the_rows_and_adds_none(write, take):
     assert take(path, split="test", domain="topic").manifest.version == done.manifest.version
 
 
+def test_the_rule_for_lists_of_domains_can_be_corrected(write, take):
+    path = write("a.jsonl", *({"prompt": f"q{n}", "answer": "a", "tags": ["x", f"y{n}"]} for n in range(3)))
+    first = take(path, domain="tags", domain_rule="first").manifest.rows()
+    done = take(path, domain="tags", domain_rule="all")
+    assert (done.added, done.updated) == (0, {"domain": 3})
+    rows = done.manifest.rows()
+    assert rows["id"].to_list() == first["id"].to_list()
+    assert rows["labels"].to_list() == [["x", f"y{n}"] for n in range(3)]
+    apart = take(path, domain="tags", domain_rule="explode")
+    assert (apart.added, apart.already, apart.updated) == (3, 3, {"domain": 3})
+    assert take(path, domain="tags", domain_rule="first").gone == 3
+
+
 def test_a_dry_run_says_the_changes_and_writes_nothing(write, take, tmp_path):
     path = write("a.jsonl", row(1), row(2))
     fresh = take(path, to="none", dry_run=True)
