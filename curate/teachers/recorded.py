@@ -65,7 +65,12 @@ class Recorded:
 
     def __init__(self, path: str | Path, *, concurrency: int = 256) -> None:
         file = Path(path)
-        records = _records(file, _read(file))
+        try:
+            records = _records(file, _read(file))
+        except pl.exceptions.PolarsError as e:  # a column of lists, or of words where numbers belong
+            raise InputError(
+                f"recorded replies {file.name!r}: a column has values of another kind: {str(e).splitlines()[0]}"
+            ) from e
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         self.endpoint, self.model = f"recorded:{file.name}:{digest}", f"recorded:{file.name}"
         self.concurrency = concurrency

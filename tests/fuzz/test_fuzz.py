@@ -20,6 +20,7 @@ from curate.errors import CurateError
 from curate.export.card import escape
 from curate.generation import parsing, prompts
 from curate.manifest.manifest import split_reference
+from curate.teachers.recorded import Recorded
 from curate.teachers.responses import parse_response
 from curate.terminal.cli import app
 from curate.terminal.commands import TRACEBACK
@@ -97,18 +98,18 @@ def cases(n: int, times: int, name: str) -> Iterator[random.Random]:
 
 @pytest.mark.parametrize("times", RUNS)
 def test_texts_templates_and_replies(times: int) -> None:
-    """1,740: whatever a server, a template or a text holds, functions return or raise an error of ours."""
-    for rng in cases(580, times, "template"):
+    """1,640: whatever a server, a template or a text holds, functions return or raise an error of ours."""
+    for rng in cases(550, times, "template"):
         with contextlib.suppress(CurateError):
             template = prompts.Template("mine", "1", hostile.template(rng))
             prompts.render(
                 template, prompt=hostile.text(rng), answer=hostile.text(rng), seeds=[{"prompt": "p"}], wanted=[None], n=3
             )
-    for rng in cases(580, times, "reply"):
+    for rng in cases(545, times, "reply"):
         parsed = parse_response(hostile.reply(rng))
         parsed.text.encode("utf-8")
         parsing.parse_examples(parsed.text, rng.randint(1, 3))
-    for rng in cases(580, times, "text"):
+    for rng in cases(545, times, "text"):
         text = hostile.text(rng, 12)
         assert not CONTROLS.search(escape(text))
         with contextlib.suppress(CurateError):
@@ -159,6 +160,17 @@ def test_files(tmp_path: Path, times: int) -> None:
         skip = ["--on-error", "skip"] if rng.random() < 0.5 else []
         check(["ingest", str(path), "--to", "m", "--root", str(tmp_path / "root"), *skip])
         shutil.rmtree(tmp_path / "root", ignore_errors=True)
+
+
+@pytest.mark.parametrize("times", RUNS)
+def test_recorded_replies(tmp_path: Path, times: int) -> None:
+    """100: a file of recorded replies of any kind, with anything in any column."""
+    columns = [f'"{name}"'.encode() for name in ("rationale", "index", "kind", "parents", "prompt_tokens", "domain")]
+    for rng in cases(100, times, "recorded"):
+        path = hostile.file(rng, tmp_path)
+        path.write_bytes(path.read_bytes().replace(b'"answer"', columns[0]).replace(b'"extra"', rng.choice(columns)))
+        with contextlib.suppress(CurateError):
+            Recorded(path)
 
 
 @pytest.mark.parametrize("times", RUNS)
