@@ -110,6 +110,8 @@ _SHORT_WORDS = 5  # a class name, or an answer given instead of one, is no longe
 _FOREIGN = "".join(alphabet for alphabet in ALPHABETS if not alphabet.isascii())
 _LETTERS = "A-Za-z" + _FOREIGN  # by which options may be marked
 _LOOKALIKES = frozenset("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ")
+_MOST_STATEMENTS = 200  # of a text, from its end: a loop states the same for ever
+_STATED_CHARS = 4_000  # of what follows "the answer is" and the like, that are kept
 _HALF_CHARS = 4_000  # on either side of which a long sentence is searched for its letters
 
 
@@ -119,7 +121,7 @@ class Statement:
 
     Attributes:
         rule: one of `RULES`.
-        text: what is stated: of a box its content, of other rules what follows, to the end of the reply.
+        text: what is stated: of a box its content, of other rules what follows, up to 4,000 characters.
         start: where in the reply the statement begins.
         holds: False for a denial.
         comma: whether a comma in its numbers is the decimal sign of its language.
@@ -374,12 +376,16 @@ def denials(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def _statements(text: str, _version: int) -> tuple[Statement, ...]:
     grammar = _grammar()
-    found = [*_boxes(text), *(Statement("hashes", text[m.end() :].strip(), m.start()) for m in _HASHES.finditer(text))]
+    found = [
+        *_boxes(text),
+        *(Statement("hashes", text[m.end() : m.end() + _STATED_CHARS].strip(), m.start()) for m in _HASHES.finditer(text)),
+    ]
     last_box = max((s.start + len(s.text) for s in found if s.rule == "boxed"), default=-1)
     for match in grammar.announced.finditer(text):
         group = match.lastgroup or ""
-        begin = match.end() + len(text[match.end() :]) - len(text[match.end() :].lstrip())
-        rest = text[begin:].strip()
+        rest = text[match.end() : match.end() + _STATED_CHARS]
+        begin = match.end() + len(rest) - len(rest.lstrip())
+        rest = rest.strip()
         if last_box >= 0 and (match.end() <= last_box or not _OPENS_VALUE.match(text, match.end())):
             continue  # words about a box, such as "so our answer is correct"
         if rest.startswith("\\boxed"):
@@ -399,15 +405,15 @@ def _statements(text: str, _version: int) -> tuple[Statement, ...]:
             found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end()))
     found += [Statement("announced", m.group(2).strip(), m.start()) for m in _TAGGED.finditer(text)]
     for match in grammar.heading.finditer(text):
-        if rest := text[match.end() :].strip():
+        if rest := text[match.end() : match.end() + _STATED_CHARS].strip():
             found.append(Statement("announced", rest, match.start()))
     if found:
         first = min(s.start for s in found)
         for match in grammar.corrected.finditer(text, first):
             if not _VERDICT.match(text, match.end()):
-                found.append(Statement("corrected", text[match.end() :].strip(), match.end()))
+                found.append(Statement("corrected", text[match.end() : match.end() + _STATED_CHARS].strip(), match.end()))
         found += [Statement("withdrawn", "", m.start(), False) for m in _WITHDRAWN.finditer(text, first)]
-    return tuple(sorted(found, key=lambda s: s.start))
+    return tuple(sorted(found, key=lambda s: s.start)[-_MOST_STATEMENTS:])
 
 
 def _boxes(text: str) -> Iterator[Statement]:
@@ -666,7 +672,7 @@ def letter(text: str, prompt: str) -> str | None:
 
 def _favoured(text: str, grammar: _Grammar, offered: Mapping[str, str]) -> Iterator[Statement]:
     """Yield "B is correct" and "(A) is wrong", and "I choose B"."""
-    for match in grammar.favoured.finditer(text):
+    for match in list(grammar.favoured.finditer(text))[-_MOST_STATEMENTS:]:
         mark = match["letter"]
         bracketed = text[match.start("letter") - 1 : match.start("letter")] in ("(", "[", "*", '"', "'")
         if not (mark.isupper() or not mark.isascii() or bracketed) or (
@@ -679,8 +685,8 @@ def _favoured(text: str, grammar: _Grammar, offered: Mapping[str, str]) -> Itera
         if (wrong and match["deny"]) or (holds and grammar.reason.match(f" {clause.strip()} ")):
             continue
         yield Statement("favoured" if holds else "denied", f"({mark})", match.start("letter"), holds)
-    for match in grammar.chosen.finditer(text):
-        yield Statement("favoured", text[match.end() :], match.start())
+    for match in list(grammar.chosen.finditer(text))[-_MOST_STATEMENTS:]:
+        yield Statement("favoured", text[match.end() : match.end() + _STATED_CHARS], match.start())
 
 
 def _letter_in(statement: Statement, prompt: str) -> str | None:

@@ -363,7 +363,7 @@ def tidy(text: str) -> str:
         ),
         text,
     )
-    text = _REPEATING.sub(_repeated, text)
+    text = re.sub(r"(?<=\d)\s?:\s?(?=\d)", ":", _REPEATING.sub(_repeated, text))
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\\(?:cdot|times)(?![A-Za-z])\s?", "*", text)
     text = re.sub(r"(\d)°(?!\s*[CFcf]\b)", r"\1 ", text) if "°" in text else text

@@ -18,6 +18,7 @@ from curate.audit import texts
 __all__ = ["Quantity", "close", "compare", "compare_times", "compound", "read", "time_of_day", "value"]
 
 _CONVERTED = Fraction(1, 10**9)  # relative; conversion factors are floats
+_MOST_CHARS = 400  # a longer text is no quantity
 _MOST_DIGITS = 400  # of an exponent's value; a larger power is left to sympy
 _SIGNIFICANT = 5  # a decimal with so many digits and places may be a fraction written out: 0.33333 is 1/3, 0.33 is not
 
@@ -216,6 +217,8 @@ def read(text: str) -> Quantity | None:
         text: as `curate.audit.mathematics.tidy` leaves it, its currency signs kept.
     """
     text = text.strip()
+    if len(text) > _MOST_CHARS:
+        return None
     sign = -1 if (word := _SIGN_WORD.match(text)) else 1
     text = text[word.end() :] if word else text
     if based := _based(text):
@@ -502,6 +505,8 @@ def _converted(a: Quantity, b: Quantity, left: Any, right: Any, written: tuple[s
 @lru_cache(maxsize=8192)
 def compound(text: str) -> Quantity | None:
     """Read a quantity of several parts, such as ``1 hour 30 minutes`` or ``5 ft 10 in``; None for anything else."""
+    if len(text) > _MOST_CHARS:
+        return None
     parts = re.findall(rf"({_DECIMAL})\s*([^\W\d_]+\.?)", text)
     joined = re.sub(rf"{_DECIMAL}\s*[^\W\d_]+\.?", "", text)
     if len(parts) < 2 or not re.fullmatch(r"(?:\s|,|and)*", joined.replace("and", "")):

@@ -176,3 +176,15 @@ def test_a_language_is_added_to_the_table() -> None:
     finally:
         languages.remove("nl")
     assert "nl" not in languages.known()
+
+
+@pytest.mark.parametrize(
+    "part", ["1", "The answer is 5. ", "no, ", "\\boxed{", "(A) ", "5 km ", "July 4, ", "<answer>", "Question: x\n", "x = "]
+)
+def test_replies_of_a_model_that_loops_are_read_to_a_bound(part: str) -> None:
+    text = part * (20_000 // len(part))
+    assert len(extraction.statements(text)) <= 200
+    assert all(len(statement.text) <= 20_000 for statement in extraction.statements(text))
+    for kind in answers.KINDS:
+        found = extract(text, kind, labels=("5", "km"), prompt=OPTIONS)
+        assert equal(found, "7", kind) is False
