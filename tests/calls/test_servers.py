@@ -62,7 +62,13 @@ def test_replies_of_one_server_are_not_those_of_another(tmp_path: Path) -> None:
 
 def test_replies_are_asked_for_again_where_that_is_wanted_and_charged(tmp_path: Path) -> None:
     manifest, broken = start(tmp_path, 60), [True]
-    options: dict[str, Any] = {"budget": 20, "policy": "natural", "auditors": ["malformed", "answer_mismatch"], "model": "m"}
+    options: dict[str, Any] = {
+        "budget": 20,
+        "policy": "natural",
+        "auditors": ["malformed", "answer_mismatch"],
+        "model": "m",
+        "concurrency": 2,
+    }
     with serving(lambda body, n: wrong(body, n) if broken[0] and n % 2 else solve(body, n)) as server:
         options |= {"teacher": server.url, "fill": "none"}
         first = balance(manifest, **options)
