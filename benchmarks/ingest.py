@@ -1,4 +1,4 @@
-"""How long `curate ingest` takes on 1,000,000 JSONL rows, beside Polars reading the same file and writing it to Parquet.
+"""How long `curate ingest` takes on 1,000,000 rows of JSONL and of CSV, beside Polars reading the file and writing Parquet.
 
 Run it with ``python benchmarks/ingest.py``. Each run is a process of its own, the two take turns, and what is compared is
 in one run: wall time, processor time (the two agree on an idle machine) and peak memory. The promise is within 3 times.
@@ -7,6 +7,8 @@ in one run: wall time, processor time (the two agree on an idle machine) and pea
 from __future__ import annotations
 
 import argparse
+import csv
+import itertools
 import json
 import os
 import platform
@@ -28,20 +30,27 @@ def make(path: Path, rows: int, *, words_each: int, seed: int = 0) -> None:
     words = [f"w{n}" for n in range(2000)]
     weights = [1 / rank for rank in range(1, 61)]
     domains = chance.choices([f"domain {n:02d}" for n in range(60)], weights, k=rows)
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows_of_csv = csv.writer(file)
         for number, domain in enumerate(domains):
             text = f"Question {number}: {' '.join(chance.choices(words, k=22))}?"
             record = {"id": number, "text": text, "label": str(number % 1000), "domain": domain, "level": number % 5}
             if words_each:
                 record["rationale"] = " ".join(chance.choices(words, k=words_each))
-            file.write(json.dumps(record) + "\n")
+            if path.suffix == ".jsonl":
+                file.write(json.dumps(record) + "\n")
+                continue
+            if not number:
+                rows_of_csv.writerow(record)
+            rows_of_csv.writerow(record.values())
 
 
 def run_polars(path: Path, out: Path) -> None:
     """What a user would write instead."""
     import polars as pl
 
-    pl.read_ndjson(path).write_parquet(out / "rows.parquet")
+    read = pl.read_ndjson if path.suffix == ".jsonl" else pl.read_csv
+    read(path).write_parquet(out / "rows.parquet")
 
 
 def run_curate(path: Path, out: Path) -> None:
@@ -84,6 +93,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--words", type=int, nargs="+", default=[60, 0], help="words of each rationale; one table for each")
+    parser.add_argument("--kinds", choices=("jsonl", "csv"), nargs="+", default=["jsonl", "csv"])
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -91,20 +101,20 @@ def main() -> None:
     if given.run:
         run(given.run, given.file, given.out)
         return
-    for words_each in given.words:
+    for kind, words_each in itertools.product(given.kinds, given.words):
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rows.jsonl"
+            path = Path(folder) / f"rows.{kind}"
             make(path, given.rows, words_each=words_each)
             turns = [{name: measure(name, path) for name in RUNS} for _ in range(given.repeats)]
             size = path.stat().st_size
-        report(turns, rows=given.rows, size=size)
+        report(turns, rows=given.rows, size=size, kind=kind.upper())
 
 
-def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: int) -> None:
+def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: int, kind: str) -> None:
     """Print the medians, the ratio of each turn, and the machine."""
     from importlib.metadata import version
 
-    print(f"{rows:,} rows of {size // rows} bytes of JSONL; medians of {len(turns)} turns\n")
+    print(f"{rows:,} rows of {size // rows} bytes of {kind}; medians of {len(turns)} turns\n")
     print("| | wall s | processor s | peak MiB |\n| --- | --- | --- | --- |")
     for name in RUNS:
         cells = [statistics.median(turn[name][key] for turn in turns) for key in ("wall_s", "processor_s", "peak_mib")]
@@ -113,7 +123,7 @@ def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: int) ->
         ratios = sorted(turn["curate"][key] / turn["polars"][key] for turn in turns)
         middle = statistics.median(ratios)
         print(f"\nratio of {key}: {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); promised: at most {PROMISE:g}")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "deltalake", "xxhash"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "deltalake", "msgspec", "xxhash"))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"\n{machine}; Python {platform.python_version()}, {packages}\n")
 

@@ -22,7 +22,7 @@ from curate.manifest import chats
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import file_origin, held_out, is_held_out, origin_file
+from curate.manifest.rows import file_origin, held_out, is_held_out, origin_file, per_label
 from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SPLITS, conform
 from curate.readers.open import SourceFile, TextOptions, open_source
 from curate.settings import takes
@@ -52,7 +52,7 @@ class IngestResult:
         gone: rows that the same files had before and no longer have.
         retired: how many of those were retired by this command (``prune``).
         skipped: ``file:row: why`` of every record left out (``on_error = "skip"``).
-        domains: rows read per domain, most first.
+        domains: rows read per domain, most first; a row of several counts for each.
         splits: rows read per split.
         shapes: rows read per shape of record, see ``--format``.
         readings: shape → how its records were read, in one line.
@@ -349,7 +349,7 @@ def _note_repeats(fresh: pl.DataFrame, known: pl.DataFrame) -> None:
 
 
 def _result(base: Manifest, gathered: _Sources, merged: Merged, *, added: int, dry_run: bool) -> IngestResult:
-    counted = gathered.rows["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
+    counted = per_label(gathered.rows)["domain"].value_counts(name="n").sort(["n", "domain"], descending=[True, False])
     splits = dict(gathered.rows["split"].value_counts(name="n").iter_rows())
     return IngestResult(
         manifest=base,
