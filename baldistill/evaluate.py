@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from baldistill import generate, students
+from baldistill.checkpoints import Journal, checkpoint_path
 from baldistill.settings import EvaluateSettings
 from baldistill.tokens import encode, stratify
 from curate import progress
@@ -109,13 +110,14 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         ModelError: the student cannot be loaded.
     """
     extra = {str(getattr(m, "__name__", m)): metrics.get(m) for m in settings.metrics}
-    if settings.max_new_tokens < 1 or settings.batch_size < 1:
+    if settings.max_new_tokens < 1 or (settings.batch_size is not None and settings.batch_size < 1):
         raise InputError(f"max_new_tokens {settings.max_new_tokens} and batch_size {settings.batch_size}: use at least 1")
     started = time.monotonic()
     held = _held_out(manifest, settings.split)
     examples = manifest.examples(stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "content"))
     student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
-    outputs, truncated = _generate(student, examples, settings.max_new_tokens, settings.batch_size)
+    journal = Journal(checkpoint_path(manifest.root, student.fingerprint, student.dtype))
+    outputs, truncated = _generate(student, examples, settings.max_new_tokens, settings.batch_size, journal)
     predictions = _judge(manifest, examples, outputs)
     counts, population = domain_counts(manifest.rows()), _counts(held)
     domains = _per_domain(predictions, counts or population, head_domains(counts or population, settings.budget))
@@ -207,7 +209,11 @@ def _counts(rows: pl.DataFrame) -> dict[str, int]:
 
 
 def _generate(
-    student: students.Student, examples: pl.DataFrame, max_new_tokens: int, batch_size: int
+    student: students.Student,
+    examples: pl.DataFrame,
+    max_new_tokens: int,
+    batch_size: int | None,
+    journal: Journal | None = None,
 ) -> tuple[list[generate.Output], int]:
     """Return the outputs in the order of the examples, and how many prompts were cut."""
     room = student.window - max_new_tokens
@@ -219,8 +225,9 @@ def _generate(
     truncated = sum(len(prompt) > room for prompt in prompts)
     if truncated:
         progress.note("evaluate", f"{truncated} prompts are longer than {room} tokens and were cut from the left")
+    cut = [prompt[-room:] for prompt in prompts]
     outputs = generate.generate(
-        student, [prompt[-room:] for prompt in prompts], max_new_tokens=max_new_tokens, batch_size=batch_size, step="evaluate"
+        student, cut, max_new_tokens=max_new_tokens, batch_size=batch_size, journal=journal, step="evaluate"
     )
     return outputs, truncated
 

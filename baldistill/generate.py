@@ -1,16 +1,25 @@
-"""Lets a student write: greedy outputs for prompts, in batches of like length. Judges nothing."""
+"""Lets a student write: greedy outputs for prompts, in batches of like length. Judges nothing.
+
+Greedy means the likeliest token, again and again, whatever the checkpoint's generation_config.json says: while a student writes,
+it has a generation config of its own, with nothing in it but the tokens at which it stops.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from baldistill import tokens
 from baldistill.checkpoints import Journal, key_of
+from baldistill.memory import Batches
 from baldistill.students import Student
 from curate import progress
 
 __all__ = ["Output", "generate"]
+
+_BATCH = {"cpu": 16, "cuda": 128}  # prompts
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    batch_size: int,
+    batch_size: int | None = None,
     journal: Journal | None = None,
     step: str = "generate",
 ) -> list[Output]:
@@ -43,28 +52,39 @@ def generate(
         student: as `baldistill.students.load` gives it.
         prompts: token ids, each ending with the header of the assistant's turn.
         max_new_tokens: at most, per output.
-        batch_size: prompts per batch.
+        batch_size: prompts per batch; by default 16 on a processor and 128 on CUDA. Where memory is short they become fewer.
         journal: where outputs are kept batch by batch, and looked up first.
         step: the name under which progress is reported.
+
+    Raises:
+        ModelError: the student has no token that ends an answer, or a single prompt does not fit into memory.
     """
+    if not prompts:
+        return []
     journal = Journal() if journal is None else journal
-    keys = [key_of(prompt, [max_new_tokens], []) for prompt in prompts]  # three parts: no loss has this key
+    ends = tokens.stops(student.tokenizer, student.model)
+    keys = [key_of(prompt, [max_new_tokens], ends) for prompt in prompts]  # three parts: no loss has this key
+    size = batch_size or _BATCH["cuda" if student.model.device.type == "cuda" else "cpu"]
+    batches = Batches(step, "--batch-size")
+
+    def write(batch: Sequence[int]) -> list[Output]:
+        return _greedy(student, [prompts[i] for i in batch], max_new_tokens, ends)
+
     with progress.step(step, len(prompts)) as counter:
-        for chunk in tokens.chunks([len(prompt) for prompt in prompts], batch_size):
+        for chunk in tokens.chunks([len(prompt) for prompt in prompts], size):
             missing = [i for i in chunk if keys[i] not in journal]
             if missing:
-                outputs = _greedy(student, [prompts[i] for i in missing], max_new_tokens)
+                outputs = batches.work(write, missing, lambda i: len(prompts[i]) + max_new_tokens)
                 journal.add({keys[i]: astuple(output) for i, output in zip(missing, outputs, strict=True)})
             counter.advance(len(chunk))
     return [Output(*journal[key]) for key in keys]
 
 
-def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int) -> list[Output]:
+def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int, ends: list[int]) -> list[Output]:
     import torch
     from transformers import GenerationConfig
 
     tokenizer, model = student.tokenizer, student.model
-    ends = tokens.stops(tokenizer, model)
     width = max(map(len, prompts))
     padding = [width - len(prompt) for prompt in prompts]
     # Padded on the left, so that every output starts in the same column.
@@ -74,9 +94,21 @@ def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int)
         do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
     )
     device = model.device
-    with torch.inference_mode():
+    with torch.inference_mode(), _own_config(model):
         out = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
     return [_output(tokenizer, row, ends) for row in out[:, width:].tolist()]
+
+
+@contextmanager
+def _own_config(model: Any) -> Iterator[None]:
+    """Replace the generation config of a model's checkpoint, from which `generate` fills what it is not told, by an empty one."""
+    from transformers import GenerationConfig
+
+    found, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = found
 
 
 def _output(tokenizer: object, ids: list[int], ends: list[int]) -> Output:

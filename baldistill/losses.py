@@ -13,11 +13,13 @@ What makes it fast, on a processor and on CUDA alike, without changing the figur
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from baldistill import tokens
 from baldistill.checkpoints import Journal, key_of
+from baldistill.memory import Batches
 from baldistill.students import Student
 from baldistill.tokens import Tokens
 from curate import progress
@@ -27,6 +29,7 @@ __all__ = ["mean_losses", "shared_beginning"]
 # Texts that share fewer tokens, or less than an eighth of their length, are read whole: a row that continues a cached beginning
 # needs a mask, which costs about a tenth of the time on a processor.
 MIN_SHARED, SHARE = 8, 8
+_WHOLE = {"cpu": 16, "cuda": 1}  # times as many with the shared beginning, of which every row keeps keys and values
 _TOKENS = {"cpu": 1024, "cuda": 32768}  # in one batch; more does not fit a processor's cache, and less leaves a GPU idle
 _LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}  # logits held at once
 _ROWS = 8  # positions whose losses a processor sums up at once: 8 × 49,152 logits are 1.5 MB
@@ -46,23 +49,29 @@ def mean_losses(
         student: as `baldistill.students.load` gives it.
         texts: prompts of at least one token, and the completions whose loss is computed.
         batch_tokens: tokens read side by side, padding included; a longer text is read alone. By default 1,024 on a processor
-            and 32,768 on CUDA.
+            and 32,768 on CUDA. Where memory is short they become fewer.
         journal: where losses are kept batch by batch, and looked up first.
         step: the name under which progress is reported.
+
+    Raises:
+        ModelError: a single text does not fit into memory.
     """
     journal = Journal() if journal is None else journal
     keys = [key_of(text.prompt, text.completion) for text in texts]
     filled = list({key: i for i, key in enumerate(keys) if texts[i].completion}.values())
     shared = shared_beginning([texts[i] for i in filled])
-    budget = batch_tokens or _TOKENS["cuda" if student.model.device.type == "cuda" else "cpu"]
+    kind = "cuda" if student.model.device.type == "cuda" else "cpu"
+    budget = batch_tokens or _TOKENS[kind]
+    lengths = [len(texts[i]) - shared for i in filled]
     reader: _Reader | None = None
+    batches = Batches(step, "--batch-tokens", in_tokens=True)
     with progress.step(step, len(filled)) as counter:
         # Batches are made of all texts, cached or not, so that a resumed run reads the same batches as one that never stopped.
-        for batch in tokens.fill([len(texts[i]) - shared for i in filled], budget):
+        for batch in tokens.fill(lengths, budget, shared=shared, whole=budget * _WHOLE[kind]):
             missing = [filled[i] for i in batch if keys[filled[i]] not in journal]
             if missing:
                 reader = reader or _Reader(student, texts[missing[0]].prompt[:shared])
-                found = reader.read([texts[i] for i in missing])
+                found = batches.work(reader.read, [texts[i] for i in missing], len)
                 kept = {keys[i]: loss if math.isfinite(loss) else None for i, loss in zip(missing, found, strict=True)}
                 journal.add(kept)
             counter.advance(len(batch))
@@ -87,7 +96,7 @@ class _Reader:
 
     def __init__(self, student: Student, beginning: Sequence[int]) -> None:
         self.model, self.pad = student.model, student.tokenizer.pad_token_id
-        self.body, self.head = _halves(self.model)
+        self.body, self.head, self.vocabulary = _halves(self.model)
         self.beginning = list(beginning)
         self.layers = _read_once(self.body, self.beginning, self.model.device) if beginning else []
         if not self.layers:
@@ -114,7 +123,7 @@ class _Reader:
         spans = [(row, end - len(text.completion), end) for row, (text, end) in enumerate(zip(texts, ends, strict=True))]
         options = {"past_key_values": self._memory(len(texts)), "use_cache": True} if self.layers else {"use_cache": False}
         ids = ids.to(self.model.device)
-        if self.head is None:  # it does more than multiply, so the model applies it, from the first position that is needed
+        if self.head is None:  # the model applies it, from the first position that is needed
             first = min(a for _, a, _ in spans)
             keep = torch.arange(first, width, device=ids.device)
             made = self.model(input_ids=ids, logits_to_keep=keep, **options).logits
@@ -124,7 +133,7 @@ class _Reader:
         hidden = self.body(input_ids=ids, **options).last_hidden_state
         hidden = torch.cat([hidden[row, a:b] for row, a, b in spans])
         kind = "cuda" if ids.device.type == "cuda" else "cpu"
-        at_once = max(1, _LOGITS[kind] // self.head.weight.shape[0])
+        at_once = max(1, _LOGITS[kind] // self.vocabulary)
         for part, of in zip(hidden.split(at_once), wanted.split(at_once), strict=True):
             yield self.head(part), of
 
@@ -151,19 +160,36 @@ def _losses(logits: Any, wanted: Any) -> Any:
     return torch.cat(sums) - at_token
 
 
-def _halves(model: Any) -> tuple[Any, Any]:
-    """Return a model's body, and its head where it is a plain product of the body's last states; else None.
+def _halves(model: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
+    """Return a model's body, its head, which makes logits of the body's last states (positions, width), and how many logits.
 
-    Some models scale or cap their logits after the product, so it is tried: on a few tokens both ways must agree to the bit.
+    The head is a plain product where both ways agree to the bit on a few tokens. Some models scale or cap their logits after it;
+    then the model itself applies it, to states in the place of its own, if that agrees, and else there is no head.
     """
     import torch
 
     body, head = model.base_model, model.get_output_embeddings()
     probe = torch.arange(1, 5, device=model.device)[None] % model.config.get_text_config().vocab_size
+    ways = [head] if isinstance(head, torch.nn.Linear) else []
     with torch.inference_mode():
-        whole = model(input_ids=probe, use_cache=False).logits
-        parts = head(body(input_ids=probe, use_cache=False).last_hidden_state) if isinstance(head, torch.nn.Linear) else None
-    return body, head if parts is not None and torch.equal(parts, whole) else None
+        whole = model(input_ids=probe, use_cache=False).logits[0]
+        states = body(input_ids=probe, use_cache=False).last_hidden_state[0]
+        agree = (way for way in [*ways, partial(_through, model, body)] if torch.equal(way(states), whole))
+        return body, next(agree, None), int(whole.shape[-1])
+
+
+def _through(model: Any, body: Any, states: Any) -> Any:
+    """Return what a model makes of last states (positions, width) in the place of those that its body computes."""
+
+    def replace(_module: Any, _inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = states[None]
+        return output
+
+    hook = body.register_forward_hook(replace)
+    try:
+        return model(input_ids=states.new_zeros((1, 1), dtype=int), use_cache=False).logits[0]
+    finally:
+        hook.remove()
 
 
 def _read_once(body: Any, beginning: list[int], device: Any) -> list[tuple[Any, Any]]:

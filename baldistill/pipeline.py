@@ -14,9 +14,9 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import evaluate, score, train
+from baldistill import adapters, evaluate, score, train
 from baldistill.plan import Plan
-from curate import progress
+from curate import models, progress
 from curate.balance import balance
 from curate.balance.results import StageResult
 from curate.defaults import DEFAULT_STUDENT
@@ -91,7 +91,10 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     The loop is Algorithm 1 of Zhou et al. 2024 (arXiv 2406.13114): every stage trains a fresh student from the base model on
     all rows chosen so far.
     """
+    models.check_one_process()
+    models.check_one_gpu()
     current = _prepare(plan, root)
+    train.rehearse(current, **plan.parameters("train"))  # before anything is paid
     folder = runs_folder(current.root) / plan.name
     folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
@@ -154,6 +157,8 @@ def _train(plan: Plan, folder: Path, name: str, snapshot: Manifest) -> Path:
         trained = train.train(snapshot, **table, output=adapter)
         return {"steps": trained.steps, "losses": trained.losses, "rows": trained.rows, "seconds": trained.seconds}
 
+    if adapter.exists() and not adapters.is_whole(adapter):
+        (folder / name / TRAINING).unlink(missing_ok=True)
     _once(folder / name / TRAINING, snapshot, {"snapshot": version_identity(snapshot), "parameters": table}, work)
     return adapter
 

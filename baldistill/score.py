@@ -96,7 +96,7 @@ def score(manifest: Manifest, settings: ScoreSettings) -> ScoreResult:
 
 
 def _check(settings: ScoreSettings) -> None:
-    if settings.max_tokens < 4 or settings.batch_size < 1:
+    if settings.max_tokens < 4 or (settings.batch_size is not None and settings.batch_size < 1):
         raise InputError(f"max_tokens {settings.max_tokens} and batch_size {settings.batch_size}: use at least 4 and 1")
     if settings.batch_tokens is not None and settings.batch_tokens < 1:
         raise InputError(f"batch_tokens {settings.batch_tokens}: use at least 1, or leave it out")
@@ -145,7 +145,7 @@ def _commit(
     return ScoreResult(following, found.height, already, truncated, unscored, kinds, name)
 
 
-def _generated(student: Student, examples: pl.DataFrame, limit: int, batch_size: int, journal: Journal) -> pl.DataFrame:
+def _generated(student: Student, examples: pl.DataFrame, limit: int, batch_size: int | None, journal: Journal) -> pl.DataFrame:
     """Replace the answers by the student's own outputs."""
     prompts = [tokens.prompt[-(limit // 2) :] for tokens in encode(student.tokenizer, examples)]
     longest = min(MAX_NEW_TOKENS, limit // 2)

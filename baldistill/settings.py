@@ -84,7 +84,7 @@ class ScoreSettings:
         more="A longer completion is cut at half of it, then the prompt from the left.",
     )
     batch_tokens: int | None = option(None, help="Tokens per batch; default: 1,024, on CUDA 32,768.")
-    batch_size: int = option(8, help="Rows per batch when the student generates.")
+    batch_size: int | None = option(None, help="Rows per batch when the student generates; default: 16, on CUDA 128.")
     seed: int = option(0, help=_SEED)
     dtype: str = option("auto", choices=DTYPES, help=_DTYPE)
 
@@ -99,7 +99,7 @@ class EvaluateSettings:
     limit: int | None = option(None, help=_LIMIT)
     seed: int = option(0, help=_SEED)
     max_new_tokens: int = option(96, help="At most this many tokens per output.")
-    batch_size: int = option(16, help="Prompts per batch.")
+    batch_size: int | None = option(None, help="Prompts per batch; default: 16, on CUDA 128.")
     budget: int | None = option(
         None,
         help="Accepted rows over all stages, B: a domain with at least B over the number of domains is a head.",

@@ -14,7 +14,7 @@ from baldistill.tokens import plain_template
 from curate import models, progress
 from curate.defaults import DEFAULT_STUDENT
 
-__all__ = ["Student", "identify", "load", "load_base"]
+__all__ = ["Student", "identify", "load", "load_base", "load_tokenizer"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Student:
     @property
     def window(self) -> int:
         """Tokens of its context window: prompt and completion together."""
-        return int(getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+        return models.window(self.model.config)
 
 
 def load(
@@ -59,9 +59,11 @@ def load(
 
     Raises:
         ModelError: the weights cannot be loaded, or the adapter was trained on others.
+        InputError: a launcher started several processes.
     """
     import torch
 
+    models.check_one_process()
     weights = models.find(name)
     model, tokenizer = load_base(name, dtype=dtype, root=root)
     if adapter is not None:
@@ -85,11 +87,16 @@ def load_base(name: str, *, dtype: str, root: str | Path | None = None) -> tuple
         ModelError: the weights cannot be loaded.
     """
     model, tokenizer = models.load_causal(name, dtype=dtype, root=root)
-    if tokenizer.chat_template is None:
-        label = models.find(name).label
-        progress.note("students", f"{label} has no chat template; its turns are written one after the other")
-        tokenizer.chat_template = plain_template(tokenizer)
-    return model, tokenizer
+    return model, _with_template(tokenizer, name)
+
+
+def load_tokenizer(name: str, *, root: str | Path | None = None) -> Any:
+    """Load a student's tokenizer alone, as `load_base` gives it.
+
+    Raises:
+        ModelError: the weights cannot be found, or hold no tokenizer.
+    """
+    return _with_template(models.load_tokenizer(name, root), name)
 
 
 def identify(name: str = DEFAULT_STUDENT, *, adapter: str | Path | None = None, dtype: str = "auto") -> str:
@@ -102,6 +109,14 @@ def identify(name: str = DEFAULT_STUDENT, *, adapter: str | Path | None = None, 
     if adapter is not None:
         adapters.check(Path(adapter), weights)
     return _label(weights.label, _fingerprint(weights, adapter), models.resolve_dtype(dtype))
+
+
+def _with_template(tokenizer: Any, name: str) -> Any:
+    if tokenizer.chat_template is None:
+        label = models.find(name).label
+        progress.note("students", f"{label} has no chat template; its turns are written one after the other")
+        tokenizer.chat_template = plain_template(tokenizer)
+    return tokenizer
 
 
 def _fingerprint(weights: models.Weights, adapter: str | Path | None) -> str:

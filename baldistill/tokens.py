@@ -24,6 +24,7 @@ from curate.manifest import chats
 __all__ = [
     "PLAIN_TEMPLATE",
     "Tokens",
+    "check_forms",
     "chunks",
     "encode",
     "fill",
@@ -98,11 +99,15 @@ def stratify(rows: pl.DataFrame, limit: int | None, *, seed: int) -> pl.DataFram
 
 @dataclass(frozen=True)
 class _Shown:
-    """A chat as the template takes it: the turns up to the answer, the tools offered, positions of the turns trained on."""
+    """A chat as the template takes it: the turns up to the answer, the tools offered, positions of the turns trained on.
+
+    `moved` is the role of the first turn where what it says was put before the user's.
+    """
 
     turns: list[Message]
     tools: list[Any] | None
     trained: list[int]
+    moved: str | None = None
 
 
 def render(tokenizer: Any, messages: Sequence[Message], *, complete: bool = False, tools: Any = None) -> str:
@@ -174,6 +179,24 @@ def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
     return found
 
 
+def check_forms(tokenizer: Any, examples: pl.DataFrame) -> None:
+    """Render the first example of each sequence of roles, with and without tools, on which templates differ.
+
+    Args:
+        tokenizer, examples: as for `encode`.
+
+    Raises:
+        ModelError: as for `training_tokens`.
+    """
+    forms: dict[tuple[Any, ...], int] = {}
+    for n, (chat, extra) in enumerate(zip(chats.read_chats(examples), _extras(examples), strict=True)):
+        forms.setdefault((*(turn.get("role") for turn in chat.leading), chats.tools_of(extra) is not None), n)
+    some = examples[list(forms.values())]
+    _texts(tokenizer, some, _shown(tokenizer, some))
+    if not _ends(tokenizer):
+        _eos(tokenizer)
+
+
 def left_out(tokenizer: Any, examples: pl.DataFrame) -> dict[str, int]:
     """Return what of the chats the student's template does not show, and of how many rows.
 
@@ -225,15 +248,22 @@ def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def fill(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+def fill(lengths: Sequence[int], tokens: int, *, shared: int = 0, whole: int | None = None) -> list[list[int]]:
     """Return positions in batches of at most `tokens`, counted as the longest times their number, longest first.
 
     What is longer than `tokens` is a batch of its own.
+
+    Args:
+        lengths: of the texts.
+        tokens: in a batch.
+        shared: further tokens that every text begins with.
+        whole: at most this many tokens with the shared ones, counted in the same way.
     """
     batches: list[list[int]] = []
     width = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not batches or (len(batches[-1]) + 1) * width > tokens:
+        n = len(batches[-1]) + 1 if batches else 0
+        if not n or n * width > tokens or (whole is not None and n * (width + shared) > whole):
             batches.append([])
             width = max(1, lengths[i])
         batches[-1].append(i)
@@ -270,11 +300,6 @@ def _shown(tokenizer: Any, examples: pl.DataFrame) -> list[_Shown]:
         found = [replace(chat, turns=chats.calls_as_text(chat.turns)) for chat in found]
     homeless = {role for role in _INSTRUCTING if any(chat.turns[0]["role"] == role for chat in found)}
     homeless = {role for role in homeless if not _takes(tokenizer, role)}
-    moved = sum(chat.turns[0]["role"] in homeless for chat in found)
-    if moved:
-        roles = " or ".join(sorted(homeless))
-        where = f"in {moved:,} rows what it says stands before the user's turn"
-        progress.note("students", f"the student's chat template has no {roles} turn: {where}")
     return [_without_instructing_turn(chat) if chat.turns[0]["role"] in homeless else chat for chat in found]
 
 
@@ -290,9 +315,10 @@ def _without_instructing_turn(chat: _Shown) -> _Shown:
     """Put what the first turn says before the user's first turn, or into a turn of the user where none follows it."""
     first, *others = chat.turns
     if others[0]["role"] != "user":
-        return replace(chat, turns=[{**first, "role": "user"}, *others])
+        return replace(chat, turns=[{**first, "role": "user"}, *others], moved=first["role"])
     joined = "\n\n".join(filter(None, [first["content"], others[0]["content"]]))
-    return replace(chat, turns=[{**others[0], "content": joined}, *others[1:]], trained=[n - 1 for n in chat.trained])
+    turns = [{**others[0], "content": joined}, *others[1:]]
+    return replace(chat, turns=turns, trained=[n - 1 for n in chat.trained], moved=first["role"])
 
 
 @dataclass(frozen=True)
@@ -341,17 +367,13 @@ class _Row:
 def _rows(tokenizer: Any, examples: pl.DataFrame) -> list[_Row]:
     """Render and tokenise examples; what had to be put together otherwise than the template has it is noted."""
     shown = _shown(tokenizer, examples)
-    texts = []
-    for n, chat in enumerate(shown):
-        try:
-            texts.append(_Text.of(tokenizer, chat))
-        except ModelError as e:
-            row = f"row {examples['id'][n]}: " if "id" in examples.columns else ""
-            raise ModelError(f"{row}{e}; change the row's turns, leave it out, or name another student") from e
-    for n, what in (
-        (sum(not text.whole_answer for text in texts), "leaves out a part of the answer, which is put back"),
-        (sum(not text.alike for text in texts), "shows the chat otherwise when it asks, and they are read as they are asked"),
-    ):
+    texts = _texts(tokenizer, examples, shown)
+    roles = Counter(chat.moved for chat in shown if chat.moved)
+    notes = [(n, f"has no {role} turn: what it says stands before the user's turn") for role, n in sorted(roles.items())]
+    notes.append((sum(not text.whole_answer for text in texts), "leaves out a part of the answer, which is put back"))
+    otherwise = "shows the chat otherwise when it asks, and they are read as they are asked"
+    notes.append((sum(not text.alike for text in texts), otherwise))
+    for n, what in notes:
         if n:
             progress.note("students", f"in {n:,} rows the student's chat template {what}")
     contexts = tokenize(tokenizer, [text.context for text in texts])
@@ -366,6 +388,17 @@ def _rows(tokenizer: Any, examples: pl.DataFrame) -> list[_Row]:
         n_closing = _common(written[::-1], closings[text.closing][::-1])
         found.append(_Row(chat, text.context + text.written, context, written, n_closing))
     return found
+
+
+def _texts(tokenizer: Any, examples: pl.DataFrame, shown: Sequence[_Shown]) -> list[_Text]:
+    texts = []
+    for n, chat in enumerate(shown):
+        try:
+            texts.append(_Text.of(tokenizer, chat))
+        except ModelError as e:
+            row = f"row {examples['id'][n]}: " if "id" in examples.columns else ""
+            raise ModelError(f"{row}{e}; change the row's turns, leave it out, or name another student") from e
+    return texts
 
 
 def _shared_context(tokenizer: Any, chat: _Shown, asked: str, before: str) -> str:

@@ -18,14 +18,15 @@ import polars as pl
 
 from baldistill import adapters, sft, students
 from baldistill.settings import TrainSettings
+from baldistill.tokens import check_forms
 from curate import models, progress
 from curate.errors import InputError
 from curate.files import replace_folder, runs_folder
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import in_snapshot
+from curate.manifest.rows import in_snapshot, is_usable_real
 from curate.settings import takes
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "rehearse", "train"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
         ModelError: the weights cannot be loaded, or the loss is no longer a number.
     """
     _check(settings)
+    models.check_one_process()
+    models.check_one_gpu()
     weights = models.find(settings.student)
     rows = _snapshot_rows(manifest)
     made_from = {
@@ -89,6 +92,30 @@ def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
 
     replace_folder(folder, make)
     return _read_record(manifest, folder)
+
+
+@takes(TrainSettings)
+def rehearse(manifest: Manifest, settings: TrainSettings) -> None:
+    """Find out, without loading a weight, whether `train` would refuse the student or the chats of a manifest.
+
+    One chat of each sequence of roles is rendered.
+
+    Args:
+        manifest: whose train rows may come to be trained on.
+
+    Raises:
+        InputError: a parameter is out of range, or there is more than one process or GPU.
+        ModelError: the student cannot be loaded or trained by LoRA, its template refuses a chat, or it has no token that ends an
+            answer.
+    """
+    _check(settings)
+    models.check_one_process()
+    models.check_one_gpu()
+    sft.add_adapter(models.load_skeleton(settings.student, manifest.root), settings)
+    tokenizer = students.load_tokenizer(settings.student, root=manifest.root)
+    rows = manifest.scan().filter(is_usable_real(), split="train").collect()
+    if not rows.is_empty():
+        check_forms(tokenizer, manifest.examples(rows.select("id", "content")))
 
 
 def _check(settings: TrainSettings) -> None:
@@ -134,7 +161,10 @@ def _made_before(manifest: Manifest, folder: Path, made_from: dict[str, Any]) ->
     if "snapshot" not in record:
         raise InputError(f"output {folder.name!r} holds something other than an adapter; name another --output")
     if {key: record.get(key) for key in made_from} == made_from:
-        return _read_record(manifest, folder)
+        if adapters.is_whole(folder):
+            return _read_record(manifest, folder)
+        progress.note("train", f"{folder.name} holds a damaged adapter of {manifest}; it is trained again")
+        return None
     progress.note("train", f"{folder.name} holds an adapter of {record['snapshot']}, made otherwise; it will be replaced")
     return None
 
@@ -154,12 +184,17 @@ def _read_record(manifest: Manifest, folder: Path) -> TrainResult:
 
 
 def _train_into(part: Path, manifest: Manifest, rows: pl.DataFrame, settings: TrainSettings) -> dict[str, Any]:
-    """Train, save the adapter into `part`, and return the record's second half."""
+    """Train, save the adapter into `part`, and return the record's second half; what may be refused is, before weights load."""
     weights, start = models.find(settings.student), settings.warm_start
-    model, tokenizer = students.load_base(settings.student, dtype=settings.dtype, root=manifest.root)
-    data = sft.prepare(tokenizer, manifest.examples(rows), settings.max_tokens)
-    if start is not None:
+    skeleton = models.load_skeleton(settings.student, manifest.root)
+    if start is None:
+        sft.add_adapter(skeleton, settings)
+    else:
         adapters.check(Path(start), weights)
+    tokenizer = students.load_tokenizer(settings.student, root=manifest.root)
+    data = sft.prepare(tokenizer, manifest.examples(rows), settings.max_tokens, window=models.window(skeleton.config))
+    model, _ = models.load_causal(settings.student, dtype=settings.dtype, root=manifest.root)
+    if start is not None:
         model = adapters.attach(model, Path(start), trainable=True)
     started = time.monotonic()
     model, losses = sft.fit(model, tokenizer, data, settings, part)
@@ -171,5 +206,6 @@ def _train_into(part: Path, manifest: Manifest, rows: pl.DataFrame, settings: Tr
         "truncated": data.truncated,
         "skipped": data.skipped,
         "seconds": round(time.monotonic() - started, 3),
+        "adapter": adapters.fingerprint(part),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
     }

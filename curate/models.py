@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import re
 import secrets
 import string
@@ -23,22 +24,27 @@ from typing import Any
 
 from curate import progress
 from curate.defaults import DEFAULT_ENCODER, DEFAULT_STUDENT, DTYPES
-from curate.errors import ModelError
+from curate.errors import InputError, ModelError
 from curate.files import cache_folder, find_root, make_folder_once
 
 __all__ = [
     "Weights",
+    "check_one_gpu",
+    "check_one_process",
     "find",
     "has_cuda",
     "load_causal",
+    "load_skeleton",
     "load_tokenizer",
     "pick_dtype",
     "quiet",
+    "release_memory",
     "render",
     "resolve_dtype",
     "template_shows",
     "text_only",
     "tokenize",
+    "window",
 ]
 
 
@@ -134,13 +140,76 @@ def load_causal(name: str, *, dtype: str = "fp32", root: str | Path | None = Non
 
     torch_dtype = pick_dtype(dtype)
     weights = find(name)
+    release_memory()  # an old student is gone before the next one is loaded
     folder = _dense(weights, root)
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch_dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, SafetensorError) as e:
-        raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_first_line(e)}") from e
+            model, told = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch_dtype, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as e:
+        raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_what_failed(e)}") from e
+    missing = sorted(told["missing_keys"])
+    if missing:  # transformers would fill them at random
+        raise ModelError(
+            f"model {weights.label!r} lacks {len(missing)} of its tensors, such as {missing[0]}: its files are damaged, or it is "
+            "no causal language model"
+        )
     return model.eval(), _load_tokenizer(folder, weights.label)
+
+
+def load_skeleton(name: str, root: str | Path | None = None) -> Any:
+    """Return a causal language model of torch's meta device: its modules and configuration without a single weight.
+
+    Args:
+        name: of the model, as `find` takes it.
+        root: the folder that holds ``cache/``; only GGUF weights need it.
+
+    Raises:
+        ModelError: the weights cannot be found, or are not a causal language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    weights = find(name)
+    folder = _dense(weights, root)
+    try:
+        with quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as e:
+        raise ModelError(f"model {weights.label!r} cannot be loaded as a causal language model: {_what_failed(e)}") from e
+
+
+def window(config: Any) -> int:
+    """Return how many tokens a model reads at most, by its configuration; a large number where it says nothing."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or 1_000_000)
+
+
+def check_one_process() -> None:
+    """Refuse to be one of several processes that a launcher started: each would do the same work, and write the same files.
+
+    Raises:
+        InputError: there are several.
+    """
+    n_processes = os.environ.get("WORLD_SIZE", "1")
+    if n_processes.isdigit() and int(n_processes) > 1:
+        raise InputError(
+            f"a launcher started this command {n_processes} times over (WORLD_SIZE), and each would do and write the same: start "
+            "it once, without accelerate launch or torchrun"
+        )
+
+
+def check_one_gpu() -> None:
+    """Refuse to train where several GPUs are visible: the trainer would take them all, and cannot.
+
+    Raises:
+        InputError: there are several.
+    """
+    import torch
+
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if n_gpus > 1:
+        raise InputError(f"{n_gpus} GPUs are visible, and training uses one: choose it, such as CUDA_VISIBLE_DEVICES=0")
 
 
 def render(tokenizer: Any, turns: Sequence[Mapping[str, Any]], *, tools: Any = None, opened: bool = False) -> str:
@@ -277,6 +346,17 @@ def template_shows(tokenizer: Any, part: str) -> bool:
     return _PROBE in text
 
 
+def release_memory() -> None:
+    """Free the memory of models that nobody holds any more; a trainer and its model hold each other until Python looks for it."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def has_cuda() -> bool:
     """Tell whether torch has a CUDA device to work on."""
     import torch
@@ -297,9 +377,10 @@ def pick_dtype(dtype: str = "auto") -> Any:
 
 
 def resolve_dtype(dtype: str = "auto") -> str:
-    """Return ``fp32`` or ``bf16``; ``auto`` is bf16 on CUDA and on processors with bf16 arithmetic, else fp32.
+    """Return ``fp32`` or ``bf16``; ``auto`` is bf16 on devices and processors with bf16 arithmetic, else fp32.
 
-    On a processor without AVX-512 BF16 or AMX, bf16 is emulated and slower than fp32.
+    Without it (GPUs before Ampere, such as V100 and T4, and processors without AVX-512 BF16 or AMX) bf16 is emulated, and slower
+    than fp32.
 
     Raises:
         ModelError: the name is not one of `DTYPES`.
@@ -308,12 +389,14 @@ def resolve_dtype(dtype: str = "auto") -> str:
         raise ModelError(f"dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     if dtype != "auto":
         return dtype
-    return "bf16" if has_cuda() or _has_bf16() else "fp32"
+    return "bf16" if _has_bf16() else "fp32"
 
 
 def _has_bf16() -> bool:
     import torch
 
+    if has_cuda():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # torch.cpu.get_capabilities is public from 2.12 on; before that the answer is the slower, safe one.
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
@@ -435,9 +518,30 @@ def _load_tokenizer(folder: Path, label: str) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as e:
         raise ModelError(f"model {label!r}: its tokenizer cannot be loaded: {_first_line(e)}") from e
+    if tokenizer.eos_token is None:
+        _name_end(tokenizer, folder)
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or _any_token(tokenizer)
     return tokenizer
+
+
+def _name_end(tokenizer: Any, folder: Path) -> None:
+    """Name the token that ends a text, where the tokenizer does not and the model's configuration does."""
+    import json
+
+    for name in ("generation_config.json", "config.json"):
+        path = folder / name
+        found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        first = found[0] if isinstance(found, list) and found else found
+        if isinstance(first, int) and 0 <= first < len(tokenizer):
+            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(first)
+            return
+
+
+def _any_token(tokenizer: Any) -> str:
+    """Return a token that may stand for padding, which is never read: a special one, else the rarest."""
+    special = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return special[0] if special else str(tokenizer.convert_ids_to_tokens(len(tokenizer) - 1))
 
 
 @contextmanager
@@ -454,6 +558,16 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def _what_failed(error: BaseException) -> str:
+    """Return in one line why a model does not load: a missing library of quantised weights is named with what to install."""
+    said = _first_line(error)
+    if isinstance(error, ImportError):
+        return (
+            f"its weights need a library that is not here ({said}); install it, or name a student whose weights are not quantised"
+        )
+    return " ".join(str(error).split())[:300] if said.endswith(":") else said
 
 
 def _first_line(error: BaseException) -> str:

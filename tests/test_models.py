@@ -169,6 +169,62 @@ def test_weights_that_are_no_causal_model(tiny: Path, tmp_path: Path) -> None:
         models.load_causal(str(copy))
 
 
+def test_weights_without_a_tensor_are_not_filled_at_random(tiny: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    copy = Path(shutil.copytree(tiny, tmp_path / "partial"))
+    held = load_file(copy / "model.safetensors")
+    lost = next(name for name in held if "mlp" in name)
+    save_file({name: tensor for name, tensor in held.items() if name != lost}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=rf"^model 'partial' lacks 1 of its tensors, such as {lost}: its files are damaged"):
+        models.load_causal(str(copy))
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "awq", "gptq", "fp8", "quanto", "hqq", "eetq", "aqlm"])
+def test_quantised_weights_without_their_library_are_one_line(method: str, tiny: Path, tmp_path: Path) -> None:
+    import json
+
+    copy = Path(shutil.copytree(tiny, tmp_path / "quantised"))
+    config = json.loads((copy / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": method,
+        "load_in_4bit": True,
+        "bits": 4,
+        "group_size": 128,
+        "weights": "int8",
+    }
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"^model 'quantised' [^\n]*$"):
+        models.load_causal(str(copy))
+
+
+def test_a_missing_end_is_taken_from_the_models_configuration(tiny: Path, tmp_path: Path) -> None:
+    import json
+
+    copy = Path(shutil.copytree(tiny, tmp_path / "endless"))
+    for name in ("tokenizer_config.json", "special_tokens_map.json", "config.json", "generation_config.json"):
+        if (copy / name).exists():
+            told = json.loads((copy / name).read_text())
+            unnamed = ("eos_token", "pad_token", "eos_token_id", "pad_token_id")
+            (copy / name).write_text(json.dumps({k: v for k, v in told.items() if k not in unnamed}))
+    named = [models.load_tokenizer(str(copy)).eos_token]
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 2]}))
+    tokenizer = models.load_tokenizer(str(copy))
+    assert (*named, tokenizer.eos_token) == (None, tokenizer.convert_ids_to_tokens(1))
+    assert tokenizer.pad_token is not None
+
+
+def test_bf16_is_automatic_where_a_gpu_computes_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for able in (True, False):  # since Ampere; V100 and T4 emulate it
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, able=able: including_emulation or able
+        )
+        assert models.resolve_dtype("auto") == ("bf16" if able else "fp32")
+
+
 def test_gguf_that_is_not_gguf_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUFnot really")
     with pytest.raises(ModelError, match=r"'m\.gguf' cannot be read as GGUF"):

@@ -91,7 +91,9 @@ def test_predictions_hold_the_output_and_the_answer_read_from_it(manifest: Manif
 def test_prompts_are_those_of_training(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
     _evaluate(manifest, base, split="test", batch_size=3)
     assert all(text.startswith("<|start|>user\nwhat is") and text.endswith("<|start|>assistant\n") for text in oracle.prompts)
+    journal = oracle.options.pop("journal")
     assert oracle.options == {"max_new_tokens": 8, "batch_size": 3, "step": "evaluate"}
+    assert journal.path.parent.name == "scores", "a stopped evaluation goes on where it stopped"
 
 
 def test_micro_counts_every_row_of_the_split_once_under_a_limit(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
@@ -169,7 +171,7 @@ def test_a_split_without_rows_names_those_that_have(manifest: Manifest, base: st
 
 
 def test_numbers_out_of_range_are_refused(manifest: Manifest, base: str) -> None:
-    with pytest.raises(InputError, match="max_new_tokens 0 and batch_size 16: use at least 1"):
+    with pytest.raises(InputError, match="max_new_tokens 0 and batch_size None: use at least 1"):
         _evaluate(manifest, base, max_new_tokens=0)
     with pytest.raises(InputError, match="max_new_tokens 256 leaves no room for a prompt: tiny reads 256 tokens"):
         _evaluate(manifest, base, max_new_tokens=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,77 @@ def test_an_output_ends_where_the_student_ends_it(student: Student, monkeypatch:
     assert output.ended
     assert output.n_tokens <= 3
     assert output.text == student.tokenizer.decode(_one_by_one(student, prompts[0], 9)[: output.n_tokens - 1]).strip()
+
+
+class Untouched:
+    """A generation config of which nothing but the ends may be read."""
+
+    eos_token_id = None
+
+
+def test_greedy_whatever_the_checkpoints_generation_config_says(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import GenerationConfig
+
+    prompts = _prompts(student)
+    plain = generate.generate(student, prompts, max_new_tokens=9, batch_size=5)
+    found = student.model.generation_config
+    hostile = GenerationConfig(
+        do_sample=True, temperature=0.7, top_k=2, top_p=0.5, num_beams=3, repetition_penalty=9.0, no_repeat_ngram_size=1,
+        min_new_tokens=9, max_time=0.0, suppress_tokens=list(range(100)), bad_words_ids=[[i] for i in range(100, 200)],
+        forced_eos_token_id=250, sequence_bias=[[[9], 50.0]], stop_strings=["a", "e"], return_dict_in_generate=True,
+        renormalize_logits=True, guidance_scale=3.0, num_return_sequences=2, prompt_lookup_num_tokens=3,
+        eos_token_id=found.eos_token_id, decoder_start_token_id=3, encoder_repetition_penalty=4.0, use_cache=False,
+    )  # fmt: skip
+    for config in (hostile, Untouched()):
+        monkeypatch.setattr(student.model, "generation_config", config)
+        assert generate.generate(student, prompts, max_new_tokens=9, batch_size=5) == plain
+        assert student.model.generation_config is config
+
+
+def test_fewer_prompts_at_once_where_memory_is_short(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from curate import progress
+    from curate.errors import ModelError
+
+    prompts = _prompts(student)
+    plain = generate.generate(student, prompts, max_new_tokens=3, batch_size=5)
+    most, forward = 2, type(student.model).forward
+
+    def short(self: Any, input_ids: Any = None, **options: Any) -> Any:
+        if len(input_ids) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+        return forward(self, input_ids=input_ids, **options)
+
+    monkeypatch.setattr(type(student.model), "forward", short)
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        assert generate.generate(student, prompts, max_new_tokens=3, batch_size=5) == plain
+    longest = max(map(len, prompts)) + 3
+    assert [message for message in heard if message] == [
+        f"out of memory with 5 rows of up to {longest} tokens side by side: going on with 3; --batch-size 3 begins so",
+        f"out of memory with 3 rows of up to {longest} tokens side by side: going on with 2; --batch-size 2 begins so",
+    ]
+    most = 0
+    with pytest.raises(ModelError, match=r"^out of memory with a single row of \d+ tokens \(generate\): use --dtype bf16"):
+        generate.generate(student, prompts, max_new_tokens=3, batch_size=5)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, **options: Any) -> Any:
+        raise RuntimeError("shape '[1, 2]' is invalid")
+
+    monkeypatch.setattr(type(student.model), "forward", broken)
+    with pytest.raises(RuntimeError, match="is invalid"):
+        generate.generate(student, _prompts(student), max_new_tokens=3, batch_size=5)
+
+
+def test_a_student_without_padding_answers_prompts_of_unlike_length(tmp_path: Path) -> None:
+    """It names no token for beginning, end or padding; its template closes turns with a special one."""
+    bare = students.load(str(tiny_student.make(tmp_path / "bare", marks=False)), dtype="fp32")
+    prompts = _prompts(bare)
+    together, alone = (generate.generate(bare, prompts, max_new_tokens=5, batch_size=size) for size in (5, 1))
+    assert together == alone
 
 
 def test_no_prompts_are_no_outputs(student: Student) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from baldistill import losses, students
 from baldistill.checkpoints import Journal
 from baldistill.tokens import Tokens
+from curate import progress
 from tests.support import tiny_student
 
 BEGINNING = list(range(40, 60))
@@ -67,7 +68,9 @@ def test_losses_are_those_of_the_naive_twin(
 @pytest.mark.parametrize("batch_tokens", [1, 100, 1000])
 def test_a_head_that_caps_its_logits_and_windows_are_read_right(capped: students.Student, batch_tokens: int) -> None:
     found = [Tokens(BEGINNING + [70 + i] * (1 + 5 * i), list(range(80, 90 + i))) for i in range(5)]
-    assert losses._halves(capped.model)[1] is None
+    head = losses._halves(capped.model)[1]
+    assert head is not None, "the model caps what its head makes of states that are handed to it"
+    assert head is not capped.model.lm_head
     assert losses._read_once(capped.model.base_model, BEGINNING, "cpu") == [], "windows keep less than the beginning"
     read = losses.mean_losses(capped, found, batch_tokens=batch_tokens)
     assert read == pytest.approx([naive(capped, text) for text in found], abs=1e-4)
@@ -88,6 +91,57 @@ def test_the_beginning_is_read_once(student: students.Student, monkeypatch: pyte
     widths.clear()
     assert losses.mean_losses(student, found, batch_tokens=8) == pytest.approx(plain, abs=1e-5)
     assert widths[2:] == [len(BEGINNING), 4, 4], "two of the head's trial, the beginning, two batches of what is left"
+
+
+def test_logits_of_a_head_that_caps_them_are_made_in_parts(capped: students.Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Tokens([70 + i], list(range(80, 90))) for i in range(6)]
+    made: list[int] = []
+    forward = type(capped.model).forward
+
+    def count(self: Any, **options: Any) -> Any:
+        out = forward(self, **options)
+        made.append(out.logits.shape[1])
+        return out
+
+    plain = losses.mean_losses(capped, found)
+    monkeypatch.setattr(type(capped.model), "forward", count)
+    monkeypatch.setattr(losses, "_LOGITS", {"cpu": 7 * losses._halves(capped.model)[2]})
+    made.clear()
+    assert losses.mean_losses(capped, found) == pytest.approx(plain, abs=1e-5)
+    assert made[2:] == [7] * 8 + [4], "60 positions, 7 at once"
+
+
+def test_what_is_shared_counts_where_every_row_keeps_it(student: students.Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Tokens([*BEGINNING, 70 + i], [80, 81, 82]) for i in range(4)]
+    monkeypatch.setattr(losses, "_WHOLE", {"cpu": 1})
+    sizes: list[int] = []
+    read = losses._Reader.read
+    monkeypatch.setattr(losses._Reader, "read", lambda self, texts: [*read(self, texts), sizes.append(len(texts))][:-1])
+    losses.mean_losses(student, found, batch_tokens=2 * len(found[0]))
+    assert sizes == [2, 2]
+
+
+def test_less_is_read_at_once_where_memory_is_short(student: students.Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Tokens([5 + i], list(range(80, 90 - i))) for i in range(8)]
+    plain = losses.mean_losses(student, found)
+    sizes: list[int] = []
+    read = losses._Reader.read
+
+    def short(self: Any, texts: list[Tokens]) -> list[float]:
+        sizes.append(len(texts))
+        if len(texts) * max(map(len, texts)) > 25:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
+        return read(self, texts)
+
+    monkeypatch.setattr(losses._Reader, "read", short)
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        assert losses.mean_losses(student, found) == pytest.approx(plain, abs=1e-5)
+    assert [message for message in heard if message] == [
+        "out of memory with 8 rows of up to 11 tokens side by side: going on with 4; --batch-tokens 44 begins so",
+        "out of memory with 4 rows of up to 11 tokens side by side: going on with 2; --batch-tokens 22 begins so",
+    ]
+    assert sizes == [8, 4, 2, 2, 2, 2]
 
 
 def test_what_is_shared_leaves_each_prompt_a_token_and_must_pay() -> None:

@@ -15,7 +15,7 @@ import pytest
 from baldistill import evaluate, pipeline, score, students, train
 from baldistill.plan import Plan, parse
 from curate import progress
-from curate.errors import InputError
+from curate.errors import InputError, ModelError
 from curate.housekeeping.rename import rename
 from curate.manifest.manifest import Manifest, load
 from curate.report.runs import learned_snapshots
@@ -100,6 +100,19 @@ def test_the_same_plan_again_does_nothing_twice(start: Manifest, student: str, c
     assert counted == {"train": 0, "evaluate": 0, "score": 0}
     assert again.manifest == once.manifest
     assert [line.metrics for line in again.stages] == [line.metrics for line in once.stages]
+    damaged = Path(start.root) / once.stages[1].adapter / "adapter_model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    pipeline.run(plan(student), root=start.root)
+    assert counted == {"train": 1, "evaluate": 0, "score": 0}, "a damaged adapter is not taken for done"
+
+
+def test_a_student_that_cannot_be_trained_is_refused_before_anything_is_paid(
+    start: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = tiny_student.make(tmp_path / "refusing", template="{{ raise_exception('no chats') }}")
+    monkeypatch.setattr(pipeline, "_evaluate", lambda *_, **__: pytest.fail("the base student was measured first"))
+    with pytest.raises(ModelError, match=r"row \w+: the student's chat template refuses a chat of the turns user: no chats"):
+        pipeline.run(plan(str(refusing)), root=start.root)
 
 
 def test_a_manifest_that_was_renamed_is_not_trained_on_again(start: Manifest, student: str, counted: dict[str, int]) -> None:

@@ -263,7 +263,7 @@ def test_unknown_names_suggest_the_nearest(manifest: Manifest, base: str) -> Non
         _score(manifest, base, over="answers")
     with pytest.raises(UnknownNameError, match="unknown domain 'sum'; did you mean 'sums'"):
         _score(manifest, base, domains=["sum"])
-    with pytest.raises(InputError, match="max_tokens 1 and batch_size 8: use at least 4 and 1"):
+    with pytest.raises(InputError, match="max_tokens 1 and batch_size None: use at least 4 and 1"):
         _score(manifest, base, max_tokens=1)
     with pytest.raises(InputError, match="batch_tokens 0: use at least 1, or leave it out"):
         _score(manifest, base, batch_tokens=0)

@@ -145,6 +145,92 @@ def test_long_rows_are_cut_or_left_out_with_a_note(manifest: Manifest, base: str
         sft.prepare(tokenizer, examples, 3)
 
 
+def test_the_window_of_the_student_is_a_limit_too(manifest: Manifest, base: str) -> None:
+    tokenizer = models.load_tokenizer(base)
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        data = sft.prepare(tokenizer, manifest.examples(), 512, window=20)
+    assert max(map(len, data.input_ids)) <= 20
+    assert "rows were cut at 20 tokens (the student reads no more)" in heard[0]
+    with pytest.raises(
+        InputError, match="fills the limit of 3 tokens, nothing is left to train on; use a student that reads more"
+    ):
+        sft.prepare(tokenizer, manifest.examples(), 512, window=3)
+
+
+def _short(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
+    """Let a forward pass of more than `most` rows run out of memory, and return how many rows each had."""
+    import torch
+
+    sizes: list[int] = []
+    whole = sft.completion_loss
+
+    def loss(model: Any, inputs: Any, n_tokens: Any = None) -> Any:
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return whole(model, inputs, n_tokens)
+
+    monkeypatch.setattr(sft, "completion_loss", loss)
+    return sizes
+
+
+def test_where_memory_is_short_the_same_steps_are_made_of_smaller_batches(
+    base: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _fit(base, manifest, tmp_path, batch_size=4, gradient_accumulation=1)
+    sizes = _short(monkeypatch, 1)
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        found = _fit(base, manifest, tmp_path, batch_size=4, gradient_accumulation=1)
+    assert sizes[:2] == [4, 2]
+    assert set(sizes[2:]) == {1}
+    assert len(found) == len(plain)
+    assert found[0] == pytest.approx(plain[0], rel=0.2), "it starts again from the first weights"
+    notes = [message for message in heard if message]
+    assert notes[0].startswith("out of memory with 4 rows of up to ")
+    assert notes[0].endswith("in 2 passes per step; --batch-size 2 --gradient-accumulation 2 begins so")
+    assert notes[1].endswith("--batch-size 1 --gradient-accumulation 4 begins so")
+    _short(monkeypatch, 0)
+    with pytest.raises(ModelError, match=r"^out of memory with a single row of up to \d+ tokens \(train\): lower --max-tokens"):
+        _fit(base, manifest, tmp_path, batch_size=4)
+
+
+def test_on_cuda_adapters_compute_in_bf16_beside_bf16_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    import trl
+
+    monkeypatch.setattr(trl, "SFTConfig", lambda **options: options)
+    for cuda, bf16 in ((True, True), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        found = sft._config(SETTINGS, tmp_path, bf16=bf16)
+        assert (found["bf16"], found["use_cpu"]) == (cuda and bf16, not cuda)
+
+
+def test_a_student_that_lora_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    from transformers import MambaConfig
+
+    tokenizer = tiny_student.make_tokenizer()
+    config = MambaConfig(vocab_size=len(tokenizer), hidden_size=32, state_size=8, num_hidden_layers=1)
+    folder = tiny_student.save(tmp_path / "mamba", config, tokenizer)
+    skeleton = models.load_skeleton(str(folder))
+    assert {parameter.device.type for parameter in skeleton.parameters()} == {"meta"}
+    with pytest.raises(ModelError, match=r"^LoRA does not fit the student, a model of the type 'mamba': [^\n]*out_proj[^\n]*$"):
+        sft.add_adapter(skeleton, SETTINGS)
+
+
+def test_nothing_of_a_student_stays_after_its_training(base: str, manifest: Manifest, tmp_path: Path) -> None:
+    import weakref
+
+    model, tokenizer = models.load_causal(base)
+    data = sft.prepare(tokenizer, manifest.examples(), 512)
+    fitted, _ = sft.fit(model, tokenizer, data, replace(SETTINGS, epochs=1), tmp_path)
+    gone = weakref.ref(model.lm_head.weight)
+    del model, fitted
+    models.load_causal(base)
+    assert gone() is None, "two students would need twice the memory"
+
+
 def test_every_answer_of_a_chat_is_in_the_loss_where_its_row_says_so(base: str) -> None:
     tokenizer = models.load_tokenizer(base)
     turns = [

@@ -118,7 +118,7 @@ def test_what_is_put_together_otherwise_than_the_template_is_said() -> None:
         with progress.listen(lambda event, name=name: heard.setdefault(name, []).append(event.message)):  # type: ignore[misc]
             turns = [{"role": role, "content": text} for role, text in (("system", "s"), ("user", "q"), ("assistant", THOUGHT))]
             tokens.training_tokens(tokenizer, _chat(turns))
-    moved = "the student's chat template has no system turn: in 1 rows what it says stands before the user's turn"
+    moved = "in 1 rows the student's chat template has no system turn: what it says stands before the user's turn"
     assert heard == {
         "opens a thought, and hides thoughts": [
             moved,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from baldistill import adapters, train
-from curate import progress
+from baldistill import adapters, students, train
+from curate import models, progress
 from curate.errors import InputError, ModelError
 from curate.manifest.manifest import Manifest
 from tests.support import tiny_student
@@ -57,6 +58,82 @@ def test_the_same_command_again_trains_nothing(trained: train.TrainResult, manif
     assert "train" not in heard, "no step was taken"
 
 
+def test_a_damaged_adapter_is_trained_again(
+    trained: train.TrainResult, manifest: Manifest, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "adapter"
+    shutil.copytree(trained.adapter, output)
+    assert adapters.record(output)["adapter"] == adapters.fingerprint(output)
+    weights = output / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+
+    def work(part: Path, *_: Any) -> dict[str, Any]:
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (part / name).write_bytes((trained.adapter / name).read_bytes())
+        return {"steps": 0, "losses": [], "rows": 8, "truncated": 0, "skipped": [], "seconds": 0.0}
+
+    _fake_training(monkeypatch, work)
+    assert train.train(manifest, student=base, output=output, **tiny_student.FAST).steps == trained.steps
+    weights.write_bytes(whole[:5000])
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        train.train(manifest, student=base, output=output, **tiny_student.FAST)
+    assert "adapter holds a damaged adapter of tiny@0; it is trained again" in heard
+    assert weights.read_bytes() == whole
+
+
+REFUSED = {
+    "a template that refuses": (
+        {"template": "{{ raise_exception('no') }}"},
+        r"row \w+: the student's chat template refuses a chat",
+    ),
+    "no end": (
+        {"template": "{% for m in messages %}{{ m.content }};{% endfor %}", "marks": False},
+        "no token that ends an answer",
+    ),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_would_be_refused_is_refused_before_weights_are_loaded(
+    why: str, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, words = REFUSED[why]
+    student = str(tiny_student.make(tmp_path / "student", **options))
+    monkeypatch.setattr(models, "load_causal", lambda *_, **__: pytest.fail("weights were loaded"))
+    with pytest.raises(ModelError, match=words):
+        train.rehearse(manifest, student=student)
+    with pytest.raises(ModelError, match=words):
+        train.train(manifest, student=student, output=tmp_path / "adapter")
+
+
+def test_one_process_and_one_gpu(manifest: Manifest, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    for verb in (train.train, train.rehearse):
+        with pytest.raises(
+            InputError, match=r"^4 GPUs are visible, and training uses one: choose it, such as CUDA_VISIBLE_DEVICES=0$"
+        ):
+            verb(manifest, student=base)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for work in (lambda: train.train(manifest, student=base), lambda: students.load(base)):
+        with pytest.raises(InputError, match=r"^a launcher started this command 4 times over \(WORLD_SIZE\).*: start it once"):
+            work()
+
+
+def test_rows_longer_than_the_positions_are_cut_to_them(manifest: Manifest, tmp_path: Path) -> None:
+    from transformers import GPT2Config
+
+    tokenizer = tiny_student.make_tokenizer(None)
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=24)
+    student = str(tiny_student.save(tmp_path / "gpt2", config, tokenizer))
+    made = train.train(manifest, student=student, output=tmp_path / "adapter", **ONE_EPOCH)
+    assert made.truncated + len(made.skipped) == 8
+    assert made.truncated
+
+
 def test_nothing_selected_is_one_clear_error(tmp_path: Path, base: str) -> None:
     empty = tiny_student.manifest(tmp_path, tiny_student.sums(3))
     with pytest.raises(InputError, match="tiny@0 has no selected train rows to learn from; select some: curate balance tiny"):
@@ -87,7 +164,7 @@ def test_an_adapter_of_another_record_is_replaced(
 
     def work(part: Path, *_: Any) -> dict[str, Any]:
         made.append(len(made))
-        (part / "weights").write_text(str(made[-1]))
+        tiny_student.write_adapter(part, made[-1])
         return {"steps": 0, "losses": [], "rows": 8, "truncated": 0, "skipped": [], "seconds": 0.0}
 
     _fake_training(monkeypatch, work)
@@ -95,7 +172,7 @@ def test_an_adapter_of_another_record_is_replaced(
     for seed in (0, 0, 1):
         train.train(manifest, student=base, output=output, seed=seed)
     assert made == [0, 1], "seed 0 stood already; seed 1 is another record"
-    assert (output / "weights").read_text() == "1"
+    assert (output / "adapter_model.safetensors").read_bytes()[-1] == 1
     assert json.loads((output / adapters.RECORD).read_text())["parameters"]["seed"] == 1
 
 

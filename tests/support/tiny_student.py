@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +60,9 @@ def make(
     marks: bool = True,
 ) -> Path:
     """Write a tiny student as a folder of safetensors, with random weights, and return the folder."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
 
     tokenizer = make_tokenizer(template, begins=begins, marks=marks, window=window)
-    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -76,9 +76,25 @@ def make(
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.2,  # wide, so that random weights have opinions
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    return save(folder, config, tokenizer, seed=seed)
+
+
+def save(folder: Path, config: Any, tokenizer: Any, *, seed: int = 0) -> Path:
+    """Write a student of a configuration of transformers, with random weights, and return the folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def write_adapter(folder: Path, value: int = 0) -> None:
+    """Write the files of an adapter of one number, which fits no model."""
+    head = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (folder / "adapter_config.json").write_text("{}")
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + bytes([value]))
 
 
 def manifest(root: Path, rows: Sequence[dict[str, Any]], *, name: str = "tiny") -> Manifest:
