@@ -85,7 +85,7 @@ def _why(row: Any) -> list[tuple[str, Any]]:
         *(("finding", describe_finding(finding)) for finding in columns["findings"]),
         ("trained on", _trained(row.chat)),
         ("domain", columns["domain"]),
-        ("labels", ", ".join(columns["labels"] or ()) or None),
+        ("labels", ", ".join(columns.get("labels") or ()) or None),
         ("split", f"{columns['split']}, {columns['source']}"),
         ("origin", columns["origin"]),
         ("written from", ", ".join(columns["parents"]) or None),
