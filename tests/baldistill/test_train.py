@@ -177,8 +177,8 @@ def test_an_adapter_of_another_record_is_replaced(
 
 
 def test_a_loss_that_is_no_number_stops_and_leaves_no_trace(manifest: Manifest, base: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the loss is nan at step 2: lower --learning-rate, or use --dtype fp32"):
-        train.train(manifest, student=base, output=tmp_path / "bad", **{**tiny_student.FAST, "learning_rate": 1e38})
+    with pytest.raises(ModelError, match=r"the loss is nan at step \d: lower --learning-rate, or use --dtype fp32"):
+        train.train(manifest, student=base, output=tmp_path / "bad", **{**tiny_student.FAST, "learning_rate": 1e15})
     assert list(tmp_path.iterdir()) == []
 
 
