@@ -6,6 +6,7 @@ Knows the layout below a root (``manifests/``, ``cache/``), not what the files h
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import glob
 import os
@@ -98,6 +99,8 @@ def make_folder_once(folder: Path, make: Callable[[Path], object]) -> None:
 def replace_folder(folder: Path, make: Callable[[Path], object]) -> None:
     """Make a folder and put it in the place of the one that is there, once it is whole.
 
+    On Linux and macOS the two change places in one step, so that whatever stops the process, one of them is there.
+
     Args:
         folder: to make, and the folders above it.
         make: fills the empty folder that it is given.
@@ -109,6 +112,8 @@ def replace_folder(folder: Path, make: Callable[[Path], object]) -> None:
     def swap(part: Path) -> None:
         if not folder.exists():
             part.rename(folder)
+            return
+        if _exchange(part, folder):  # what is removed in the end is then the old one
             return
         with _unfinished(folder) as old:  # removed once it is out of the way
             folder.rename(old)
@@ -180,6 +185,20 @@ def _fill(folder: Path, make: Callable[[Path], object], finish: Callable[[Path],
         sync_to_disk(part)
         finish(part)
     sync_to_disk(folder.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step, where the system and its file system can; return whether they did."""
+    try:
+        system = ctypes.CDLL(None)
+    except (OSError, TypeError):  # Windows
+        return False
+    names = os.fsencode(one.absolute()), os.fsencode(other.absolute())
+    if hasattr(system, "renameat2"):  # Linux: no folder that they are relative to, RENAME_EXCHANGE
+        return bool(system.renameat2(-100, names[0], -100, names[1], 2) == 0)
+    if hasattr(system, "renamex_np"):  # macOS: RENAME_SWAP
+        return bool(system.renamex_np(*names, 2) == 0)
+    return False
 
 
 @contextlib.contextmanager

@@ -141,10 +141,24 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, error: BaseExcep
             raise PermissionError(13, "Permission denied")
         return rename(path, target)
 
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(PermissionError):
         files.replace_folder(folder, lambda part: (part / "new").write_text("new"))
     assert left(tmp_path) == ["adapter", "adapter/file"]
+
+
+def test_folders_change_places_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    if not files._exchange(tmp_path / "a", tmp_path / "b"):
+        pytest.skip("this system renames one folder at a time")
+    assert left(tmp_path) == ["a", "a/b", "b", "b/a"]
+    assert not files._exchange(tmp_path / "a", tmp_path / "none")
+    monkeypatch.setattr(Path, "rename", None)  # there is no moment in which neither has the name
+    files.replace_folder(tmp_path / "a", lambda part: (part / "new").touch())
+    assert left(tmp_path) == ["a", "a/new", "b", "b/a"]
 
 
 def test_roots_and_what_is_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`curate export`: writes the snapshot of a manifest as files that trainers read. Changes no manifest.
 
-Which rows a snapshot has, `curate.manifest.rows.in_snapshot` says; the formats are in `curate.export.files`.
+Which rows a snapshot has, `curate.manifest.rows.in_snapshot` says; the formats are in `curate.export.files` and
+`curate.export.trainers`, and what may be replaced by them `curate.export.destination` says.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from pathlib import Path
 
 from curate import progress
 from curate.errors import InputError
-from curate.export.base import Snapshot, exporters, read_snapshot
+from curate.export.base import exporters, read_snapshot
+from curate.export.destination import open_destination
 from curate.export.settings import ExportSettings
 from curate.files import reason
 from curate.manifest.manifest import Manifest
-from curate.manifest.schema import SPLITS
 from curate.settings import takes
 
 __all__ = ["ExportResult", "export"]
+
+_DATA = (".jsonl", ".parquet")  # suffixes of files that `datasets` finds in a folder by their splits
 
 
 @dataclass(frozen=True)
@@ -26,48 +29,55 @@ class ExportResult:
 
     Attributes:
         manifest: the version that was exported.
-        paths: of the files written.
+        paths: of the files written, the marker aside.
         rows: split → number of rows.
+        folder: that was written.
+        load: the command that loads it; empty where the format is a plug-in's whose files nothing is known of.
     """
 
     manifest: Manifest
     paths: tuple[Path, ...]
     rows: dict[str, int]
+    folder: Path
+    load: str
 
 
 @takes(ExportSettings)
 def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
-    """Write the snapshot of a manifest as files.
+    """Write the snapshot of a manifest as files, all of them or none.
 
     Args:
         manifest: the version to export.
 
     Raises:
-        InputError: no row is selected, or the destination cannot be written.
+        InputError: no row is selected, or the destination holds other files, or cannot be written.
         UnknownNameError: there is no such format.
     """
     write = exporters.get(settings.to)
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     snapshot = read_snapshot(manifest)
-    home = Path() if "://" in manifest.root else Path(manifest.root)
-    folder = Path(settings.destination or home / "exports" / f"{manifest.name}-v{manifest.version}-{label}")
+    folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
     rows = {split: frame.height for split, frame in snapshot.splits.items()}
-    _check_folder(folder, snapshot)
-    without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height
-    if 0 < without < train:
-        progress.note(
-            "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
-        )
+    manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
+    about = {"manifest": manifest.name, "version": manifest.version, "format": label, "rows": rows}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = tuple(write(snapshot, folder))
+        destination = open_destination(folder, manifests=manifests, force=settings.force)
+        without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height
+        if 0 < without < train:
+            progress.note(
+                "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
+            )
+        earlier = destination.earlier or about
+        if earlier.get("manifest") != manifest.name:
+            progress.note("export", f"{str(folder)!r} held an export of {earlier.get('manifest')!r}, which this one replaces")
+        found = destination.write(lambda part: write(snapshot, part), about)
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
-    return ExportResult(manifest, paths, rows)
+    paths = tuple(_below(path, destination.folder, folder) for path in found)
+    loads = any(path.suffix in _DATA for path in paths)
+    return ExportResult(manifest, paths, rows, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")
 
 
-def _check_folder(folder: Path, snapshot: Snapshot) -> None:
-    """Refuse a folder that holds a split of another export, which a reader would take for a part of this one."""
-    for split in set(SPLITS) - set(snapshot.splits):
-        for stale in folder.glob(f"**/{split}[.-]*"):
-            raise InputError(f"export: {str(folder)!r} holds {stale.name!r} of another export; choose another --destination")
+def _below(path: Path, resolved: Path, folder: Path) -> Path:
+    """Return a path as the user names its folder."""
+    return folder / path.relative_to(resolved) if path.is_relative_to(resolved) else path

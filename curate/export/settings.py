@@ -24,6 +24,10 @@ class ExportSettings:
     destination: str | Path | None = option(
         None,
         metavar="FOLDER",
-        help="Folder to write to; default: exports/NAME-vVERSION-FORMAT beside manifests/.",
-        more="It is made if missing. Files of the same names are replaced, each only once it is whole.",
+        help="Folder to write to; default: exports/NAME-vVERSION-FORMAT in the working directory.",
+        more="It is made if missing. An earlier export in it is replaced once the new one is whole; other files are refused.",
+    )
+    force: bool = option(
+        False,
+        help="Write to a folder that holds other files; only what an earlier export wrote is replaced, and they stay.",
     )

@@ -150,6 +150,7 @@ def _sampled(result: Any) -> Iterable[Any]:
 def _exported(result: Any) -> Iterable[Any]:
     rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
     yield from widgets.facts(f"{result.manifest}: {rows}", [("written", path) for path in result.paths])
+    yield f"{result.folder} is complete" + (f"; load it with {result.load}" if result.load else "")
 
 
 def _audit(result: Any) -> Iterable[Any]:

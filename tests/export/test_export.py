@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from curate.errors import InputError, UnknownNameError
 from curate.export import export
+from curate.export.base import exporters
 
 
-def test_the_default_destination_is_beside_the_manifests(selected, tmp_path):
+def test_the_default_destination_is_in_the_working_directory(selected, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
     done = export.export(selected)
-    assert done.paths[0] == tmp_path / "exports" / "m-v1-parquet" / "train.parquet"
+    assert done.folder == Path("exports") / "m-v1-parquet"
+    assert done.paths[0] == done.folder / "train.parquet"
+    assert (tmp_path / "work" / done.paths[0]).is_file()
+
+
+@pytest.mark.parametrize("form", exporters.names())
+def test_the_command_that_loads_it_loads_it(selected, tmp_path, form, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    done = export.export(selected, to=form, destination=tmp_path / "it's ü")
+    loaded = eval(done.load, {"datasets": datasets})  # what a user types
+    assert {split: len(part) for split, part in loaded.items()} == done.rows
 
 
 def test_a_callable_is_a_format(selected, tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from curate import progress
 from curate.export import export, files
 from curate.export.base import exporters, read_snapshot
+from curate.export.destination import MARKER
 from curate.manifest.chats import read_chats
 from curate.sources import ingest
 
@@ -27,7 +28,8 @@ def test_every_format_holds_the_same_rows_and_is_written_whole(selected, tmp_pat
     assert done.manifest == selected
     assert done.rows == {"train": 2, "validation": 1, "test": 1}
     assert all(path.is_file() for path in done.paths)
-    assert {path for path in (tmp_path / "out ü").rglob("*") if path.is_file()} == set(done.paths), "nothing half written is left"
+    there = {path for path in (tmp_path / "out ü").rglob("*") if path.is_file()}
+    assert there == {*done.paths, tmp_path / "out ü" / MARKER}, "nothing half written is left"
     assert set(exporters.names()) >= {form}
     again = export.export(selected, to=form, destination=tmp_path / "out ü")
     assert [path.name for path in again.paths] == [path.name for path in done.paths]

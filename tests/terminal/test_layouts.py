@@ -254,7 +254,9 @@ def test_small_results() -> None:
     assert "1 made of 30 rows, named by their most telling words" in words(seen(made))
     assert words(seen(made)).endswith("oil-gas 3 30 oil, gas, well b 2")
     assert words(seen(SampleResult(MATH, {"b": 4, "a": 2}))).startswith("math@7: 6 train rows drawn domain rows b 4")
-    assert seen(ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500})).startswith("math@7: train 1,500\nwritten  x")
+    exported = ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500}, Path("x"), "datasets.load_dataset('x')")
+    assert seen(exported).startswith("math@7: train 1,500\nwritten  x")
+    assert seen(exported).splitlines()[-1] == "x is complete; load it with datasets.load_dataset('x')"
 
 
 def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
