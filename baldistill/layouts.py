@@ -94,7 +94,7 @@ def _run(result: Any) -> Iterable[Any]:
         [("record", result.folder), ("exported", ", ".join(str(path) for path in result.exported) or None)],
     )
     yield ""
-    yield quota_grid(result.balanced, dry=False)
+    yield from quota_grid(result.balanced, dry=False)
     yield ""
     yield _accuracies(result.stages)
 

@@ -92,8 +92,9 @@ def survey(rows: pl.DataFrame, *, given: Mapping[str, str] | None = None) -> Sur
     classes = named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label"
     everywhere = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()})) if classes else ()
     kinds, labels, tasks, mixed = {}, {}, {}, set()
-    for (domain,), group in rows.sort("domain").group_by("domain", maintain_order=True):
-        name, prompts, answers = str(domain), group["prompt"].to_list(), group["answer"].to_list()
+    texts = rows.sort("domain").group_by("domain", maintain_order=True).agg("prompt", "answer")
+    for domain, prompts, answers in texts.select("domain", "prompt", "answer").iter_rows():
+        name = str(domain)
         kinds[name] = said.get(name) or ("label" if classes else kind_of(prompts, answers))
         if name not in said and kinds[name] == "text" and _is_mixture(prompts, answers):
             mixed.add(name)

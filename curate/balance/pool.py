@@ -64,6 +64,19 @@ class Pool:
         """Rows that the domain could still give without a new example."""
         return self.untried.height + len(self.waiting) + len(self.retry)
 
+    def take(self, ids: list[str]) -> list[str]:
+        """Move untried rows to those that are taken, and return their ids."""
+        chosen = set(ids)
+        places: tuple[list[int], list[int]] = (
+            [],
+            [],
+        )  # that stay, and that are taken; filters would take longer with many domains
+        for place, row_id in enumerate(self.untried["id"]):
+            places[row_id in chosen].append(place)
+        taken = self.untried[places[True]]
+        self.taken, self.untried = pl.concat([self.taken, taken]) if self.taken.height else taken, self.untried[places[False]]
+        return ids
+
     def take_out(self, ids: Collection[str]) -> None:
         """Take rows out that another of their labels has chosen."""
         chosen = pl.col("id").is_in(list(ids))

@@ -34,7 +34,7 @@ from curate.manifest.rows import may_be_shown, not_chosen, several_labels
 from curate.manifest.schema import conform
 from curate.selection import policies
 from curate.selection.base import Quotas
-from curate.selection.selectors import choose
+from curate.selection.selectors import choose_each
 from curate.teachers.base import Asker
 
 __all__ = ["RoundPlan", "RoundRunner", "RoundsResult", "Verdict", "fill_slots"]
@@ -202,11 +202,11 @@ class RoundRunner:
         A row of several labels is planned for the first of them that has an open slot, and fills one of each.
         """
         plan, promised = RoundPlan(), Counter[str]()
+        # Domains that share rows choose one by one, all others at once.
+        at_once = {} if self.labels else self.choose({name: self._missing(pool) for name, pool in self.pools.items()})
         for pool in self.pools.values():
-            # A domain stops after so many judged replies per slot, rationales of real rows and new examples together.
-            missing = min(pool.open_slots - promised[pool.name], self.max_attempts * pool.target - pool.judged)
-            missing = max(0, missing)
-            chosen = self.choose(pool, missing)
+            missing = self._missing(pool, promised[pool.name])
+            chosen = at_once.get(pool.name, []) if not self.labels else self.choose({pool.name: missing}).get(pool.name, [])
             missing -= len(chosen)
             waiting, pool.waiting = pool.waiting[:missing], pool.waiting[missing:]
             missing -= len(waiting)
@@ -219,6 +219,10 @@ class RoundRunner:
                 plan.new += [(pool.name, pool.next_index + n) for n in range(missing)]
                 pool.next_index += missing
         return plan
+
+    def _missing(self, pool: Pool, promised: int = 0) -> int:
+        """Return how many rows a domain tries for; it stops after so many judged replies per slot, of rows and new examples."""
+        return max(0, min(pool.open_slots - promised, self.max_attempts * pool.target - pool.judged))
 
     def _share(self, pool: Pool, ids: Sequence[str]) -> Counter[str]:
         """Take rows that a domain has chosen out of the pools of their other labels; return how many each is promised."""
@@ -293,9 +297,9 @@ class RoundRunner:
 
     # --- what is asked ---
 
-    def choose(self, pool: Pool, n: int) -> list[str]:
-        """Take up to `n` ids out of a domain's untried rows."""
-        return []
+    def choose(self, wanted: Mapping[str, int]) -> dict[str, list[str]]:
+        """Take ids out of the untried rows of domains, of each up to so many as are wanted; one that has none may be left out."""
+        return {}
 
     def parts(self, plan: RoundPlan) -> Iterator[RoundPlan]:
         """Yield a pilot of all domains first, of rationales and of new examples: a teacher may be wrong every time."""
@@ -546,26 +550,23 @@ class _StageRunner(RoundRunner):
         """Give slots to other domains, unless rows are to be repeated for them."""
         return self.settings.fill != "repeat" and super().move_slots()
 
-    def choose(self, pool: Pool, n: int) -> list[str]:
-        """Take the selector's choice out of a domain's untried rows."""
-        if not n or pool.untried.is_empty():
-            return []
-        choice = choose(
-            pool.untried,
+    def choose(self, wanted: Mapping[str, int]) -> dict[str, list[str]]:
+        """Take the selector's choice out of domains' untried rows."""
+        pools = [self.pools[name] for name, n in wanted.items() if n and not self.pools[name].untried.is_empty()]
+        made = choose_each(
+            {pool.name: (pool.untried, pool.taken, min(wanted[pool.name], pool.untried.height)) for pool in pools},
             selector=self.settings.selector,
-            n=min(n, pool.untried.height),
-            taken=pool.taken,
             seed=self.settings.seed,
-            domain=pool.name,
             stage=self.stage or 0,
             vectors=self._vectors,
         )
-        self.decisions.explain(choice.kept.select("id", "reason"))
-        self.decisions.explain(choice.dropped.select("id", reason=not_chosen()))
-        is_kept = pool.untried["id"].is_in(choice.kept["id"].implode())
-        pool.taken = pl.concat([pool.taken, pool.untried.filter(is_kept)])
-        pool.untried = pool.untried.filter(~is_kept)
-        return choice.kept["id"].to_list()
+        if not made:
+            return {}
+        kept = pl.concat([choice.kept.select("id", "reason") for choice in made.values()])
+        dropped = pl.concat([choice.dropped.select("id", "reason") for choice in made.values()])
+        self.decisions.explain(kept)
+        self.decisions.explain(dropped.select("id", reason=not_chosen()))
+        return {name: self.pools[name].take(choice.kept["id"].to_list()) for name, choice in made.items()}
 
     def _vectors(self, ids: Sequence[str]) -> np.ndarray:
         """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32

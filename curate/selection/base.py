@@ -68,14 +68,16 @@ class Quotas:
     budget: int
 
 
-def partition(decided: pl.DataFrame) -> Selection:
+def partition(decided: pl.DataFrame, *keys: str) -> Selection:
     """Split decided rows into a `Selection`; a selector ends with this call.
 
     Args:
         decided: ``id, kept (bool), reason, score, because_of``, best first; further columns are ignored.
+        keys: of them, those that are kept.
     """
-    kept = decided.filter("kept").select("id", "reason", pl.col("score").cast(pl.Float64))
-    dropped = decided.filter(~pl.col("kept")).select("id", "reason", pl.col("score").cast(pl.Float64), "because_of")
+    score = pl.col("score").cast(pl.Float64)
+    kept = decided.filter("kept").select("id", "reason", score, *keys)
+    dropped = decided.filter(~pl.col("kept")).select("id", "reason", score, "because_of", *keys)
     return Selection(kept, dropped)
 
 

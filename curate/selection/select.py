@@ -21,7 +21,7 @@ from curate.manifest.rows import comparable_scores, count_labels, is_usable_real
 from curate.selection.base import POOL, Selection, selectors
 from curate.selection.measures import measure
 from curate.selection.pools import filling_order, label_view
-from curate.selection.selectors import choose
+from curate.selection.selectors import choose, choose_each
 from curate.selection.settings import SelectSettings
 from curate.settings import takes
 from curate.vectors import embed
@@ -162,20 +162,24 @@ def _select(
 ) -> SelectResult:
     """Choose for one label after the other; `ordered` is in the order in which they choose."""
     name, names, parts = _name(selector), sorted(ordered), _Parts(train)
-    kept, dropped, several, shared = [], [], several_labels(train), set[str]()  # shared: rows of several labels picked so far
+    several, shared = several_labels(train), set[str]()  # shared: rows of several labels picked so far
+    kept, dropped = [], []
     with progress.step("select", len(names)) as counter:
-        for domain in ordered:
-            pool, taken = parts.of(domain)
-            if shared:
-                is_picked = pl.col("id").is_in(list(shared))
-                pool, taken = pool.filter(~is_picked), pl.concat([taken, pool.filter(is_picked)])
-            wanted = max(0, n - taken.height)
-            if wanted and pool.height:
-                made = choose(pool, selector=selector, n=wanted, taken=taken, seed=seed, domain=domain, vectors=loader)
+        for group in [[domain] for domain in ordered] if several else [ordered]:  # labels that share rows choose one by one
+            asked = {}
+            for domain in group:
+                pool, taken = parts.of(domain)
+                if shared:
+                    is_picked = pl.col("id").is_in(list(shared))
+                    pool, taken = pool.filter(~is_picked), pl.concat([taken, pool.filter(is_picked)])
+                wanted = max(0, n - taken.height)
+                if wanted and pool.height:
+                    asked[domain] = (pool, taken, wanted)
+            for made in choose_each(asked, selector=selector, seed=seed, vectors=loader).values():
                 kept.append(made.kept.select("id", "reason"))
                 dropped.append(made.dropped)
                 shared.update(several.keys() & set(made.kept["id"]) if several else ())
-            counter.advance()
+            counter.advance(len(group))
     picked = pl.concat([pl.Series("id", [], dtype=pl.String), *(rows["id"] for rows in kept)])
     before = count_labels(train.filter(status="selected"))
     now = count_labels(train.filter(pl.col("id").is_in(picked.implode())))

@@ -18,7 +18,7 @@ manifest, loads vectors only for a selector that asks for them, and draws only f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -30,7 +30,7 @@ from curate.errors import InputError
 from curate.selection.base import POOL, Selection, Vectors, partition, selectors
 from curate.selection.policies import largest_remainder
 
-__all__ = ["choose", "ifd", "ifd_below_1", "ifd_middle", "random", "representative"]
+__all__ = ["choose", "choose_each", "ifd", "ifd_below_1", "ifd_middle", "random", "representative"]
 
 
 def choose(
@@ -74,6 +74,43 @@ def choose(
             f"got {made.kept.height} kept and {made.dropped.height} dropped"
         )
     return made
+
+
+def choose_each(
+    pools: Mapping[str, tuple[pl.DataFrame, pl.DataFrame, int]],
+    *,
+    selector: str | Callable[..., Selection] = "representative",
+    seed: int = 0,
+    stage: int = 0,
+    vectors: Vectors | None = None,
+) -> dict[str, Selection]:
+    """Choose rows of many domains, in each as `choose` does; ``representative`` does all of them in one pass.
+
+    Args:
+        pools: domain → its candidates, the rows of it that were taken before (both with the columns of `POOL`), and the rows
+            wanted; no row is in two domains.
+        selector, seed, stage, vectors: as in `choose`.
+    """
+    if len(pools) < 2 or selectors.get(selector) is not representative:
+        return {
+            domain: choose(pool, selector=selector, n=n, taken=taken, seed=seed, domain=domain, stage=stage, vectors=vectors)
+            for domain, (pool, taken, n) in pools.items()
+        }
+    pool = _normalize(_side_by_side({domain: rows for domain, (rows, _, _) in pools.items()}), "pool")
+    taken = _normalize(_side_by_side({domain: rows for domain, (_, rows, _) in pools.items()}), "taken")
+    made = _representative(pool, taken, {domain: min(n, rows.height) for domain, (rows, _, n) in pools.items()})
+    kept, dropped = (
+        frame.partition_by("domain", as_dict=True, include_key=False, maintain_order=True) for frame in (made.kept, made.dropped)
+    )
+    no_kept, no_dropped = made.kept.clear().drop("domain"), made.dropped.clear().drop("domain")
+    return {domain: Selection(kept.get((domain,), no_kept), dropped.get((domain,), no_dropped)) for domain in pools}
+
+
+def _side_by_side(frames: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of all domains, with the columns of `POOL` and their domain."""
+    names = [domain for domain, frame in frames.items() for _ in range(frame.height)]
+    rows = pl.concat([pl.DataFrame(schema=POOL), *(frame.select(POOL.names()) for frame in frames.values() if frame.height)])
+    return rows.with_columns(domain=pl.Series(names, dtype=pl.String))
 
 
 @selectors.register("random")
@@ -151,24 +188,47 @@ def representative(pool: pl.DataFrame, *, n: int, taken: pl.DataFrame, **_: Any)
     Args:
         pool, n, taken: as in `choose`.
     """
-    if pool["cluster"].is_null().all() and pool["score"].is_null().all() and pool.height > n:
-        progress.note("choose", "there are no clusters, so representative draws like random; make them with: curate cluster NAME")
+    made = _representative(pool.with_columns(domain=pl.lit("")), taken.with_columns(domain=pl.lit("")), {"": n})
+    return Selection(made.kept.drop("domain"), made.dropped.drop("domain"))
+
+
+def _representative(pool: pl.DataFrame, taken: pl.DataFrame, wanted: Mapping[str, int]) -> Selection:
+    """Return `representative` of several domains at once; the frames, and those of the result, have a column ``domain``."""
+    in_pool, gone = _sizes(pool), _sizes(taken)
     slots = pl.DataFrame(
-        list(_cluster_slots(pool, taken, n).items()), schema={"cluster": pl.Int32, "slots": pl.Int64}, orient="row"
+        [
+            (domain, cluster, n)
+            for domain, sizes in in_pool.items()
+            for cluster, n in _cluster_slots(sizes, gone.get(domain, {}), wanted[domain]).items()
+        ],
+        schema={"domain": pl.String, "cluster": pl.Int32, "slots": pl.Int64},
+        orient="row",
     )
+    known = pl.concat([pool.select("domain", "cluster"), taken.select("domain", "cluster")])
+    clusters = known.group_by("domain").agg(clusters=1 + pl.col("cluster").max().fill_null(0))
+    _say_if_unclustered(pool, wanted)
+    mine = ["domain", "cluster"]
     ranked = (
         pool.sort(["score", "centrality", "id"], descending=[True, True, False], nulls_last=True)
-        .with_columns(rank=pl.int_range(1, pl.len() + 1).over("cluster"), size=pl.len().over("cluster"))
-        .join(slots, on="cluster", how="left", nulls_equal=True, maintain_order="left")
-        .with_columns(kept=_evenly(scored=pl.col("score").count().over("cluster")))
-        .with_columns(last=pl.when("kept").then("id").forward_fill().over("cluster"))
+        .with_columns(rank=pl.int_range(1, pl.len() + 1).over(mine), size=pl.len().over(mine))
+        .join(slots, on=mine, how="left", nulls_equal=True, maintain_order="left")
+        .join(clusters, on="domain", how="left", maintain_order="left")
+        .with_columns(kept=_evenly(scored=pl.col("score").count().over(mine)))
+        .with_columns(last=pl.when("kept").then("id").forward_fill().over(mine))
     )
     decided = ranked.with_columns(
-        reason=_representative_reason(1 + max((c for c in {**_sizes(pool), **_sizes(taken)} if c is not None), default=0)),
+        reason=_representative_reason(),
         because_of=pl.when(~pl.col("kept")).then("last"),
         score=pl.coalesce("score", pl.col("centrality").cast(pl.Float64)),
     )
-    return partition(decided)
+    return partition(decided, "domain")
+
+
+def _say_if_unclustered(pool: pl.DataFrame, wanted: Mapping[str, int]) -> None:
+    """Note that a domain of which not all rows are wanted has neither clusters nor scores."""
+    bare = pool.group_by("domain").agg(pl.len(), has=(pl.col("cluster").is_not_null() | pl.col("score").is_not_null()).any())
+    if any(not has and height > wanted[domain] for domain, height, has in bare.iter_rows()):
+        progress.note("choose", "there are no clusters, so representative draws like random; make them with: curate cluster NAME")
 
 
 def _evenly(scored: pl.Expr) -> pl.Expr:
@@ -211,13 +271,19 @@ def _by_score(
     return partition(ranked.with_columns(kept=kept, reason=reason, because_of=because))
 
 
-def _cluster_slots(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int | None, int]:
-    """Share `n` slots over the clusters of the pool: raise them to one common fraction of their size.
+def _cluster_slots(in_pool: Mapping[int | None, int], gone: Mapping[int | None, int], n: int) -> dict[int | None, int]:
+    """Share `n` slots over the clusters of a pool: raise them to one common fraction of their size.
 
-    The size of a cluster is the number of its rows in the pool and in `taken`. With f such that Σ max(0, f·size − taken) = n,
+    The size of a cluster is the number of its rows in the pool and of those gone. With f such that Σ max(0, f·size − gone) = n,
     clusters that have more than f of their rows already get none; as n is at most the pool, no cluster gets more than it has.
+
+    Args:
+        in_pool: cluster → its rows in the pool.
+        gone: cluster → its rows that were taken before.
+        n: slots.
     """
-    in_pool, gone = _sizes(pool), _sizes(taken)
+    if len(in_pool) == 1:
+        return dict.fromkeys(in_pool, n)
     rising = {c: in_pool[c] + gone.get(c, 0) for c in in_pool}
     while rising:
         fraction = Fraction(n + sum(gone.get(c, 0) for c in rising), sum(rising.values()))
@@ -229,15 +295,19 @@ def _cluster_slots(pool: pl.DataFrame, taken: pl.DataFrame, n: int) -> dict[int 
     return largest_remainder(shares, n)
 
 
-def _sizes(frame: pl.DataFrame) -> dict[int | None, int]:
-    return dict(frame.group_by("cluster").len().iter_rows())
+def _sizes(rows: pl.DataFrame) -> dict[str, dict[int | None, int]]:
+    """Return domain → cluster → rows."""
+    sizes: dict[str, dict[int | None, int]] = {}
+    for domain, cluster, n in rows.group_by("domain", "cluster").len().iter_rows():
+        sizes.setdefault(domain, {})[cluster] = n
+    return sizes
 
 
-def _representative_reason(n_clusters: int) -> pl.Expr:
+def _representative_reason() -> pl.Expr:
     cluster = (
         pl.when(pl.col("cluster").is_null())
         .then(pl.lit("no cluster"))
-        .otherwise(pl.format("cluster {} of {}", "cluster", pl.lit(n_clusters)))
+        .otherwise(pl.format("cluster {} of {}", "cluster", "clusters"))
     )
     figure = (
         pl.when(pl.col("score").is_not_null())

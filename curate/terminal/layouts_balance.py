@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from curate.terminal.widgets import ABSENT, count, grid, number, share
 
 __all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
+_LINES = 500  # domains of a table; a screen of more takes longer than the work
 _KINDS, _NAMED = 4, 4  # kinds of answers that a profile lists, and domains that it names for each
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 _SHARED = "a row counts for each of its labels"
@@ -131,7 +133,7 @@ def balanced(result: Any) -> Iterable[Any]:
     rows = count(sum(stage.budget for stage in result.stages))
     rows = rows if rows == count(result.budget) else f"{rows} of {count(result.budget)}"
     yield from widgets.facts(f"{result.manifest}: {'plan for ' if dry else ''}{rows} rows, {stages}", [])
-    yield quota_grid(result.stages, dry=dry)
+    yield from quota_grid(result.stages, dry=dry)
     done, planned = [[s for s in result.stages if (s.version is None) is to_come] for to_come in (False, True)]
     if done:
         yield ""
@@ -148,17 +150,19 @@ def balanced(result: Any) -> Iterable[Any]:
         yield f"undone, run them again: stages {', '.join(map(str, result.undone))}"
 
 
-def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
-    """Return what each domain was planned to get and what it got, over the stages."""
+def quota_grid(stages: Iterable[Any], *, dry: bool) -> Iterable[Any]:
+    """Lay out what each domain was planned to get and what it got, over the stages."""
     sums = _sums(stages)
-    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))
+    domains = sorted(sums.wanted, key=lambda d: (-sums.wanted[d], d))[:_LINES]
     if dry:
         missing = {d: sums.wanted[d] - sums.planned[d] for d in domains}
         rows: list[list[Any]] = [
             [d, count(sums.wanted[d]), count(sums.planned[d]), count(missing[d]) if missing[d] > 0 else ""] for d in domains
         ]
         total = ["all", count(sums.wanted.total()), count(sums.planned.total()), ""]
-        return grid(["domain", "wanted", "planned", "missing"], rows, total=total)
+        yield grid(["domain", "wanted", "planned", "missing"], rows, total=total)
+        yield from _more_domains(len(sums.wanted))
+        return
     largest = max([*sums.achieved.values(), 1])
     rows = []
     for d in domains:
@@ -168,7 +172,8 @@ def quota_grid(stages: Iterable[Any], *, dry: bool) -> Any:
     totals = (sums.wanted, sums.planned, sums.achieved, sums.real, sums.synthetic)
     every: Counter[str] = sum(sums.rejected.values(), Counter())
     columns = ["domain", "wanted", "planned", "got", "real", "synthetic", "", "rejected"]
-    return grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", rejections(every)])
+    yield grid(columns, rows, left=(0, 6, 7), total=["all", *(count(each.total()) for each in totals), "", rejections(every)])
+    yield from _more_domains(len(sums.wanted))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,9 +307,15 @@ def selected(result: Any) -> Iterable[Any]:
     yield ""
     lines = [
         (domain, count(n), count(result.already[domain]), count(result.short.get(domain, 0)))
-        for domain, n in result.chosen.items()
+        for domain, n in itertools.islice(result.chosen.items(), _LINES)
     ]
     yield grid(["domain", "selected now", "before", "missing"], lines)
+    yield from _more_domains(len(result.chosen))
+
+
+def _more_domains(n: int) -> Iterable[str]:
+    """Say how many domains a table leaves out."""
+    return [f"  and {count(n - _LINES)} more domains; --json has them all"] if n > _LINES else []
 
 
 def _comparison(result: Any) -> Iterable[Any]:

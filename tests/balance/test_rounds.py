@@ -459,7 +459,7 @@ class TestTheEngineOfEveryVerb:
     def test_it_chooses_no_real_rows_but_annotates_those_that_it_is_given(self) -> None:
         rows = questions("a", 3)
         runner = self.runner(None, {"a": Pool("a", 3)}, rows)
-        assert not runner.choose(runner.pools["a"], 3)
+        assert not runner.choose({"a": 3})
         runner.run_round(RoundPlan(real=[row["id"] for row in rows]))
         assert [r.prompt for r in self.asker.requests] == [row["prompt"] for row in rows]
         assert runner.result().achieved == {"a": 3}

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InputError, UnknownNameError
+from curate.selection import selectors as module
 from curate.selection.base import POOL as COLUMNS
 from curate.selection.base import Selection, Vectors, partition, selectors
-from curate.selection.selectors import choose
+from curate.selection.selectors import choose, choose_each
 
 POOL = pl.DataFrame(
     {
@@ -259,3 +260,27 @@ def test_a_broken_rule_is_named() -> None:
         choose(POOL.drop("id"), n=1)
     with pytest.raises(InputError, match="row 'a' is in the pool and taken"):
         choose(POOL, n=1, taken=POOL.head(1))
+
+
+@given(st.lists(pools(), min_size=2, max_size=5), st.sampled_from(["representative", "random", "ifd"]))
+def test_many_domains_at_once_choose_as_each_alone(made: list[tuple[pl.DataFrame, pl.DataFrame, int]], selector: str) -> None:
+    apart = {
+        f"d{i}": (*(frame.with_columns(pl.format("{}/{}", pl.lit(i), "id").alias("id")) for frame in (pool, taken)), n)
+        for i, (pool, taken, n) in enumerate(made)
+    }
+    apart = {domain: (pool.cast(dict(COLUMNS)), taken.cast(dict(COLUMNS)), n) for domain, (pool, taken, n) in apart.items()}
+    at_once = choose_each(apart, selector=selector, seed=3)
+    for domain, (pool, taken, n) in apart.items():
+        alone = choose(pool, selector=selector, n=n, taken=taken, seed=3, domain=domain)
+        assert at_once[domain].kept.equals(alone.kept)
+        assert at_once[domain].dropped.equals(alone.dropped)
+
+
+def test_many_domains_take_one_call_of_the_selector(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    whole = module._representative
+    monkeypatch.setattr(module, "_representative", lambda *args: calls.append(1) or whole(*args))
+    pool = POOL.cast(dict(COLUMNS))
+    domains = {f"d{i}": (pool.with_columns(id=pl.format("{}/{}", pl.lit(i), "id")), pool.clear(), 2) for i in range(50)}
+    made = choose_each(domains)
+    assert (len(calls), len(made), {one.kept.height for one in made.values()}) == (1, 50, {2})
