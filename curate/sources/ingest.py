@@ -199,8 +199,7 @@ def _read_sources(
                 progress.note("read", f"{entry.label}: was read already by this command; it is taken once")
                 continue
             places.add(entry.place)
-            split = _split(entry, columns)
-            made = to_examples(entry.table, columns, split=split, on_error=settings.on_error)
+            made = to_examples(entry.table, columns, split=_split(entry, columns), on_error=settings.on_error)
             readings = {**made.readings, **readings}
             for remark in made.remarks:
                 progress.note("ingest", remark)

@@ -5,7 +5,7 @@ Works on frames alone; `curate.sources.ingest` reads and commits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -95,63 +95,77 @@ def merge(
     """
     if known.is_empty():
         return Merged(known, contents.clear())
+    both, texts = _with_texts(_as_read(known, found, pairs, was_auto), contents)
+    changed = {name: pl.col(name) != pl.col(f"{name}_read") for name in ("domain", "split", "source")}
+    changed["domain"] |= pl.col("labels").ne_missing(pl.col("labels_read"))
+    changed |= {name: pl.col(f"{name} changed") for name in ("text", "rationale", "extra")}
+    there, anew = pl.col("key").is_not_null(), changed["text"] | changed["split"] | changed["source"]
+    cases = {
+        "back": is_retired() & there,
+        "leaves": origin_file().is_in(list(labels)) & ~there & ~is_retired(),
+        "unselected": anew & (pl.col("status") == "selected"),
+    }
+    counts = both.select(condition.sum().alias(name) for name, condition in {**changed, **cases}.items()).row(0, named=True)
+    rows = _brought_up(both, changed, anew, cases["back"], cases["leaves"] if prune else pl.lit(False))
+    return Merged(
+        rows=rows,
+        contents=texts,
+        returned=counts["back"],
+        gone=counts["leaves"],
+        retired=counts["leaves"] if prune else 0,
+        updated={name: counts[name] for name in changed if counts[name]},
+        changes={(name, old, new): n for name in ("domain", "split") if counts[name] for old, new, n in _moves(both, name)},
+        unselected=counts["unselected"],
+    )
+
+
+def _as_read(known: pl.DataFrame, found: pl.DataFrame, pairs: pl.DataFrame, was_auto: Collection[str]) -> pl.DataFrame:
+    """Return the manifest's rows with what was read of each beside it (``…_read``), where that is to count."""
     read = pairs.join(found, on="key", how="left").select(
         "id", "key", "domain", "labels", "split", "source", "origin", "content", "prompt_key", "n_chars", *_TEXTS
     )
     both = known.join(read, on="id", how="left", suffix="_read", maintain_order="left")
     there = pl.col("key").is_not_null()
-    kept_domain = (pl.col("domain_read") == AUTO) & origin_file().is_in(list(was_auto))
-    both = both.with_columns(
-        domain_read=pl.when(there & ~kept_domain).then("domain_read").otherwise("domain"),
-        labels_read=pl.when(there & ~kept_domain).then("labels_read").otherwise("labels"),
-        split_read=pl.when(there & ~(is_held_out().fill_null(False) & (pl.col("split_read") == "train")))
-        .then("split_read")
-        .otherwise("split"),
+    files_again = there & ~((pl.col("domain_read") == AUTO) & origin_file().is_in(list(was_auto)))
+    split_again = there & ~(is_held_out().fill_null(False) & (pl.col("split_read") == "train"))
+    return both.with_columns(
+        domain_read=pl.when(files_again).then("domain_read").otherwise("domain"),
+        labels_read=pl.when(files_again).then("labels_read").otherwise("labels"),
+        split_read=pl.when(split_again).then("split_read").otherwise("split"),
         source_read=pl.coalesce("source_read", "source"),
     )
-    both, texts = _with_texts(both, contents)
-    changed = {name: pl.col(name) != pl.col(f"{name}_read") for name in ("domain", "split", "source")}
-    changed["domain"] |= pl.col("labels").ne_missing(pl.col("labels_read"))
-    changed |= {name: pl.col(f"{name} changed") for name in ("text", "rationale", "extra")}
-    back = is_retired() & there
-    leaves = origin_file().is_in(list(labels)) & ~there & ~is_retired()
-    anew = changed["text"] | changed["split"] | changed["source"]
-    measures = both.select(
-        pl.when(expression).then(1).otherwise(0).sum().alias(name)
-        for name, expression in {**changed, "back": back, "leaves": leaves, "un": anew & (pl.col("status") == "selected")}.items()
-    ).row(0, named=True)
+
+
+def _brought_up(
+    both: pl.DataFrame, changed: Mapping[str, pl.Expr], anew: pl.Expr, back: pl.Expr, retires: pl.Expr
+) -> pl.DataFrame:
+    """Return the rows with what was read in place of what was there, and without what was said of another text or domain.
+
+    Args:
+        both: from `_with_texts`.
+        changed: what → in which rows it changed.
+        anew: rows that are candidates again.
+        back: retired rows that their file has again.
+        retires: rows to retire.
+    """
     unset = dict.fromkeys(("n_tokens", "score", "score_kind", "scored_by", "findings", "call_id"), changed["text"])
-    unset |= dict.fromkeys(("cluster", "centrality"), changed["text"] | changed["domain"])
-    unset |= dict.fromkeys(("stage",), anew)
-    retires = leaves if prune else pl.lit(False)
+    unset |= dict.fromkeys(("cluster", "centrality"), changed["text"] | changed["domain"]) | {"stage": anew}
     rows = both.with_columns(
         *(pl.when(~condition).then(name).alias(name) for name, condition in unset.items()),
+        *(pl.col(f"{name}_read").alias(name) for name in ("domain", "labels", "split", "source", "content")),
+        *(pl.when(changed["text"]).then(f"{name}_read").otherwise(name).alias(name) for name in ("prompt_key", "n_chars")),
         status=pl.when(back | anew).then(pl.lit("candidate")).when(retires).then(pl.lit("rejected")).otherwise("status"),
         reason=pl.when(back | anew).then(None).when(retires).then(retired()).otherwise("reason"),
-        domain="domain_read",
-        labels="labels_read",
-        split="split_read",
-        source="source_read",
-        content="content_read",
-        prompt_key=pl.when(changed["text"]).then("prompt_key_read").otherwise("prompt_key"),
-        n_chars=pl.when(changed["text"]).then("n_chars_read").otherwise("n_chars"),
         origin=pl.coalesce("origin_read", "origin"),
-        record_key=pl.when(there & (pl.col("key") != pl.col("id"))).then("key").otherwise("record_key"),
+        record_key=pl.when(pl.col("key") != pl.col("id")).then("key").otherwise("record_key"),
     )
-    changes: dict[tuple[str, str, str], int] = {}
-    for name in ("domain", "split"):
-        if measures[name]:
-            moved = (
-                both.filter(pl.col(name) != pl.col(f"{name}_read"))
-                .group_by(name, f"{name}_read")
-                .len()
-                .sort("len", name, descending=[True, False])
-            )
-            changes |= {(name, before, after): n for before, after, n in moved.iter_rows()}
-    updated = {name: measures[name] for name in changed if measures[name]}
-    gone, n_retired = measures["leaves"], measures["leaves"] if prune else 0
-    kept = conform(rows, SCHEMA, drop=True)
-    return Merged(kept, texts, measures["back"], gone, n_retired, updated, changes, measures["un"])
+    return conform(rows, SCHEMA, drop=True)
+
+
+def _moves(both: pl.DataFrame, name: str) -> Iterable[tuple[str, str, int]]:
+    """Return before, after and number of rows of every change of a column, most first."""
+    moved = both.filter(pl.col(name) != pl.col(f"{name}_read")).group_by(name, f"{name}_read").len()
+    return moved.sort("len", name, f"{name}_read", descending=[True, False, False]).iter_rows()
 
 
 def _with_texts(both: pl.DataFrame, contents: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
