@@ -94,10 +94,11 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     models.check_one_process()
     models.check_one_gpu()
     current = _prepare(plan, root)
-    train.rehearse(current, **plan.parameters("train"))  # before anything is paid
     folder = runs_folder(current.root) / plan.name
-    folder.mkdir(parents=True, exist_ok=True)
     n_stages = int(plan.parameters("balance").get("stages", 1))
+    if not all((folder / f"stage-{index}" / TRAINING).exists() for index in range(n_stages)):
+        train.rehearse(current, **plan.parameters("train"))  # before anything is paid
+    folder.mkdir(parents=True, exist_ok=True)
     needs_metrics = _needs_metrics(plan, current)
     base = _evaluate(plan, folder, "base", current, adapter=None)
     lines, balanced = [Stage(-1, str(current), {}, {}, {}, "", base)], []
