@@ -39,7 +39,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "ingest": ("curate.sources.ingest:ingest", frozenset({"to", "root", "dry_run"})),
     "sample": ("curate.selection.sample:sample", frozenset()),
     "cluster": ("curate.vectors.cluster:cluster", frozenset()),
-    "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "metrics"})),
+    "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "preview", "metrics"})),
     "train": ("baldistill.train:train", frozenset({"output"})),
     "score": ("baldistill.score:score", frozenset({"adapter"})),
     "evaluate": ("baldistill.evaluate:evaluate", frozenset({"adapter"})),

@@ -14,6 +14,7 @@ import polars as pl
 from curate.audit import audit
 from curate.balance.cost import Probe
 from curate.balance.pool import Pool
+from curate.balance.preview import Preview, check_preview
 from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundPlan, RoundRunner, Verdict
 from curate.balance.settings import AnnotateSettings
@@ -42,7 +43,7 @@ class AnnotateResult(AskingResult):
         written: rationales that were accepted.
         rejected: per auditor, how many it rejected; those rows can be asked for again.
         unanswered: rows that a recorded teacher had no answer for.
-        complete: False where a cap or failed calls stopped the work.
+        complete: False where a cap or failed calls stopped the work, or left out a reply of a preview.
     """
 
     rows: int
@@ -68,6 +69,7 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
             rationales passes; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
+    check_preview(settings.preview, mode=settings.mode, dry_run=settings.dry_run, teacher=settings.teacher)
     rows = manifest.rows()
     unannotated = _unannotated(manifest, rows)
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("show_answer", "words", "temperature", "reply_tokens")}
@@ -90,6 +92,11 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
         )
         return AnnotateResult(manifest, len(ids), estimate=estimate)
     metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
+    if settings.preview is not None:
+        runner.asker = runner.preview = Preview(metered, settings.preview)
+        runner.run_round(next(runner.parts(RoundPlan(real=ids)), RoundPlan()))
+        shown = runner.preview.result(metered.account.charged())
+        return AnnotateResult(manifest, len(ids), complete=shown.complete, preview=shown)
     parameters = {
         **{"teacher": metered.teacher.endpoint, "model": metered.teacher.model, **options},
         "prompt": prompts.load("rationale", settings.prompt_file).version,

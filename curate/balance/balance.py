@@ -17,6 +17,7 @@ from curate import progress
 from curate.audit import audit
 from curate.audit.base import auditors as known_auditors
 from curate.balance import cost, rounds
+from curate.balance.preview import Preview, check_preview
 from curate.balance.results import BalanceResult, StageResult
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
@@ -43,7 +44,7 @@ __all__ = ["balance"]
 _POLL = 0.2  # seconds between looks whether another process has ended
 _NOT_SHAPING = {
     *("max_calls", "max_tokens", "max_usd", "concurrency", "requests_per_minute", "tokens_per_minute", "mode"),
-    *("api_key_env", "timeout", "dry_run", "stage", "endpoint_name", "fresh"),
+    *("api_key_env", "timeout", "dry_run", "stage", "endpoint_name", "fresh", "preview"),
 }
 # The parameters that are options of a policy; to another policy they say nothing.
 _OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
@@ -75,6 +76,8 @@ def balance(manifest: Manifest, settings: BalanceSettings) -> BalanceResult:
         settings, metrics, teacher, caps, RateLimit(settings.requests_per_minute, settings.tokens_per_minute), set()
     )
     wanted = range(settings.stages) if settings.stage is None else [settings.stage]
+    if settings.preview is not None:
+        return _preview(manifest, run, wanted, settings.preview)
     return _dry_run(manifest, run, wanted) if settings.dry_run else _run_alone(manifest, run, wanted)
 
 
@@ -384,6 +387,24 @@ def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Bal
     return BalanceResult(manifest, run.settings.budget, tuple(results), asks=run.teacher is not None)
 
 
+def _preview(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int], n: int) -> BalanceResult:
+    """Buy some of the replies that the next stage asks for; change nothing."""
+    done = done_stages(manifest)
+    stage = next((stage for stage in wanted if not (stage in done and run.made(done[stage]))), None)
+    if stage is None:
+        raise InputError(f"every stage of {manifest.name!r} is done with these parameters, so no reply is missing")
+    start = Manifest(manifest.name, int(done[stage].summary["base"]) if stage in done else manifest.version, manifest.root)
+    rows = comparable_scores(start, start.rows())
+    kept = _kept(rows, stage)
+    quotas = _refill(_plan(rows, run, stage, kept=kept), kept)
+    metered = run.metered_teacher(manifest, stage)
+    assert metered is not None, "check_preview refuses a preview without a teacher"
+    preview = Preview(metered, n)
+    context = audit.build_context(start, rows, encoder=run.settings.encoder)
+    rounds.fill_slots(start, rows, quotas, settings=run.settings, stage=stage, context=context, asker=metered, preview=preview)
+    return BalanceResult(manifest, run.settings.budget, (), preview=preview.result(metered.account.charged()))
+
+
 def _check_newest(manifest: Manifest) -> None:
     """Refuse an old version: a stage that is done again finds its own base, and anything else builds on what is there."""
     newest = load(manifest.name, root=manifest.root)
@@ -393,6 +414,7 @@ def _check_newest(manifest: Manifest) -> None:
 
 def _check(settings: BalanceSettings) -> None:
     """Refuse parameters that break a rule, before anything is read or spent."""
+    check_preview(settings.preview, mode=settings.mode, dry_run=settings.dry_run, teacher=settings.teacher)
     for option in ("max_attempts", "rows_per_call"):
         if getattr(settings, option) < 1:
             raise InputError(f"--{option.replace('_', '-')} must be at least 1, got {getattr(settings, option)}")

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from curate.balance.preview import PreviewResult
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
 from curate.ledger.records import Charged
@@ -24,23 +25,27 @@ class AskingResult:
         spent: what was charged.
         reckoned: what it was estimated to cost, and what was billed.
         estimate: what it would cost; of a dry run alone.
+        preview: the replies that were bought; of a preview alone.
     """
 
     manifest: Manifest
     spent: Charged = field(default_factory=Charged, kw_only=True)
     reckoned: EstimateVsActual | None = field(default=None, kw_only=True)
     estimate: Estimate | None = field(default=None, kw_only=True)
+    preview: PreviewResult | None = field(default=None, kw_only=True)
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures, for the commit's summary."""
-        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate")}
+        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate", "preview")}
         return {**figures, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
         reckoned = None if self.reckoned is None else self.reckoned.to_dict()
         estimate = None if self.estimate is None else self.estimate.to_dict()
+        if self.preview is not None:
+            return {"version": self.manifest.version, "preview": self.preview.to_dict()}
         return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
 
 
@@ -111,6 +116,7 @@ class BalanceResult:
         stages: one result per stage asked for, in order.
         undone: stages after a changed one that have to be done again.
         asks: whether a teacher was named.
+        preview: the replies that were bought; of a preview alone, which does no stage.
     """
 
     manifest: Manifest
@@ -118,11 +124,12 @@ class BalanceResult:
     stages: tuple[StageResult, ...]
     undone: tuple[int, ...] = ()
     asks: bool = True
+    preview: PreviewResult | None = None
 
     @property
     def complete(self) -> bool:
         """Whether no stage was stopped by a cap."""
-        return all(stage.complete for stage in self.stages)
+        return all(stage.complete for stage in self.stages) and (self.preview is None or self.preview.complete)
 
     def _per_written(self, name: str) -> float | None:
         """Return a stage's figure as the mean over the new examples of all stages; None where a stage has none."""
@@ -133,6 +140,8 @@ class BalanceResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures that ``--json`` promises, summed over the stages."""
+        if self.preview is not None:
+            return {"version": self.manifest.version, "preview": self.preview.to_dict()}
         total: dict[str, Counter[str]] = {key: Counter() for key in ("wanted", "planned", "achieved", "synthetic", "rejected")}
         for stage in self.stages:
             total["wanted"].update(stage.quotas.wanted)

@@ -24,6 +24,7 @@ from curate.audit import audit
 from curate.audit.base import Auditor, Context
 from curate.balance.decisions import CANDIDATE_ROWS, Decisions, as_candidate_rows
 from curate.balance.pool import Pool, open_pools
+from curate.balance.preview import Preview
 from curate.balance.settings import BalanceSettings
 from curate.errors import TeacherError
 from curate.generation.examples import Cost, cost, write_examples
@@ -137,6 +138,7 @@ class RoundRunner:
         rationale_options: keyword arguments of `write_rationales`.
         example_options: keyword arguments of `write_examples`.
         labels: id → labels of the rows that are in the pools of several; each is asked for once and counts for all of them.
+        preview: keeps the replies of a preview, which ends after one round.
         stopped: a cap, failed calls or a teacher that is always wrong ended the work.
     """
 
@@ -152,6 +154,7 @@ class RoundRunner:
     rationale_options: Mapping[str, Any] = field(default_factory=dict)
     example_options: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    preview: Preview | None = None
     stopped: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -173,12 +176,15 @@ class RoundRunner:
         with progress.step(label, sum(pool.target for pool in self.pools.values())) as counter:
             while not self.stopped:
                 plan = self.plan_round()
+                if self.preview is not None:
+                    self.preview.share(examples=bool(plan.new))
                 if plan:
                     for part in self.parts(plan):
                         before = self._n_accepted()
                         self.run_round(part)
                         rejected = sum(pool.rejected.total() for pool in self.pools.values())
                         counter.advance(self._n_accepted() - before, rejected=rejected)
+                    self.stopped |= self.preview is not None
                 elif not self.move_slots():
                     break
         self.check_answered()
@@ -190,7 +196,7 @@ class RoundRunner:
         Raises:
             TeacherError: names the teacher; nothing was changed.
         """
-        if self.asker is not None and self.unanswered and not self.judged and not self._n_accepted():
+        if self.preview is None and self.asker is not None and self.unanswered and not self.judged and not self._n_accepted():
             raise TeacherError(
                 f"none of the {self.unanswered:,} requests has an answer in {self.asker.teacher.model!r}, so nothing was done "
                 "and nothing was changed: was it recorded for other questions or domains?"
@@ -247,9 +253,11 @@ class RoundRunner:
             return
         verdicts = self.judge(batch)
         for verdict in verdicts:
+            if self.preview is not None:
+                self.preview.record(verdict.row, verdict.auditor, verdict.findings)
             self._settle(verdict)
         for kind, last in {verdict.kind: verdict for verdict in verdicts}.items():
-            if kind is not None and self.judged[kind] >= ENOUGH and not self.passed[kind]:
+            if self.preview is None and kind is not None and self.judged[kind] >= ENOUGH and not self.passed[kind]:
                 self.on_none_passes(kind, last)
         accepted = [verdict.row["id"] for verdict in verdicts if verdict.auditor is None]
         self.context = audit.with_accepted(self.context, batch.filter(pl.col("id").is_in(accepted)))
@@ -386,6 +394,8 @@ class RoundRunner:
         counts = Counter(replies["status"].to_list())
         self.unanswered += counts["unanswered"]
         self.stopped |= counts["capped"] > 0
+        if self.preview is not None:  # which shows what each server said
+            return
         if n := counts["rejected"]:
             if n == replies.height and not self.judged.total():
                 raise TeacherError(f"every one of {n} requests was rejected; the first: {_errors(replies, 'rejected')[0]}")
@@ -482,6 +492,7 @@ def fill_slots(
     stage: int,
     context: Context,
     asker: Asker | None,
+    preview: Preview | None = None,
 ) -> RoundsResult:
     """Run the rounds of one stage until every domain has its planned slots filled, has nothing left to try, or a cap is reached.
 
@@ -493,6 +504,7 @@ def fill_slots(
         stage: its index, from 0.
         context: what the auditors compare with.
         asker: takes requests to the teacher; None where there is none.
+        preview: keeps the replies of a preview, and is the asker then.
 
     Raises:
         TeacherError: every call of a round failed, or none of the first rationales passes; nothing was changed.
@@ -504,7 +516,8 @@ def fill_slots(
         rows=rows,
         pools=pools,
         context=context,
-        asker=asker,
+        asker=preview or asker,
+        preview=preview,
         auditors=settings.auditors,
         stage=stage,
         attempts=attempts,

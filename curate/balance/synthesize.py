@@ -17,6 +17,7 @@ from curate.audit.base import Context
 from curate.audit.base import auditors as known_auditors
 from curate.balance.cost import Probe, written_before
 from curate.balance.pool import Pool
+from curate.balance.preview import Preview, check_preview
 from curate.balance.results import AskingResult
 from curate.balance.rounds import RoundRunner, RoundsResult, Verdict
 from curate.balance.settings import SynthesizeSettings
@@ -44,7 +45,7 @@ class SynthesizeResult(AskingResult):
         wanted: new examples per domain.
         written: accepted ones per domain; candidates, which `balance` uses before it asks for new ones.
         rejected: per domain, how many each auditor rejected.
-        complete: False where a cap or failed calls stopped the work.
+        complete: False where a cap or failed calls stopped the work, or left out a reply of a preview.
         tokens_per_written, usd_per_written: what one accepted example cost, rejected replies included; None where there is none.
     """
 
@@ -72,6 +73,7 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeRe
         TeacherError: the teacher cannot be reached, or refuses the key or the model; replies so far are in the ledger.
         ConflictError: another command committed meanwhile; run it again, the replies are in the ledger.
     """
+    check_preview(settings.preview, mode=settings.mode, dry_run=settings.dry_run, teacher=settings.teacher)
     rows, auditors = manifest.rows(), tuple(settings.auditors)
     names = _checked(rows, settings.domains, settings.n, auditors)
     shaping = ("words", "temperature", "reply_tokens", "n_seeds", "rows_per_call", "seed")
@@ -93,6 +95,11 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeRe
         estimate = estimates.estimate_tasks(manifest.name, [_task(runner, teacher)], teacher, settings.mode, root=manifest.root)
         return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, estimate=estimate)
     metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
+    if settings.preview is not None:
+        runner.asker = runner.preview = Preview(metered, settings.preview)
+        runner.run("preview")
+        shown = runner.preview.result(metered.account.charged())
+        return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, shown.complete, preview=shown)
     parameters = {
         **{"teacher": metered.teacher.endpoint, "model": metered.teacher.model, "domains": names, "n": settings.n, **options},
         **{"max_attempts": settings.max_attempts, "auditors": list(auditors)},

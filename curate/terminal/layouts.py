@@ -257,6 +257,11 @@ def _synthesized(result: Any) -> Iterable[Any]:
     yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
 
 
+def _or_preview(layout: Callable[[Any], Iterable[Any]]) -> Callable[[Any], Iterable[Any]]:
+    """Return the layout of a verb that asks a teacher: of the replies of a preview, else its own."""
+    return lambda result: layout(result) if result.preview is None else layouts_rows.previewed(result)
+
+
 def _planned(title: str, estimate: Any) -> Iterable[Any]:
     """Lay out a dry run."""
     units = {"calls": "calls", "tokens": "tokens", "cost": "usd"} if estimate.calls else {}
@@ -352,9 +357,9 @@ def _tags(result: Any) -> Iterable[Any]:
 
 LAYOUTS: Mapping[str, Layout] = {
     "curate.audit.audit:AuditResult": _audit,
-    "curate.balance.annotate:AnnotateResult": _annotated,
-    "curate.balance.results:BalanceResult": layouts_balance.balanced,
-    "curate.balance.synthesize:SynthesizeResult": _synthesized,
+    "curate.balance.annotate:AnnotateResult": _or_preview(_annotated),
+    "curate.balance.results:BalanceResult": _or_preview(layouts_balance.balanced),
+    "curate.balance.synthesize:SynthesizeResult": _or_preview(_synthesized),
     "curate.export.export:ExportResult": _exported,
     "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
     "curate.housekeeping.delete:DeleteResult": _deleted,

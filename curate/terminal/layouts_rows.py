@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from curate.report.story import describe_finding
+from curate.teachers.prices import format_usd
 from curate.terminal import widgets
 from curate.terminal.widgets import count
 
-__all__ = ["shown"]
+__all__ = ["previewed", "shown"]
 
 
 def shown(result: Any) -> Iterable[Any]:
@@ -20,6 +21,34 @@ def shown(result: Any) -> Iterable[Any]:
         yield ""
         yield widgets.rule(f"{count(number)} of {count(len(result.rows))}")
         yield from _row(row)
+
+
+def previewed(result: Any) -> Iterable[Any]:
+    """Return the layout of a result with a `curate.balance.preview.PreviewResult`."""
+    preview = result.preview
+    n, spent = len(preview.replies), preview.spent
+    cost = "" if spent.usd is None else f", {format_usd(spent.usd)}"
+    title = f"{result.manifest}: {count(n)} {'reply' if n == 1 else 'replies'} to read; nothing was changed"
+    charged = f"{count(spent.calls)} calls, {count(spent.tokens)} tokens{cost}; {count(spent.saved)} from the ledger"
+    yield from widgets.facts(title, [("charged", charged)])
+    for number, reply in enumerate(preview.replies, 1):
+        yield ""
+        yield widgets.rule(f"{count(number)} of {count(n)}: {reply.purpose}, {reply.domain}")
+        for turn in reply.messages:
+            yield from _turn(turn, mark="sent")
+        yield from _text("reply" if reply.status == "answered" else f"no reply: {reply.status}", reply.reply)
+        for read, trained, findings in zip(reply.read_as, reply.trained, reply.findings, strict=True):
+            parts = [f"{name}: {text}" for name, text in read.items() if text is not None]
+            yield from _text("read as", "\n".join(parts))
+            for finding in findings:
+                yield from _text("finding", describe_finding({"stage": None, "attempt": None, **finding}))
+            if trained is None:
+                yield from _text("trained on", "nothing: an auditor rejects it")
+            else:
+                for turn in trained:
+                    yield from _turn(turn, mark="of the row that is trained on")
+    yield ""
+    yield "the replies are in the ledger: the same command without --preview takes them from there"
 
 
 def _title(result: Any) -> str:
