@@ -17,9 +17,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import baldistill.cli
@@ -239,6 +241,10 @@ def test_the_plan_is_read() -> None:
 
 def test_the_run_is_finished_and_compared(old: Path) -> None:
     (old / "tiny").mkdir()  # the student: a finished run loads none
+    for stage in (0, 1):  # the weights that the fixture leaves out
+        adapter = old / "manifests" / "runs" / "sums-run" / f"stage-{stage}" / "adapter"
+        weights = np.zeros((16, 32), dtype=np.float32)
+        save_file({"base_model.model.model.layers.0.mlp.down_proj.lora_A.weight": weights}, adapter / "adapter_model.safetensors")
     before = {name: rows(name) for name in VERSIONS}
     told = call(baldistill.cli, "compare", "sums-run")
     assert [(line["stage"], line["snapshot"], line["rows"], line["calls"]) for line in told["lines"]] == [
