@@ -6,8 +6,9 @@ and returns their paths. It registers itself where it stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -36,16 +37,20 @@ class Snapshot:
         manifest: the version that it is of.
         splits: split → its rows with content joined on (columns `COLUMNS`, and ``domains``, a list, where rows have several
             labels); only splits that have rows.
+        left_out: split → rows that the format has no form for; an exporter that leaves some out counts them here.
     """
 
     manifest: Manifest
     splits: dict[str, pl.DataFrame]
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 Exporter = Callable[..., tuple[Path, ...]]
 
 
-exporters: Registry[Exporter] = Registry("export format", "curate.exporters", builtin=("curate.export.files",))
+exporters: Registry[Exporter] = Registry(
+    "export format", "curate.exporters", builtin=("curate.export.files", "curate.export.trainers")
+)
 
 
 def read_snapshot(manifest: Manifest) -> Snapshot:

@@ -30,7 +30,7 @@ class ExportResult:
     Attributes:
         manifest: the version that was exported.
         paths: of the files written, the marker aside.
-        rows: split → number of rows.
+        rows: split → number of rows written; the format has no form for others, and a note says why.
         folder: that was written.
         load: the command that loads it; empty where the format is a plug-in's whose files nothing is known of.
     """
@@ -59,7 +59,7 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
     rows = {split: frame.height for split, frame in snapshot.splits.items()}
     manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
-    about = {"manifest": manifest.name, "version": manifest.version, "format": label, "rows": rows}
+    about = {"manifest": manifest.name, "version": manifest.version, "format": label}
     try:
         destination = open_destination(folder, manifests=manifests, force=settings.force)
         without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height
@@ -73,9 +73,10 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
         found = destination.write(lambda part: write(snapshot, part), about)
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
+    written = {split: n - snapshot.left_out[split] for split, n in rows.items() if n > snapshot.left_out[split]}
     paths = tuple(_below(path, destination.folder, folder) for path in found)
     loads = any(path.suffix in _DATA for path in paths)
-    return ExportResult(manifest, paths, rows, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")
+    return ExportResult(manifest, paths, written, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")
 
 
 def _below(path: Path, resolved: Path, folder: Path) -> Path:

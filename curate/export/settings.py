@@ -18,7 +18,8 @@ class ExportSettings:
     to: str | Any = option(
         "parquet",
         metavar="FORMAT",
-        help="Format to write: parquet, jsonl, chat or datasets.",
+        help="Format to write: parquet, jsonl, chat, datasets, or of a trainer: trl, openai, alpaca, sharegpt, llama-factory, "
+        "axolotl, unsloth, torchtune.",
         more="Or a callable of the same contract.",
     )
     destination: str | Path | None = option(

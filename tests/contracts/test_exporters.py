@@ -18,6 +18,7 @@ ROWS_IN: dict[str, Callable[[Path], int] | None] = {
     ".parquet": lambda path: pl.read_parquet(path).height,
     ".jsonl": lambda path: pl.read_ndjson(path).height,
     ".md": None,
+    ".json": None,
 }
 every_exporter = pytest.mark.parametrize("format", exporters.names())
 
