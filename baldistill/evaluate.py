@@ -1,8 +1,8 @@
 """Measures a student: its greedy answers to held-out rows, compared with the right ones, per domain and over all: `evaluate`.
 
 Commits nothing. The caller chooses the split: validation rows may steer later stages, test rows must not. Answers are found
-and compared by `curate.audit.answers`, as the audit does it. `metrics` is the plug-in point: ``(predictions, answers, domains) ->
-dict`` of figures by name.
+and compared by `curate.answers.answers`, as the audit does it. `metrics` is the plug-in point: ``(predictions, answers, domains)
+-> dict`` of figures by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from baldistill.checkpoints import Journal, checkpoint_path
 from baldistill.settings import EvaluateSettings
 from baldistill.tokens import encode, stratify
 from curate import progress
-from curate.audit import answers, audit
+from curate.answers import answers
+from curate.audit import audit
 from curate.errors import InputError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real

@@ -27,14 +27,16 @@ MAY_IMPORT = {
     "teachers": "manifest",
     "ledger": "teachers",
     "calls": "ledger teachers",
-    "audit": "manifest vectors",
-    "generation": "audit manifest teachers",
+    "answers": "",
+    "audit": "answers manifest vectors",
+    "generation": "answers audit manifest teachers",
     "balance": "audit calls generation ledger manifest selection teachers vectors",
-    "report": "audit calls ledger manifest teachers",
+    "report": "answers audit calls ledger manifest teachers",
     "export": "manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": (
-        "audit balance calls export generation housekeeping ledger manifest readers report selection sources teachers vectors"
+        "answers audit balance calls export generation housekeeping ledger manifest readers report selection sources teachers "
+        "vectors"
     ),
 }
 MOST_MODULES = 11  # in a folder of `curate`, `__init__` aside
@@ -49,8 +51,8 @@ OWNERS = {
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.export.card", "curate.models"},
     "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},
-    "latex2sympy2_extended": {"curate.audit.symbolic"},
-    "math_verify": {"curate.audit.symbolic"},
+    "latex2sympy2_extended": {"curate.answers.symbolic"},
+    "math_verify": {"curate.answers.symbolic"},
     "msgspec": {"curate.readers.json_files", "curate.readers.tables"},
     "model2vec": {"curate.vectors.static"},
     "nncf": {"curate.vectors.backends"},
@@ -59,7 +61,7 @@ OWNERS = {
     "openvino": {"curate.vectors.backends"},
     "orjson": {"curate.teachers.base"},
     "peft": {"baldistill.adapters", "baldistill.sft"},
-    "pint": {"curate.audit.quantities"},
+    "pint": {"curate.answers.quantities"},
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
     "pyarrow": {
         "curate.export.files",
@@ -67,13 +69,13 @@ OWNERS = {
         "curate.readers.streams",
         "curate.readers.typed",
     },
-    "regex": {"curate.audit.texts"},
+    "regex": {"curate.answers.texts"},
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
     "safetensors": {"baldistill.adapters", "curate.vectors.encoders", "curate.models"},
     "sentence_transformers": {"curate.vectors.encoders"},
     "sklearn": {"baldistill.evaluate"},
     "sqlite3": {"curate.ledger.ledger"},
-    "sympy": {"curate.audit.symbolic"},
+    "sympy": {"curate.answers.symbolic"},
     "torch": {
         "baldistill.adapters",
         "baldistill.sft",

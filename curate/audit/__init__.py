@@ -1,4 +1,5 @@
-"""Final answers, and whether a row passes: `curate audit`.
+"""Whether a row passes: auditors, thresholds and the verdict of `curate audit`.
 
-Imports `manifest` and `vectors`; never teachers, ledger, calls, generation or balance. An auditor registers in `auditors`.
+Imports `answers`, `manifest` and `vectors`; never teachers, ledger, calls, generation or balance. An auditor registers in
+`auditors`.
 """

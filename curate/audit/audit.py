@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curate import progress
-from curate.audit import answers
+from curate.answers import answers
 from curate.audit.base import (
     AUDITED_ROWS,
     FINDINGS,

@@ -23,8 +23,8 @@ from typing import Any
 
 import polars as pl
 
-from curate.audit import answers, extraction, texts
-from curate.audit.base import Context, Finding, auditors, compared
+from curate.answers import answers, extraction, texts
+from curate.audit.base import Context, Finding, auditors, compared, kind_in
 from curate.manifest import ids
 from curate.manifest.markup import find_mark
 from curate.vectors import neighbors
@@ -97,7 +97,7 @@ def _fold(text: str) -> str:
 
 def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str | None:
     domain = row["domain"]
-    kind = answers.kind_in(context, domain, row["prompt"] or "", answer)
+    kind = kind_in(context, domain, row["prompt"] or "", answer)
     if kind == "choice":
         offered = answers.choices(row["prompt"])
         if not offered:
@@ -126,7 +126,7 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
         if not (row["rationale"] or "").strip():
             continue
         gold = (row["answer"] or "").strip()
-        kind = answers.kind_in(context, row["domain"], row["prompt"] or "", gold)
+        kind = kind_in(context, row["domain"], row["prompt"] or "", gold)
         labels = context.labels_of(row["domain"])
         found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
         if found is None:

@@ -6,13 +6,13 @@ the entry-point group ``curate.auditors``. It decides nothing; `curate.audit.aud
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from curate.answers import answers
 from curate.manifest.chats import conversations
 from curate.registry import Registry
 
@@ -23,27 +23,16 @@ if TYPE_CHECKING:
 __all__ = [
     "AUDITED_ROWS",
     "FINDINGS",
-    "KINDS",
     "NUMBERS",
     "PROMPTS",
-    "TASKS",
     "THRESHOLDS",
     "Auditor",
     "Context",
     "Finding",
     "auditors",
     "compared",
-    "task_of",
+    "kind_in",
 ]
-
-# Kinds of answers: ``number`` is anything mathematical, LaTeX included; ``choice`` the letter of an option that the prompt
-# offers; ``label`` one of few class names; ``text`` the rest.
-KINDS = ("number", "choice", "label", "text")
-
-# What a teacher or a student is asked to do; follows from the kind of answer, and for texts from their length.
-TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "instruction")
-_TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
-_LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
 
 # The lowest score that rejects, 0 to 1.
 THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
@@ -96,15 +85,15 @@ class Context:
     """What auditors may compare a batch with.
 
     Attributes:
-        kinds: kind of answer per domain, see `curate.audit.answers`; ``text`` where a domain is not named.
+        kinds: kind of answer per domain, see `curate.answers.answers`; ``text`` where a domain is not named.
         labels: class names of the domains of kind ``label``, per domain or for all.
         real: real train rows; columns of `PROMPTS`, as in the next two.
         heldout: validation and test rows.
         accepted: synthetic rows that were accepted before.
         vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
         thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`, and read by `threshold`.
-        mixed: domains whose rows have several kinds of answers; `curate.audit.answers.kind_in` says which a row has.
-        tasks: what is asked for per domain, one of `TASKS`; chooses the teacher's prompt.
+        mixed: domains whose rows have several kinds of answers; `kind_in` says which a row has.
+        tasks: what is asked for per domain, one of `curate.answers.answers.TASKS`; chooses the teacher's prompt.
     """
 
     kinds: Mapping[str, str]
@@ -127,7 +116,7 @@ class Context:
 
     def task(self, domain: str) -> str:
         """Return what is asked for in a domain; by its kind of answer where `tasks` does not name it."""
-        return self.tasks.get(domain) or task_of(self.kind(domain))
+        return self.tasks.get(domain) or answers.task_of(self.kind(domain))
 
     @property
     def trained_as_they_are(self) -> frozenset[str]:
@@ -139,11 +128,9 @@ class Context:
         return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)
 
 
-def task_of(kind: str, answers: Sequence[str] = ()) -> str:
-    """Return which of `TASKS` a domain is: by its kind of answer, and texts by the length of the middle one."""
-    lengths = [len(answer.split()) for answer in answers if answer.strip()]
-    long = bool(lengths) and statistics.median(lengths) > _LONG_ANSWER
-    return _TASK_OF.get(kind) or ("instruction" if long else "open-question")
+def kind_in(context: Context, domain: str, prompt: str, answer: str) -> str:
+    """Return the kind of a row's answer: its domain's, or its own where the domain has several."""
+    return answers.row_kind(prompt, answer) if domain in context.mixed else context.kind(domain)
 
 
 def compared(frame: pl.DataFrame) -> pl.DataFrame:

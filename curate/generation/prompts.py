@@ -1,7 +1,7 @@
 """Loads and renders prompt templates: the built-in ones, or a user's own. Calls no teacher.
 
 A template is a Jinja2 file with a ``[system]`` and a ``[user]`` part. The built-in ones are in
-``curate/generation/templates``, one for each task (`curate.audit.base.TASKS`), each complete in itself; ``curate prompt``
+``curate/generation/templates``, one for each task (`curate.answers.answers.TASKS`), each complete in itself; ``curate prompt``
 prints one, a user changes the copy and names it with ``--prompt-file``. The rendered messages go into the key of every call, so
 that a changed prompt never returns a reply to the old one; the version, a hash of the texts, goes into commits.
 """
@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from curate.audit.base import TASKS
+from curate.answers.answers import TASKS
 from curate.errors import InputError, UnknownNameError
 
 __all__ = ["FIELDS", "MOST_CHARACTERS", "PURPOSES", "Template", "Templates", "built_in", "load", "render"]
@@ -61,7 +61,7 @@ class Templates:
 
     Attributes:
         version: 12 hex digits over all of them.
-        by_task: one for each of `curate.audit.base.TASKS`.
+        by_task: one for each of `curate.answers.answers.TASKS`.
     """
 
     version: str
@@ -73,7 +73,7 @@ def built_in(purpose: str, task: str) -> Template:
 
     Args:
         purpose: one of `PURPOSES`.
-        task: one of `curate.audit.base.TASKS`.
+        task: one of `curate.answers.answers.TASKS`.
 
     Raises:
         UnknownNameError: there is no such template.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.audit import answers
-from curate.audit.base import Context, task_of
+from curate.answers import answers
+from curate.audit.base import Context, kind_in
 from curate.generation import prompts
 from curate.generation.parsing import unwrap
 from curate.manifest.chats import conversations
@@ -97,9 +97,9 @@ def _messages(
     templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
 ) -> list[dict[str, str]]:
     domain, prompt = row["domain"] or "", row["prompt"] or ""  # of a chat the conversation, turn by turn
-    kind, task = answers.kind_in(context, domain, prompt, row["answer"] or ""), context.task(domain)
+    kind, task = kind_in(context, domain, prompt, row["answer"] or ""), context.task(domain)
     if domain in context.mixed and kind == "choice":
-        task = task_of(kind)  # a number among texts, as in reading comprehension, is asked for as they are
+        task = answers.task_of(kind)  # a number among texts, as in reading comprehension, is asked for as they are
     return prompts.render(
         templates.by_task[task],
         prompt=prompt,

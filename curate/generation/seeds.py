@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.audit import answers
+from curate.answers import answers
 
 __all__ = ["answers_in_turn", "openings", "pick_seeds"]
 
@@ -54,7 +54,7 @@ def answers_in_turn(rows: Sequence[Mapping[str, Any]], kind: str, *, domain: str
 
     Args:
         rows: the domain's rows, with prompt and answer.
-        kind: of answer, see `curate.audit.answers`.
+        kind: of answer, see `curate.answers.answers`.
         domain: its name.
         seed: of the order.
     """

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from curate import progress
+from curate.answers.answers import KINDS
 from curate.audit import audit
-from curate.audit.base import KINDS
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains, per_label

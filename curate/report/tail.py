@@ -126,8 +126,8 @@ class Kind:
     """A kind of answers, and the domains that have it.
 
     Attributes:
-        kind: one of `curate.audit.base.KINDS`; ``text`` of a mixed domain.
-        task: one of `curate.audit.base.TASKS`, for which a teacher is asked.
+        kind: one of `curate.answers.answers.KINDS`; ``text`` of a mixed domain.
+        task: one of `curate.answers.answers.TASKS`, for which a teacher is asked.
         how: ``recognised``, ``given`` by somebody, or ``mixed``: each row goes by its own.
         domains: by name.
         classes: class names of a domain of the kind ``label``, at most; 0 for others.

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 from openai import AsyncOpenAI
 
-from curate.audit import answers
+from curate.answers import answers
 from curate.generation import parsing, prompts
 
 TAIL_AT_MOST = 30  # train rows; a domain with fewer gets new questions

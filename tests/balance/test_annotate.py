@@ -4,7 +4,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from curate.audit.answers import TASKS
+from curate.answers.answers import TASKS
 from curate.balance.annotate import annotate
 from curate.calls.client import MeteredTeacher
 from curate.errors import ConflictError, InputError, TeacherError

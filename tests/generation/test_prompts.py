@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit.answers import TASKS
+from curate.answers.answers import TASKS
 from curate.errors import InputError, UnknownNameError
 from curate.generation import prompts
 from curate.generation.prompts import FIELDS, PURPOSES

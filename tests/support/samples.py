@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.audit import answers
+from curate.answers import answers
 from curate.audit.base import PROMPTS, Context
 from curate.manifest import ids, manifest
 from curate.manifest.manifest import Manifest

@@ -30,7 +30,7 @@ MODULES = (
         "curate.balance.annotate",
         "curate.balance.synthesize",
         "curate.audit.auditors",
-        "curate.audit.answers",
+        "curate.answers.answers",
     ),
     *("openai.resources.chat.completions", "anyio._backends._asyncio", "jinja2.meta", "jinja2.sandbox", "rich.console"),
 )

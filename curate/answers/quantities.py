@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from curate.audit import texts
+from curate.answers import texts
 
 __all__ = ["Quantity", "close", "compare", "compare_times", "compound", "read", "time_of_day", "value"]
 
@@ -214,7 +214,7 @@ def read(text: str) -> Quantity | None:
     """Read a tidied text as one number with what belongs to it; None where it is anything else.
 
     Args:
-        text: as `curate.audit.mathematics.tidy` leaves it, its currency signs kept.
+        text: as `curate.answers.mathematics.tidy` leaves it, its currency signs kept.
     """
     text = text.strip()
     if len(text) > _MOST_CHARS:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit import answers, extraction, languages
-from curate.audit.answers import equal, extract, kind_of
+from curate.answers import answers, extraction, languages
+from curate.answers.answers import equal, extract, kind_of
 
 CLASSES = ("tin", "gas", "nat-gas", "cpi", "cpu", "earn", "lei", "gold", "trade", "income", "money supply", "heat", "fuel")
 OPTIONS = "Where do bees live?\nChoice: (A) hive (B) nest (C) old nest of a bird"

@@ -1,7 +1,8 @@
 """Compares mathematical answers by value: numbers, quantities, times, dates, lists, sets, matrices, and LaTeX.
 
-What can be read exactly is compared here; single expressions go whole to `curate.audit.symbolic`. Equality is exact or relative,
-never absolute, and is of the whole answer or not at all. What cannot be compared is None: no part of it is compared instead.
+What can be read exactly is compared here; single expressions go whole to `curate.answers.symbolic`. Equality is exact or
+relative, never absolute, and is of the whole answer or not at all. What cannot be compared is None: no part of it is compared
+instead.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import unicodedata
 from fractions import Fraction
 from functools import lru_cache
 
-from curate.audit import quantities, symbolic, texts
+from curate.answers import quantities, symbolic, texts
 
 __all__ = ["compare", "is_mathematical", "number", "quantity", "same", "tidy"]
 

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from curate.audit import answers, auditors, texts
+from curate.answers import answers, texts
+from curate.audit import auditors
 from curate.audit.base import PROMPTS, THRESHOLDS, Context
 
 NOTHING = pl.DataFrame(schema=PROMPTS)

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from curate.audit import mathematics, symbolic
-from curate.audit.mathematics import same
+from curate.answers import mathematics, symbolic
+from curate.answers.mathematics import same
 
 
 @pytest.mark.parametrize(

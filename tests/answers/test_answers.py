@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit import answers
-from curate.audit.answers import equal, extract, kind_of
+from curate.answers import answers
+from curate.answers.answers import equal, extract, kind_of
+from curate.audit.base import kind_in
 from tests.support.samples import corpus
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -156,5 +157,5 @@ def test_a_domain_of_several_kinds_is_judged_row_by_row() -> None:
     found = answers.survey(pl.DataFrame({"domain": ["all"] * 30, "prompt": prompts, "answer": said}))
     assert (found.kinds["all"], found.mixed) == ("text", {"all"})
     context = corpus(found.kinds, mixed=found.mixed)
-    kinds = [answers.kind_in(context, "all", prompt, answer) for prompt, answer in zip(prompts, said, strict=True)]
+    kinds = [kind_in(context, "all", prompt, answer) for prompt, answer in zip(prompts, said, strict=True)]
     assert kinds == ["choice"] * 10 + ["number"] * 10 + ["text"] * 10

@@ -6,8 +6,8 @@ not, in order; each has the name of its rule. The reader of a kind then takes th
 in it; without one it looks at how the text opens and closes. What is not clear is None, and a value that a text denies is never
 its answer.
 
-The words come from `curate.audit.languages`; callers go through `curate.audit.answers`. Every rule is linear in the text: blanks
-are folded first, and whatever a pattern repeats is bounded. A text of more than `MOST_CHARS` is not read.
+The words come from `curate.answers.languages`; callers go through `curate.answers.answers`. Every rule is linear in the text:
+blanks are folded first, and whatever a pattern repeats is bounded. A text of more than `MOST_CHARS` is not read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from curate.audit import languages, mathematics, texts
-from curate.audit.languages import ALPHABETS, Language
-from curate.audit.texts import words
+from curate.answers import languages, mathematics, texts
+from curate.answers.languages import ALPHABETS, Language
+from curate.answers.texts import words
 
 __all__ = [
     "MOST_CHARS",

@@ -8,15 +8,15 @@ four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the 
 from __future__ import annotations
 
 import re
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
-from curate.audit import extraction, mathematics, texts
-from curate.audit.base import KINDS, TASKS, Context, task_of
-from curate.audit.extraction import bare, choices, words
+from curate.answers import extraction, mathematics, texts
+from curate.answers.extraction import bare, choices, words
 
 __all__ = [
     "KINDS",
@@ -29,7 +29,6 @@ __all__ = [
     "equal",
     "extract",
     "f1",
-    "kind_in",
     "kind_of",
     "row_kind",
     "survey",
@@ -37,6 +36,15 @@ __all__ = [
     "text_distance",
     "words",
 ]
+
+# Kinds of answers: ``number`` is anything mathematical, LaTeX included; ``choice`` the letter of an option that the prompt
+# offers; ``label`` one of few class names; ``text`` the rest.
+KINDS = ("number", "choice", "label", "text")
+
+# What a teacher or a student is asked to do; follows from the kind of answer, and for texts from their length.
+TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "instruction")
+_TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
+_LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
 
 SHORT_ANSWER = 8  # words; a longer free text may say the same in other words
 _EXPLAINED = 0.4  # distance of a short text that holds the right one and more
@@ -114,6 +122,13 @@ def _given(rows: pl.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
     return found | {domain: kind for domain, kind in given.items() if domain}
 
 
+def task_of(kind: str, answers: Sequence[str] = ()) -> str:
+    """Return which of `TASKS` a domain is: by its kind of answer, and texts by the length of the middle one."""
+    lengths = [len(answer.split()) for answer in answers if answer.strip()]
+    long = bool(lengths) and statistics.median(lengths) > _LONG_ANSWER
+    return _TASK_OF.get(kind) or ("instruction" if long else "open-question")
+
+
 def _is_mixture(prompts: Sequence[str], answers: Sequence[str]) -> bool:
     """Return whether many rows of a domain of texts have a letter or a number for an answer."""
     found = Counter(row_kind(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.strip())
@@ -126,11 +141,6 @@ def row_kind(prompt: str, answer: str) -> str:
     if bare(answer) in choices(prompt) and len(bare(answer)) == 1:
         return "choice"
     return "number" if re.search(r"\d", answer) and mathematics.quantity(answer) is not None else "text"
-
-
-def kind_in(context: Context, domain: str, prompt: str, answer: str) -> str:
-    """Return the kind of a row's answer: its domain's, or its own where the domain has several."""
-    return row_kind(prompt, answer) if domain in context.mixed else context.kind(domain)
 
 
 def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:

@@ -209,14 +209,14 @@ Date = tuple[int | None, int, int | None]  # year, month, day
 
 
 def _table_version() -> int:
-    from curate.audit import languages  # here, since only dates need the table
+    from curate.answers import languages  # here, since only dates need the table
 
     return languages.version()
 
 
 @lru_cache(maxsize=8)
 def _months(_version: int) -> Mapping[str, int]:
-    from curate.audit import languages
+    from curate.answers import languages
 
     return languages.months()
 
