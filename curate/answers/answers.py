@@ -15,8 +15,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from curate.answers import extraction, mathematics, texts
-from curate.answers.extraction import bare, choices, words
+from curate.answers import mathematics, texts
+from curate.answers.labels import label
+from curate.answers.letters import choices, letter
+from curate.answers.numbers import number
+from curate.answers.statements import bare, reply_of, sentence
+from curate.answers.texts import words
 
 __all__ = [
     "KINDS",
@@ -202,14 +206,14 @@ def extract(text: str | None, kind: str, *, labels: Sequence[str] = (), prompt: 
         labels: class names, for ``label``; matched as whole words, the longest first, in any case.
         prompt: the question with its options, for ``choice``: an option's text stands for its letter.
     """
-    text = extraction.reply_of(text or "")
+    text = reply_of(text or "")
     if not text:
         return None
     if kind == "label":
-        return extraction.label(text, tuple(labels))
+        return label(text, tuple(labels))
     if kind == "choice":
-        return extraction.letter(text, prompt)
-    return extraction.number(text) if kind == "number" else extraction.sentence(text)
+        return letter(text, prompt)
+    return number(text) if kind == "number" else sentence(text)
 
 
 def equal(a: str | None, b: str | None, kind: str) -> bool:

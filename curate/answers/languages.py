@@ -1,6 +1,6 @@
 """The words by which texts announce, deny and correct an answer, language by language: a table that users can extend.
 
-The ten languages that most people speak, and four that data sets often have. `curate.answers.extraction` makes its rules of all
+The ten languages that most people speak, and four that data sets often have. `curate.answers.grammar` makes its patterns of all
 of them at once, since a reply may mix two. Another language is added by `add`, or by a package under the entry-point group
 ``curate.languages``, whose entry is a function without arguments that returns a `Language`.
 """
@@ -20,7 +20,7 @@ _GROUP = "curate.languages"
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """The words of one language that the rules of `curate.answers.extraction` use; in any case, none is required.
+    """The words of one language that the rules of `curate.answers.statements` use; in any case, none is required.
 
     Attributes:
         answer: nouns that announce an answer, such as "answer".

@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.answers import answers, extraction, texts
+from curate.answers import answers, statements, texts
 from curate.audit.base import Context, Finding, auditors, compared, kind_in
 from curate.manifest import ids
 from curate.manifest.markup import find_mark
@@ -139,12 +139,12 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
 
 def _unreadable(row: Mapping[str, Any], kind: str, gold: str) -> float:
     said, short = answers.words(gold), len(answers.words(gold)) <= answers.SHORT_ANSWER
-    if any(_contains(answers.words(denied), said) for denied in extraction.denials(row["rationale"])):
+    if any(_contains(answers.words(denied), said) for denied in statements.denials(row["rationale"])):
         return UNREADABLE
     if kind == "text" and not short and len(answers.words(row["rationale"])) <= 2 * len(said):
         return float(answers.contradicts(row["rationale"], gold))  # as long as the answer, so it is one
     if kind == "text" or row["source"] == "synthetic":
-        whole = extraction.reply_of(row["rationale"])
+        whole = statements.reply_of(row["rationale"])
         if (texts.holds(whole, gold) if kind == "text" else _contains(answers.words(whole), said)) or (
             kind == "text" and not short
         ):
@@ -161,12 +161,12 @@ def _distance(row: Mapping[str, Any], kind: str, found: str, gold: str) -> tuple
         return 0.0, message
     if same is None:
         return UNCOMPARED, f"{message}; the two cannot be compared, so the answer is not checked"
-    if kind == "number" and row["source"] == "synthetic" and not extraction.is_stated(row["rationale"]):
-        last = answers.words(extraction.last_sentence(row["rationale"]))
+    if kind == "number" and row["source"] == "synthetic" and not statements.is_stated(row["rationale"]):
+        last = answers.words(statements.last_sentence(row["rationale"]))
         return (UNSTATED if _contains(last, answers.words(gold)) else 1.0), message
     if kind != "text":
         return 1.0, message
-    return answers.text_distance(found, gold, stated=extraction.is_stated(row["rationale"])), message
+    return answers.text_distance(found, gold, stated=statements.is_stated(row["rationale"])), message
 
 
 def _contains(words: list[str], part: list[str]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.answers import answers, extraction, languages
+from curate.answers import answers, languages, statements
 from curate.answers.answers import equal, extract, kind_of
 
 CLASSES = ("tin", "gas", "nat-gas", "cpi", "cpu", "earn", "lei", "gold", "trade", "income", "money supply", "heat", "fuel")
@@ -137,27 +137,27 @@ def test_long_texts_take_no_time() -> None:
 
 
 def test_the_last_sentence_and_what_counts_as_stated() -> None:
-    assert extraction.last_sentence("It is 3.5 m. That is all! ") == "That is all"
-    assert extraction.last_sentence("") == ""
-    assert extraction.is_stated("So the answer is 4")
-    assert extraction.is_stated("\\boxed{4}")
-    assert not extraction.is_stated("So it is 4, which answers it.")
+    assert statements.last_sentence("It is 3.5 m. That is all! ") == "That is all"
+    assert statements.last_sentence("") == ""
+    assert statements.is_stated("So the answer is 4")
+    assert statements.is_stated("\\boxed{4}")
+    assert not statements.is_stated("So it is 4, which answers it.")
 
 
 def test_blanks_are_folded_and_a_text_beyond_the_limit_is_not_read() -> None:
-    assert extraction.reply_of("a  b \t c" + "\n" * 9 + "d") == "a b c\n\nd"
+    assert statements.reply_of("a  b \t c" + "\n" * 9 + "d") == "a b c\n\nd"
     for kind in answers.KINDS:
         assert extract("The answer is 7" + " " * 40_000 + "and so on.", kind, labels=("7",), prompt=OPTIONS) == (
             None if kind == "choice" else "7 and so on" if kind == "text" else "7"
         )
-        assert extract("The answer is 7. " + "and " * (extraction.MOST_CHARS // 4), kind, labels=("7",)) is None
+        assert extract("The answer is 7. " + "and " * (statements.MOST_CHARS // 4), kind, labels=("7",)) is None
 
 
 def test_statements_have_the_names_of_their_rules() -> None:
     text = "The answer is 5. Wait, that is wrong. It should be 6. So the answer is not 7.\n#### 6"
-    rules = [(statement.rule, statement.holds) for statement in extraction.statements(text)]
+    rules = [(statement.rule, statement.holds) for statement in statements.statements(text)]
     assert rules == [("announced", True), ("withdrawn", False), ("corrected", True), ("denied", False), ("hashes", True)]
-    assert {rule for rule, _ in rules} <= set(extraction.RULES)
+    assert {rule for rule, _ in rules} <= set(statements.RULES)
 
 
 @given(st.sampled_from(["not {}", "cannot be {}"]), st.integers(-99, 99))
@@ -183,8 +183,8 @@ def test_a_language_is_added_to_the_table() -> None:
 )
 def test_replies_of_a_model_that_loops_are_read_to_a_bound(part: str) -> None:
     text = part * (20_000 // len(part))
-    assert len(extraction.statements(text)) <= 200
-    assert all(len(statement.text) <= 20_000 for statement in extraction.statements(text))
+    assert len(statements.statements(text)) <= 200
+    assert all(len(statement.text) <= 20_000 for statement in statements.statements(text))
     for kind in answers.KINDS:
         found = extract(text, kind, labels=("5", "km"), prompt=OPTIONS)
         assert equal(found, "7", kind) is False

@@ -1,0 +1,270 @@
+"""Reads the class name that a text gives as its answer, among those of its domain; see `statements` for the steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from curate.answers import languages, texts
+from curate.answers.grammar import has_blanks, patterns
+from curate.answers.statements import (
+    HALF_CHARS,
+    QUOTES,
+    SHORT_WORDS,
+    Statement,
+    bare,
+    first_sentence,
+    last_sentence,
+    standing,
+    statements,
+    undressed,
+)
+
+__all__ = ["label"]
+
+_CUE = re.compile(
+    r"\b(?:topics?|labell?ed|labels?|categor(?:y|ies|i[sz]ed)|class(?:ed|es|ified|ification)?|intents?|answers?"
+    r"|(?:sentiment|output|prediction|verdict|result|rating|score)(?=\s?[*_]{0,2}:))\b",
+    re.IGNORECASE,
+)
+_JOIN = re.compile(r"[\s\"'“”‘’*`]{0,6}(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]{0,6}(?:and|or)?[\s\"'“”‘’*`]{0,6}")
+_IDIOM = re.compile(
+    r"\b(?:no\s(?:doubt|question|way|matter|reason|wonder|longer|one|evidence)|without\s(?:a\s)?doubt)\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """Class names, ready to be found."""
+
+    whole: re.Pattern[str]  # as a whole word
+    after_colon: re.Pattern[str]  # "the topic would be:gold", where the next sentence may follow without a space
+    by_key: Mapping[str, str]
+    aliases: Mapping[str, str]  # yes and no in other languages, by which a reply may open or state its answer
+
+    def found(self, match: re.Match[str], group: int = 0) -> str:
+        return self.by_key[_key(match.group(group))]
+
+
+@lru_cache(maxsize=256)
+def _names(labels: tuple[str, ...], _version: int) -> _Names:
+    names = sorted((label for label in labels if label.strip()), key=len, reverse=True)  # the longest name wins
+    by_key: dict[str, str] = {}
+    for name in names:
+        by_key.setdefault(_key(name), name)
+    spelt = "|".join(_spelt(name) for name in names) or r"(?!)"
+    whole = re.compile(rf"(?:{spelt})", re.IGNORECASE)
+    cue = rf"{_CUE.pattern}[^.:!?\n]{{0,160}}:[\s\"'“‘*-]{{0,6}}"
+    after_colon = re.compile(
+        rf"{cue}({'|'.join(_loose(name) for name in names) or '(?!)'})(?=(?-i:[A-Z])|(?![\w-]))", re.IGNORECASE
+    )
+    grammar = patterns()
+    folded = {texts.fold(name): name for name in names}
+    yes, no = ([folded[word] for word in folded if word in side] for side in (grammar.yes, grammar.no))
+    aliases = {}
+    if len(yes) == len(no) == 1 and yes != no:
+        aliases = {**dict.fromkeys(grammar.yes - grammar.no, yes[0]), **dict.fromkeys(grammar.no - grammar.yes, no[0])}
+    return _Names(whole, after_colon, by_key, aliases)
+
+
+def _loose(name: str) -> str:
+    parts = re.split(r"(?<=\w)[\s_-]+(?=\w)", texts.plain(name).replace("’", "'").strip())
+    return r"[\s_-]{1,3}".join(map(re.escape, parts))
+
+
+def _spelt(name: str) -> str:
+    """Return a pattern of a class name as a whole word: no part of a longer word, number or name, in scripts that part words."""
+    plain = texts.plain(name).strip()
+    before = (
+        r"(?<![\w-])(?<!\d[.,/])(?<!\bout\sof\s)"
+        if has_blanks(plain[0]) or plain[0].isdigit()
+        else r"(?<![\d-])"
+        if plain[0] in "+-."
+        else ""
+    )
+    after = (
+        r"(?!\w|-\w|\.\d|,\d|[+#])"
+        if has_blanks(plain[-1]) or plain[-1].isdigit()
+        else r"(?![+#\d])"
+        if plain[-1] in "+-#"
+        else ""
+    )
+    return f"{before}{_loose(name)}{after}"
+
+
+def _key(name: str) -> str:
+    return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", texts.plain(name).replace("’", "'")).strip().casefold()
+
+
+def label(text: str, labels: tuple[str, ...]) -> str | None:
+    """Return the class name that a text gives as its answer, or the few words given instead of one; None where unclear."""
+    names = _names(labels, languages.version())
+    text = _IDIOM.sub(lambda match: "-" * len(match.group()), text)
+    found = statements(text)
+    reading = standing(found, lambda s: _label_in(s, names), lambda said: _key(bare(said)) in names.by_key)
+    if reading.value is not None:
+        return reading.value
+    if found and found[-1].rule == "announced" and not found[-1].text:
+        return None  # it breaks off there
+    lines = text.split("\n") if not reading.stated else []
+    alone = {key for line in (*lines[:1], *lines[-1:]) if (key := _key(bare(line))) in names.by_key}
+    if len(alone) == 1:
+        return names.by_key[alone.pop()]
+    if not reading.stated and (opens := _opening_label(text, names)):
+        return opens
+    rest = text[max(reading.withdrawn, 0) :]
+    concluded = _called(rest, names) or _concluded(rest, names) or (None if reading.denied else _closing_label(rest, names))
+    return concluded if concluded not in reading.denied else None
+
+
+def _called(text: str, names: _Names) -> str | None:
+    """Return the class name that follows "the category is" or the like last; None where it is one of a list, or denied."""
+    for cue in reversed(list(patterns().class_is.finditer(text))):
+        match = names.whole.match(text, cue.end())
+        if match and _not_denied(text, [match]) and not _JOIN.match(text, match.end()):
+            after = patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
+            return None if after else names.found(match)
+    return None
+
+
+def _closing_label(text: str, names: _Names) -> str | None:
+    """Return the one class name of a last sentence that concludes, or says "it is …"; or a grade such as 4 of 5."""
+    last = last_sentence(text)[-HALF_CHARS:]
+    if grade := re.search(r"(?<![\d/.])(\d{1,2})\s?(?:/|out\sof)\s?\d{1,2}\b", last):
+        return names.by_key.get(grade.group(1))
+    found = _not_denied(last, _outside_lists(last, list(names.whole.finditer(last))))
+    if len({names.found(match) for match in found}) != 1:
+        return None
+    after = last[found[-1].end() :].strip(QUOTES + " .!。")
+    closes = (
+        not after
+        or bool(patterns().ending.fullmatch(after))
+        or bool(_DENIED_BEFORE.match(after.lstrip(", ") + "") or after.startswith(", not"))
+    )
+    concludes = (
+        patterns().concluded.search(" " + last)
+        or re.match(r"(?:it|this|that)(?:'s|\sis)\s", last, re.IGNORECASE)
+        or (after and closes)
+    )
+    return names.found(found[-1]) if closes and concludes else None
+
+
+def _label_in(statement: Statement, names: _Names) -> str | None:
+    said = undressed(statement.text) if statement.rule == "boxed" else statement.text.lstrip(QUOTES + " (")
+    match = names.whole.match(said)
+    stated = first_sentence(said)
+    if match and match.end() > len(stated):
+        return names.found(match)  # a name with a full stop in it
+    if statement.rule == "denied":
+        match = names.whole.search(stated)
+        return names.found(match) if match else None
+    stated = patterns().ending.sub("", stated)
+    if alias := names.aliases.get(texts.fold(re.split(r"[\s,.;:!]", stated + " ", maxsplit=1)[0])):
+        return alias
+    found = _not_denied(stated, list(names.whole.finditer(stated[:HALF_CHARS])))
+    if statement.rule == "corrected":
+        return names.found(found[0]) if found and found[0].start() <= 2 else None
+    if found:
+        return _one_of(stated, found, names)
+    if len(stated.split()) <= SHORT_WORDS and not names.whole.search(stated):
+        return stated or None  # an answer outside the list, or one that was cut off
+    return None
+
+
+_DENIED_BEFORE = re.compile(
+    r"(?:\bnot|\bhardly|n't|\bnever|\bnor|\bneither|\bno\slonger|\brather\sthan|\binstead\sof|\bunlike|\bnicht|\bkein\w{0,2}|\bpas|\bне|不是|并非)(?:\s(?:be|a|an|the|about|really|in|of|as|label|class|category|topic)){0,3}\s?[\"'“‘(*`]{0,3}$",
+    re.IGNORECASE,
+)
+
+
+def _not_denied(text: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Drop the names that a denial stands before, or after as in Japanese, and those that such a name is joined to."""
+    kept: list[re.Match[str]] = []
+    last: re.Match[str] | None = None
+    for match in found:
+        follows = last is not None and bool(_JOIN.fullmatch(text, last.end(), match.start()))
+        if (
+            _DENIED_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
+            or follows
+            or patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
+        ):
+            last = match
+        else:
+            kept.append(match)
+    return kept
+
+
+def _opening_label(text: str, names: _Names) -> str | None:
+    """Read a class name that opens a text before a comma, a stop or a reason, or closes it after "so"; None where they differ."""
+    start = text.lstrip(QUOTES + " ")
+    match = names.whole.match(start)
+    opens = (
+        names.found(match)
+        if match
+        and re.match(
+            r"[\"'”*`]{0,3}(?:[,.;:!—–。，]|\s[—–-]\s|\s(?:because|since|as)\b|$)", start[match.end() : match.end() + 12]
+        )
+        else None
+    )
+    if opens is None and names.aliases and (word := re.match(r"([^\s,.;:!。，]+)[,.;:!。，]", start)):
+        opens = names.aliases.get(texts.fold(word.group(1)))
+    tail = text[-300:]
+    closes = None
+    for conclusion in reversed(list(patterns().concluded.finditer(tail))):
+        rest = tail[conclusion.end() :].lstrip(QUOTES + " ")
+        end = names.whole.match(rest)
+        if end and not re.sub(r"[\s.!\"'”*`。]", "", rest[end.end() :]):
+            closes = names.found(end)
+            break
+    return closes if opens is None else opens if closes in (None, opens) else None
+
+
+def _one_of(sentence: str, found: list[re.Match[str]], names: _Names) -> str | None:
+    """Return the one class name of a sentence, or the first where the others only explain it."""
+    distinct = list(dict.fromkeys(map(names.found, found)))
+    if len(distinct) == 1:
+        return distinct[0]
+    starts = not sentence[: found[0].start()].strip(QUOTES + " :")
+    joined = _JOIN.fullmatch(sentence[found[0].end() : found[1].start()])
+    return distinct[0] if starts and not joined else None
+
+
+def _concluded(text: str, names: _Names) -> str | None:
+    """Return the class name that a text without "the answer is" comes to: quoted, after a colon, or in its last words on it."""
+    dotted = [match for match in names.after_colon.finditer(text) if "." in names.found(match, 1)]
+    if dotted:
+        return names.found(dotted[-1], 1)
+    parts = [s for s in re.split(r"[.!?。](?=[\"'”’)]{0,4}(?:\s|$|[A-Z][a-z]))|\n", text) if _CUE.search(s)]
+    for sentence in reversed(parts):
+        named = _outside_lists(sentence, _not_denied(sentence, list(names.whole.finditer(sentence))))
+        distinct = {names.found(match) for match in named if _is_quoted(sentence, match)}
+        if not distinct and (stated := names.after_colon.search(sentence)):
+            listed = re.match(r"[\"'”’]{0,3}\s?(?:,|/(?!\d)|or\b)", sentence[stated.end() :])
+            distinct = set() if listed else {names.found(stated, 1)}
+        if distinct:
+            return distinct.pop() if len(distinct) == 1 else None
+    for sentence in reversed(parts):
+        distinct = {
+            names.found(match) for match in _outside_lists(sentence, _not_denied(sentence, list(names.whole.finditer(sentence))))
+        }
+        if len(distinct) == 1:
+            return distinct.pop()
+    return None
+
+
+def _is_quoted(sentence: str, match: re.Match[str]) -> bool:
+    before, after = sentence[: match.start()][-1:], sentence[match.end() :].lstrip(".,;:")[:1]
+    return bool(before) and before in QUOTES and (after in QUOTES or not after)
+
+
+def _outside_lists(sentence: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
+    """Drop class names that are part of a list of three or more: they name what was offered, not what was chosen."""
+    runs: list[list[re.Match[str]]] = []
+    for match in found:
+        if runs and _JOIN.fullmatch(sentence[runs[-1][-1].end() : match.start()]):
+            runs[-1].append(match)
+        else:
+            runs.append([match])
+    return [match for run in runs if len(run) < 3 for match in run]

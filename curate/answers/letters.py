@@ -1,0 +1,272 @@
+"""Reads the letter of the option that a text gives as its answer, and the options that a prompt offers; see `statements`."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from curate.answers.grammar import LETTERS, Grammar, patterns
+from curate.answers.languages import ALPHABETS
+from curate.answers.statements import (
+    ALONE_WORDS,
+    DRESS,
+    HALF_CHARS,
+    MOST_STATEMENTS,
+    STATED_CHARS,
+    Statement,
+    first_sentence,
+    split_sentences,
+    standing,
+    statements,
+)
+from curate.answers.texts import words
+
+__all__ = ["choices", "letter"]
+
+_LETTER_CUE = re.compile(r"\b(?:answer|option|choice|correct|choose|select)", re.IGNORECASE)
+_LOOKALIKES = frozenset("АВСЕНКМОРТХΑΒΕΗΙΚΜΝΟΡΤΧΖ")
+
+
+@lru_cache(maxsize=4096)
+def choices(prompt: str) -> Mapping[str, str]:
+    """Return the options that a prompt offers, letter → text: ``(A) …``, ``A) …``, ``A. …`` or ``A: …``, from A on.
+
+    Letters of other alphabets, small letters and figures are options where they stand at the beginnings of lines, or in brackets.
+    """
+    found = _options(prompt, string.ascii_uppercase, _OPTION)
+    if found:
+        return found
+    for alphabet in (*ALPHABETS[1:], "123456789"):
+        if alphabet[0] in prompt and alphabet[1] in prompt and (found := _options(prompt, alphabet, _line_options(alphabet))):
+            return found
+    return {}
+
+
+_OPTION = re.compile(
+    r"(?:(?<=\s)|^)(?:\(([A-Z])\)|([A-Z])[.):](?=\s))\s*([^\n]*?)(?=\s(?:\([A-Z]\)|[A-Z][.):]\s)|\n|$)", re.MULTILINE
+)
+
+
+@lru_cache(maxsize=64)
+def _line_options(alphabet: str) -> re.Pattern[str]:
+    marks = re.escape(alphabet)
+    one = rf"(?:[(（]([{marks}])[)）]|([{marks}])[.):：．）、])" if alphabet[0] not in "①" else rf"(?:([{marks}])|(?!))"
+    after = r"\s?" if not alphabet.isascii() else r"(?=\s)\s?"
+    empty = "()" if alphabet[0] == "①" else ""
+    return re.compile(
+        rf"(?:^\s{{0,3}}|(?<=\s)){one}{empty}{after}([^\n]*?)(?=\s(?:[(（]?[{marks}][.):：．）、]|[①-⑨])|\n|$)", re.MULTILINE
+    )
+
+
+def _options(prompt: str, alphabet: str, pattern: re.Pattern[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for match in pattern.finditer(prompt):
+        mark = match.group(1) or match.group(2)
+        if len(found) < len(alphabet) and mark == alphabet[len(found)]:
+            found[mark] = match.group(3).strip().rstrip(".")
+        elif mark == alphabet[0]:  # an earlier "A." was part of the passage
+            found = {mark: match.group(3).strip().rstrip(".")}
+    return found if len(found) > 1 else {}
+
+
+def letter(text: str, prompt: str) -> str | None:
+    """Return the letter of the option that a text gives as its answer; None where it is not clear."""
+    grammar, offered = patterns(), choices(prompt)
+    text = DRESS.sub(lambda match: match.group(1), text)
+    found = [s for s in statements(text) if not (s.rule == "announced" and text.startswith("A:", s.start))]
+    announced = any(s.holds and s.rule in ("boxed", "hashes", "announced") for s in found)
+    found += [s for s in _favoured(text, grammar, offered) if not (announced and s.holds)]
+    reading = standing(sorted(found, key=lambda s: s.start), lambda s: _letter_in(s, prompt), bool)
+    if reading.value is not None:
+        return reading.value
+    if not reading.stated or reading.denied or reading.withdrawn >= 0:
+        rest = text[reading.withdrawn :] if reading.withdrawn >= 0 else text
+        one = (None if reading.stated else _opening_letter(text, prompt)) or _concluded_letter(rest, grammar, prompt)
+        if one is None and not reading.stated:
+            one = _only_letter(text, prompt, grammar)
+        return one if one not in reading.denied else None
+    return None
+
+
+def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterator[Statement]:
+    """Yield "B is correct" and "(A) is wrong", and "I choose B"."""
+    for match in list(grammar.favoured.finditer(text))[-MOST_STATEMENTS:]:
+        mark = match["letter"]
+        bracketed = text[match.start("letter") - 1 : match.start("letter")] in ("(", "[", "*", '"', "'")
+        if not (mark.isupper() or not mark.isascii() or bracketed) or (
+            offered and mark not in offered and mark.upper() not in offered
+        ):
+            continue
+        wrong = match["what"].casefold() in ("wrong", "incorrect", "false", "falsch", "错")
+        holds = wrong == bool(match["deny"])
+        clause = re.split(r"[.!?;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]
+        if (wrong and match["deny"]) or (holds and grammar.reason.match(f" {clause.strip()} ")):
+            continue
+        yield Statement("favoured" if holds else "denied", f"({mark})", match.start("letter"), holds)
+    for match in list(grammar.chosen.finditer(text))[-MOST_STATEMENTS:]:
+        yield Statement("favoured", text[match.end() : match.end() + STATED_CHARS], match.start())
+
+
+def _letter_in(statement: Statement, prompt: str) -> str | None:
+    line = statement.text.strip().split("\n", 1)[0].strip()
+    if statement.rule == "denied" or statement.rule == "corrected":
+        line = first_sentence(line)
+        found = _letter_at_start(line, prompt)
+        return found if found or statement.rule == "corrected" else _letter_of(line, prompt)
+    return _letter_of(line, prompt)
+
+
+def _as_offered(mark: str, prompt: str) -> str:
+    """Return a letter in the case in which it is offered, else as a capital."""
+    offered = choices(prompt)
+    return mark if mark in offered or not mark.isascii() else mark.lower() if mark.lower() in offered else mark.upper()
+
+
+def _letter_at_start(stated: str, prompt: str) -> str | None:
+    """Read ``(B) Carousel``, ``B``, ``"B"``, ``option B`` or ``B. Carousel`` at the beginning; None for several."""
+    grammar = patterns()
+    match = grammar.bracketed.match(stated) or grammar.alone.match(stated)
+    if not match:
+        return _digit_at_start(stated, prompt)
+    mark = next(group for group in match.groups() if group)
+    end = match.end(match.lastindex or 1)
+    if _is_joined(stated, end, mark, prompt):
+        return None
+    mark = _as_offered(mark, prompt)
+    offered, rest = choices(prompt), words(first_sentence(stated[end:].lstrip(" )].:*-）】")))
+    others = [other for other, option in offered.items() if rest and words(option) == rest]
+    if others and mark not in others and mark in offered:
+        return None  # the letter of one option, and the text of another
+    return _placed(mark, rest, offered)
+
+
+def _placed(mark: str, said: list[str], offered: Mapping[str, str]) -> str | None:
+    """Return the offered letter that one of another alphabet stands for: by the option's text, or by its place in the alphabet.
+
+    A letter that looks like a Latin one (Cyrillic В) has two places, and stands for none without the text.
+    """
+    if mark in offered or mark.isascii() or not offered or not all(letter.isascii() for letter in offered):
+        return mark
+    named = [letter for letter, option in offered.items() if words(option) and words(option) == said]
+    place = next((alphabet.index(mark) for alphabet in ALPHABETS if mark in alphabet), len(offered))
+    if named or mark.upper() in _LOOKALIKES or place >= len(offered):
+        return named[0] if len(named) == 1 else None
+    return list(offered)[place]
+
+
+def _digit_at_start(stated: str, prompt: str) -> str | None:
+    offered = choices(prompt)
+    if "1" not in offered:
+        return None
+    match = re.match(rf"[\s\"'*`$(_]{{0,4}}(?:{patterns().option}\s)?[(\[]?(\d)(?![\d.]\d|\d)", stated, re.IGNORECASE)
+    return match.group(1) if match and match.group(1) in offered else None
+
+
+def _is_joined(stated: str, end: int, mark: str, prompt: str) -> bool:
+    """Return whether another option's letter is joined to one: ``A, B``, ``(A) hive, (B) nest``, ``A or B``."""
+    grammar = patterns()
+    joined = grammar.joined.match(stated, end)
+    if joined and joined["letter"].upper() != mark.upper() and not re.match(r"\s\w", stated[joined.end() : joined.end() + 2]):
+        return True
+    text = choices(prompt).get(_as_offered(mark, prompt), "")
+    skipped = (
+        re.match(rf"[\s)\].:*-]{{0,4}}{re.escape(text)}", stated[end : end + len(text) + 5], re.IGNORECASE) if text else None
+    )
+    joined = grammar.joined.match(stated, end + skipped.end()) if skipped else None
+    return bool(joined and joined["letter"].upper() != mark.upper() and stated[joined.start("letter") - 1] in "([")
+
+
+_ANY_BRACKET = re.compile(rf"[(\[]\s?([{LETTERS}])\s?[)\]]|\*\*\s?\(?([A-Z])\)?\s?\*\*")
+
+
+def _letter_of(stated: str, prompt: str) -> str | None:
+    """Read the letter that a statement names, at its beginning, in brackets within it, or by the option's text."""
+    stated = stated[:HALF_CHARS]
+    if re.match(r"[\s*]{0,3}(?:either|neither|both|none|any)\b", stated, re.IGNORECASE):
+        return None
+    offered = choices(prompt)
+    said = words(first_sentence(stated))
+    exact = [mark for mark, option in offered.items() if words(option) and words(option) == said]
+    if len(exact) == 1 and len(said) > 1:
+        return exact[0]
+    grammar = patterns()
+    if grammar.bracketed.match(stated) or grammar.alone.match(stated) or "1" in offered:
+        found = _letter_at_start(stated, prompt)
+        if found or grammar.bracketed.match(stated) or grammar.alone.match(stated):
+            return found
+    brackets = list(_ANY_BRACKET.finditer(stated))
+    if brackets:
+        marks = [(m.group(1) or m.group(2)) for m in brackets]
+        if _is_joined(stated, brackets[0].end(brackets[0].lastindex or 1), marks[0], prompt):
+            return None
+        between = stated[brackets[0].end() : brackets[1].start()] if len(brackets) > 1 else ""
+        if any(mark.upper() != marks[0].upper() for mark in marks) and re.search(r"(?:,|/|;|&|\bor|\band)\s?$", between):
+            return None
+        return _as_offered(marks[0], prompt)
+    matches = exact or [mark for mark, option in offered.items() if words(option) and _contains(said, words(option))]
+    if not exact:
+        longest = max((len(words(offered[mark])) for mark in matches), default=0)
+        matches = [mark for mark in matches if len(words(offered[mark])) == longest]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _opening_letter(text: str, prompt: str) -> str | None:
+    """Read a first line, or a first sentence, that is a letter and nothing else, or an option as it is offered."""
+    first = text.split("\n", 1)[0].strip()
+    offered = choices(prompt)
+    match = re.match(rf"[\s\"'“*`(\[]{{0,3}}([{LETTERS}\d])(?P<mark>[)\].:,;*\"'”`]{{0,3}})(?P<rest>.*)$", first)
+    if not match:
+        return None
+    mark, rest = _as_offered(match.group(1), prompt), match["rest"].strip()
+    if offered and mark not in offered:
+        return None
+    if match.group(1).isdigit() and not offered:
+        return None
+    if rest and (
+        not match["mark"]
+        or (
+            match["mark"] in (",", ";")
+            and not re.match(patterns().reason.pattern + r"|" + r"(?:because|since|as|for)\b", rest, re.IGNORECASE)
+        )
+    ):
+        return None
+    if rest and _is_joined(first, match.end(1), mark, prompt):
+        return None
+    other = [m for m, option in offered.items() if words(option) and words(option) == words(first_sentence(rest))]
+    return None if other and mark not in other else mark
+
+
+def _concluded_letter(text: str, grammar: Grammar, prompt: str) -> str | None:
+    """Read the letter after the last "so", "therefore" or the like, where it closes the text: ``A and C do not cut, so B.``"""
+    tail = text[-300:]
+    for match in reversed(list(grammar.concluded.finditer(tail))):
+        rest = tail[match.end() :].strip()
+        found = _letter_at_start(rest, prompt)
+        if found and len(first_sentence(rest).split()) <= ALONE_WORDS:
+            return found
+    return None
+
+
+def _only_letter(text: str, prompt: str, grammar: Grammar) -> str | None:
+    """Read the one letter of a short text, or of a last sentence about the answer, that is not named in a reason or a denial."""
+    parts = split_sentences(text)
+    whole = len(parts) == 1 and len(text) <= 200
+    last = text if whole else parts[-1] if parts else ""
+    if not whole and not _LETTER_CUE.search(last[-HALF_CHARS:]):
+        return None
+    clauses = [c for c in re.split(r"[,;—–]\s", last[-HALF_CHARS:]) if not grammar.reason.match(" " + c)]
+    kept = ", ".join(grammar.reason.split(clause)[0] for clause in clauses)
+    if re.search(r"\b(?:not|isn't|cannot|can't|wrong|incorrect|don't|doesn't|neither|nor)\b", kept, re.IGNORECASE):
+        return None
+    found = {_as_offered(a or b, prompt) for a, b in _ANY_BRACKET.findall(kept)}
+    named = {m.upper() for m in re.findall(r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s([A-Z])\b", kept)}
+    one = found or named
+    if len(one) == 1:
+        return one.pop()
+    return _letter_of(kept, prompt) if whole and not one else None
+
+
+def _contains(words: list[str], part: list[str]) -> bool:
+    return any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))
