@@ -321,7 +321,7 @@ def _updated(rows: pl.DataFrame, picked: pl.DataFrame, judgement: Judgement, *, 
 
 def _merged(written: str | None, found: list[dict[str, Any]]) -> str | None:
     """Return a row's findings with those of a new audit instead of those of the last one; findings of stages stay."""
-    kept = [f for f in read_findings(written) if f.get("stage") is not None or f.get("attempt") is not None]
+    kept = [f for f in read_findings(written) if any(f.get(key) is not None for key in ("stage", "attempt", "call_id"))]
     said = {(f["auditor"], f["because_of"], f["message"]) for f in kept}
     new = [
         {**{key: f[key] for key in ("auditor", "score", "decision", "because_of", "message")}, "stage": None, "attempt": None}

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from curate import progress
 from curate.audit import audit
 from curate.balance.cost import Probe
 from curate.balance.pool import Pool
@@ -24,13 +25,14 @@ from curate.calls.forecast import Task
 from curate.errors import TeacherError
 from curate.generation import prompts
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import n_attempts
+from curate.manifest.rows import has_finding, n_attempts, read_findings
 from curate.settings import takes
-from curate.teachers.base import Teacher
+from curate.teachers.base import Teacher, TeacherInfo
 
 __all__ = ["AnnotateResult", "annotate"]
 
 _PROBED = 512  # rows whose prompts an estimate is made from
+REFUSED = "refused"  # of the findings with what a server said
 AUDITORS = ("malformed", "answer_mismatch")  # what a rationale can have wrong
 
 
@@ -42,6 +44,7 @@ class AnnotateResult(AskingResult):
         rows: selected real rows without a rationale, before.
         written: rationales that were accepted.
         rejected: per auditor, how many it rejected; those rows can be asked for again.
+        refused: rows that the server refused; each has a finding with its words, and is not sent again without `--fresh`.
         unanswered: rows that a recorded teacher had no answer for.
         complete: False where a cap or failed calls stopped the work, or left out a reply of a preview.
     """
@@ -51,6 +54,7 @@ class AnnotateResult(AskingResult):
     rejected: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
     complete: bool = True
+    refused: int = 0
 
 
 @takes(AnnotateSettings)
@@ -71,7 +75,11 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     """
     check_preview(settings.preview, mode=settings.mode, dry_run=settings.dry_run, teacher=settings.teacher)
     rows = manifest.rows()
+    metered = None if settings.dry_run else open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
+    teacher = open_teacher(settings, root=manifest.root, to_ask=False) if metered is None else metered.teacher
     unannotated = _unannotated(manifest, rows)
+    if not settings.fresh:
+        unannotated = _not_refused(unannotated, teacher)
     options: dict[str, Any] = {name: getattr(settings, name) for name in ("show_answer", "words", "temperature", "reply_tokens")}
     runner = _AnnotationRunner(
         manifest=manifest,
@@ -84,14 +92,12 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
         rationale_options={**options, "prompt_file": settings.prompt_file},
     )
     ids = unannotated["id"].to_list()
-    if settings.dry_run:
-        teacher = open_teacher(settings, root=manifest.root, to_ask=False)
+    if metered is None:
         check_mode(settings.mode, teacher)
         estimate = estimates.estimate_tasks(
             manifest.name, [_task(runner, ids, teacher)], teacher, settings.mode, root=manifest.root
         )
         return AnnotateResult(manifest, len(ids), estimate=estimate)
-    metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="annotate")
     if settings.preview is not None:
         runner.asker = runner.preview = Preview(metered, settings.preview)
         runner.run_round(next(runner.parts(RoundPlan(real=ids)), RoundPlan()))
@@ -103,7 +109,7 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     }
     task = _task(runner, ids, metered.teacher)
     estimates.estimate_and_store(metered.account, [task], {**parameters, "version": manifest.version}, mode=metered.mode)
-    runner.asker = metered
+    runner.asker, runner.answered_before = metered, metered.account.refusals.answered
     for part in runner.parts(RoundPlan(real=ids)):
         runner.run_round(part)
     runner.check_answered()
@@ -112,7 +118,24 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
 
 @dataclass(kw_only=True)
 class _AnnotationRunner(RoundRunner):
-    """One round of rationales; a row whose rationale is rejected stays selected and without one."""
+    """One round of rationales; a row whose rationale is rejected stays selected and without one.
+
+    Attributes:
+        refused: rows that the server refused.
+    """
+
+    refused: int = field(default=0, init=False)
+
+    def on_refused(self, asked: pl.DataFrame, replies: pl.DataFrame) -> None:
+        """Keep the server's words as a finding; it counts as no attempt, so that `--fresh` sends the same request."""
+        if self.asker is None or self.preview is not None:
+            return
+        whose, rows = _refused_by(self.asker.teacher), {row["id"]: row for row in asked.iter_rows(named=True)}
+        for line in replies.iter_rows(named=True):
+            said = {"auditor": REFUSED, "score": 1.0, "decision": "note", "because_of": None, "message": whose + line["error"]}
+            row = {**rows[line["id"]], "rationale": None, "call_id": line["call_id"], "attempt": None}
+            self.decisions.accept(row, [said])
+            self.refused += 1
 
     def reject(self, verdict: Verdict, auditor: str) -> None:
         """Keep the row as it was, with the finding."""
@@ -122,6 +145,25 @@ class _AnnotationRunner(RoundRunner):
         """End: a model, a prompt or a server that is always wrong is not asked for more."""
         found = self.none_passes(kind, last)
         raise TeacherError(f"{found}; no more are bought and nothing is changed: check --model, the prompt and the answers")
+
+
+def _refused_by(teacher: TeacherInfo) -> str:
+    """Return how the finding of a refused row begins, which holds for this server and model alone."""
+    return f"{teacher.model} at {teacher.endpoint}: "
+
+
+def _not_refused(rows: pl.DataFrame, teacher: TeacherInfo) -> pl.DataFrame:
+    """Return the rows that the server has not refused yet."""
+    marked = rows.filter(has_finding(REFUSED).fill_null(False)).select("id", "findings")
+    whose = _refused_by(teacher)
+    refused = [
+        row_id
+        for row_id, findings in marked.iter_rows()
+        if any(f["auditor"] == REFUSED and f["message"].startswith(whose) for f in read_findings(findings))
+    ]
+    if refused:
+        progress.note("annotate", f"{len(refused):,} rows that the server refused before are left out; --fresh sends them again")
+    return rows.filter(~pl.col("id").is_in(refused))
 
 
 def _unannotated(manifest: Manifest, rows: pl.DataFrame) -> pl.DataFrame:
@@ -138,7 +180,7 @@ def _task(runner: RoundRunner, ids: list[str], teacher: Teacher) -> Task:
     return Task("rationale", {pool.name: pool.target for pool in runner.pools.values()}, probe.requests)
 
 
-def _commit(runner: RoundRunner, metered: MeteredTeacher, parameters: dict[str, Any]) -> AnnotateResult:
+def _commit(runner: _AnnotationRunner, metered: MeteredTeacher, parameters: dict[str, Any]) -> AnnotateResult:
     """Return what was done, committed where anything was judged."""
     manifest, done = runner.manifest, runner.result()
     result = AnnotateResult(
@@ -148,10 +190,11 @@ def _commit(runner: RoundRunner, metered: MeteredTeacher, parameters: dict[str, 
         rejected=dict(sorted(sum((Counter(by) for by in done.rejected.values()), Counter[str]()).items())),
         unanswered=done.unanswered,
         complete=done.complete,
+        refused=runner.refused,
         spent=metered.account.charged(),
         reckoned=estimates.close_estimate(metered.account, complete=done.complete),
     )
-    if not done.judged:
+    if not done.judged and not runner.refused:
         return result
     manifest.append(done.decisions.contents())
     after = manifest.commit(done.decisions.rows(), verb="annotate", parameters=parameters, summary=result.figures)

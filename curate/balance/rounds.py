@@ -139,6 +139,7 @@ class RoundRunner:
         example_options: keyword arguments of `write_examples`.
         labels: id → labels of the rows that are in the pools of several; each is asked for once and counts for all of them.
         preview: keeps the replies of a preview, which ends after one round.
+        answered_before: the model answered in an earlier run, so that it is the rows' fault where every request is refused.
         stopped: a cap, failed calls or a teacher that is always wrong ended the work.
     """
 
@@ -155,6 +156,7 @@ class RoundRunner:
     example_options: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     preview: Preview | None = None
+    answered_before: bool = False
     stopped: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -371,6 +373,7 @@ class RoundRunner:
         asked = rows.filter(self.wants_rationale())
         replies = self.ask_rationales(asked, self.asker)
         self._count_statuses(replies)
+        self.on_refused(asked, replies.filter(status="rejected"))
         answered = replies.filter(status="answered").select("id", "rationale", "finish_reason", "call_id", attempt="sample")
         annotated = asked.drop("rationale", "finish_reason", "call_id", "attempt").join(answered, on="id", maintain_order="left")
         kept = rows.join(asked, on="id", how="anti", maintain_order="left")
@@ -397,7 +400,7 @@ class RoundRunner:
         if self.preview is not None:  # which shows what each server said
             return
         if n := counts["rejected"]:
-            if n == replies.height and not self.judged.total():
+            if n == replies.height and not self.judged.total() and not self.answered_before:
                 raise TeacherError(f"every one of {n} requests was rejected; the first: {_errors(replies, 'rejected')[0]}")
             self.on_rejected(_errors(replies, "rejected"), replies.height)
         if counts["failed"]:
@@ -417,6 +420,14 @@ class RoundRunner:
             progress.note(
                 "teacher", f"the server rejected {len(alike)} of {n} requests, which are left out; the first: {alike[0]}"
             )
+
+    def on_refused(self, asked: pl.DataFrame, replies: pl.DataFrame) -> None:
+        """Record which rows' rationales the server rejects; by default nothing.
+
+        Args:
+            asked: the rows, columns of `CANDIDATE_ROWS`.
+            replies: of those that were rejected, columns of `curate.generation.rationales.RATIONALES`.
+        """
 
     def on_failed(self, errors: Sequence[str], n: int) -> None:
         """Stop where requests fail however often they are sent; what was answered is still judged.

@@ -239,8 +239,11 @@ def _annotated(result: Any) -> Iterable[Any]:
         return
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
     found = layouts_balance.rejections(result.rejected)
+    refused = f"{count(result.refused)} by the server, as a finding of each row says" if result.refused else None
     rejected = f"{found}; run the same command again to ask for others" if found else None
-    yield from widgets.facts(title, [("rejected", rejected), ("unanswered", count(result.unanswered)), *_spent(result)])
+    yield from widgets.facts(
+        title, [("rejected", rejected), ("refused", refused), ("unanswered", count(result.unanswered)), *_spent(result)]
+    )
 
 
 def _synthesized(result: Any) -> Iterable[Any]:

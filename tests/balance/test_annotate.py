@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from curate.answers.answers import TASKS
+from curate.audit.audit import audit
 from curate.balance.annotate import annotate
 from curate.calls.client import MeteredTeacher
 from curate.errors import ConflictError, InputError, TeacherError
@@ -14,7 +15,7 @@ from curate.ledger.ledger import Ledger
 from curate.ledger.records import Caps
 from curate.manifest import manifest
 from curate.report import costs
-from curate.teachers.base import RawResponse
+from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
 from curate.teachers.recorded import Recorded
 from tests.support.samples import corpus, ingested
@@ -167,3 +168,35 @@ def test_a_dry_run_refuses_what_the_run_would(tmp_path: Path) -> None:
         annotate(start, teacher="fake", mode="batch", dry_run=True)
     with pytest.raises(InputError, match="--timeout is a number of seconds above 0, got 0"):
         annotate(start, teacher="openai", model="m", timeout=0, dry_run=True)
+
+
+def refusing(request: Request, n: int) -> RawResponse | None:
+    return RawResponse("failed", error="400: content_filter") if "3 + 3" in request.prompt else None
+
+
+def test_a_refused_row_keeps_the_servers_words_and_is_sent_again_only_with_fresh(tmp_path: Path) -> None:
+    first = annotate(ingested(tmp_path, EXAMPLES), teacher=Fake(ANSWERS, script=refusing))
+    assert (first.written, first.refused, first.rejected) == (1, 1, {})
+    row = first.manifest.examples().sort("prompt").row(1, named=True)
+    (finding,) = json.loads(row["findings"])
+    assert (finding["auditor"], finding["decision"], finding["attempt"]) == ("refused", "note", None)
+    assert finding["message"].endswith(": 400: content_filter")
+    assert (row["status"], row["rationale"], finding["call_id"]) == ("selected", None, row["call_id"])
+    audit(first.manifest, auditors=["malformed"])
+    newest = manifest.load("tail", root=tmp_path)
+    quiet, fresh = Fake({"What is 3 + 3?": "6"}), Fake({"What is 3 + 3?": "6"})
+    again = annotate(newest, teacher=quiet)
+    assert (again.rows, quiet.sent, again.manifest.version) == (0, [], newest.version)
+    assert annotate(newest, teacher=quiet, dry_run=True).rows == 0
+    other = annotate(newest, teacher=Fake(model="another"), dry_run=True)
+    assert other.rows == 1, "another model may take it"
+    done = annotate(newest, teacher=fresh, fresh=True)
+    assert ([request.sample for request in fresh.sent], done.written) == ([0], 1)
+
+
+def test_where_all_that_is_left_is_refused_that_is_kept_too(tmp_path: Path) -> None:
+    start = ingested(tmp_path, EXAMPLES)
+    assert annotate(start, teacher=Fake({"What is 2 + 2?": "4", "What is 3 + 3?": "7"})).written == 1
+    done = annotate(manifest.load("tail", root=tmp_path), teacher=Fake(script=refusing))
+    assert (done.rows, done.refused, done.written) == (1, 1, 0)
+    assert annotate(done.manifest, teacher=Fake()).rows == 0
