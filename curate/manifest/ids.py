@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -59,13 +60,19 @@ def record_ids(frame: pl.DataFrame) -> pl.Series:
     Args:
         frame: with the columns ``source`` (its label) and ``record`` (the whole record as text), both strings.
     """
-    framed = _framed(frame, ("source", "record")).to_frame()
-    ids = _digests(framed["framed"])
+    parts = [
+        _digests(rows["record"], seed=xxhash.xxh3_64_intdigest(str(source).encode()))
+        for (source,), rows in frame.group_by("source", maintain_order=True)
+    ]
+    order = frame.select(pl.int_range(pl.len()).alias("at"), "source").group_by("source", maintain_order=True).agg("at")
+    ids = pl.concat([pl.Series(dtype=pl.String), *parts]).gather(order.explode("at")["at"].arg_sort())
     if ids.n_unique() < len(ids):
         again = ids.is_duplicated()
-        counted = framed.filter(again).with_columns(pl.int_range(pl.len()).over("framed").cast(pl.String).alias("n"))
-        further = counted.select(pl.when(pl.col("n") == "0").then("framed").otherwise(pl.concat_str("framed", pl.lit("#"), "n")))
-        ids = ids.scatter(again.arg_true(), _digests(further.to_series()))
+        counted = ids.filter(again).to_frame("id").with_columns(pl.int_range(pl.len()).over("id").cast(pl.String).alias("n"))
+        further = counted.select(pl.when(pl.col("n") == "0").then("id").otherwise(pl.concat_str("id", pl.lit("#"), "n")))
+        first = counted["n"] == "0"
+        made = counted["id"].zip_with(first, _digests(further.to_series()))
+        ids = ids.scatter(again.arg_true(), made)
     return ids.rename("id")
 
 
@@ -118,5 +125,6 @@ def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Series:
     return frame.with_columns(pl.concat_str(parts).alias("framed"))["framed"]  # `select` of literals alone gives one row
 
 
-def _digests(texts: pl.Series) -> pl.Series:
-    return pl.Series(list(map(xxhash.xxh3_128_hexdigest, texts.cast(pl.Binary).to_list())), dtype=pl.String)
+def _digests(texts: pl.Series, seed: int = 0) -> pl.Series:
+    digest = partial(xxhash.xxh3_128_hexdigest, seed=seed) if seed else xxhash.xxh3_128_hexdigest
+    return pl.Series(list(map(digest, texts.cast(pl.Binary).to_list())), dtype=pl.String)

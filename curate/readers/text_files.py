@@ -141,6 +141,12 @@ class _Reader:
         self._rest: list[str] = []  # lines of a record that the last block did not end
 
     def add(self, block: bytes) -> None:
+        end = block.find(b"\n") + 1
+        if end and not self.names and not self._rest and not (self._quote and self._quote.encode() in block[:end]):
+            self._add_strictly(_lines(block[:end]), last=False)  # the header by itself, so that the rest can go the quick way
+            block = block[end:]
+        if not block:
+            return
         if self._rest or not self.names or not self._add_plain(block):
             self._add_strictly([*self._rest, *_lines(block)], last=False)
 

@@ -423,7 +423,7 @@ def _finish(draft: _Draft, index: pl.Series, records: pl.Series, rule: str | Non
         _extra(draft).alias("extra"),
         table.numbers.alias("number"),
         index.alias("index"),
-        records.gather(index).alias("record"),
+        (records if len(index) == len(records) else records.gather(index)).alias("record"),
     )
     if "labels are answers" in draft.made:
         frame = frame.with_columns(draft.made["labels are answers"].alias("labelled"))

@@ -12,6 +12,7 @@ import polars as pl
 __all__ = ["letters", "similar_domains", "unused"]
 
 _LISTED = 5
+_SOME = 1_000  # rows that are looked at first
 _OPTION = r"(?m)^\s*[\(\[]?[A-Ea-e][\).:\]]\s*\S"  # a line that offers an option
 
 
@@ -45,10 +46,14 @@ def letters(name: str, examples: pl.DataFrame, columns: Collection[str]) -> list
         examples: columns ``prompt, answer``.
         columns: of the file.
     """
+    letter = r"^\(?[A-E]\)?\.?$"
+    some = examples["answer"].head(_SOME)
+    if (some.str.strip_chars().str.contains(letter) | (some == "")).sum() < 0.5 * len(some):
+        return []  # most answers are of another kind
     answers = examples.filter(pl.col("answer") != "")
     if answers.height < 2:
         return []
-    is_letter = pl.col("answer").str.strip_chars().str.contains(r"^\(?[A-E]\)?\.?$")
+    is_letter = pl.col("answer").str.strip_chars().str.contains(letter)
     offered = pl.col("prompt").str.count_matches(_OPTION) >= 2
     n, lacking = answers.select(is_letter.sum().alias("n"), (is_letter & ~offered).sum().alias("lacking")).row(0)
     if n < 0.95 * answers.height or lacking < 0.5 * n or answers["answer"].n_unique() > 10:
