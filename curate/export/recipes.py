@@ -42,7 +42,8 @@ def _trl(recipe: Recipe) -> tuple[str, str, str]:
     about = "The loss is that of the completion alone. " + (
         "Prompt and completion are turns, rendered by the student's chat template."
         if recipe.chat
-        else "Prompt and completion are texts, which TRL joins as they are and renders by no chat template."
+        else "Prompt and completion are texts, which TRL joins as they are and renders by no chat template; for a "
+        "student that has one, `--to axolotl`, `unsloth` or `chat` hold turns."
     )
     config = f"""\
         # trl sft --config ../sft.yaml

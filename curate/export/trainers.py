@@ -27,7 +27,7 @@ from curate.manifest import chats
 __all__ = ["dataset_info"]
 
 _SLICE = 10_000  # rows put together at a time
-_HERE = "id", "domain"  # keys beside the chat, which no trainer reads
+_HERE = ("id", "domain", "domains")  # columns that stand beside the chat, which no trainer reads
 # Of OpenAI's fine-tuning: https://developers.openai.com/api/docs/guides/supervised-fine-tuning#formatting-your-data and the
 # reference of files (bytes) and of chat completions (tools, names).
 _OPENAI_ROWS, _OPENAI_BYTES, _OPENAI_TOOLS = 10, 512 * 10**6, 128
@@ -406,11 +406,12 @@ def _write(
 
 def _records(frame: pl.DataFrame, make: Make) -> Iterator[tuple[dict[str, Any], _Row, dict[str, Any]]]:
     """Yield for every row the keys that stand beside its record, the row and the record."""
+    here = [name for name in _HERE if name in frame.columns]
     for piece in frame.iter_slices(_SLICE):
-        rows = zip(piece["id"], piece["domain"], piece["extra"], chats.read_chats(piece), strict=True)
-        for row_id, domain, extra, chat in rows:
+        rows = zip(piece.select(here).iter_rows(named=True), piece["extra"], chats.read_chats(piece), strict=True)
+        for beside, extra, chat in rows:
             row = _Row(chat, chats.tools_of(extra))
-            yield dict(zip(_HERE, (row_id, domain), strict=True)), row, make(row)
+            yield beside, row, make(row)
 
 
 def _tell(name: str, lost: Counter[str], skipped: Counter[str], refused: Counter[str]) -> None:

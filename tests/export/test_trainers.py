@@ -7,11 +7,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate import models, progress
 from curate.errors import InputError
-from curate.export import export
-from curate.manifest.chats import read_chats
+from curate.export import export, trainers
+from curate.manifest.chats import read_chat, read_chats, read_turns, split_chat
 from curate.sources import ingest
 from tests.support import tiny_student
 
@@ -121,6 +123,34 @@ def test_trl_trains_on_texts_and_on_chats_with_tools(write, tmp_path):
 
 def test_trl_texts_and_turns(write):
     assert write("trl", PLAIN)[0][1] | {"id": ""} == {"id": "", "domain": "d", "prompt": "1 + 1?", "completion": "2"}
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=9)
+
+
+@given(
+    st.lists(st.tuples(texts, texts), min_size=1, max_size=4), st.none() | texts.filter(bool), st.sampled_from(["last", "all"])
+)
+def test_no_text_of_a_chat_changes(pairs, system, train):
+    turns = [] if system is None else [said("system", system)]
+    for asked, answered in pairs:
+        turns += [said("user", asked), said("assistant", answered)]
+    chat = split_chat(turns, train)
+    row = trainers._Row(read_chat(chat.prompt, chat.answer, chat.messages), None)
+    assert read_turns(trainers._sharegpt(row)["conversations"]) == turns
+    for make in (trainers._openai, trainers._axolotl, trainers._texts):
+        assert [said(turn["role"], turn["content"]) for turn in make(row)["messages"]] == turns
+    record = trainers._alpaca(row)
+    history = [tuple(pair) for pair in record["history"] or []]
+    assert [*history, (record["instruction"], record["output"])] == pairs
+    assert record["system"] == system
+    weights = [turn.get("weight", 1) for turn in trainers._openai(row)["messages"] if turn["role"] == "assistant"]
+    assert weights == [int(train == "all")] * (len(pairs) - 1) + [1]
+
+
+def test_rows_of_several_labels_keep_them(write):
+    rows, _, _ = write("sharegpt", [{"prompt": "q?", "answer": "a", "domain": ["x", "y"]}], domain_rule="all")
+    assert (rows[0]["domain"], rows[0]["domains"]) == ("x", ["x", "y"])
 
 
 def test_trl_turns_with_tools(write):
