@@ -22,7 +22,7 @@ from curate.manifest import chats
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
+__all__ = ["json_text", "write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
 _SLICE_BYTES = 256 << 20  # written at a time; a column of more than 2 GiB would not fit Arrow's `string`
 _DECODER = json.JSONDecoder()
@@ -124,7 +124,7 @@ def _chat_records(frame: pl.DataFrame, keys: list[str], *, turns: bool) -> Itera
         record = {"id": row_id, "domain": domain, **several, "messages": chat.all} | ({"turns": chat.train} if turns else {})
         members = _members(extra) if keys and extra else {}
         further = "".join(f", {json.dumps(key, ensure_ascii=False)}: {members.get(key, 'null')}" for key in keys)
-        yield f"{_json(record)[:-1]}{further}}}\n"
+        yield f"{json_text(record)[:-1]}{further}}}\n"
 
 
 def _members(text: str) -> dict[str, str]:
@@ -152,7 +152,8 @@ def _skip(text: str, at: int) -> int:
     return at
 
 
-def _json(record: Mapping[str, Any]) -> str:
+def json_text(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON that can be written as UTF-8: halves of letters, which only an escape can hold, are escaped."""
     text = json.dumps(record, ensure_ascii=False)
     return text if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text) else json.dumps(record)
 

@@ -21,6 +21,7 @@ from curate import progress
 from curate.errors import InputError
 from curate.export import recipes
 from curate.export.base import Snapshot, exporters
+from curate.export.files import json_text
 from curate.files import write_whole
 from curate.manifest import chats
 
@@ -385,7 +386,7 @@ def _write(
         for here, row, record in _records(frame, make):
             if not row.skipped:
                 kept = here | {key: record.get(key) for key in used} if beside else record
-                yield _json(kept) + "\n"
+                yield json_text(kept) + "\n"
 
     paths = []
     for split, frame in snapshot.splits.items():
@@ -461,8 +462,3 @@ def _as_text(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False)
         return value
     return json.dumps({} if value is None else value, ensure_ascii=False)
-
-
-def _json(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, ensure_ascii=False)
-    return text if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text) else json.dumps(record)
