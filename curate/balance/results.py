@@ -131,6 +131,11 @@ class BalanceResult:
         """Whether no stage was stopped by a cap."""
         return all(stage.complete for stage in self.stages) and (self.preview is None or self.preview.complete)
 
+    @property
+    def short_by(self) -> int:
+        """How many slots of the stages that were done are empty; 0 of a dry run. A row of several labels fills one of each."""
+        return sum(max(0, stage.budget - sum(stage.achieved.values())) for stage in self.stages if stage.version is not None)
+
     def _per_written(self, name: str) -> float | None:
         """Return a stage's figure as the mean over the new examples of all stages; None where a stage has none."""
         figures = [(stage.written, getattr(stage, name)) for stage in self.stages if stage.written]

@@ -272,7 +272,7 @@ def command(
                 with console.watch(as_json=as_json):
                     result = function(**options)
                 console.show(result, as_json=as_json, layouts=app.layouts)
-            if not getattr(result, "complete", True):
+            if not getattr(result, "complete", True) or getattr(result, "short_by", None):
                 raise SystemExit(STOPPED)
 
         app.command(name or function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from curate import progress
 from curate.balance.balance import _Kept, _refill
@@ -23,6 +24,7 @@ from curate.selection.base import Quotas
 from curate.selection.select import select
 from curate.teachers.base import RawResponse, Request
 from curate.teachers.fake import Fake
+from curate.terminal import commands
 from tests.support.balancing import COUNTS, questions, run, teacher
 from tests.support.samples import ingested
 
@@ -576,3 +578,20 @@ def test_the_plan_shows_what_is_asked_and_what_is_trained_on(tmp_path: Path) -> 
     _, sent, _ = _asked(start, rationales="teacher")
     assert {request.purpose for request in sent} == {"rationale"}
     assert len({request.prompt for request in sent}) == 6
+
+
+def test_a_stage_that_could_not_fill_its_slots_ends_with_status_4_and_says_so(start: Manifest) -> None:
+    def refuse(request: Request, _: int) -> RawResponse | None:
+        return RawResponse.of("I cannot help with that.") if request.purpose == "synthesis" else None
+
+    def go() -> BalanceResult:
+        newest = manifests.load(start.name, root=start.root)
+        return run(newest, budget=sum(COUNTS.values()) + 4, teacher=teacher(script=refuse), max_attempts=2)
+
+    app = commands.make_app("t", "A test.")
+    commands.command(app, "Work", name="go")(go)
+    commands.command(app, "Work", name="other")(lambda: None)
+    for _ in range(2):  # the second time the stage is there already, and as short as it was
+        ended = CliRunner().invoke(app, ["go"])
+        assert ended.exit_code == commands.STOPPED
+        assert "slots stay empty, so this ends with exit status 4" in " ".join(ended.stdout.split())

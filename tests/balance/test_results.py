@@ -69,3 +69,9 @@ def test_a_stage_without_new_examples_says_nothing_of_their_cost() -> None:
 def test_one_stage_that_a_cap_stopped_makes_the_whole_incomplete() -> None:
     assert told(STAGE)["complete"]
     assert not told(STAGE, replace(STAGE, complete=False))["complete"]
+
+
+def test_slots_that_stay_empty_are_counted_of_what_was_done_alone() -> None:
+    done = BalanceResult(Manifest("tail", 4, "."), 20, (STAGE, replace(STAGE, stage=1, achieved={"a": 7, "b": 3})))
+    assert (done.short_by, done.complete) == (1, True)
+    assert BalanceResult(Manifest("tail", 4, "."), 20, (replace(STAGE, version=None, achieved={}),)).short_by == 0
