@@ -128,8 +128,8 @@ def test_the_split_is_the_same_alone_from_a_glob_and_from_a_folder(tmp_path, mon
 @pytest.mark.parametrize(
     ("folder", "split"),
     [
-        ("/work/test", None),
-        ("/work/test/dev", "validation"),
+        ("/srv/test", None),
+        ("/srv/test/dev", "validation"),
         ("/home/me/test", "test"),
         ("/home/dev/data", None),
         ("/home/dev/test/en", "test"),
@@ -138,7 +138,7 @@ def test_the_split_is_the_same_alone_from_a_glob_and_from_a_folder(tmp_path, mon
     ],
 )
 def test_folders_of_users_and_of_the_working_directory_are_no_splits(monkeypatch, folder, split):
-    monkeypatch.setattr(Path, "cwd", lambda: Path("/work/test"))
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/srv/test"))
     monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     (found,) = discover.find(f"{folder}/part-0.jsonl")
