@@ -468,11 +468,22 @@ def _extra(draft: _Draft) -> pl.Series:
 
 
 def _records(table: Table) -> pl.Series:
-    """Return every record as one text, its columns in order of their names; null values are left out."""
+    """Return every record as one text, its columns in order of their names; null values are left out.
+
+    Two records give one text only where they are equal: JSON literals hold no control characters, and plain text that holds one
+    of those that stand between values is written as JSON.
+    """
     names = sorted(table.columns)
-    frame = pl.DataFrame([table.columns[name].values.alias(name) for name in names])
-    parts = [pl.concat_str(pl.lit(name + "\0"), pl.col(name)) for name in names]
+    frame = pl.DataFrame([_unmistakable(table.columns[name]).alias(name) for name in names])
+    parts = [pl.concat_str(pl.lit(json.dumps(name) + "\0"), pl.col(name)) for name in names]
     return frame.select(pl.concat_str(parts, separator="\1", ignore_nulls=True)).to_series()
+
+
+def _unmistakable(column: Column) -> pl.Series:
+    odd = pl.Series([False]) if column.is_json else column.values.str.contains("[\0\1\2]").fill_null(False)
+    if not odd.any():
+        return column.values
+    return column.values.clone().scatter(odd.arg_true(), "\2" + Column(column.values.filter(odd), False).literals())
 
 
 def _pick(table: Table, index: pl.Series) -> Table:

@@ -175,6 +175,14 @@ def test_a_named_prompt_beats_messages_and_exported_history_is_kept():
     assert (made["prompt"], json.loads(made["messages"])) == ("q", turns(("system", "s")))
 
 
+def test_records_are_told_apart_whatever_they_hold():
+    cells = [["x", "y"], ['x\1"b"\0y', None], ['\2"x"', "y"], ["x\2", "y"], ['\2"x\\u0002"', "y"], ["x", "\0"]]
+    columns = {name: Column(pl.Series([row[n] for row in cells]), False) for n, name in enumerate("ab")}
+    columns["prompt"] = columns["answer"] = Column(pl.Series(["q"] * len(cells)), False)
+    table = Table("x.csv", columns, pl.int_range(1, len(cells) + 1, eager=True))
+    assert to_examples(table, Columns()).frame["record"].n_unique() == len(cells)
+
+
 def test_columns_are_strings_whatever_the_file():
     columns = {"prompt": Column(pl.Series(["1"]), True), "answer": Column(pl.Series(["true"]), True)}
     frame = to_examples(Table("x.parquet", columns, pl.Series([1])), Columns()).frame
