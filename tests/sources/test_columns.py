@@ -176,8 +176,16 @@ def test_a_named_prompt_beats_messages_and_exported_history_is_kept():
 
 
 def test_records_are_told_apart_whatever_they_hold():
-    cells = [["x", "y"], ['x\1"b"\0y', None], ['\2"x"', "y"], ["x\2", "y"], ['\2"x\\u0002"', "y"], ["x", "\0"]]
-    columns = {name: Column(pl.Series([row[n] for row in cells]), False) for n, name in enumerate("ab")}
+    cells = [
+        ["x", "y"],
+        ['x\1"p2"\0y', None],
+        ['\2"x"', "y"],
+        ["x\2", "y"],
+        ['"x\\u0002"', "y"],
+        ['\2"x\\u0002"', "y"],
+        ["x", "\0"],
+    ]
+    columns = {name: Column(pl.Series([row[n] for row in cells]), False) for n, name in enumerate(("p1", "p2"))}
     columns["prompt"] = columns["answer"] = Column(pl.Series(["q"] * len(cells)), False)
     table = Table("x.csv", columns, pl.int_range(1, len(cells) + 1, eager=True))
     assert to_examples(table, Columns()).frame["record"].n_unique() == len(cells)
