@@ -29,8 +29,8 @@ def run(
     root: Root = None,
 ) -> Any:
     """Run a plan: K stages of balance, train, evaluate and score; a stopped run continues where it was."""
-    from baldistill import pipeline
-    from baldistill.plan import load
+    from baldistill.runs import pipeline
+    from baldistill.runs.plan import load
     from curate import progress
 
     checked = load(plan)
@@ -47,7 +47,7 @@ def compare(
     root: Root = None,
 ) -> Any:
     """Show the students of several runs side by side."""
-    from baldistill import compare
+    from baldistill.runs import compare
 
     return compare.compare(runs, root=root)
 
@@ -55,21 +55,21 @@ def compare(
 settings_verb(
     app,
     TrainSettings,
-    "baldistill.train:train",
+    "baldistill.training.train:train",
     STEPS,
     "Fine-tune a student by LoRA on the selected train rows.",
 )
 settings_verb(
     app,
     ScoreSettings,
-    "baldistill.score:score",
+    "baldistill.evaluation.score:score",
     STEPS,
     "Score the candidates by how hard they are for a student.",
 )
 settings_verb(
     app,
     EvaluateSettings,
-    "baldistill.evaluate:evaluate",
+    "baldistill.evaluation.evaluate:evaluate",
     STEPS,
     "Let a student answer held-out rows, and measure its accuracy.",
 )

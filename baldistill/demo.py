@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.plan import load
+from baldistill.runs.plan import load
 from curate.errors import InputError
 from curate.terminal import console
 from curate.terminal.commands import guarded
@@ -63,7 +63,7 @@ def demo(*, root: str | Path | None = None, teacher: str | None = None, model: s
     Raises:
         CurateError: a step failed; what was done stands, and the same call continues from there.
     """
-    from baldistill import pipeline
+    from baldistill.runs import pipeline
     from curate.manifest.manifest import Manifest
     from curate.report import costs, profile
     from curate.report.plot import plot_tail

@@ -174,10 +174,10 @@ def _student(stage: int) -> str:
 
 LAYOUTS: Mapping[str, Layout] = {
     **layouts.LAYOUTS,
-    "baldistill.compare:CompareResult": _compare,
+    "baldistill.runs.compare:CompareResult": _compare,
     "baldistill.demo:DemoResult": _demo,
-    "baldistill.evaluate:EvaluateResult": _evaluate,
-    "baldistill.pipeline:RunResult": _run,
-    "baldistill.score:ScoreResult": _score,
-    "baldistill.train:TrainResult": _train,
+    "baldistill.evaluation.evaluate:EvaluateResult": _evaluate,
+    "baldistill.runs.pipeline:RunResult": _run,
+    "baldistill.evaluation.score:ScoreResult": _score,
+    "baldistill.training.train:TrainResult": _train,
 }

@@ -22,7 +22,7 @@ _LIMIT = "Rows in all, spread evenly over the domains; default: all."
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """The options of `baldistill.train.train`."""
+    """The options of `baldistill.training.train.train`."""
 
     student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
     output: str | Path | None = option(
@@ -46,7 +46,7 @@ class TrainSettings:
     )
     seed: int = option(0, help=_SEED, more="These are the adapter's first weights, the order of the rows and the dropout.")
     dtype: str = option(
-        "auto", choices=DTYPES, help=_DTYPE, more="As in `baldistill.students.load`; the adapter itself is always fp32."
+        "auto", choices=DTYPES, help=_DTYPE, more="As in `baldistill.student.students.load`; the adapter itself is always fp32."
     )
     warm_start: str | Path | None = option(
         None,
@@ -58,7 +58,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
-    """The options of `baldistill.score.score`."""
+    """The options of `baldistill.evaluation.score.score`."""
 
     student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
     adapter: str | Path | None = option(None, metavar="FOLDER", help=_ADAPTER)
@@ -91,7 +91,7 @@ class ScoreSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """The options of `baldistill.evaluate.evaluate`."""
+    """The options of `baldistill.evaluation.evaluate.evaluate`."""
 
     student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
     adapter: str | Path | None = option(None, metavar="FOLDER", help=_ADAPTER)

@@ -67,7 +67,7 @@ def naive(student: Any, asked: list[Any], alone: list[Any]) -> list[float]:
 
 def ours(student: Any, asked: list[Any], alone: list[Any], **options: Any) -> list[float]:
     """Score as `baldistill score` does, without a journal."""
-    from baldistill import losses
+    from baldistill.student import losses
 
     pairs = zip(losses.mean_losses(student, asked, **options), losses.mean_losses(student, alone, **options), strict=True)
     return [math.exp(a - b) for a, b in pairs]  # type: ignore[operator]
@@ -77,7 +77,7 @@ def limit(student: Any, asked: list[Any], alone: list[Any]) -> list[float]:
     """Read the same tokens without a head, in batches filled as ours are."""
     import torch
 
-    from baldistill import losses, tokens
+    from baldistill.student import losses, tokens
 
     device = student.model.device
     for texts in (asked, alone):
@@ -99,11 +99,12 @@ def spearman(a: list[float], b: list[float]) -> float:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Let the contestants take turns, slice by slice; return scores, seconds and tokens."""
-    from baldistill import tokens
+    from baldistill.student import tokens
 
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the verb takes CUDA where there is one
-    from baldistill import score, students
+    from baldistill.evaluation import score
+    from baldistill.student import students
 
     what, examples = rows(arguments.rows)
     loaded = {dtype: students.load(arguments.student, dtype=dtype, root=arguments.root) for dtype in ("fp32", "bf16")}

@@ -14,8 +14,8 @@ Each field has a type, a default and one sentence of help, declared once:
 
 A verb that takes no manifest has another subject in its place, and ``root`` among its options.
 
-`curate.terminal.commands.settings_verb` makes the command, `baldistill.plan` checks the table. Nothing here knows a verb, and a
-module that declares settings imports nothing slow, so that help stays quick.
+`curate.terminal.commands.settings_verb` makes the command, `baldistill.runs.plan` checks the table. Nothing here knows a verb,
+and a module that declares settings imports nothing slow, so that help stays quick.
 """
 
 from __future__ import annotations

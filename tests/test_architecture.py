@@ -39,13 +39,15 @@ MAY_IMPORT = {
         "vectors"
     ),
 }
+# The same for `baldistill`, whose top (the command line, plans' demo, settings) may import all of them.
+TRAINING_MAY_IMPORT = {"student": "", "training": "student", "evaluation": "student", "runs": "evaluation student training"}
 MOST_MODULES = 11  # in a folder of `curate`, `__init__` aside
 MOST_LEVELS = 9  # of modules that import each other, in `curate`
 
 # One module per outside library: who may import it. Frames (polars, numpy) and hashes (xxhash) are everybody's.
 OWNERS = {
     "altair": {"curate.report.plot"},
-    "datasets": {"baldistill.sft", "curate.readers.open"},
+    "datasets": {"baldistill.training.sft", "curate.readers.open"},
     "deltalake": {"curate.manifest.delta"},
     "filelock": {"curate.balance.balance"},
     "faiss": {"curate.vectors.neighbors"},
@@ -60,7 +62,7 @@ OWNERS = {
     "openai": {"curate.teachers.openai"},
     "openvino": {"curate.vectors.backends"},
     "orjson": {"curate.teachers.base"},
-    "peft": {"baldistill.adapters", "baldistill.sft"},
+    "peft": {"baldistill.student.adapters", "baldistill.training.sft"},
     "pint": {"curate.answers.quantities"},
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
     "pyarrow": {
@@ -71,23 +73,23 @@ OWNERS = {
     },
     "regex": {"curate.answers.texts"},
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
-    "safetensors": {"baldistill.adapters", "curate.vectors.encoders", "curate.models"},
+    "safetensors": {"baldistill.student.adapters", "curate.vectors.encoders", "curate.models"},
     "sentence_transformers": {"curate.vectors.encoders"},
-    "sklearn": {"baldistill.evaluate"},
+    "sklearn": {"baldistill.evaluation.evaluate"},
     "sqlite3": {"curate.ledger.ledger"},
     "sympy": {"curate.answers.symbolic"},
     "torch": {
-        "baldistill.adapters",
-        "baldistill.sft",
-        "baldistill.generate",
-        "baldistill.losses",
-        "baldistill.students",
+        "baldistill.student.adapters",
+        "baldistill.training.sft",
+        "baldistill.student.generate",
+        "baldistill.student.losses",
+        "baldistill.student.students",
         "curate.vectors.backends",
         "curate.vectors.encoders",
         "curate.models",
     },
-    "transformers": {"baldistill.sft", "baldistill.generate", "baldistill.losses", "curate.models"},
-    "trl": {"baldistill.sft"},
+    "transformers": {"baldistill.training.sft", "baldistill.student.generate", "baldistill.student.losses", "curate.models"},
+    "trl": {"baldistill.training.sft"},
     "typer": {"baldistill.cli", "curate.terminal.cli", "curate.terminal.commands"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}
@@ -166,6 +168,16 @@ def test_a_folder_imports_what_it_may(folder: str) -> None:
     assert not turned
 
 
+@pytest.mark.parametrize("folder", TRAINING_MAY_IMPORT)
+def test_a_folder_of_the_training_side_imports_what_it_may(folder: str) -> None:
+    allowed = {folder, *TRAINING_MAY_IMPORT[folder].split(), "settings"}
+    mine = [m for m in modules() if m.startswith(f"baldistill.{folder}.")]
+    others = {(m, other) for m in mine for other in ours(m) if other.startswith("baldistill.")}
+    assert mine
+    assert len(mine) <= MOST_MODULES
+    assert not [f"{m} imports {other}" for m, other in sorted(others) if other.split(".")[1] not in allowed]
+
+
 def test_every_folder_is_in_the_rules_and_small_enough_to_be_read() -> None:
     sizes = Counter(folder_of(m) for m in modules() if m.startswith("curate.") and modules()[m].name != "__init__.py")
     assert set(sizes) - {None} == set(MAY_IMPORT)
@@ -241,7 +253,7 @@ def test_every_owner_uses_its_library() -> None:
         ("import curate", HEAVY | {"polars", "typer", "rich"}),
         ("import curate.terminal.cli", HEAVY | {"polars", "sqlite3"}),
         ("import baldistill.cli", HEAVY | {"polars", "sqlite3"}),
-        *[(f"import {module}", HEAVY) for module in ("curate.balance.balance", "baldistill.pipeline")],
+        *[(f"import {module}", HEAVY) for module in ("curate.balance.balance", "baldistill.runs.pipeline")],
     ],
 )
 def test_an_import_loads_nothing_heavy(statement: str, absent: set[str]) -> None:

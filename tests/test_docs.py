@@ -17,7 +17,7 @@ import typer
 
 import baldistill.cli
 import curate.terminal.cli
-from baldistill import plan
+from baldistill.runs import plan
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 
 ROOT = Path(__file__).parents[1]

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 import baldistill.cli
 import curate.terminal.cli
-from baldistill import plan
+from baldistill.runs import plan
 from curate.manifest import load
 from tests.support.loopback import Server, refusal, serving
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill import train
+from baldistill.training import train
 from curate.manifest import Manifest
 from tests.support import tiny_student
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from baldistill import adapters
+from baldistill.student import adapters
 from curate import progress
 from curate.errors import ModelError
 from curate.models import Weights

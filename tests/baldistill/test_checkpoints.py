@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.checkpoints import Journal, checkpoint_path, key_of
+from baldistill.student.checkpoints import Journal, checkpoint_path, key_of
 from curate import progress
 
 

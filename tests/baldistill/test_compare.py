@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from baldistill.compare import compare
+from baldistill.runs.compare import compare
 from curate.errors import InputError, UnknownNameError
 
 

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill import evaluate, generate, students
-from baldistill.generate import Output
-from baldistill.tokens import encode
+from baldistill.evaluation import evaluate
+from baldistill.student import generate, students
+from baldistill.student.generate import Output
+from baldistill.student.tokens import encode
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest

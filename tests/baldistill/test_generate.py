@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from baldistill import generate, students, tokens
-from baldistill.students import Student
+from baldistill.student import generate, students, tokens
+from baldistill.student.students import Student
 from tests.support import tiny_student
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from baldistill import losses, students
-from baldistill.checkpoints import Journal
-from baldistill.tokens import Tokens
+from baldistill.student import losses, students
+from baldistill.student.checkpoints import Journal
+from baldistill.student.tokens import Tokens
 from curate import progress
 from tests.support import tiny_student
 

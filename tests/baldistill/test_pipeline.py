@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-from baldistill import evaluate, pipeline, score, students, train
-from baldistill.plan import Plan, parse
+from baldistill.evaluation import evaluate, score
+from baldistill.runs import pipeline
+from baldistill.runs.plan import Plan, parse
+from baldistill.student import students
+from baldistill.training import train
 from curate import progress
 from curate.errors import InputError, ModelError
 from curate.housekeeping.rename import rename

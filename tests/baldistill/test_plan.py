@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from baldistill import plan
+from baldistill.runs import plan
 from curate.errors import InputError, MistakesError
 
 GOOD = """

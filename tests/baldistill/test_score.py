@@ -13,9 +13,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from baldistill import checkpoints, generate, score, students
+from baldistill.evaluation import score
 from baldistill.settings import FORMULAS
-from baldistill.tokens import Tokens, encode
+from baldistill.student import checkpoints, generate, students
+from baldistill.student.tokens import Tokens, encode
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest, load
@@ -195,8 +196,8 @@ class TestAStoppedRun:
         manifest = tiny_student.manifest(tmp_path / "stopped", rows)
         # It kills itself as soon as the eleventh batch is on disk: no handler runs, nothing is flushed.
         code = (
-            "import os, signal\nfrom baldistill.checkpoints import Journal\n"
-            "from baldistill.score import score\nfrom curate.manifest import load\n"
+            "import os, signal\nfrom baldistill.student.checkpoints import Journal\n"
+            "from baldistill.evaluation.score import score\nfrom curate.manifest import load\n"
             "add, n = Journal.add, [0]\n"
             "def count(self, entries):\n    add(self, entries); n[0] += 1\n"
             "    if n[0] == 11: os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -9,9 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from baldistill import adapters, generate, losses, sft, students, train
 from baldistill.settings import TrainSettings
-from baldistill.tokens import PLAIN_TEMPLATE, encode
+from baldistill.student import adapters, generate, losses, students
+from baldistill.student.tokens import PLAIN_TEMPLATE, encode
+from baldistill.training import sft, train
 from curate import models, progress
 from curate.errors import ModelError
 from curate.manifest.manifest import Manifest

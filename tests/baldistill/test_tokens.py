@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill import tokens
+from baldistill.student import tokens
 from curate import progress
 from curate.errors import InputError, ModelError
 from curate.manifest import chats
@@ -347,7 +347,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     import subprocess
     import sys
 
-    modules = "baldistill.tokens, baldistill.score, baldistill.evaluate"
+    modules = "baldistill.student.tokens, baldistill.evaluation.score, baldistill.evaluation.evaluate"
     code = f"import sys, {modules}; print({{'torch', 'trl', 'peft', 'sklearn'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "set()"

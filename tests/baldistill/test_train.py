@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from baldistill import adapters, students, train
+from baldistill.student import adapters, students
+from baldistill.training import train
 from curate import models, progress
 from curate.errors import InputError, ModelError
 from curate.manifest.manifest import Manifest

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baldistill.evaluate import metrics
+from baldistill.evaluation.evaluate import metrics
 
 every_metric = pytest.mark.parametrize("metric", metrics.names())
 words = st.sampled_from(["", "7", "gas", "the gas", "gold and gas", "A"])

@@ -23,7 +23,7 @@ CALLING = (
     "{{ message.content }}{% for call in message.tool_calls or [] %}{{ call.function.name + (call.function.arguments | tojson) }}"
     "{% endfor %}{{ '<|end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\\n' }}{% endif %}"
 )
-# Options of `baldistill.train.train` with which it learns something in a second.
+# Options of `baldistill.training.train.train` with which it learns something in a second.
 FAST: dict[str, Any] = {"dtype": "fp32", "learning_rate": 1e-2, "epochs": 2, "rank": 4, "alpha": 8, "gradient_accumulation": 1}
 WORDS = "what is plus minus the answer 0 1 2 3 4 5 6 7 8 9 so we add take a b c ( ) . : + - = user assistant system"
 

@@ -32,7 +32,7 @@ BY_HAND = {
     "diff": "curate.manifest.history:diff",
     "explain": "curate.report.explain:explain",
     "restore": "curate.housekeeping.restore:restore",
-    "compare": "baldistill.compare:compare",
+    "compare": "baldistill.runs.compare:compare",
 }
 
 

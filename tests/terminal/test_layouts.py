@@ -18,12 +18,12 @@ import baldistill.cli
 import baldistill.layouts
 import curate.manifest.history
 import curate.terminal.cli
-from baldistill.compare import CompareResult, Line
 from baldistill.demo import DemoResult
-from baldistill.evaluate import EvaluateResult, Rate
-from baldistill.pipeline import RunResult, Stage
-from baldistill.score import ScoreResult
-from baldistill.train import TrainResult
+from baldistill.evaluation.evaluate import EvaluateResult, Rate
+from baldistill.evaluation.score import ScoreResult
+from baldistill.runs.compare import CompareResult, Line
+from baldistill.runs.pipeline import RunResult, Stage
+from baldistill.training.train import TrainResult
 from curate.audit.audit import AuditResult
 from curate.audit.base import FINDINGS
 from curate.balance.annotate import AnnotateResult
@@ -378,7 +378,7 @@ OTHERS = """curate.manifest.history:diff curate.manifest.history:log curate.mani
 curate.generation.prompts:built_in curate.report.explain:explain
 curate.housekeeping.listing:list_manifests curate.housekeeping.restore:restore
 curate.report.costs:read_costs curate.report.costs:read_receipts curate.report.costs:read_call
-baldistill.compare:compare baldistill.pipeline:run baldistill.demo:demo"""
+baldistill.runs.compare:compare baldistill.runs.pipeline:run baldistill.demo:demo"""
 
 
 def targets() -> list[str]:

@@ -14,8 +14,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import adapters, evaluate, score, train
-from baldistill.plan import Plan
+from baldistill.evaluation import evaluate, score
+from baldistill.runs.plan import Plan
+from baldistill.student import adapters
+from baldistill.training import train
 from curate import models, progress
 from curate.balance import balance
 from curate.balance.results import StageResult
@@ -45,7 +47,7 @@ class Stage:
         achieved: rows accepted per domain; a row of several labels counts in each.
         spend: calls, tokens and usd charged, and replies taken from the ledger.
         adapter: where the trained adapter is, relative to the root.
-        metrics: of `baldistill.evaluate.evaluate`.
+        metrics: of `baldistill.evaluation.evaluate.evaluate`.
         rows: rows accepted, each once; 0 of the base student.
     """
 
@@ -82,7 +84,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     """Run a plan: prepare the manifest, then K stages, then the export.
 
     Args:
-        plan: one table per verb, see `baldistill.plan`.
+        plan: one table per verb, see `baldistill.runs.plan`.
         root: the folder that holds ``manifests/`` and ``cache/``.
 
     Raises:

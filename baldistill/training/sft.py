@@ -1,6 +1,6 @@
 """Supervised fine-tuning: TRL's trainer, set up for LoRA on completions, on CUDA and on a processor. The only importer of trl.
 
-Knows no manifest and no folder but the one it is given; `baldistill.train` keeps the record.
+Knows no manifest and no folder but the one it is given; `baldistill.training.train` keeps the record.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import adapters
-from baldistill.memory import lacks_memory
 from baldistill.settings import TrainSettings
-from baldistill.tokens import left_out, training_tokens
+from baldistill.student import adapters
+from baldistill.student.memory import lacks_memory
+from baldistill.student.tokens import left_out, training_tokens
 from curate import models, progress
 from curate.errors import InputError, ModelError
 

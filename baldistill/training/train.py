@@ -1,7 +1,7 @@
 """Fine-tunes a student by LoRA on a snapshot, and keeps the adapter with a record of what it was made from.
 
-The record (`baldistill.adapters`) makes a repeated command a no-op. Chooses no rows and judges no answers; the trainer itself
-is in `baldistill.sft`.
+The record (`baldistill.student.adapters`) makes a repeated command a no-op. Chooses no rows and judges no answers; the trainer
+itself is in `baldistill.training.sft`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import adapters, sft, students
 from baldistill.settings import TrainSettings
-from baldistill.tokens import check_forms
+from baldistill.student import adapters, students
+from baldistill.student.tokens import check_forms
+from baldistill.training import sft
 from curate import models, progress
 from curate.errors import InputError
 from curate.files import replace_folder, runs_folder

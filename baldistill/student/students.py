@@ -1,6 +1,6 @@
 """Loads a student: a causal language model with its tokenizer, and the adapter that was trained on it merged into it.
 
-`identify` names the same student without loading it. Trains nothing (`baldistill.train`) and reads no manifest.
+`identify` names the same student without loading it. Trains nothing (`baldistill.training.train`) and reads no manifest.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baldistill import adapters
-from baldistill.tokens import plain_template
+from baldistill.student import adapters
+from baldistill.student.tokens import plain_template
 from curate import models, progress
 from curate.defaults import DEFAULT_STUDENT
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import generate, students
-from baldistill.checkpoints import Journal, checkpoint_path
 from baldistill.settings import EvaluateSettings
-from baldistill.tokens import encode, stratify
+from baldistill.student import generate, students
+from baldistill.student.checkpoints import Journal, checkpoint_path
+from baldistill.student.tokens import encode, stratify
 from curate import progress
 from curate.answers import answers
 from curate.audit import audit

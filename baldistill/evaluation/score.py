@@ -8,7 +8,8 @@ the student: s(A|Q) after the whole prompt, s(A) after the header of the assista
                                         the form of BalDistill, Zhou et al., EMNLP 2024, arXiv 2406.13114
 
 Above 1 the question makes the completion less likely. A row that cannot be scored gets no score, never a 0, and is reported.
-Losses are kept in a journal, batch by batch (`baldistill.checkpoints`): a killed run continues there. There is one commit.
+Losses are kept in a journal, batch by batch (`baldistill.student.checkpoints`): a killed run continues there.
+There is one commit.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Any
 
 import polars as pl
 
-from baldistill import generate, losses, students
-from baldistill.checkpoints import Journal, checkpoint_path
 from baldistill.settings import ScoreSettings
-from baldistill.students import Student
-from baldistill.tokens import Tokens, encode, header, stratify
+from baldistill.student import generate, losses, students
+from baldistill.student.checkpoints import Journal, checkpoint_path
+from baldistill.student.students import Student
+from baldistill.student.tokens import Tokens, encode, header, stratify
 from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest

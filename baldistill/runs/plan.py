@@ -40,9 +40,9 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "sample": ("curate.selection.sample:sample", frozenset()),
     "cluster": ("curate.vectors.cluster:cluster", frozenset()),
     "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "preview", "metrics"})),
-    "train": ("baldistill.train:train", frozenset({"output"})),
-    "score": ("baldistill.score:score", frozenset({"adapter"})),
-    "evaluate": ("baldistill.evaluate:evaluate", frozenset({"adapter"})),
+    "train": ("baldistill.training.train:train", frozenset({"output"})),
+    "score": ("baldistill.evaluation.score:score", frozenset({"adapter"})),
+    "evaluate": ("baldistill.evaluation.evaluate:evaluate", frozenset({"adapter"})),
     "export": ("curate.export.export:export", frozenset()),
 }
 

@@ -1,4 +1,4 @@
-"""Computes the mean loss of a student on each completion after its prompt, in batches. `baldistill.score` makes scores of them.
+"""Computes the mean loss of a student on each completion after its prompt, in batches; `baldistill.evaluation.score` uses it.
 
 What makes it fast, on a processor and on CUDA alike, without changing the figures:
 
@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from baldistill import tokens
-from baldistill.checkpoints import Journal, key_of
-from baldistill.memory import Batches
-from baldistill.students import Student
-from baldistill.tokens import Tokens
+from baldistill.student import tokens
+from baldistill.student.checkpoints import Journal, key_of
+from baldistill.student.memory import Batches
+from baldistill.student.students import Student
+from baldistill.student.tokens import Tokens
 from curate import progress
 
 __all__ = ["mean_losses", "shared_beginning"]
@@ -46,7 +46,7 @@ def mean_losses(
     """Return the mean loss per completion token of each text, in nats; None where there is no completion or no number.
 
     Args:
-        student: as `baldistill.students.load` gives it.
+        student: as `baldistill.student.students.load` gives it.
         texts: prompts of at least one token, and the completions whose loss is computed.
         batch_tokens: tokens read side by side, padding included; a longer text is read alone. By default 1,024 on a processor
             and 32,768 on CUDA. Where memory is short they become fewer.

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from baldistill import tokens
-from baldistill.checkpoints import Journal, key_of
-from baldistill.memory import Batches
-from baldistill.students import Student
+from baldistill.student import tokens
+from baldistill.student.checkpoints import Journal, key_of
+from baldistill.student.memory import Batches
+from baldistill.student.students import Student
 from curate import progress
 
 __all__ = ["Output", "generate"]
@@ -49,7 +49,7 @@ def generate(
     """Let a student go on from prompts greedily; outputs come in the order of the prompts.
 
     Args:
-        student: as `baldistill.students.load` gives it.
+        student: as `baldistill.student.students.load` gives it.
         prompts: token ids, each ending with the header of the assistant's turn.
         max_new_tokens: at most, per output.
         batch_size: prompts per batch; by default 16 on a processor and 128 on CUDA. Where memory is short they become fewer.

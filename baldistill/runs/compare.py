@@ -1,4 +1,4 @@
-"""Puts several runs side by side, from the records that `baldistill.pipeline` wrote: `compare`. Runs and writes nothing."""
+"""Puts several runs side by side, from the records that `baldistill.runs.pipeline` wrote: `compare`. Runs and writes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Line:
         calls: charged up to this stage.
         tokens: charged up to this stage.
         usd: charged up to this stage, or None where a model had no price.
-        metrics: what `baldistill.evaluate.evaluate` found.
+        metrics: what `baldistill.evaluation.evaluate.evaluate` found.
     """
 
     run: str
