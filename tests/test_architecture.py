@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "audit": "answers manifest vectors",
     "generation": "answers audit manifest teachers",
     "balance": "audit calls generation ledger manifest selection teachers vectors",
-    "report": "answers audit calls ledger manifest teachers",
+    "report": "answers audit calls generation ledger manifest teachers",
     "export": "manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": (

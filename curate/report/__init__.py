@@ -1,4 +1,4 @@
 """Reads a version and shows it: `curate profile`, `explain`, `ledger`, and plots.
 
-Imports `manifest` and what was recorded about it; never balance, generation, audit or selection. Writes no row's status.
+Imports `manifest` and what was recorded about it; never balance or selection. Writes no row's status.
 """
