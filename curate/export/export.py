@@ -57,23 +57,22 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     snapshot = read_snapshot(manifest)
     folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
-    rows = {split: frame.height for split, frame in snapshot.splits.items()}
     manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
     about = {"manifest": manifest.name, "version": manifest.version, "format": label}
     try:
         destination = open_destination(folder, manifests=manifests, force=settings.force)
-        without, train = snapshot.splits["train"]["rationale"].null_count(), snapshot.splits["train"].height
-        if 0 < without < train:
-            progress.note(
-                "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
-            )
         earlier = destination.earlier or about
         if earlier.get("manifest") != manifest.name:
             progress.note("export", f"{str(folder)!r} held an export of {earlier.get('manifest')!r}, which this one replaces")
         found = destination.write(lambda part: write(snapshot, part), about)
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
-    written = {split: n - snapshot.left_out[split] for split, n in rows.items() if n > snapshot.left_out[split]}
+    without, train = snapshot.without_rationale["train"], snapshot.rows["train"]
+    if 0 < without < train:
+        progress.note(
+            "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
+        )
+    written = {split: n - snapshot.left_out[split] for split, n in snapshot.rows.items() if n > snapshot.left_out[split]}
     paths = tuple(_below(path, destination.folder, folder) for path in found)
     loads = any(path.suffix in _DATA for path in paths)
     return ExportResult(manifest, paths, written, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")

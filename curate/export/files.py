@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["json_text", "write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
-_SLICE_BYTES = 256 << 20  # written at a time; a column of more than 2 GiB would not fit Arrow's `string`
 _DECODER = json.JSONDecoder()
+_OF_CHATS = ("prompt", "answer", "messages", "extra")  # what a chat's keys are known by
 # Keys of a chat's record that are its own, and those that trainers read in place of `messages`.
 _OWN = ("id", "domain", "domains", "messages", "turns")
 _OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids", "labels", "completion_mask", "assistant_masks")
@@ -34,13 +36,21 @@ _OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids
 @exporters.register("parquet")
 def write_parquet(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one Parquet file per split, zstd-compressed."""
-    return tuple(_write_parquet(frame, destination / f"{split}.parquet") for split, frame in snapshot.splits.items())
+    return tuple(
+        _write_parquet(snapshot.schema, snapshot.frames(split), destination / f"{split}.parquet") for split in snapshot.rows
+    )
 
 
 @exporters.register("jsonl")
 def write_jsonl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split; messages and extra are JSON strings, as they are in the manifest."""
-    return tuple(write_whole(destination / f"{split}.jsonl", frame.write_ndjson) for split, frame in snapshot.splits.items())
+
+    def write(part: Path, split: str) -> None:
+        with part.open("wb") as file:
+            for frame in snapshot.frames(split):
+                frame.write_ndjson(file)
+
+    return tuple(write_whole(destination / f"{split}.jsonl", partial(write, split=split)) for split in snapshot.rows)
 
 
 @exporters.register("chat")
@@ -51,11 +61,13 @@ def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     (``tools``, say), and, where there are chats of several answers, ``turns``: whether the ``last`` turn of the assistant is
     trained on or ``all`` of them. Every record of an export has the same keys, since readers take them from the first.
     """
-    keys, turns = _shape(snapshot.splits.values())
-    return tuple(
-        _lines(destination / f"{split}.jsonl", _chat_records(frame, keys, turns=turns))
-        for split, frame in snapshot.splits.items()
-    )
+    keys, turns = _shape(snapshot)
+
+    def records(split: str) -> Iterator[str]:
+        for frame in snapshot.frames(split):
+            yield from _chat_records(frame, keys, turns=turns)
+
+    return tuple(_lines(destination / f"{split}.jsonl", records(split)) for split in snapshot.rows)
 
 
 @exporters.register("datasets")
@@ -63,26 +75,26 @@ def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write a folder that ``datasets.load_dataset`` reads back, splits and all, with a README card."""
     (destination / "data").mkdir(exist_ok=True)
     files = [
-        _write_parquet(frame, destination / "data" / f"{split}-00000-of-00001.parquet")
-        for split, frame in snapshot.splits.items()
+        _write_parquet(snapshot.schema, snapshot.frames(split), destination / "data" / f"{split}-00000-of-00001.parquet")
+        for split in snapshot.rows
     ]
     text = cards.card(snapshot.manifest)
     card = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
     return (*files, card)
 
 
-def _write_parquet(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a frame with the types that `datasets` itself gives to texts and lists, so that other data can be joined to it."""
+def _write_parquet(schema: pl.Schema, frames: Iterable[pl.DataFrame], path: Path) -> Path:
+    """Write frames with the types that `datasets` itself gives to texts and lists, so that other data can be joined to it."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = pa.schema([(field.name, _plain_type(field.type)) for field in frame.clear().to_arrow().schema])
-    rows = max(1, frame.height * _SLICE_BYTES // max(int(frame.estimated_size()), _SLICE_BYTES))
+    given = pl.DataFrame(schema=schema).to_arrow().schema
+    plain = pa.schema([(field.name, _plain_type(field.type)) for field in given])
 
     def write(part: Path) -> None:
-        with parquet.ParquetWriter(part, schema, compression="zstd") as file:
-            for piece in frame.iter_slices(rows):
-                file.write_table(piece.to_arrow().cast(schema))
+        with parquet.ParquetWriter(part, plain, compression="zstd") as file:
+            for frame in frames:
+                file.write_table(frame.to_arrow().cast(plain))
 
     return write_whole(path, write)
 
@@ -96,11 +108,11 @@ def _plain_type(given: pa.DataType) -> pa.DataType:
     return pa.string() if large else given
 
 
-def _shape(frames: Iterable[pl.DataFrame]) -> tuple[list[str], bool]:
+def _shape(snapshot: Snapshot) -> tuple[list[str], bool]:
     """Return the keys of `extra` that stand beside `messages`, and whether a chat has several answers; tell of what cannot."""
     found: Counter[str] = Counter()
     unread, several = 0, False
-    for frame in frames:
+    for frame in chain.from_iterable(snapshot.frames(split, columns=_OF_CHATS) for split in snapshot.rows):
         for text in frame["extra"].drop_nulls():
             found.update(_members(text).keys())
         for chat in chats.read_chats(frame.filter(pl.col("messages").is_not_null())):

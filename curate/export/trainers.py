@@ -97,10 +97,12 @@ class _Row:
 Make = Callable[[_Row], dict[str, Any]]
 
 
-def _is_chat(frames: Iterable[pl.DataFrame]) -> bool:
+def _is_chat(snapshot: Snapshot) -> bool:
     """Return whether a row of a snapshot has other turns than its prompt and answer, or offers tools."""
     return any(
-        frame["messages"].null_count() < frame.height or any(map(chats.tools_of, frame["extra"].drop_nulls())) for frame in frames
+        frame["messages"].null_count() < frame.height or any(map(chats.tools_of, frame["extra"].drop_nulls()))
+        for split in snapshot.rows
+        for frame in snapshot.frames(split, columns=("messages", "extra"))
     )
 
 
@@ -122,7 +124,7 @@ def write_trl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     They are texts; where rows are chats or offer tools, both are lists of turns in every row, with ``tools`` as JSON text beside
     them (https://huggingface.co/docs/trl/dataset_formats).
     """
-    conversational = _is_chat(snapshot.splits.values())
+    conversational = _is_chat(snapshot)
     return _write(snapshot, destination, "trl", _trl if conversational else _trl_texts, chat=conversational)
 
 
@@ -179,7 +181,7 @@ def write_openai(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
             progress.note(
                 "export", f"openai: {path.name} has {size:,.0f} MB, and files of up to {_OPENAI_BYTES // 10**6} MB are taken"
             )
-    train = snapshot.splits["train"].height - snapshot.left_out["train"]
+    train = snapshot.rows["train"] - snapshot.left_out["train"]
     if train < _OPENAI_ROWS:
         progress.note("export", f"openai: {train} train rows, and a fine-tuning job takes {_OPENAI_ROWS} or more")
     return paths
@@ -325,12 +327,16 @@ def dataset_info(snapshot: Snapshot) -> dict[str, Any]:
     Example:
         ``{"math_train": {"file_name": "train.jsonl", "formatting": "sharegpt", "columns": {"messages": "conversations"}}}``
     """
-    tools = any(any(map(chats.tools_of, frame["extra"].drop_nulls())) for frame in snapshot.splits.values())
+    tools = any(
+        any(map(chats.tools_of, frame["extra"].drop_nulls()))
+        for split in snapshot.rows
+        for frame in snapshot.frames(split, columns=("extra",))
+    )
     columns = {"messages": "conversations"} | ({"tools": "tools"} if tools else {})
     return {
         f"{snapshot.manifest.name}_{split}": {"file_name": f"{split}.jsonl", "formatting": "sharegpt", "columns": columns}
-        for split, frame in snapshot.splits.items()
-        if snapshot.left_out[split] < frame.height
+        for split, rows in snapshot.rows.items()
+        if snapshot.left_out[split] < rows
     }
 
 
@@ -357,10 +363,9 @@ def _write(
     used: dict[str, None] = {}
     answers: Counter[str] = Counter()  # rows of several answers, by which of them are trained on
     written: Counter[str] = Counter()
-    for split, frame in snapshot.splits.items():
-        for extra in frame["extra"].drop_nulls():
+    for split in snapshot.rows:
+        for extra, _, row, record in _records(snapshot.frames(split), make):
             lost.update(f"the column {key}" for key in _columns(extra))
-        for _, row, record in _records(frame, make):
             lost.update(row.lost)
             if row.chat.unread is not None:
                 lost["messages, which is no chat"] += 1
@@ -382,20 +387,20 @@ def _write(
             f"export of {snapshot.manifest} to {name}: no train row is left: {next(iter(skipped))}; --to chat has all"
         )
 
-    def lines(frame: pl.DataFrame) -> Iterator[str]:
-        for here, row, record in _records(frame, make):
+    def lines(split: str) -> Iterator[str]:
+        for _, here, row, record in _records(snapshot.frames(split), make):
             if not row.skipped:
                 kept = here | {key: record.get(key) for key in used} if beside else record
                 yield json_text(kept) + "\n"
 
     paths = []
-    for split, frame in snapshot.splits.items():
+    for split in snapshot.rows:
         if not written[split]:
             continue
 
-        def write(part: Path, frame: pl.DataFrame = frame) -> None:
+        def write(part: Path, split: str = split) -> None:
             with part.open("w", encoding="utf-8") as file:
-                file.writelines(lines(frame))
+                file.writelines(lines(split))
 
         paths.append(write_whole(destination / f"{split}.jsonl", write))
     recipe = recipes.Recipe(
@@ -405,14 +410,14 @@ def _write(
     return (*paths, write_whole(destination / "README.md", lambda part: part.write_text(text, encoding="utf-8")))
 
 
-def _records(frame: pl.DataFrame, make: Make) -> Iterator[tuple[dict[str, Any], _Row, dict[str, Any]]]:
-    """Yield for every row the keys that stand beside its record, the row and the record."""
-    here = [name for name in _HERE if name in frame.columns]
-    for piece in frame.iter_slices(_SLICE):
+def _records(frames: Iterable[pl.DataFrame], make: Make) -> Iterator[tuple[str | None, dict[str, Any], _Row, dict[str, Any]]]:
+    """Yield for every row its further columns as JSON, the keys that stand beside its record, the row and the record."""
+    for piece in (piece for frame in frames for piece in frame.iter_slices(_SLICE)):
+        here = [name for name in _HERE if name in piece.columns]
         rows = zip(piece.select(here).iter_rows(named=True), piece["extra"], chats.read_chats(piece), strict=True)
         for beside, extra, chat in rows:
             row = _Row(chat, chats.tools_of(extra))
-            yield beside, row, make(row)
+            yield extra, beside, row, make(row)
 
 
 def _tell(name: str, lost: Counter[str], skipped: Counter[str], refused: Counter[str]) -> None:
@@ -425,8 +430,10 @@ def _tell(name: str, lost: Counter[str], skipped: Counter[str], refused: Counter
         progress.note("export", f"{name}: {n:,} rows have {what}, for which the trainer refuses the file")
 
 
-def _columns(extra: str) -> list[str]:
+def _columns(extra: str | None) -> list[str]:
     """Return the further columns of a row, tools aside."""
+    if extra is None:
+        return []
     try:
         found = json.loads(extra)
     except ValueError:

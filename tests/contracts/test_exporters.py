@@ -62,7 +62,7 @@ def test_paths_are_the_files_written_and_lie_under_the_destination(format: str, 
 @every_exporter
 def test_every_split_has_the_rows_of_the_snapshot(format: str, manifest: Manifest, snapshot: Snapshot, tmp_path: Path) -> None:
     result = export(manifest, to=format, destination=str(tmp_path / "out"))
-    assert result.rows == {split: frame.height for split, frame in snapshot.splits.items()}
+    assert result.rows == snapshot.rows == {split: frame.height for split, frame in snapshot.splits.items()}
     assert result.rows == {"train": 8, "validation": 3, "test": 2}
     for split, rows in result.rows.items():
         assert sum(counted(path) for path in result.paths if path.name.startswith(split)) == rows

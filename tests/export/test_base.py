@@ -1,10 +1,23 @@
-"""A snapshot is the selected train rows and the held-out rows, split by split."""
+"""A snapshot is the selected train rows and the held-out rows, split by split, read frame by frame in the manifest's order."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from curate.errors import InputError
-from curate.export.base import read_snapshot
+from curate.errors import InputError, ManifestError
+from curate.export import base
+from curate.export.base import COLUMNS, read_snapshot
+from curate.manifest import ids
+from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import in_snapshot
+from curate.manifest.schema import SPLITS, conform
 
 
 def test_nothing_selected_names_the_next_step(candidates: Manifest) -> None:
@@ -13,9 +26,67 @@ def test_nothing_selected_names_the_next_step(candidates: Manifest) -> None:
 
 
 def test_a_snapshot_is_the_selected_rows_and_the_held_out_splits(selected: Manifest) -> None:
-    found = read_snapshot(selected).splits
-    assert {split: frame["prompt"].to_list() for split, frame in found.items()} == {
+    found = read_snapshot(selected)
+    assert found.rows == {"train": 2, "validation": 1, "test": 1}
+    assert {split: frame["prompt"].to_list() for split, frame in found.splits.items()} == {
         "train": ["2+3?", "Größe?\n\\frac"],
         "validation": ["seen later?"],
         "test": ["held back?"],
     }
+
+
+def made(root: Path, texts: Sequence[int], order: Sequence[int], splits: Sequence[str]) -> Manifest:
+    """Return a manifest of rows with these texts (by number), which were written in another order."""
+    numbers = sorted(set(texts), key=lambda n: order[n])
+    contents = pl.DataFrame({"prompt": [f"{n}" * (1 + n % 3) for n in numbers], "answer": [f"{n}" for n in numbers]})
+    contents = contents.with_columns(ids.content_keys(contents), rationale=pl.lit(None, dtype=pl.String))
+    keys = dict(zip(numbers, contents["content"], strict=True))
+    rows = pl.DataFrame({"content": [keys[n] for n in texts], "split": splits, "domain": "d", "source": "real"})
+    rows = rows.with_columns(ids.row_ids(rows), status=pl.lit("selected"), n_chars=pl.lit(2), stage=pl.int_range(pl.len()))
+    manifest = manifests.new("m", root=root)
+    manifest.append(contents)
+    return manifest.commit(rows, verb="balance")
+
+
+@given(st.data())
+def test_rows_come_in_the_order_of_the_manifest_whatever_the_order_of_their_texts(tmp_path_factory, data) -> None:
+    texts = data.draw(st.lists(st.integers(0, 19), min_size=1, max_size=30))
+    order = data.draw(st.permutations(range(20)))
+    splits = data.draw(st.lists(st.sampled_from(SPLITS), min_size=len(texts) - 1, max_size=len(texts) - 1))
+    small = {"_FRAME_ROWS": 4, "_FIRST_ROWS": 2, "_REGION": 3, "_FRAME_BYTES": data.draw(st.sampled_from([1, 100, 1 << 20]))}
+    manifest = made(tmp_path_factory.mktemp("m"), texts, order, ["train", *splits])
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small.items():
+            patch.setattr(base, name, value)
+        found = read_snapshot(manifest)
+        frames = {split: [*found.frames(split)] for split in found.rows}
+        some = {split: pl.concat(found.frames(split, columns=("answer", "id"))) for split in found.rows}
+        stages = {split: pl.concat(found.frames(split, columns=("stage",))) for split in found.rows}
+    whole = manifest.examples(manifest.rows().filter(in_snapshot())).select(COLUMNS)
+    for split in found.rows:
+        assert all(frame.height <= 4 and frame.schema == found.schema for frame in frames[split])
+        wanted = whole.filter(split=split)
+        assert pl.concat(frames[split]).equals(wanted)
+        assert some[split].equals(wanted.select("answer", "id"))
+        assert stages[split].equals(wanted.select("stage"))
+        assert found.without_rationale[split] == found.rows[split] == wanted.height
+
+
+def test_frames_of_long_texts_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pl.DataFrame({"prompt": ["p"] * 40, "extra": [f'{{"n":{n},"pad":"{"x" * 5000}"}}' for n in range(40)]})
+    contents = rows.with_columns(ids.content_keys(rows))
+    narrow = conform(contents.select("content", split=pl.lit("train"), status=pl.lit("selected")), base.SCHEMA)
+    manifest = manifests.new("m", root=tmp_path)
+    manifest.append(contents)
+    monkeypatch.setattr(base, "_FRAME_BYTES", 20_000)
+    monkeypatch.setattr(base, "_FIRST_ROWS", 2)
+    found = [frame.height for frame in read_snapshot(manifest.commit(narrow, verb="x")).frames("train")]
+    assert sum(found) == 40
+    assert found[:2] == [2, 3]
+    assert max(found) <= 4
+
+
+def test_a_row_without_texts_is_an_error(selected: Manifest) -> None:
+    rows = selected.rows().with_columns(content=pl.lit("0" * 32))
+    with pytest.raises(ManifestError, match=r"row [0-9a-f]{32} and 3 others have no texts in .*examples'.*restore"):
+        read_snapshot(selected.commit(rows, verb="x"))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate import progress
-from curate.export import export, files
+from curate.export import base, export, files
 from curate.export.base import exporters, read_snapshot
 from curate.export.destination import MARKER
 from curate.manifest.chats import read_chats
@@ -185,7 +185,7 @@ def test_other_data_is_joined_to_an_export(selected, tmp_path, form):
 
 
 def test_parquet_is_written_in_pieces(selected, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_SLICE_BYTES", 1)
+    monkeypatch.setattr(base, "_FRAME_ROWS", 1)
     export.export(selected, to="parquet", destination=tmp_path / "p")
     assert pl.read_parquet(tmp_path / "p" / "train.parquet")["prompt"].to_list() == ["2+3?", "Größe?\n\\frac"]
 
