@@ -64,6 +64,7 @@ OWNERS = {
     "orjson": {"curate.teachers.base"},
     "peft": {"baldistill.student.adapters", "baldistill.training.sft"},
     "pint": {"curate.answers.quantities"},
+    "polars_hash": {"curate.manifest.ids"},
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
     "pyarrow": {
         "curate.export.files",

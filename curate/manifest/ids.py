@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from functools import partial
+from typing import Any
 
-import numpy as np
 import polars as pl
 import xxhash
 
@@ -20,6 +19,7 @@ _CONTENT = ("prompt", "answer", "rationale", "messages", "extra")
 _IDENTITY = ("content", "domain", "split")
 # What lower-casing alone does not normalise: control characters, letters beyond ASCII, spaces at an end or side by side.
 _UNEVEN = r"[^\x20-\x7e]|  |^ | $"
+_ROWS = 1 << 16  # that are hashed together, so that the texts made for it are never there all at once
 
 
 def content_keys(frame: pl.DataFrame) -> pl.Series:
@@ -29,7 +29,7 @@ def content_keys(frame: pl.DataFrame) -> pl.Series:
         frame: with the columns prompt, answer, rationale, messages and extra, all strings; one that is absent counts as
             null, and null differs from an empty string.
     """
-    return _digests(_framed(frame, _CONTENT)).rename("content")
+    return _digests(frame, _framed(frame, _CONTENT)).rename("content")
 
 
 def row_ids(frame: pl.DataFrame) -> pl.Series:
@@ -42,12 +42,13 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
         frame: with the columns content, domain and split, all strings.
     """
     rows = frame.select(_IDENTITY).with_columns(pl.lit("0").alias("occurrence"))
-    ids = _digests(_framed(rows, (*_IDENTITY, "occurrence")))
+    framed = _framed(rows, (*_IDENTITY, "occurrence"))
+    ids = _digests(rows, framed)
     if ids.n_unique() < len(ids):  # counting is the dear part, so only repeated rows are counted
         repeated = ids.is_duplicated()
         occurrence = pl.int_range(pl.len()).over(_IDENTITY).cast(pl.String).alias("occurrence")
         counted = rows.filter(repeated).with_columns(occurrence)
-        ids = ids.scatter(repeated.arg_true(), _digests(_framed(counted, (*_IDENTITY, "occurrence"))))
+        ids = ids.scatter(repeated.arg_true(), _digests(counted, framed))
     return ids.rename("id")
 
 
@@ -61,7 +62,7 @@ def record_ids(frame: pl.DataFrame) -> pl.Series:
         frame: with the columns ``source`` (its label) and ``record`` (the whole record as text), both strings.
     """
     parts = [
-        _digests(rows["record"], seed=xxhash.xxh3_64_intdigest(str(source).encode()))
+        _digests(rows, pl.col("record"), seed=xxhash.xxh3_64_intdigest(str(source).encode()))
         for (source,), rows in frame.group_by("source", maintain_order=True)
     ]
     order = frame.select(pl.int_range(pl.len()).alias("at"), "source").group_by("source", maintain_order=True).agg("at")
@@ -69,18 +70,16 @@ def record_ids(frame: pl.DataFrame) -> pl.Series:
     if ids.n_unique() < len(ids):
         again = ids.is_duplicated()
         counted = ids.filter(again).to_frame("id").with_columns(pl.int_range(pl.len()).over("id").cast(pl.String).alias("n"))
-        further = counted.select(pl.when(pl.col("n") == "0").then("id").otherwise(pl.concat_str("id", pl.lit("#"), "n")))
-        first = counted["n"] == "0"
-        made = counted["id"].zip_with(first, _digests(further.to_series()))
+        further = _digests(counted, pl.concat_str("id", pl.lit("#"), "n"))
+        made = counted["id"].zip_with(counted["n"] == "0", further)
         ids = ids.scatter(again.arg_true(), made)
     return ids.rename("id")
 
 
 def prompt_keys(prompts: pl.Series | Iterable[str]) -> pl.Series:
     """Return 64 bits of XXH3 of every normalised prompt, reinterpreted as a signed integer (Int64); null is as empty."""
-    encoded = normalise(prompts).cast(pl.Binary)
-    keys = np.fromiter(map(xxhash.xxh3_64_intdigest, encoded.to_list()), dtype=np.uint64, count=len(encoded))  # (n,) uint64
-    return pl.Series("prompt_key", keys.view(np.int64), dtype=pl.Int64)
+    keys = normalise(prompts).to_frame().select(_xxh3(pl.col("prompt")).xxh3_64()).to_series()
+    return keys.reinterpret(signed=True).rename("prompt_key")
 
 
 def draws(keys: pl.Series, seed: int) -> pl.Series:
@@ -90,8 +89,8 @@ def draws(keys: pl.Series, seed: int) -> pl.Series:
         keys: ids or prompt keys.
         seed: another seed gives other numbers.
     """
-    numbers = [xxhash.xxh3_64_intdigest(f"{seed}:{key}".encode()) for key in keys.to_list()]
-    return pl.Series("draw", numbers, dtype=pl.UInt64)
+    texts = pl.concat_str(pl.lit(f"{seed}:"), pl.col("key").cast(pl.String))
+    return keys.alias("key").to_frame().select(_xxh3(texts).xxh3_64().alias("draw")).to_series()
 
 
 def normalise(prompts: pl.Series | Iterable[str]) -> pl.Series:
@@ -113,7 +112,7 @@ def _normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
-def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Series:
+def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Expr:
     """Join columns with their lengths in bytes before them, so that no two different rows give one text."""
     parts: list[pl.Expr] = []
     for name in columns:
@@ -122,9 +121,18 @@ def _framed(frame: pl.DataFrame, columns: Iterable[str]) -> pl.Series:
             continue
         value = pl.col(name).cast(pl.String)
         parts += [value.str.len_bytes().cast(pl.String).fill_null("-"), pl.lit(":"), value.fill_null("")]
-    return frame.with_columns(pl.concat_str(parts).alias("framed"))["framed"]  # `select` of literals alone gives one row
+    return pl.concat_str(parts)
 
 
-def _digests(texts: pl.Series, seed: int = 0) -> pl.Series:
-    digest = partial(xxhash.xxh3_128_hexdigest, seed=seed) if seed else xxhash.xxh3_128_hexdigest
-    return pl.Series(list(map(digest, texts.cast(pl.Binary).to_list())), dtype=pl.String)
+def _digests(frame: pl.DataFrame, texts: pl.Expr, seed: int = 0) -> pl.Series:
+    """Return 128 bits of XXH3 of a text for every row, as 32 hex digits."""
+    digest = _xxh3(texts).xxh3_128(seed=seed, return_binary=True, byte_order="big").bin.encode("hex").alias("digest")
+    parts = [part.with_columns(digest)["digest"] for part in frame.iter_slices(_ROWS)]  # `select` of literals gives one row
+    return pl.concat([pl.Series(dtype=pl.String), *parts])
+
+
+def _xxh3(texts: pl.Expr) -> Any:
+    """Return the hashes of polars-hash, which are imported when they are needed."""
+    from polars_hash import NonCryptographicHashingNameSpace
+
+    return NonCryptographicHashingNameSpace(texts)

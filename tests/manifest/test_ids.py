@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import polars as pl
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,30 @@ def test_content_keys_are_equal_exactly_where_rows_are(rows):
     keys = identity.content_keys(contents(*rows)).to_list()
     assert len(set(keys)) == len(set(rows))
     assert all(len(key) == 32 and set(key) <= set("0123456789abcdef") for key in keys)
+
+
+@given(st.lists(fields, max_size=6), st.integers(-5, 2**64))
+def test_every_hash_is_that_of_the_c_library(rows, seed):
+    def framed(row: tuple[str | None, ...]) -> bytes:
+        return "".join("-:" if value is None else f"{len(value.encode())}:{value}" for value in row).encode()
+
+    frame = contents(*rows)
+    assert identity.content_keys(frame).to_list() == [xxhash.xxh3_128_hexdigest(framed(row)) for row in rows]
+    texts = frame["prompt"].fill_null("").unique()
+    keys = [xxhash.xxh3_64_intdigest(text.encode()) for text in identity.normalise(texts)]
+    assert identity.prompt_keys(texts).to_list() == [key - (key >> 63 << 64) for key in keys]
+    assert identity.draws(texts, seed).to_list() == [xxhash.xxh3_64_intdigest(f"{seed}:{text}".encode()) for text in texts]
+    of_source = xxhash.xxh3_64_intdigest(b"source")
+    records = texts.to_frame("record").with_columns(source=pl.lit("source"))
+    expected = [xxhash.xxh3_128_hexdigest(text.encode(), seed=of_source) for text in texts]
+    assert identity.record_ids(records).to_list() == expected
+
+
+def test_rows_beyond_one_slice_are_hashed_as_those_before_it(monkeypatch):
+    frame = contents(*((f"q{n}", "a", None, None, None) for n in range(7)))
+    whole = identity.content_keys(frame)
+    monkeypatch.setattr(identity, "_ROWS", 3)
+    assert identity.content_keys(frame).to_list() == whole.to_list()
 
 
 def test_an_absent_column_counts_as_null_and_null_is_not_empty():
