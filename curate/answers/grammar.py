@@ -1,47 +1,148 @@
-r"""What the table of languages becomes: the patterns by which a statement of an answer is found, of all languages at once.
+r"""What the table of languages becomes: the rules by which a statement of an answer is found, of all languages at once.
 
 They are made anew when a language is added or taken out. Every one is linear in the text: blanks are folded before, and whatever
-a pattern repeats is bounded.
+a pattern repeats is bounded. A `Rule` is tried only where one of its words stands, since most places of a text hold none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from curate.answers import languages, texts
 from curate.answers.languages import ALPHABETS, Language
 
-__all__ = ["LETTERS", "SHOULD", "Grammar", "has_blanks", "patterns"]
+__all__ = ["LETTERS", "SHOULD", "Grammar", "Rule", "has_blanks", "patterns", "rule"]
 
 _FOREIGN = "".join(alphabet for alphabet in ALPHABETS if not alphabet.isascii())
 LETTERS = "A-Za-z" + _FOREIGN  # by which options may be marked
+_TOKEN = re.compile(r"[^\W_]+")
+_NO_TOKEN = {sign: " " for sign in range(128) if not chr(sign).isalnum()}
+_FLAGS = re.IGNORECASE | re.MULTILINE
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A pattern that is tried only where one of its words stands; it finds what the pattern alone would find.
+
+    Attributes:
+        pattern: begins with one of the words or signs, or up to `before` characters earlier.
+        words: its words, up to a blank, by their first token, in small letters; of scripts that write blanks between words.
+        signs: finds words of other scripts, and what is no word; None where there are none.
+        everywhere: whether `signs` finds something in a text of ASCII.
+        before: characters.
+    """
+
+    pattern: re.Pattern[str]
+    words: Mapping[str, tuple[str, ...]]
+    signs: re.Pattern[str] | None = None
+    everywhere: bool = False
+    before: int = 0
+
+    def finditer(self, text: str, start: int = 0) -> Iterator[re.Match[str]]:
+        """Yield the matches of the pattern, from left to right, none within another."""
+        for first, place in self._places(text):
+            for at in range(max(start, first), place + 1):
+                if match := self.pattern.match(text, at):
+                    yield match
+                    start = max(match.end(), at + 1)
+                    break
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return the first match, None where there is none."""
+        return next(self.finditer(text), None)
+
+    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """Return the match that begins at a place, None where none does."""
+        return self.pattern.match(text, start)
+
+    def sub(self, written: str, text: str) -> str:
+        """Return a text with something else in the place of every match."""
+        parts, end = [], 0
+        for match in self.finditer(text):
+            parts += [text[end : match.start()], written]
+            end = match.end()
+        return "".join([*parts, text[end:]])
+
+    def _places(self, text: str) -> list[tuple[int, int]]:
+        small = _small(text)
+        begun = [word for token in _tokens(small) & self.words.keys() for word in self.words[token]]
+        found = [(at - self.before, at) for word in begun for at in _found(small, word)]
+        if self.signs and (self.everywhere or not text.isascii()):
+            found += [(match.start() - self.before, match.end()) for match in self.signs.finditer(text)]
+        return sorted(found)
+
+
+def _found(text: str, word: str) -> Iterator[int]:
+    """Yield where a word begins in a text, and no longer word that ends in it."""
+    at = text.find(word)
+    while at >= 0:
+        if not at or not text[at - 1].isalnum():
+            yield at
+        at = text.find(word, at + 1)
+
+
+@lru_cache(maxsize=64)
+def _tokens(small: str) -> frozenset[str]:
+    """Return the tokens of a text in small letters."""
+    return frozenset(small.translate(_NO_TOKEN).split() if small.isascii() else _TOKEN.findall(small))
+
+
+@lru_cache(maxsize=64)
+def _small(text: str) -> str:
+    """Return a text in small letters, each in its place."""
+    small = text.lower()
+    if len(small) != len(text):
+        small = "".join(sign.lower() if len(sign.lower()) == 1 else sign for sign in text)
+    return small.replace("ς", "σ")
+
+
+def rule(pattern: str, words: Iterable[str], *, before: int = 0, signs: str = "") -> Rule:
+    """Return a rule, in any case and with ``^`` at every line.
+
+    Args:
+        pattern: a regular expression.
+        words: that it begins with.
+        before: how many characters may stand before them, in the pattern.
+        signs: a pattern of further places where it may begin.
+    """
+    tokens: dict[str, tuple[str, ...]] = {}
+    others = [signs] if signs else []
+    for word in dict.fromkeys(words):
+        first = _TOKEN.match(word)
+        if first and all(has_blanks(sign) or sign.isdigit() for sign in (word[0], first.group()[-1])):
+            token = _small(first.group())
+            tokens[token] = tuple({*tokens.get(token, ()), _small(word.split()[0])})
+        else:
+            others.append(re.escape(word))
+    found = re.compile("|".join(others), _FLAGS) if others else None
+    return Rule(re.compile(pattern, _FLAGS), tokens, found, any(map(str.isascii, others)), before)
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """The patterns that are made of the table of languages."""
+    """The rules that are made of the table of languages."""
 
-    announced: re.Pattern[str]
+    announced: Rule
     heading: re.Pattern[str]
     decimal_comma: frozenset[str]  # groups of `announced`
     denied_after: re.Pattern[str]
     instead: re.Pattern[str]
-    corrected: re.Pattern[str]
-    favoured: re.Pattern[str]
-    chosen: re.Pattern[str]
-    reason: re.Pattern[str]
-    concluded: re.Pattern[str]
+    corrected: Rule
+    favoured: Rule
+    chosen: Rule
+    reason: Rule
+    concluded: Rule
     joined: re.Pattern[str]
     ending: re.Pattern[str]
     new_question: re.Pattern[str]
     alone: re.Pattern[str]  # an option's letter that opens a statement
     bracketed: re.Pattern[str]  # the same, in brackets
     option: str
-    minus: re.Pattern[str]
-    class_is: re.Pattern[str]
+    minus: Rule
+    class_is: Rule
     yes: frozenset[str]
     no: frozenset[str]
 
@@ -52,83 +153,62 @@ SHOULD = (
 )
 
 
+class _Words:
+    """The words of every language, by what they are for."""
+
+    def __init__(self, known: Mapping[str, Language]) -> None:
+        self.known = known
+
+    def of(self, field: str) -> list[str]:
+        """Return the words of a field of `Language`."""
+        return [word for language in self.known.values() for word in getattr(language, field)]
+
+    def either(self, field: str) -> str:
+        """Return a pattern of any of them."""
+        return _either(self.of(field))
+
+
 def patterns() -> Grammar:
-    """Return the patterns of the languages that are known now; made once for each version of the table."""
+    """Return the rules of the languages that are known now; made once for each version of the table."""
     return _build(languages.version())
 
 
 @lru_cache(maxsize=2)
 def _build(_version: int) -> Grammar:
-    known = languages.known()
-
-    def every(field: str) -> str:
-        return _either([word for language in known.values() for word in getattr(language, field)])
-
-    def pattern(*parts: str) -> re.Pattern[str]:
-        return re.compile("".join(parts), re.IGNORECASE | re.MULTILINE)
-
-    option, joins, corrects = every("option"), every("joins"), every("corrects")
-    letter = rf"[(\[\"'“*`]{{0,3}}(?P<letter>[{LETTERS}])[)\]\"'”*`.:]{{0,3}}"
-    is_, between = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है)", r"(?:[,:;.—–-]|\s){1,3}"
-    value = r"(?=[-+$\\(\[\"'*]{0,3}(?:\d|[A-Za-z]\b|negative\b|minus\b|\\))"
-    announcements = [_announcement(code, language) for code, language in known.items()]
-    commas = [f"{kind}_{code}" for kind in ("says", "direct") for code, language in known.items() if language.decimal_comma]
+    words = _Words(languages.known())
     return Grammar(
-        announced=pattern("|".join(announcements), r"|^\s*(?P<short>A:)(?=\s)"),
-        heading=pattern(rf"^[#*\s]{{0,8}}(?:the\s)?(?:final\s|correct\s)?{every('answer')}[*:：\s]{{0,4}}\n"),
-        decimal_comma=frozenset(commas),
-        denied_after=pattern(rf"^.{{1,60}}?{every('denies_after')}"),
-        instead=pattern(
-            r"(?:[,;.—–-]\s?|\s)(?:(?:but|rather|instead|sondern|mais|sino|mas|melainkan|а)(?:\s(?:rather|instead|que|sim))?",
-            rf"[,:]?\s(?:{SHOULD}\s)?|而是|बल्कि\s|بل\s|{SHOULD}\s)",
+        announced=_announced(words),
+        heading=_pattern(rf"^[#*\s]{{0,8}}(?:the\s)?(?:final\s|correct\s)?{words.either('answer')}[*:：\s]{{0,4}}\n"),
+        decimal_comma=frozenset(
+            f"{kind}_{code}" for kind in ("says", "direct") for code, language in words.known.items() if language.decimal_comma
         ),
-        corrected=pattern(
-            rf"(?:[,;.?!—–(…-]\s?|\s|^)(?:(?:but|so|{corrects}){between}(?:(?:{corrects}){between})?{SHOULD}[\s:]{{1,2}}",
-            rf"|(?:{corrects})\s?[,:—–-]\s?(?:(?:{corrects})[\s,:]{{1,2}})?(?:to\s)?{value}",
-            r"|(?:i\sme(?:an|ant)|or\srather|make\s(?:it|that)|actually|correction)[:,]?\s)",
-            r"|(?:^|[.!?]\s)(?:it|that)\s(?:should|must)\s(?:actually\s|really\s|instead\s)?be\s",
-        ),
-        favoured=pattern(
-            rf"(?:{option}\s?)?(?<![\w(\[\"'“*`])(?:{letter})\s?{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?",
-            r"(?:(?:the|a|clearly|definitely|obviously|therefore|thus|most|only|la|el|le|die|der|das|o|likely)\s){0,3}",
-            rf"(?P<what>{every('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)",
-        ),
-        chosen=pattern(
-            rf"{every('chooses')}\s?[:：]?\s?(?=(?:{option}\s?)?(?:[(\[\"'“*`]{{1,3}}[{LETTERS}]|(?-i:[A-Z])|[{_FOREIGN}])(?!\w))"
-        ),
-        reason=pattern(rf"(?:\A|[\s,;(]){every('reasons')}\s"),
-        concluded=pattern(
-            rf"(?:\A|[\s,;:—–-]){every('concludes')}(?:[\s,:]{{1,2}})",
-            r"(?:(?:it\sis|it's|it\smust\sbe|we\s(?:get|choose|pick)|i\s(?:choose|pick)|only|the|that\sleaves)\s){0,2}",
-        ),
-        joined=pattern(
-            rf"[\s\"'“”‘’*`)\]]{{0,4}}(?:,|/|;|&|{joins}){{1,2}}[\s\"'“”‘’*`(\[]{{0,4}}(?:{joins}\s?)?(?:{option}\s)?",
-            rf"[(\[\"'*]{{0,2}}(?P<letter>[{LETTERS}])(?!\w)",
-        ),
-        ending=pattern(rf"\s?{every('ends')}\s?\Z"),
-        new_question=pattern(
-            rf"^\s{{0,3}}(?:#{{1,6}}\s?)?\*{{0,2}}(?:next\s|new\s|another\s)?{every('question')}\s?\d{{0,3}}\s?\*{{0,2}}",
-            r"(?:[:：]|(?<=\d)[.)])|^\s{0,3}#{2,4}\s?(?:instruction|input|question|problem)s?\b",
-        ),
-        alone=pattern(
-            rf"{_dress(option)}([{LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|입니다|이다|です|である|だ|が)",
-            r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)(?!\w)))",
-        ),
-        bracketed=pattern(rf"{_dress(option)}[(（\[]\s?([{LETTERS}])\s?[)）\]]|{_dress(option)}\*\*\s?([{LETTERS}])\s?\*\*"),
-        option=option,
-        minus=pattern(rf"(?<![\d)]\s)(?<![\d)]){every('minus')}\s?(?=[\d$])"),
-        class_is=pattern(
-            rf"{every('label')}(?:\s?(?:{every('says')}|[:：])\s?|\s(?=[^\n.।]{{1,60}}?{every('ends')}(?!\w)))[\s\"'“‘*`「(]{{0,4}}"
-        ),
-        yes=frozenset(texts.fold(word) for language in known.values() for word in language.yes),
-        no=frozenset(texts.fold(word) for language in known.values() for word in language.no),
+        denied_after=_pattern(rf"^.{{1,60}}?{words.either('denies_after')}"),
+        instead=_instead(),
+        corrected=_corrected(words),
+        favoured=_favoured(words),
+        chosen=_chosen(words),
+        reason=rule(rf"(?:\A|[\s,;(]){words.either('reasons')}\s", words.of("reasons"), before=1),
+        concluded=_concluded(words),
+        joined=_joined(words),
+        ending=_pattern(rf"\s?{words.either('ends')}\s?\Z"),
+        new_question=_new_question(words),
+        alone=_alone(words),
+        bracketed=_bracketed(words),
+        option=words.either("option"),
+        minus=rule(rf"(?<![\d)]\s)(?<![\d)]){words.either('minus')}\s?(?=[\d$])", words.of("minus")),
+        class_is=_class_is(words),
+        yes=frozenset(texts.fold(word) for word in words.of("yes")),
+        no=frozenset(texts.fold(word) for word in words.of("no")),
     )
 
 
-def _dress(option: str) -> str:
-    """Return the pattern of what may stand before an option's letter: quotes, an article, "option"."""
-    article = r"(?:(?:the|la|el|le|l'|die|der|das|o|a(?=\s(?:letra|alternativa|opção)))\s)?"
-    return rf"[\s\"'“”‘’*`$_:>-]{{0,6}}{article}(?:{option}[\s:]{{0,2}}){{0,2}}[\s\"'“”‘’*`$_]{{0,6}}"
+def _pattern(*parts: str) -> re.Pattern[str]:
+    return re.compile("".join(parts), _FLAGS)
+
+
+def _announced(words: _Words) -> Rule:
+    announcements = [_announcement(code, language) for code, language in words.known.items()]
+    return rule("|".join([*announcements, r"(?:^|(?<=^\s))(?P<short>A:)(?=\s)"]), [*words.of("answer"), "a:"])
 
 
 def _announcement(code: str, language: Language) -> str:
@@ -148,6 +228,94 @@ def _announcement(code: str, language: Language) -> str:
         rf"{noun}{between}(?:\s?(?P<deny_{code}>{denies})|[*_\"')\]]{{0,3}}{hedge}\s?(?P<says_{code}>{says}\s?[:：]?|[:：]))"
     )
     return "|".join(parts)
+
+
+def _instead() -> re.Pattern[str]:
+    return _pattern(
+        r"(?:[,;.—–-]\s?|\s)(?:(?:but|rather|instead|sondern|mais|sino|mas|melainkan|а)(?:\s(?:rather|instead|que|sim))?",
+        rf"[,:]?\s(?:{SHOULD}\s)?|而是|बल्कि\s|بل\s|{SHOULD}\s)",
+    )
+
+
+def _corrected(words: _Words) -> Rule:
+    corrects, between = words.either("corrects"), r"(?:[,:;.—–-]|\s){1,3}"
+    value = r"(?=[-+$\\(\[\"'*]{0,3}(?:\d|[A-Za-z]\b|negative\b|minus\b|\\))"
+    return rule(
+        rf"(?:[,;.?!—–(…-]\s?|\s|^)(?:(?:but|so|{corrects}){between}(?:(?:{corrects}){between})?{SHOULD}[\s:]{{1,2}}"
+        rf"|(?:{corrects})\s?[,:—–-]\s?(?:(?:{corrects})[\s,:]{{1,2}})?(?:to\s)?{value}"
+        r"|(?:i\sme(?:an|ant)|or\srather|make\s(?:it|that)|actually|correction)[:,]?\s)"
+        r"|(?:^|[.!?]\s)(?:it|that)\s(?:should|must)\s(?:actually\s|really\s|instead\s)?be\s",
+        ["but", "so", *words.of("corrects"), "i", "or", "make", "actually", "correction", "it", "that"],
+        before=2,
+    )
+
+
+def _favoured(words: _Words) -> Rule:
+    letter = rf"[(\[\"'“*`]{{0,3}}(?P<letter>[{LETTERS}])[)\]\"'”*`.:]{{0,3}}"
+    is_ = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है)"
+    return rule(
+        rf"(?<![\w(\[\"'“*`])(?:{letter})\s?{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
+        r"(?:(?:the|a|clearly|definitely|obviously|therefore|thus|most|only|la|el|le|die|der|das|o|likely)\s){0,3}"
+        rf"(?P<what>{words.either('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)",
+        "".join(ALPHABETS),
+        before=4,
+        signs=rf"(?<=[{LETTERS}])[)\]\"'”*`.:]{{0,3}}\s?(?:是|が|है)",
+    )
+
+
+def _chosen(words: _Words) -> Rule:
+    letter = rf"(?:[(\[\"'“*`]{{1,3}}[{LETTERS}]|(?-i:[A-Z])|[{_FOREIGN}])(?!\w)"
+    return rule(rf"{words.either('chooses')}\s?[:：]?\s?(?=(?:{words.either('option')}\s?)?{letter})", words.of("chooses"))
+
+
+def _concluded(words: _Words) -> Rule:
+    return rule(
+        rf"(?:\A|[\s,;:—–-]){words.either('concludes')}(?:[\s,:]{{1,2}})"
+        r"(?:(?:it\sis|it's|it\smust\sbe|we\s(?:get|choose|pick)|i\s(?:choose|pick)|only|the|that\sleaves)\s){0,2}",
+        words.of("concludes"),
+        before=1,
+    )
+
+
+def _joined(words: _Words) -> re.Pattern[str]:
+    joins = words.either("joins")
+    return _pattern(
+        rf"[\s\"'“”‘’*`)\]]{{0,4}}(?:,|/|;|&|{joins}){{1,2}}[\s\"'“”‘’*`(\[]{{0,4}}(?:{joins}\s?)?(?:{words.either('option')}\s)?",
+        rf"[(\[\"'*]{{0,2}}(?P<letter>[{LETTERS}])(?!\w)",
+    )
+
+
+def _new_question(words: _Words) -> re.Pattern[str]:
+    return _pattern(
+        rf"^\s{{0,3}}(?:#{{1,6}}\s?)?\*{{0,2}}(?:next\s|new\s|another\s)?{words.either('question')}\s?\d{{0,3}}\s?\*{{0,2}}",
+        r"(?:[:：]|(?<=\d)[.)])|^\s{0,3}#{2,4}\s?(?:instruction|input|question|problem)s?\b",
+    )
+
+
+def _alone(words: _Words) -> re.Pattern[str]:
+    return _pattern(
+        rf"{_dress(words.either('option'))}([{LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|입니다|이다|です|である|だ|が)",
+        r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)(?!\w)))",
+    )
+
+
+def _bracketed(words: _Words) -> re.Pattern[str]:
+    dress = _dress(words.either("option"))
+    return _pattern(rf"{dress}[(（\[]\s?([{LETTERS}])\s?[)）\]]|{dress}\*\*\s?([{LETTERS}])\s?\*\*")
+
+
+def _class_is(words: _Words) -> Rule:
+    return rule(
+        rf"{words.either('label')}(?:\s?(?:{words.either('says')}|[:：])\s?"
+        rf"|\s(?=[^\n.।]{{1,60}}?{words.either('ends')}(?!\w)))[\s\"'“‘*`「(]{{0,4}}",
+        words.of("label"),
+    )
+
+
+def _dress(option: str) -> str:
+    """Return the pattern of what may stand before an option's letter: quotes, an article, "option"."""
+    article = r"(?:(?:the|la|el|le|l'|die|der|das|o|a(?=\s(?:letra|alternativa|opção)))\s)?"
+    return rf"[\s\"'“”‘’*`$_:>-]{{0,6}}{article}(?:{option}[\s:]{{0,2}}){{0,2}}[\s\"'“”‘’*`$_]{{0,6}}"
 
 
 def _either(names: Sequence[str]) -> str:

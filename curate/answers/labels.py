@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from curate.answers import languages, texts
-from curate.answers.grammar import has_blanks, patterns
+from curate.answers.grammar import Rule, has_blanks, patterns, rule
 from curate.answers.statements import (
     HALF_CHARS,
     QUOTES,
@@ -30,18 +30,21 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 _JOIN = re.compile(r"[\s\"'“”‘’*`]{0,6}(?:,|/|;|&|\bor\b|\band\b)[\s\"'“”‘’*`]{0,6}(?:and|or)?[\s\"'“”‘’*`]{0,6}")
-_IDIOM = re.compile(
-    r"\b(?:no\s(?:doubt|question|way|matter|reason|wonder|longer|one|evidence)|without\s(?:a\s)?doubt)\b", re.IGNORECASE
+_IDIOM = rule(
+    r"\b(?:no\s(?:doubt|question|way|matter|reason|wonder|longer|one|evidence)|without\s(?:a\s)?doubt)\b", ("no", "without")
 )
+
+_DRESS_CHARS = 60  # of quotes, emphasis and blanks around a class name
 
 
 @dataclass(frozen=True)
 class _Names:
     """Class names, ready to be found."""
 
-    whole: re.Pattern[str]  # as a whole word
+    whole: Rule  # as a whole word
     after_colon: re.Pattern[str]  # "the topic would be:gold", where the next sentence may follow without a space
     by_key: Mapping[str, str]
+    most_chars: int  # of a line that is a class name alone
     aliases: Mapping[str, str]  # yes and no in other languages, by which a reply may open or state its answer
 
     def found(self, match: re.Match[str], group: int = 0) -> str:
@@ -55,7 +58,7 @@ def _names(labels: tuple[str, ...], _version: int) -> _Names:
     for name in names:
         by_key.setdefault(_key(name), name)
     spelt = "|".join(_spelt(name) for name in names) or r"(?!)"
-    whole = re.compile(rf"(?:{spelt})", re.IGNORECASE)
+    whole = rule(rf"(?:{spelt})", [_parts(name)[0] for name in names])
     cue = rf"{_CUE.pattern}[^.:!?\n]{{0,160}}:[\s\"'“‘*-]{{0,6}}"
     after_colon = re.compile(
         rf"{cue}({'|'.join(_loose(name) for name in names) or '(?!)'})(?=(?-i:[A-Z])|(?![\w-]))", re.IGNORECASE
@@ -66,12 +69,15 @@ def _names(labels: tuple[str, ...], _version: int) -> _Names:
     aliases = {}
     if len(yes) == len(no) == 1 and yes != no:
         aliases = {**dict.fromkeys(grammar.yes - grammar.no, yes[0]), **dict.fromkeys(grammar.no - grammar.yes, no[0])}
-    return _Names(whole, after_colon, by_key, aliases)
+    return _Names(whole, after_colon, by_key, max(map(len, names), default=0) + _DRESS_CHARS, aliases)
 
 
 def _loose(name: str) -> str:
-    parts = re.split(r"(?<=\w)[\s_-]+(?=\w)", texts.plain(name).replace("’", "'").strip())
-    return r"[\s_-]{1,3}".join(map(re.escape, parts))
+    return r"[\s_-]{1,3}".join(map(re.escape, _parts(name)))
+
+
+def _parts(name: str) -> list[str]:
+    return re.split(r"(?<=\w)[\s_-]+(?=\w)", texts.plain(name).replace("’", "'").strip())
 
 
 def _spelt(name: str) -> str:
@@ -94,6 +100,7 @@ def _spelt(name: str) -> str:
     return f"{before}{_loose(name)}{after}"
 
 
+@lru_cache(maxsize=4096)
 def _key(name: str) -> str:
     return re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", texts.plain(name).replace("’", "'")).strip().casefold()
 
@@ -101,7 +108,8 @@ def _key(name: str) -> str:
 def label(text: str, labels: tuple[str, ...]) -> str | None:
     """Return the class name that a text gives as its answer, or the few words given instead of one; None where unclear."""
     names = _names(labels, languages.version())
-    text = _IDIOM.sub(lambda match: "-" * len(match.group()), text)
+    for idiom in _IDIOM.finditer(text):
+        text = text[: idiom.start()] + "-" * len(idiom.group()) + text[idiom.end() :]
     found = statements(text)
     reading = standing(found, lambda s: _label_in(s, names), lambda said: _key(bare(said)) in names.by_key)
     if reading.value is not None:
@@ -109,7 +117,8 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
     if found and found[-1].rule == "announced" and not found[-1].text:
         return None  # it breaks off there
     lines = text.split("\n") if not reading.stated else []
-    alone = {key for line in (*lines[:1], *lines[-1:]) if (key := _key(bare(line))) in names.by_key}
+    short = (line for line in (*lines[:1], *lines[-1:]) if len(line) <= names.most_chars)
+    alone = {key for line in short if (key := _key(bare(line))) in names.by_key}
     if len(alone) == 1:
         return names.by_key[alone.pop()]
     if not reading.stated and (opens := _opening_label(text, names)):

@@ -171,11 +171,16 @@ def _is_joined(stated: str, end: int, mark: str, prompt: str) -> bool:
     if joined and joined["letter"].upper() != mark.upper() and not re.match(r"\s\w", stated[joined.end() : joined.end() + 2]):
         return True
     text = choices(prompt).get(_as_offered(mark, prompt), "")
-    skipped = (
-        re.match(rf"[\s)\].:*-]{{0,4}}{re.escape(text)}", stated[end : end + len(text) + 5], re.IGNORECASE) if text else None
-    )
-    joined = grammar.joined.match(stated, end + skipped.end()) if skipped else None
+    skipped = _after(stated, end, text) if text else None
+    joined = grammar.joined.match(stated, skipped) if skipped else None
     return bool(joined and joined["letter"].upper() != mark.upper() and stated[joined.start("letter") - 1] in "([")
+
+
+def _after(stated: str, start: int, text: str) -> int | None:
+    """Return where an option's text ends that follows its letter, after a bracket or a stop; None where it does not follow."""
+    marks = next((n for n, sign in enumerate(stated[start : start + 4]) if not (sign.isspace() or sign in ")].:*-")), 4)
+    ends = (start + n + len(text) for n in range(marks, -1, -1))
+    return next((end for end in ends if stated[end - len(text) : end].casefold() == text.casefold()), None)
 
 
 _ANY_BRACKET = re.compile(rf"[(\[]\s?([{LETTERS}])\s?[)\]]|\*\*\s?\(?([A-Z])\)?\s?\*\*")
@@ -228,7 +233,8 @@ def _opening_letter(text: str, prompt: str) -> str | None:
         not match["mark"]
         or (
             match["mark"] in (",", ";")
-            and not re.match(patterns().reason.pattern + r"|" + r"(?:because|since|as|for)\b", rest, re.IGNORECASE)
+            and not patterns().reason.match(rest)
+            and not re.match(r"(?:because|since|as|for)\b", rest, re.IGNORECASE)
         )
     ):
         return None
@@ -257,7 +263,7 @@ def _only_letter(text: str, prompt: str, grammar: Grammar) -> str | None:
     if not whole and not _LETTER_CUE.search(last[-HALF_CHARS:]):
         return None
     clauses = [c for c in re.split(r"[,;—–]\s", last[-HALF_CHARS:]) if not grammar.reason.match(" " + c)]
-    kept = ", ".join(grammar.reason.split(clause)[0] for clause in clauses)
+    kept = ", ".join(clause[: reason.start()] if (reason := grammar.reason.search(clause)) else clause for clause in clauses)
     if re.search(r"\b(?:not|isn't|cannot|can't|wrong|incorrect|don't|doesn't|neither|nor)\b", kept, re.IGNORECASE):
         return None
     found = {_as_offered(a or b, prompt) for a, b in _ANY_BRACKET.findall(kept)}

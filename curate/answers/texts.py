@@ -25,7 +25,7 @@ _QUOTES = str.maketrans(
         **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u2033\uff02", '"'),
     }
 )
-_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _LINES = re.compile(r"\n\s*\n\s*")
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
@@ -33,9 +33,12 @@ _RAISED = re.compile("[" + "".join(_SUPER) + "]+")
 _LOWERED = re.compile("[" + "".join(_SUB) + "]+")
 _STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # mathematical bold letters and the like
 _MINUS = re.compile(r"(?<![\w)] )(?<![\w)])[\u2013\u2212](?=\d)")
+_DECIMALS = re.compile(r"(?![0-9])\d")  # of other scripts
 _VULGAR = re.compile(r"(\d*)([¼½¾⅐-⅞])")
 
 _EMPHASIS = re.compile(r"(\*\*|__|\*|(?<!\w)_|`)(?=\S)(.{1,400}?)(?<=\S)\1")
+_MARKED = re.compile(r"[*_`]")
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(?<![\w.])(?:(?<![)\w])-)?\d+(?:\.\d+)?")
 _IGNORED = set(" \n.,;:!?\"'_…·、。，；：！？।؟،؛-/")  # between and around words these say nothing …
 _BRACKETS = set("()[]{}")  # … and brackets only beside signs that do
@@ -64,15 +67,20 @@ def plain(text: str) -> str:
     folding would turn into other numbers. Case, quotes and minus signs stay.
     """
     if text.isascii():
-        return _LINES.sub("\n\n", _BLANKS.sub(" ", text))
+        return _folded_blanks(text)
     text = unicodedata.normalize("NFC", text)
     text = _UNSEEN.sub(lambda match: match.group() if match.group() in _JOINERS else "", text).translate(_HYPHENS)
     text = _RAISED.sub(lambda match: "^{" + "".join(_SUPER[sign] for sign in match.group()) + "}", text)
     text = _LOWERED.sub(lambda match: "_{" + "".join(_SUB[sign] for sign in match.group()) + "}", text)
     text = _VULGAR.sub(_fraction, _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text))
     text = _MINUS.sub("-", text)
-    text = "".join(str(unicodedata.digit(sign)) if sign.isdecimal() else sign for sign in text)
-    return _LINES.sub("\n\n", _BLANKS.sub(" ", text))
+    text = _DECIMALS.sub(lambda match: str(unicodedata.digit(match.group())), text)
+    return _folded_blanks(text)
+
+
+def _folded_blanks(text: str) -> str:
+    text = _BLANKS.sub(" ", text)
+    return _LINES.sub("\n\n", text) if "\n" in text else text
 
 
 def _fraction(match: re.Match[str]) -> str:
@@ -83,6 +91,8 @@ def _fraction(match: re.Match[str]) -> str:
 @lru_cache(maxsize=16384)
 def fold(text: str) -> str:
     """Return a text for comparison: `plain`, composed, caseless, with one kind of quote and dash, without joiners."""
+    if text.isascii():
+        return " ".join(plain(text).replace("`", "'").casefold().split())
     text = unicodedata.normalize("NFKC", plain(text))
     text = "".join(sign for sign in text if sign not in _JOINERS).translate(_DASHES).translate(_QUOTES).casefold()
     return " ".join(unicodedata.normalize("NFC", text).replace("ё", "е").split())
@@ -162,11 +172,13 @@ def numbers(text: str) -> list[str]:
 @lru_cache(maxsize=8192)
 def _unified(text: str) -> str:
     """Fold a text, and write every date, grouped number and number word in one way."""
-    text = _EMPHASIS.sub(r"\2", fold(text))
-    text = _EMPHASIS.sub(r"\2", text)
-    text = _dated(text.replace(" & ", " and "))
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", _ORDINAL.sub("", text))
-    text = re.sub(r"(?<![\w.])(\d+)\.0+(?![\d.])", r"\1", text)
+    text = fold(text)
+    if _MARKED.search(text):
+        text = _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", text))
+    text = text.replace(" & ", " and ")
+    if _DIGIT.search(text):
+        text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", _ORDINAL.sub("", _dated(text)))
+        text = re.sub(r"(?<![\w.])(\d+)\.0+(?![\d.])", r"\1", text)
     return _digits(text)
 
 
