@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import InputError, ManifestError
+from curate.manifest.history import done_stages
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import in_snapshot, labels_of
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SPLITS
@@ -62,6 +63,9 @@ class Snapshot:
         manifest: the version that it is of.
         rows: split → its number of rows; only splits that have rows, in the order of `curate.manifest.schema.SPLITS`.
         schema: columns of the frames and their types: `COLUMNS`, and ``domains``, a list, where rows have several labels.
+        kept_back: split → held-out rows that are not in it, because they were not asked for.
+        cut_short: stage → selected rows, of the stages of `balance` that a cap stopped before they were full.
+        complete_only: whether the rows of such stages are left out.
         left_out: split → rows that the format has no form for; an exporter that leaves some out counts them here.
         without_rationale: split → rows without one, of the last pass over its frames that read that column.
     """
@@ -69,6 +73,9 @@ class Snapshot:
     manifest: Manifest
     rows: dict[str, int]
     schema: pl.Schema
+    kept_back: dict[str, int] = field(default_factory=dict)
+    cut_short: dict[int, int] = field(default_factory=dict)
+    complete_only: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
     without_rationale: Counter[str] = field(default_factory=Counter)
     _places: dict[str, _Places] = field(default_factory=dict, repr=False)
@@ -216,37 +223,69 @@ exporters: Registry[Exporter] = Registry(
 )
 
 
-def read_snapshot(manifest: Manifest) -> Snapshot:
+def read_snapshot(manifest: Manifest, *, held_out: bool = True, complete_only: bool = False) -> Snapshot:
     """Return the selected train rows of a manifest, and its validation and test rows that were not rejected.
 
+    Args:
+        manifest: the version.
+        held_out: take validation and test rows; otherwise they are counted alone.
+        complete_only: leave out the rows of stages that a cap stopped before they were full.
+
     Raises:
-        InputError: no train row is selected.
+        InputError: no train row is selected, or `complete_only` leaves none.
         ManifestError: a row has no texts in the table of contents.
     """
-    contents = manifest.scan_contents()
-    found = _places(manifest, contents)
-    places = {split: found[split] for split in SPLITS if split in found}
-    if "train" not in places:
+    rows = manifest.scan().filter(in_snapshot())
+    counts = dict(rows.group_by("split").len().collect().iter_rows())
+    if not counts.get("train"):
         raise InputError(
             f"{manifest} has no selected rows, so there is nothing to export: choose some first with "
             f"curate balance {manifest.name} --budget N"
         )
-    several = manifest.scan().filter(in_snapshot()).select(pl.col("labels").is_not_null().any()).collect().item()
+    short = _cut_short(manifest)
+    kept = in_snapshot() if held_out else in_snapshot() & (pl.col("split") == "train")
+    if complete_only and short:
+        kept &= ~((pl.col("split") == "train") & pl.col("stage").is_in([*short]).fill_null(False))
+        if counts["train"] == sum(short.values()):
+            raise InputError(
+                f"{manifest}: a cap cut every stage short, so --complete-only leaves nothing: give the same balance larger caps, "
+                "or leave out --complete-only"
+            )
+    contents = manifest.scan_contents()
+    found = _places(manifest, kept, contents)
+    places = {split: found[split] for split in SPLITS if split in found}
+    several = rows.select(pl.col("labels").is_not_null().any()).collect().item()
     kinds = {**SCHEMA, **CONTENT_SCHEMA, "domains": SCHEMA["labels"]}  # trainers read `labels` as something else
-    schema = pl.Schema({name: kinds[name] for name in (*COLUMNS, *(["domains"] if several else []))})
-    rows = {split: len(each.rows) for split, each in places.items()}
-    return Snapshot(manifest, rows, schema, _places=places, _contents=contents)
+    return Snapshot(
+        manifest,
+        {split: len(each.rows) for split, each in places.items()},
+        pl.Schema({name: kinds[name] for name in (*COLUMNS, *(["domains"] if several else []))}),
+        kept_back={} if held_out else {split: counts[split] for split in SPLITS[1:] if split in counts},
+        cut_short=short,
+        complete_only=complete_only,
+        _places=places,
+        _contents=contents,
+    )
 
 
-def _places(manifest: Manifest, contents: pl.LazyFrame) -> dict[str, _Places]:
-    """Return of each split where its rows and their texts stand."""
+def _cut_short(manifest: Manifest) -> dict[int, int]:
+    """Return stage → selected rows, of the stages that a cap stopped before they were full."""
+    stages = [stage for stage, commit in done_stages(manifest, partial=True).items() if not commit.summary.get("complete", True)]
+    if not stages:
+        return {}
+    chosen = manifest.scan().filter(in_snapshot(), pl.col("stage").is_in(stages), split="train")
+    return dict(chosen.group_by("stage").len().sort("stage").collect().iter_rows())
+
+
+def _places(manifest: Manifest, kept: pl.Expr, contents: pl.LazyFrame) -> dict[str, _Places]:
+    """Return of each split where the rows that are kept and their texts stand."""
     key = pl.col("content").hash()  # 8 bytes in place of 32; all different, as the keys are, in tables of any size
     there = contents.with_row_index("at").select("at", key).collect(engine="streaming")
     if there["content"].n_unique() < there.height:
         key = pl.col("content")
         there = contents.with_row_index("at").select("at", key).collect().unique("content", keep="first")
     split = pl.col("split").cast(pl.Enum(SPLITS), strict=False)
-    rows = manifest.scan().with_row_index("row").filter(in_snapshot()).select("row", split, key).collect(engine="streaming")
+    rows = manifest.scan().with_row_index("row").filter(kept).select("row", split, key).collect(engine="streaming")
     found = rows.join(there, on="content", how="left").select("row", "split", "at").sort("row")
     missing = found.filter(pl.col("at").is_null())
     if not missing.is_empty():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from curate import progress
 from curate.errors import InputError
-from curate.export.base import exporters, read_snapshot
+from curate.export.base import Snapshot, exporters, read_snapshot
 from curate.export.destination import open_destination
 from curate.export.settings import ExportSettings
 from curate.files import reason
@@ -55,7 +55,8 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     """
     write = exporters.get(settings.to)
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
-    snapshot = read_snapshot(manifest)
+    held_out = settings.held_out is not False
+    snapshot = read_snapshot(manifest, held_out=held_out, complete_only=settings.complete_only)
     folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
     manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
     about = {"manifest": manifest.name, "version": manifest.version, "format": label}
@@ -67,6 +68,7 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
         found = destination.write(lambda part: write(snapshot, part), about)
     except OSError as e:
         raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
+    _say_what_is_missing(snapshot)
     without, train = snapshot.without_rationale["train"], snapshot.rows["train"]
     if 0 < without < train:
         progress.note(
@@ -76,6 +78,20 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     paths = tuple(_below(path, destination.folder, folder) for path in found)
     loads = any(path.suffix in _DATA for path in paths)
     return ExportResult(manifest, paths, written, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")
+
+
+def _say_what_is_missing(snapshot: Snapshot) -> None:
+    """Say which rows were kept back, and which stages a cap cut short."""
+    if snapshot.kept_back:
+        which = " and ".join(f"{n:,} {split} rows" for split, n in snapshot.kept_back.items())
+        progress.note("export", f"{which} are kept back, questions and answers; --held-out takes them along")
+    for stage, n in snapshot.cut_short.items():
+        what = (
+            f"its {n:,} rows are left out"
+            if snapshot.complete_only
+            else f"its {n:,} rows are in the export; --complete-only leaves them out"
+        )
+        progress.note("export", f"a cap cut stage {stage} short: {what}, and the same balance with larger caps completes it")
 
 
 def _below(path: Path, resolved: Path, folder: Path) -> Path:

@@ -32,3 +32,9 @@ class ExportSettings:
         False,
         help="Write to a folder that holds other files; only what an earlier export wrote is replaced, and they stay.",
     )
+    held_out: bool | None = option(
+        None,
+        help="Take validation and test rows, with their answers; default: for a folder yes, for the Hub no.",
+        flag="--held-out/--no-held-out",
+    )
+    complete_only: bool = option(False, help="Leave out the rows of stages that a cap cut short.")

@@ -67,15 +67,16 @@ def tags(manifest: Manifest) -> Tags:
     return Tags(manifest, manifest.tags())
 
 
-def done_stages(manifest: Manifest) -> dict[int, Commit]:
+def done_stages(manifest: Manifest, *, partial: bool = False) -> dict[int, Commit]:
     """Return the stages of `balance` that a version stands on, with the commit of each; `unselect` undoes stages.
 
     Args:
         manifest: the version.
+        partial: where a commit is not known any more, return those after it; otherwise that is an error.
     """
     done: dict[int, Commit] = {}
-    for commit in manifest.lineage():
-        if commit.verb == "balance":
+    for commit in manifest.lineage(partial=partial):
+        if commit.verb == "balance" and "stage" in commit.parameters:
             done[int(commit.parameters["stage"])] = commit
         elif commit.verb == "unselect":
             for stage in commit.summary["undone"]:

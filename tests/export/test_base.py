@@ -90,3 +90,36 @@ def test_a_row_without_texts_is_an_error(selected: Manifest) -> None:
     rows = selected.rows().with_columns(content=pl.lit("0" * 32))
     with pytest.raises(ManifestError, match=r"row [0-9a-f]{32} and 3 others have no texts in .*examples'.*restore"):
         read_snapshot(selected.commit(rows, verb="x"))
+
+
+def cut(manifest: Manifest, *stages: tuple[int, bool]) -> Manifest:
+    """Return the manifest as stages of `balance` leave it, of which a cap stopped some; the n-th selected row is of the n-th."""
+    for stage, complete in stages:
+        nth = pl.int_range(pl.len()) == stage
+        rows = manifest.rows().with_columns(
+            status=pl.when(nth).then(pl.lit("selected")).otherwise("status"), stage=pl.when(nth).then(stage).otherwise("stage")
+        )
+        manifest = manifest.commit(rows, verb="balance", parameters={"stage": stage}, summary={"complete": complete})
+    return manifest
+
+
+def test_rows_of_a_stage_that_a_cap_cut_short_are_told_and_left_out_when_asked(candidates: Manifest) -> None:
+    manifest = cut(candidates, (0, True), (1, False))
+    whole, complete = read_snapshot(manifest), read_snapshot(manifest, complete_only=True)
+    assert whole.cut_short == complete.cut_short == {1: 1}
+    assert (whole.rows["train"], complete.rows["train"]) == (2, 1)
+    assert complete.splits["train"]["stage"].to_list() == [0]
+    assert complete.rows["test"] == 1
+    again = cut(manifest, (1, True))
+    assert read_snapshot(again, complete_only=True).rows["train"] == 2, "the newest commit of a stage counts"
+
+
+def test_where_every_stage_was_cut_short_nothing_is_complete(candidates: Manifest) -> None:
+    with pytest.raises(InputError, match=r"m@1: a cap cut every stage short.*larger caps, or leave out --complete-only"):
+        read_snapshot(cut(candidates, (0, False)), complete_only=True)
+
+
+def test_held_out_rows_are_kept_back_and_counted(selected: Manifest) -> None:
+    found = read_snapshot(selected, held_out=False)
+    assert (found.rows, found.kept_back) == ({"train": 2}, {"validation": 1, "test": 1})
+    assert read_snapshot(selected).kept_back == {}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from curate import progress
 from curate.errors import InputError, UnknownNameError
 from curate.export import export
 from curate.export.base import exporters
@@ -37,6 +39,26 @@ def test_a_callable_is_a_format(selected, tmp_path):
         return (path,)
 
     assert export.export(selected, to=count, destination=tmp_path / "x").paths[0].read_text() == "2"
+
+
+def test_what_is_kept_back_or_was_cut_short_is_told(candidates, tmp_path):
+    rows = candidates.rows().with_columns(status=pl.when(pl.col("split") == "train").then(pl.lit("selected")).otherwise("status"))
+    rows = rows.with_columns(stage=pl.when(pl.col("split") == "train").then(pl.int_range(pl.len()).clip(0, 1)))
+    for stage, complete in ((0, True), (1, False)):
+        candidates = candidates.commit(rows, verb="balance", parameters={"stage": stage}, summary={"complete": complete})
+    heard: list[progress.Event] = []
+    with progress.listen(heard.append):
+        done = export.export(candidates, to="jsonl", destination=tmp_path / "x", held_out=False, complete_only=True)
+        export.export(candidates, to="jsonl", destination=tmp_path / "y")
+    assert done.rows == {"train": 1}
+    assert [path.name for path in done.paths] == ["train.jsonl"]
+    told = [event.message for event in heard if event.step == "export" and "rationale" not in event.message]
+    completed = "and the same balance with larger caps completes it"
+    assert told == [
+        "1 validation rows and 1 test rows are kept back, questions and answers; --held-out takes them along",
+        f"a cap cut stage 1 short: its 2 rows are left out, {completed}",
+        f"a cap cut stage 1 short: its 2 rows are in the export; --complete-only leaves them out, {completed}",
+    ]
 
 
 def test_unknown_formats_and_places_that_cannot_be_written(selected, tmp_path):
