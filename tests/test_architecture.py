@@ -32,11 +32,12 @@ MAY_IMPORT = {
     "generation": "answers audit manifest teachers",
     "balance": "audit calls generation ledger manifest selection teachers vectors",
     "report": "answers audit calls generation ledger manifest teachers",
-    "export": "manifest report",
+    "cards": "audit manifest report teachers",
+    "export": "cards manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": (
-        "answers audit balance calls export generation housekeeping ledger manifest readers report selection sources teachers "
-        "vectors"
+        "answers audit balance calls cards export generation housekeeping ledger manifest readers report selection sources "
+        "teachers vectors"
     ),
 }
 # The same for `baldistill`, whose top (the command line, plans' demo, settings) may import all of them.
@@ -51,8 +52,9 @@ OWNERS = {
     "deltalake": {"curate.manifest.delta"},
     "filelock": {"curate.balance.balance"},
     "faiss": {"curate.vectors.neighbors"},
-    "huggingface_hub": {"curate.export.card", "curate.models"},
+    "huggingface_hub": {"curate.cards.metadata", "curate.models"},
     "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},
+    "license_expression": {"curate.cards.licences"},
     "latex2sympy2_extended": {"curate.answers.symbolic"},
     "math_verify": {"curate.answers.symbolic"},
     "msgspec": {"curate.readers.json_files", "curate.readers.tables"},
@@ -66,6 +68,7 @@ OWNERS = {
     "pint": {"curate.answers.quantities"},
     "polars_hash": {"curate.manifest.ids"},
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
+    "py3langid": {"curate.cards.languages"},
     "pyarrow": {
         "curate.export.files",
         "curate.ledger.transfer",
@@ -91,6 +94,7 @@ OWNERS = {
     },
     "transformers": {"baldistill.training.sft", "baldistill.student.generate", "baldistill.student.losses", "curate.models"},
     "trl": {"baldistill.training.sft"},
+    "yaml": {"curate.cards.metadata"},
     "typer": {"baldistill.cli", "curate.terminal.cli", "curate.terminal.commands"},
 }
 EVERYBODYS = {"numpy", "polars", "xxhash"}

@@ -78,9 +78,7 @@ def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
         _write_parquet(snapshot.schema, snapshot.frames(split), destination / "data" / f"{split}-00000-of-00001.parquet")
         for split in snapshot.rows
     ]
-    text = cards.card(snapshot.manifest)
-    card = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
-    return (*files, card)
+    return (*files, *cards.write_card(snapshot.manifest, destination))
 
 
 def _write_parquet(schema: pl.Schema, frames: Iterable[pl.DataFrame], path: Path) -> Path:

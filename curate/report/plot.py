@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from curate.errors import InputError
 from curate.escapes import drawable
 from curate.files import write_whole
-from curate.report.tail import ENDS, MOST_LISTED, Part, Profile
+from curate.report.tail import ENDS, MOST_LISTED
 
-__all__ = ["FORMATS", "check_ending", "plot_tail"]
+__all__ = ["FORMATS", "Part", "Tail", "check_ending", "plot_tail"]
 
 FORMATS = (".png", ".svg")
 
@@ -29,7 +29,39 @@ _CURVE = 150  # pixels of height of a distribution
 _SCALE = 2  # PNG pixels per pixel
 
 
-def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles: Sequence[str] = ()) -> Path:
+class Part(Protocol):
+    """A bar: a domain, or a cluster of one, and its rows; see `curate.report.tail.Part`."""
+
+    @property
+    def domain(self) -> str: ...
+    @property
+    def cluster(self) -> int | None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def real(self) -> int: ...
+    @property
+    def synthetic(self) -> int: ...
+
+
+class Tail(Protocol):
+    """What is drawn of a tail; a `curate.report.tail.Profile` is one."""
+
+    @property
+    def manifest(self) -> Any: ...
+    @property
+    def by(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def domains(self) -> Sequence[Part]: ...
+    @property
+    def imbalance_ratio(self) -> float: ...
+    @property
+    def gini(self) -> float: ...
+
+
+def plot_tail(profiles: Tail | Sequence[Tail], path: str | Path, *, titles: Sequence[str] = ()) -> Path:
     """Draw the tail of one profile, or of several side by side, such as before and after balancing.
 
     Domains keep the order of the first profile, so that a bar is found in the same line everywhere. Every panel has its own
@@ -47,7 +79,7 @@ def plot_tail(profiles: Profile | Sequence[Profile], path: str | Path, *, titles
     Raises:
         InputError: the ending is another one, there is nothing to draw, it cannot be drawn, or the file cannot be written.
     """
-    panels = [profiles] if isinstance(profiles, Profile) else list(profiles)
+    panels = list(profiles) if isinstance(profiles, Sequence) else [profiles]
     target = Path(path)
     check_ending(target)
     if not panels or (titles and len(titles) != len(panels)):
@@ -81,11 +113,11 @@ def check_ending(path: str | Path) -> None:
         raise InputError(f"plot {name!r}: the ending must be one of {', '.join(FORMATS)}, got {ending!r}")
 
 
-def _titles(panels: Sequence[Profile]) -> list[str]:
+def _titles(panels: Sequence[Tail]) -> list[str]:
     return ["before", "after"] if len(panels) == 2 else [str(profile.manifest) for profile in panels]
 
 
-def _chart(panels: Sequence[Profile], titles: Sequence[str]) -> Any:
+def _chart(panels: Sequence[Tail], titles: Sequence[str]) -> Any:
     import altair as alt
 
     names = _names(panels)
@@ -109,7 +141,7 @@ def _key(part: Part) -> _Key:
     return part.domain, part.cluster
 
 
-def _names(panels: Sequence[Profile]) -> dict[_Key, str]:
+def _names(panels: Sequence[Tail]) -> dict[_Key, str]:
     """Return the name that is drawn for each part, each another one, in the order in which they are drawn."""
     names: dict[_Key, str] = {}
     used: Counter[str] = Counter()
@@ -122,7 +154,7 @@ def _names(panels: Sequence[Profile]) -> dict[_Key, str]:
     return names
 
 
-def _panel(profile: Profile, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
+def _panel(profile: Tail, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
     """Draw one profile: stacked bars of real and synthetic rows, and the rows as a number at the end."""
     import altair as alt
 
@@ -154,7 +186,7 @@ def _bars(parts: Sequence[Part], names: Mapping[_Key, str], order: Sequence[str]
     return (bars + numbers).properties(width=_WIDTH, height=alt.Step(step))
 
 
-def _distribution(profile: Profile, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
+def _distribution(profile: Tail, title: str, names: Mapping[_Key, str], *, first: bool) -> Any:
     """Draw one profile of many parts: rows over rank, and under it the bars of the head and of the end of the tail."""
     import altair as alt
 
@@ -180,7 +212,7 @@ def _distribution(profile: Profile, title: str, names: Mapping[_Key, str], *, fi
     return alt.vconcat(curve.properties(width=_WIDTH, height=_CURVE, title=heading), *below, spacing=14)
 
 
-def _steps(profile: Profile) -> list[dict[str, int]]:
+def _steps(profile: Tail) -> list[dict[str, int]]:
     """Return the corners of rows over rank: the first and the last rank of each number of rows."""
     rows = [part.rows for part in profile.domains]
     n = len(rows)
@@ -188,8 +220,8 @@ def _steps(profile: Profile) -> list[dict[str, int]]:
     return [{"rank": i + 1, "rows": rows[i]} for i in corners]
 
 
-def _subtitle(profile: Profile) -> str:
+def _subtitle(profile: Tail) -> str:
     ratio = profile.imbalance_ratio
     figures = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
-    several = "" if profile.is_listed else f" in {len(profile.domains):,} {profile.by}s"
+    several = "" if len(profile.domains) <= MOST_LISTED else f" in {len(profile.domains):,} {profile.by}s"
     return f"{profile.rows:,} rows{several}, largest to smallest {figures} : 1, Gini {profile.gini:.2f}"

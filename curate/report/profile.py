@@ -25,7 +25,7 @@ from curate.report.tail import Kind, Lengths, Part, Profile, StageRows
 from curate.report.tokens import count_tokens
 from curate.settings import takes
 
-__all__ = ["GROUPS", "Kind", "Lengths", "Part", "Profile", "StageRows", "profile"]
+__all__ = ["GROUPS", "Kind", "Lengths", "Part", "Profile", "StageRows", "kinds_of", "profile"]
 
 _SURVEYED = 50_000  # rows from which the kinds of answers are recognised, at most
 
@@ -53,7 +53,7 @@ def profile(manifest: Manifest, settings: ProfileSettings) -> Profile:
     found = _measure(manifest, settings)
     if settings.plot is not None:
         _plot(found, settings, settings.plot)
-    return replace(found, kinds=_kinds(manifest))
+    return replace(found, kinds=kinds_of(manifest))
 
 
 def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
@@ -72,7 +72,7 @@ def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
     return manifest.commit(rows, verb="profile", parameters={"kinds": kinds}, summary={"kinds": len(kinds)})
 
 
-def _kinds(manifest: Manifest) -> tuple[Kind, ...]:
+def kinds_of(manifest: Manifest) -> tuple[Kind, ...]:
     """Return the kinds of answers, the one of most domains first; of many rows they are recognised from `_SURVEYED` of them."""
     train = manifest.scan().filter((pl.col("split") == "train") & (pl.col("source") == "real"))
     rows = per_label(train.select("id", "content", "domain", "labels")).collect().drop("labels")

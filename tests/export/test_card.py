@@ -40,8 +40,16 @@ def ingest(tmp_path):
 
 def balanced(manifest: Manifest) -> Manifest:
     rows = manifest.rows().with_columns(status=pl.lit("selected"), findings=pl.lit(FINDINGS))
-    parameters = {"budget": 4, "policy": "adaptive", "teacher": "recorded:teacher.jsonl", "model": None, "selector": "random"}
-    return manifest.commit(rows, verb="balance", parameters=parameters, seed=7)
+    parameters = {
+        "stage": 0,
+        "budget": 4,
+        "policy": "adaptive",
+        "teacher": "recorded:teacher.jsonl",
+        "model": None,
+        "selector": "random",
+    }
+    summary = {"budget": rows.height, "achieved": {"x": rows.height}, "synthetic": {}, "complete": True}
+    return manifest.commit(rows, verb="balance", parameters=parameters, seed=7, summary=summary | {"base": manifest.version})
 
 
 def header(card: str) -> dict[str, object]:
@@ -71,21 +79,20 @@ def test_the_card_tells_domains_sources_balancing_and_audit(ingest, tmp_path):
     card = cards.card(balanced(ingest("s.jsonl", "y|z", source="synthetic", licence="mit")))
     assert "| x | 3 | 3 | 3 | 0 |" in card
     assert "| y\\|z | 1 | 2 | 1 | 1 |" in card
-    assert "| a.jsonl | real | 4 | mit | sha256:" in card
-    assert "| s.jsonl | synthetic | 1 | mit | sha256:" in card
-    assert "| policy | adaptive |" in card
-    assert "| teacher | recorded:teacher.jsonl |" in card
-    assert "| seed | 7 |" in card
-    assert "| model |" not in card
-    assert "| answer_mismatch | 5 | 0 |" in card
-    assert "| malformed | 0 | 5 |" in card
+    assert re.search(r"\| a.jsonl \| real \| mit \| sha256:[0-9a-f]{16} \| 4 \|", card)
+    assert re.search(r"\| s.jsonl \| synthetic \| mit \| sha256:[0-9a-f]{16} \| 1 \|", card)
+    assert "By `curate balance`: budget 4, policy adaptive, selector random, seed 7." in card
+    assert 'teacher = "recorded:teacher.jsonl"' in card
+    assert "| answer_mismatch | 0.5 | 5 | 0 |" in card
+    assert "| malformed | 0.5 | 0 | 5 |" in card
     assert str(tmp_path) not in card
 
 
 def test_what_did_not_happen_is_not_told(ingest):
     card = cards.card(ingest("a.jsonl", "x"))
-    assert "## Balancing" not in card
-    assert "## Audit" not in card
+    for heading in ("## How rows were chosen", "## What a teacher wrote"):
+        assert heading not in card
+    assert "No auditor judged these rows." in card
 
 
 def test_no_licence_is_stated_where_the_log_does_not_reach_back(ingest) -> None:

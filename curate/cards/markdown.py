@@ -1,0 +1,367 @@
+"""Writes the text of a card, part by part. Reads nothing: all of it comes from `curate.cards.facts`.
+
+Every part is short enough to be read: long tables show their ends and a total. Parts are named, so that `curate.cards.merging`
+can renew them and leave alone what a person wrote between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from curate.cards.markup import clean, count, escape, table
+from curate.cards.plans import plan_of
+from curate.manifest.schema import SPLITS
+from curate.teachers.prices import format_usd
+
+if TYPE_CHECKING:
+    from curate.cards.facts import CardFacts, DomainRows
+
+__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "body", "incomplete", "money"]
+
+MOST_LISTED = 500  # domains that are listed in the card; more are in a file of their own
+_LONG, _ENDS = 24, 8  # domains from which a table is folded, and how many it then shows at either end
+_FEW = 10  # train rows; a domain with fewer is told
+_MOST_SOURCES = 20  # listed
+
+# auditor → what was measured of it: of docs/audit.md, which a test compares.
+MEASURED = {
+    "answer_mismatch": "of 300 cases written by somebody who had not seen its rules it judged 257 rightly at the first run, and "
+    "accepted 9 of their 169 wrong answers; since those faults were mended, all 300 and none",
+}
+_KEYS = (
+    *("budget", "stages", "policy", "schedule", "temperature", "need_weight", "n", "selector", "rationales", "wrong_rationale"),
+    *("fill", "show_answer", "rows_per_call", "max_attempts", "seed"),
+)
+
+
+def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, Any]] = (), listing: str = "") -> dict[str, str]:
+    """Return the parts of a card's text by name, in their order; a part that has nothing to say is left out.
+
+    Args:
+        facts: of the snapshot.
+        picture: of the domains before and after: a path beside the card; "" for none.
+        configs: of the data set, as its header has them.
+        listing: the file beside the card that lists all domains; "" where there is none.
+    """
+    parts: dict[str, Callable[[], str]] = {
+        "summary": lambda: _summary(facts, configs),
+        "domains": lambda: _domains(facts, picture, listing),
+        "sources": lambda: _sources(facts),
+        "teacher": lambda: _teacher(facts),
+        "audit": lambda: _audit(facts),
+        "selection": lambda: _selection(facts),
+        "limits": lambda: _limits(facts),
+        "columns": _columns,
+        "reproduce": lambda: _reproduce(facts),
+    }
+    assert tuple(parts) == PARTS
+    return {name: text for name, write in parts.items() if (text := write())}
+
+
+PARTS = ("summary", "domains", "sources", "teacher", "audit", "selection", "limits", "columns", "reproduce")
+
+
+def incomplete(facts: CardFacts) -> list[str]:
+    """Return a sentence for each thing that a cap cut short, or that was not done."""
+    lines = []
+    for stage in facts.stages:
+        if not stage.complete:
+            lines.append(
+                f"Stage {stage.stage} was stopped early, as by a cap, at {stage.filled:,} of {count(stage.slots, 'slot')}."
+            )
+        elif stage.filled < stage.slots:
+            lines.append(f"Stage {stage.stage} ended with {count(stage.slots - stage.filled, 'empty slot')} of {stage.slots:,}.")
+    missing = sorted(set(range(facts.planned_stages)) - {stage.stage for stage in facts.stages})
+    if missing:
+        which = ", ".join(map(str, missing))
+        lines.append(f"Of {count(facts.planned_stages, 'stage')}, {which} {'is' if len(missing) == 1 else 'are'} not done.")
+    lines += [f"{command} was stopped early, as by a cap." for command in facts.cut]
+    return lines
+
+
+def money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
+    """Return per model: its name, ``used`` or ``billed``, calls, tokens and dollars."""
+    found = facts.costs.by.get("model", {}) if facts.costs else {}
+    lines = []
+    for model, total in found.items():
+        recorded = model.startswith("recorded:")
+        usd = "nothing" if recorded else "no price known" if total.usd is None else format_usd(total.usd)
+        lines.append((model, "used" if recorded else "billed", total.calls, total.tokens, usd))
+    return lines
+
+
+def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
+    notices = incomplete(facts)
+    warning = f"> **Not complete.** {' '.join(notices)}\n\n" if notices else ""
+    share = f", {_percent(facts.synthetic, facts.train)} of them synthetic" if facts.synthetic else ", all of them real"
+    after = sum(1 for domain in facts.domains if domain.after)
+    held = [f"{facts.splits[split]:,} {split}" for split in SPLITS[1:] if facts.splits.get(split)]
+    answers = "with their answers" if facts.held_out_answers else "whose answers were left out"
+    text = f"{count(facts.train, 'train row')} in {count(after, 'domain')}{share}"
+    text += f", and {' and '.join(held)} rows, {answers}" if held else "; no held-out rows"
+    text += (
+        f". It is the snapshot `{facts.manifest}` (`{facts.fingerprint}`), chosen and exported with baldistill "
+        f"{escape(facts.package)}. This card was made from the manifest's log and ledger."
+    )
+    if facts.unknown:
+        text += (
+            f"\n\nWhat was done up to version {facts.unknown - 1} is not in the log any more: of the rows that came before, "
+            "neither source nor licence is known, so no licence is stated here."
+        )
+    return f"# {facts.manifest.name}\n\n{warning}{text}{_configs(configs)}"
+
+
+def _configs(configs: Sequence[Mapping[str, Any]]) -> str:
+    if len(configs) < 2:
+        return ""
+    lines = []
+    for config in configs:
+        splits = dict.fromkeys(str(entry.get("split", "train")) for entry in config.get("data_files", ()))
+        lines.append((config["config_name"], ", ".join(splits), config.get("description", _about(str(config["config_name"])))))
+    return "\n\n" + table(("config", "splits", "what it holds"), lines)
+
+
+def _about(config: str) -> str:
+    stage = config.removeprefix("stage-")
+    known = {"default": "everything selected", "real": "the real rows alone", "synthetic": "the rows that a teacher wrote"}
+    return known.get(config, f"what stage {stage} chose" if stage.isdigit() else "")
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.0f}%" if share >= 1 or not part else "less than 1%"
+
+
+def _domains(facts: CardFacts, picture: str, listing: str) -> str:
+    about = "Train rows: before (real rows as they were ingested) and after (in this data set), of which real and synthetic."
+    if facts.repeats:
+        about += f" {count(facts.repeats, 'of the real rows repeats', 'of the real rows repeat')} others."
+    about += " A row of several domains counts in each." if facts.several else ""
+    image = f"![Rows per domain, before and after]({picture})\n\n" if picture else ""
+    lines = [_domain_line(domain) for domain in facts.domains]
+    total = "" if facts.several else _total(facts.domains)
+    head = ("domain", "before", "after", "real", "synthetic")
+    whole = table(head, lines, numbers=4) + total
+    if len(lines) <= _LONG:
+        return f"## Domains\n\n{image}{about}\n\n{whole}"
+    between = (f"… {len(lines) - 2 * _ENDS:,} more …", *_sums(facts.domains[_ENDS:-_ENDS]))
+    folded = table(head, [*lines[:_ENDS], between, *lines[-_ENDS:]], numbers=4) + total
+    if listing:
+        rest = f"All {len(lines):,} are in [{listing}]({listing})."
+    elif len(lines) <= MOST_LISTED:
+        rest = f"<details><summary>All {len(lines):,} domains</summary>\n\n{whole}\n\n</details>"
+    else:
+        rest = f"{len(lines):,} domains in all."
+    return f"## Domains\n\n{image}{about}\n\n{folded}\n\n{rest}"
+
+
+def _domain_line(domain: DomainRows) -> tuple[str, int, int, int, int]:
+    return domain.domain or "(none)", domain.before, domain.after, domain.real, domain.synthetic
+
+
+def _sums(domains: Sequence[DomainRows]) -> tuple[int, int, int, int]:
+    lines = [_domain_line(domain)[1:] for domain in domains]
+    before, after, real, synthetic = (sum(column) for column in zip(*lines, strict=True))
+    return before, after, real, synthetic
+
+
+def _total(domains: Sequence[DomainRows]) -> str:
+    return f"\n| **total** | {' | '.join(f'**{n:,}**' for n in _sums(domains))} |"
+
+
+def _sources(facts: CardFacts) -> str:
+    if not facts.sources:
+        return ""
+    lines = [
+        (source.address, source.kind, source.licence or "not stated", source.fingerprint[:23], source.rows)
+        for source in facts.sources[:_MOST_SOURCES]
+    ]
+    text = table(("source", "kind", "licence", "hash", "rows read"), lines, numbers=1)
+    more = len(facts.sources) - _MOST_SOURCES
+    text += f"\n\nand {count(more, 'more source')}." if more > 0 else ""
+    return f"## Sources and licences\n\n{text}\n\n{_licences(facts)}\n\n{_languages(facts)}"
+
+
+def _licences(facts: CardFacts) -> str:
+    found = facts.licences
+    if facts.unknown:
+        return "No licence is stated: see above."
+    if not found.stated:
+        return "No licence was given for any source, so none is stated here."
+    lines = []
+    if found.missing:
+        lines.append(
+            f"No licence is stated for the whole: {count(found.missing, 'source has', 'sources have')} none. "
+            f"Given for the others: {', '.join(map(escape, found.stated))}."
+        )
+    elif len(found.stated) == 1 and not found.unknown:
+        lines.append(f"Every source was ingested with the licence {escape(found.stated[0])}.")
+    else:
+        lines.append(f"The sources have several licences: {', '.join(map(escape, found.stated))}.")
+    if found.unknown:
+        lines.append(
+            f"The Hub has no identifier for {', '.join(map(escape, found.unknown))}: the header says `other` and the name."
+        )
+    lines += [f"{escape(choice)} is a choice: one of them is enough." for choice in found.choices]
+    if found.conflicts:
+        lines.append("What they say of each other (no legal advice):\n")
+        lines += [
+            f"- {' and '.join(conflict.licences)}: {conflict.about} ([source]({conflict.page}))." for conflict in found.conflicts
+        ]
+    return "\n".join(lines)
+
+
+def _languages(facts: CardFacts) -> str:
+    found = facts.languages
+    if found.given:
+        return f"Language, as given: {', '.join(found.codes)}."
+    if found.codes:
+        shares = ", ".join(f"{code} ({share:.0%})" for code, share in found.shares)
+        return f"Language, detected by a program in {count(found.looked_at, 'sampled text')} and by no person: {shares}."
+    return "Language: not stated, since too few of the sampled texts are long enough for a program to be sure."
+
+
+def _teacher(facts: CardFacts) -> str:
+    if not (facts.teachers or facts.rationales or facts.synthetic):
+        return ""
+    names = ", ".join(f"`{_code(name)}`" for name in facts.teachers) or "a model that the log does not name"
+    wrote = [
+        f"{count(facts.synthetic, 'whole row')} of the train split (`source` is `synthetic`)" if facts.synthetic else "",
+        f"the rationales of {count(facts.rationales, 'real row')}" if facts.rationales else "",
+    ]
+    said = " and ".join(part for part in wrote if part) or "nothing that is in this data set"
+    lines = [f"{names} wrote {said}."]
+    if facts.synthetic and not any(name for name in facts.teachers):
+        lines = [f"{count(facts.synthetic, 'row')} of the train split came from sources of synthetic data."]
+    if facts.prompts:
+        versions = "; ".join(f"for {purpose} {', '.join(found)}" for purpose, found in facts.prompts.items())
+        lines.append(f"Versions of the prompts (hashes of their texts): {versions}.")
+    return f"## What a teacher wrote\n\n{' '.join(lines)}\n\n{_spend(facts)}".rstrip()
+
+
+def _code(text: str) -> str:
+    return clean(text).replace("`", "'")
+
+
+def _spend(facts: CardFacts) -> str:
+    if facts.costs is None:
+        return "The ledger of its calls is not here, so what it cost is not known." if facts.teachers else ""
+    lines = money(facts)
+    if not lines:
+        return ""
+    text = table(
+        ("model", "answers are", "calls", "tokens", "US dollars"), [(*line[:2], *line[2:4], line[4]) for line in lines], numbers=3
+    )
+    notes = ["Everything that was ever charged to this manifest's name, rejected replies included."]
+    if any(line[1] == "used" for line in lines):
+        notes.append("Recorded answers are used and cost nothing here; which model gave them, the recording alone may say.")
+    if facts.costs.saved_calls:
+        notes.append(f"{count(facts.costs.saved_calls, 'answer')} that the ledger had already was used again without a charge.")
+    if facts.costs.lost or facts.costs.under_way:
+        notes.append("Lost calls, and those under way, are charged at their upper bounds.")
+    return f"{text}\n\n{' '.join(notes)}"
+
+
+def _audit(facts: CardFacts) -> str:
+    if not facts.audited:
+        return "## Audit\n\nNo auditor judged these rows."
+    lines = [(each.auditor, f"{each.threshold:g}", each.rejected, each.noted) for each in facts.auditors]
+    text = (
+        "Findings over all rows and attempts of the manifest, from its first version on. A score from the threshold on rejects, "
+        "and what was rejected is not in this data set."
+    )
+    standing = [f"{count(each.standing, 'row')} ({escape(each.auditor)})" for each in facts.auditors if each.standing]
+    if standing:
+        text += (
+            f" **Rows that an auditor would reject are in it all the same**, since `curate audit` ran without `--apply`: "
+            f"{', '.join(standing)}."
+        )
+    head = ("auditor", "threshold", "rejected", "noted")
+    return f"## Audit\n\n{text}\n\n{table(head, lines, numbers=3)}\n\n{_measured(facts)}"
+
+
+def _measured(facts: CardFacts) -> str:
+    """Say how often auditors are right, as far as that was measured."""
+    names = [each.auditor for each in facts.auditors]
+    lines = [f"How often {escape(name)} is right: {MEASURED[name]}." for name in names if name in MEASURED]
+    others = [escape(name) for name in names if name not in MEASURED]
+    if others:
+        lines.append(f"How often {', '.join(others)} {'is' if len(others) == 1 else 'are'} right was not measured.")
+    return " ".join(lines)
+
+
+def _selection(facts: CardFacts) -> str:
+    newest = facts.newest
+    if not newest:
+        return ""
+    values = [(key, newest[key]) for key in _KEYS if newest.get(key) is not None]
+    text = f"By `curate {newest['verb']}`: " + ", ".join(f"{key} {escape(value)}" for key, value in values) + "."
+    sampled = [commit for commit in facts.log if commit.verb == "sample"]
+    if sampled:
+        text += f" Before it, {sampled[-1].summary['drawn']:,} rows were drawn by `curate sample`, seed {sampled[-1].seed}."
+    if not facts.stages:
+        return f"## How rows were chosen\n\n{text}"
+    lines = [
+        (
+            stage.stage,
+            "complete" if stage.complete else "stopped early",
+            f"v{stage.version}",
+            stage.slots,
+            stage.filled,
+            stage.synthetic,
+        )
+        for stage in facts.stages
+    ]
+    head = ("stage", "state", "version", "slots", "filled", "of them synthetic")
+    return f"## How rows were chosen\n\n{text}\n\n{table(head, lines, numbers=3)}"
+
+
+def _limits(facts: CardFacts) -> str:
+    return "## Known limits\n\n" + "\n".join(f"- {line}" for line in _each_limit(facts))
+
+
+def _each_limit(facts: CardFacts) -> Iterator[str]:
+    yield from incomplete(facts)
+    if facts.stages or facts.newest:
+        yield "The train split is balanced on purpose: how often a domain is in it says nothing of how often it occurs."
+    if facts.synthetic or facts.rationales:
+        yield "Text of a teacher may be wrong in ways that no auditor finds: final answers are compared, not the steps to them."
+        yield "Terms of use of the teacher's provider may bind what it wrote; this tool does not know them."
+    few = [domain for domain in facts.domains if 0 < domain.after < _FEW]
+    if few:
+        yield f"{count(len(few), 'domain has', 'domains have')} fewer than {_FEW} train rows: {_some(d.domain for d in few)}."
+    gone = [domain for domain in facts.domains if not domain.after]
+    if gone:
+        yield f"{count(len(gone), 'domain has', 'domains have')} no train row in it: {_some(d.domain for d in gone)}."
+    if facts.held_out:
+        yield "Validation and test rows are as they came: neither balanced nor judged."
+    yield "Real rows are compared with held-out rows alone, so they may repeat each other. Nobody looked for personal data."
+
+
+def _some(domains: Iterable[str]) -> str:
+    names = [escape(name) or "(none)" for name in domains]
+    return ", ".join(names[:_ENDS]) + (f" and {len(names) - _ENDS:,} more" if len(names) > _ENDS else "")
+
+
+def _columns() -> str:
+    lines = (
+        ("id, split", "the row's name, which never changes, and train, validation or test"),
+        ("prompt, answer", "the question and its final answer"),
+        ("rationale", "the reasoning that leads to the answer, where there is one"),
+        ("messages", "the other turns of a chat, where there are any; turn in a marker is that of the prompt or answer"),
+        ("domain, source, stage", "the kind of question, real or synthetic, and the stage that chose it (from 0)"),
+        ("reason, origin, parents", "why the row was chosen, where it came from, and the ids it was written from"),
+        ("cluster, score", "its cluster within the domain and its newest difficulty score"),
+        ("extra", "JSON: the further columns of its source"),
+    )
+    return "## Columns\n\n" + table(("column", "meaning"), lines)
+
+
+def _reproduce(facts: CardFacts) -> str:
+    plan = plan_of(facts.manifest.name, facts.log)
+    whole = "" if not facts.unknown else f" What came before version {facts.unknown} is not in it."
+    return (
+        "## How to make it again\n\nWith the files that the sources name beside it: `baldistill run plan.toml`, or the commands "
+        f"that its tables are named after.{whole}\n\n```toml\n{plan}```"
+    )
