@@ -127,7 +127,8 @@ class CardFacts:
         auditors: that found something, sorted.
         audited: whether a verb of the log judged any row.
         costs: what the ledger says was charged to the manifest's name, or None where there is no ledger.
-        held_out_answers: whether validation and test rows have their answers in the data set.
+        kept_back: split → held-out rows that are not in the data set, since they were not asked for.
+        complete_only: whether rows of stages that a cap cut short are left out.
     """
 
     manifest: Manifest
@@ -155,7 +156,8 @@ class CardFacts:
     auditors: tuple[AuditorFacts, ...]
     audited: bool
     costs: CostSummary | None
-    held_out_answers: bool = True
+    kept_back: dict[str, int]
+    complete_only: bool
 
     @property
     def train(self) -> int:
@@ -182,13 +184,16 @@ class CardFacts:
         return {}
 
 
-def read_facts(manifest: Manifest, *, language: Sequence[str] = (), held_out_answers: bool = True) -> CardFacts:
+def read_facts(
+    manifest: Manifest, *, language: Sequence[str] = (), held_out: bool = True, complete_only: bool = False
+) -> CardFacts:
     """Read everything that a card states.
 
     Args:
         manifest: a version that has at least one commit.
         language: codes that somebody gave; unless there are any, a sample of the texts is looked at.
-        held_out_answers: whether validation and test rows leave with their answers.
+        held_out: whether validation and test rows are in the data set.
+        complete_only: whether the rows of stages that a cap cut short are left out.
 
     Raises:
         ManifestError: nothing of the log is left.
@@ -202,9 +207,11 @@ def read_facts(manifest: Manifest, *, language: Sequence[str] = (), held_out_ans
             f"the log of {manifest} is gone, so no card can say where its rows come from: restore it from a backup, or export "
             "with --to jsonl, which has no card"
         )
-    rows = manifest.scan()
-    kept = rows.filter(in_snapshot())
+    rows, stages = manifest.scan(), _stages(log)
+    short = [stage.stage for stage in stages["stages"] if not stage.complete]
+    kept = rows.filter(in_snapshot(held_out=held_out, without=short if complete_only else ()))
     counts = _counts(kept)
+    held = {} if held_out else _counts(rows.filter(in_snapshot()))
     unknown = log[0].base + 1
     sources = _sources(log)
     texts = _texts(manifest, kept)
@@ -223,7 +230,7 @@ def read_facts(manifest: Manifest, *, language: Sequence[str] = (), held_out_ans
         several=bool(counts["several"]),
         sources=sources,
         licences=read_licences([] if unknown else [source.licence for source in sources]),
-        **_stages(log),
+        **stages,
         tasks=_tasks(profile.kinds_of(manifest)),
         chats=bool(texts["messages"].count()),
         languages=find_languages(texts.select("prompt", "answer", "rationale"), given=language),
@@ -232,7 +239,8 @@ def read_facts(manifest: Manifest, *, language: Sequence[str] = (), held_out_ans
         auditors=_auditors(rows, kept, log),
         audited=any(commit.verb in ("audit", "balance", "annotate", "synthesize") for commit in log),
         costs=_costs(manifest),
-        held_out_answers=held_out_answers,
+        kept_back={split: n for split in SPLITS[1:] if (n := held.get(split, 0))},
+        complete_only=complete_only and bool(short),
     )
 
 

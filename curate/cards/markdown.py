@@ -67,16 +67,15 @@ def incomplete(facts: CardFacts) -> list[str]:
     lines = []
     for stage in facts.stages:
         if not stage.complete:
-            lines.append(
-                f"Stage {stage.stage} was stopped early, as by a cap, at {stage.filled:,} of {count(stage.slots, 'slot')}."
-            )
+            left = ", and its rows are left out" if facts.complete_only else ""
+            lines.append(f"A cap cut stage {stage.stage} short, at {stage.filled:,} of {count(stage.slots, 'slot')}{left}.")
         elif stage.filled < stage.slots:
             lines.append(f"Stage {stage.stage} ended with {count(stage.slots - stage.filled, 'empty slot')} of {stage.slots:,}.")
     missing = sorted(set(range(facts.planned_stages)) - {stage.stage for stage in facts.stages})
     if missing:
         which = ", ".join(map(str, missing))
         lines.append(f"Of {count(facts.planned_stages, 'stage')}, {which} {'is' if len(missing) == 1 else 'are'} not done.")
-    lines += [f"{command} was stopped early, as by a cap." for command in facts.cut]
+    lines += [f"A cap cut {command} short." for command in facts.cut]
     return lines
 
 
@@ -97,9 +96,12 @@ def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
     share = f", {_percent(facts.synthetic, facts.train)} of them synthetic" if facts.synthetic else ", all of them real"
     after = sum(1 for domain in facts.domains if domain.after)
     held = [f"{facts.splits[split]:,} {split}" for split in SPLITS[1:] if facts.splits.get(split)]
-    answers = "with their answers" if facts.held_out_answers else "whose answers were left out"
+    back = [f"{n:,} {split}" for split, n in facts.kept_back.items()]
     text = f"{count(facts.train, 'train row')} in {count(after, 'domain')}{share}"
-    text += f", and {' and '.join(held)} rows, {answers}" if held else "; no held-out rows"
+    text += f", and {' and '.join(held)} rows with their answers" if held else ""
+    text += (
+        f"; {' and '.join(back)} rows are kept back, questions and answers" if back else "" if held else "; nothing is held out"
+    )
     text += (
         f". It is the snapshot `{facts.manifest}` (`{facts.fingerprint}`), chosen and exported with baldistill "
         f"{escape(facts.package)}. This card was made from the manifest's log and ledger."
@@ -305,7 +307,7 @@ def _selection(facts: CardFacts) -> str:
     lines = [
         (
             stage.stage,
-            "complete" if stage.complete else "stopped early",
+            "complete" if stage.complete else "cut short",
             f"v{stage.version}",
             stage.slots,
             stage.filled,

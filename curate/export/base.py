@@ -66,6 +66,7 @@ class Snapshot:
         kept_back: split → held-out rows that are not in it, because they were not asked for.
         cut_short: stage → selected rows, of the stages of `balance` that a cap stopped before they were full.
         complete_only: whether the rows of such stages are left out.
+        language: codes of its languages, as somebody gave them; nothing unless they did.
         left_out: split → rows that the format has no form for; an exporter that leaves some out counts them here.
         without_rationale: split → rows without one, of the last pass over its frames that read that column.
     """
@@ -76,6 +77,7 @@ class Snapshot:
     kept_back: dict[str, int] = field(default_factory=dict)
     cut_short: dict[int, int] = field(default_factory=dict)
     complete_only: bool = False
+    language: tuple[str, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     without_rationale: Counter[str] = field(default_factory=Counter)
     _places: dict[str, _Places] = field(default_factory=dict, repr=False)
@@ -243,14 +245,12 @@ def read_snapshot(manifest: Manifest, *, held_out: bool = True, complete_only: b
             f"curate balance {manifest.name} --budget N"
         )
     short = _cut_short(manifest)
-    kept = in_snapshot() if held_out else in_snapshot() & (pl.col("split") == "train")
-    if complete_only and short:
-        kept &= ~((pl.col("split") == "train") & pl.col("stage").is_in([*short]).fill_null(False))
-        if counts["train"] == sum(short.values()):
-            raise InputError(
-                f"{manifest}: a cap cut every stage short, so --complete-only leaves nothing: give the same balance larger caps, "
-                "or leave out --complete-only"
-            )
+    kept = in_snapshot(held_out=held_out, without=[*short] if complete_only else ())
+    if complete_only and counts["train"] == sum(short.values()):
+        raise InputError(
+            f"{manifest}: a cap cut every stage short, so --complete-only leaves nothing: give the same balance larger caps, "
+            "or leave out --complete-only"
+        )
     contents = manifest.scan_contents()
     found = _places(manifest, kept, contents)
     places = {split: found[split] for split in SPLITS if split in found}

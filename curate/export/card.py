@@ -6,6 +6,7 @@ Nothing is stated that the manifest, its log and the ledger do not say.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,25 @@ from curate.cards import markdown, metadata
 from curate.cards.facts import CardFacts, read_facts
 from curate.cards.markup import escape
 from curate.cards.merging import assemble, is_ours, merge
+from curate.cards.picture import draw
+from curate.export.base import Snapshot
 from curate.files import write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
 
 __all__ = ["card", "escape", "is_ours", "merge", "write_card"]
 
-PICTURE = "domains.png"
+Configs = Sequence[Mapping[str, Any]]
+_PICTURE, _LISTING = "domains.png", "domains.csv"
 
 
 def card(
     manifest: Manifest,
     *,
-    configs: Sequence[Mapping[str, Any]] | None = None,
+    configs: Configs | None = None,
     language: Sequence[str] = (),
-    held_out_answers: bool = True,
+    held_out: bool = True,
+    complete_only: bool = False,
     picture: str = "",
 ) -> str:
     """Return the card of a manifest's snapshot: Markdown under a YAML header.
@@ -37,21 +42,54 @@ def card(
 
     Args:
         manifest: a version that has at least one commit.
-        configs: of the data set, as the header has them; one, of a file per split in ``data/``, unless given.
+        configs: of the data set, as the header has them: ``config_name``, ``data_files`` and, of one, ``default``; one of a file
+            per split in ``data/``, unless given.
         language: codes of its languages; unless given, a sample of the texts is looked at, and the card says so.
-        held_out_answers: whether validation and test rows have their answers in it.
+        held_out: whether validation and test rows are in it.
+        complete_only: whether the rows of stages that a cap cut short are left out.
         picture: of the domains before and after, a path beside the card; "" for none.
 
     Raises:
         ManifestError: nothing of the log is left.
         InputError: a language is no code.
     """
-    return _text(read_facts(manifest, language=language, held_out_answers=held_out_answers), configs, picture)
+    facts = read_facts(manifest, language=language, held_out=held_out, complete_only=complete_only)
+    return _text(facts, configs, picture=picture)
 
 
-def _text(facts: CardFacts, configs: Sequence[Mapping[str, Any]] | None, picture: str = "", listing: str = "") -> str:
+def write_card(snapshot: Snapshot, destination: Path, *, configs: Configs | None = None) -> tuple[Path, ...]:
+    """Write README.md and what belongs to it; return the paths, README.md first.
+
+    Args:
+        snapshot: whose card it is.
+        destination: the folder of the data set, in which its files are already.
+        configs: as `card` takes them.
+
+    Raises:
+        ManifestError: nothing of the log is left.
+        InputError: a language is no code.
+    """
+    facts = _facts_of(snapshot)
+    picture = draw(facts, destination / _PICTURE)
+    listing = _write_listing(facts, destination / _LISTING)
+    text = _text(facts, configs, picture=_PICTURE if picture else "", listing=_LISTING if listing else "")
+    readme = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return (readme, *picture, *listing)
+
+
+def _facts_of(snapshot: Snapshot) -> CardFacts:
+    return read_facts(
+        snapshot.manifest,
+        language=snapshot.language,
+        held_out=not snapshot.kept_back,
+        complete_only=snapshot.complete_only,
+    )
+
+
+def _text(facts: CardFacts, configs: Configs | None, *, picture: str = "", listing: str = "") -> str:
     configs = _configs(facts) if configs is None else configs
-    return assemble(metadata.header_of(facts, configs), markdown.body(facts, picture=picture, configs=configs, listing=listing))
+    parts = markdown.body(facts, picture=picture, configs=configs, listing=listing)
+    return assemble(metadata.header_of(facts, configs), parts)
 
 
 def _configs(facts: CardFacts) -> list[dict[str, Any]]:
@@ -59,33 +97,15 @@ def _configs(facts: CardFacts) -> list[dict[str, Any]]:
     return [{"config_name": "default", "data_files": files}]
 
 
-def write_card(
-    manifest: Manifest,
-    destination: Path,
-    *,
-    configs: Sequence[Mapping[str, Any]] | None = None,
-    language: Sequence[str] = (),
-    held_out_answers: bool = True,
-) -> tuple[Path, ...]:
-    """Write README.md and what belongs to it; return the paths, README.md first.
+def _write_listing(facts: CardFacts, path: Path) -> tuple[Path, ...]:
+    """Write all domains, where they are too many for the card."""
+    if len(facts.domains) <= markdown.MOST_LISTED:
+        return ()
 
-    Args:
-        manifest: a version that has at least one commit.
-        destination: the folder of the data set, in which its files are already.
-        configs, language, held_out_answers: as `card` takes them.
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("domain", "before", "after", "real", "synthetic"))
+            rows.writerows((d.domain, d.before, d.after, d.real, d.synthetic) for d in facts.domains)
 
-    Raises:
-        ManifestError: nothing of the log is left.
-        InputError: a language is no code.
-    """
-    facts = read_facts(manifest, language=language, held_out_answers=held_out_answers)
-    beside = _write_picture(facts, destination / PICTURE)
-    text = _text(facts, configs, picture=PICTURE if beside else "")
-    readme = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
-    return (readme, *beside)
-
-
-def _write_picture(facts: CardFacts, path: Path) -> tuple[Path, ...]:
-    from curate.cards.picture import draw
-
-    return draw(facts, path)
+    return (write_whole(path, write),)

@@ -78,7 +78,7 @@ def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
         _write_parquet(snapshot.schema, snapshot.frames(split), destination / "data" / f"{split}-00000-of-00001.parquet")
         for split in snapshot.rows
     ]
-    return (*files, *cards.write_card(snapshot.manifest, destination))
+    return (*files, *cards.write_card(snapshot, destination))
 
 
 def _write_parquet(schema: pl.Schema, frames: Iterable[pl.DataFrame], path: Path) -> Path:

@@ -67,13 +67,19 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 # --- status, split and source ---
 
 
-def in_snapshot() -> pl.Expr:
+def in_snapshot(*, held_out: bool = True, without: Collection[int] = ()) -> pl.Expr:
     """Return which rows a snapshot holds: selected train rows, and held-out rows (validation, test) that were not rejected.
 
     Students learn from the train rows of it alone.
+
+    Args:
+        held_out: whether it has the held-out rows.
+        without: stages whose train rows are left out.
     """
-    held: pl.Expr = _in_snapshot(pl.col("split"), pl.col("status"))
-    return held
+    kept: pl.Expr = _in_snapshot(pl.col("split"), pl.col("status"))
+    train = pl.col("split") == "train"
+    kept = kept if held_out else kept & train
+    return kept & ~(train & pl.col("stage").is_in([*without]).fill_null(False)) if without else kept
 
 
 def snapshot_holds(row: Mapping[str, Any]) -> bool:
