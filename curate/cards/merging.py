@@ -20,7 +20,7 @@ from curate.cards.markup import clean
 from curate.cards.metadata import read_header, write_header
 from curate.errors import InputError
 
-__all__ = ["assemble", "is_ours", "merge"]
+__all__ = ["assemble", "is_edited", "is_ours", "merge"]
 
 _NAME = r"[a-z][a-z0-9-]*"
 _MARK = re.compile(rf"<!-- (?P<end>/?)curate:(?P<name>{_NAME}) -->")
@@ -39,10 +39,12 @@ class _Card:
     Attributes:
         pieces: (name, text) in order; the name is None for what a person wrote.
         record: what was generated: ``metadata``, and ``parts``, name → hash of its text.
+        comment: that has the record; "" where there is none.
     """
 
     pieces: list[tuple[str | None, str]]
     record: Mapping[str, Any]
+    comment: str
 
 
 def assemble(fields: Mapping[str, Any], parts: Mapping[str, str]) -> str:
@@ -54,12 +56,22 @@ def assemble(fields: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     """
     pieces = [(name, _wrapped(name, text)) for name, text in parts.items()]
     text = "\n\n".join(piece for _, piece in pieces)
-    return f"---\n{write_header(fields)}---\n\n{text}\n\n{_record(fields, parts)}"
+    card = f"---\n{write_header(fields)}---\n\n{text}\n\n"
+    return card + _record(fields, parts, card)
 
 
 def is_ours(card: str) -> bool:
     """Return whether a card was made here, whatever a person changed of it since."""
     return _RECORD.search(card) is not None or _MARK.search(card) is not None
+
+
+def is_edited(card: str) -> bool:
+    """Return whether anybody wrote in a card, or took anything away, since it was made here."""
+    records = list(_RECORD.finditer(card))
+    if not records:
+        return True
+    last = records[-1]
+    return _read_record(last["record"]).get("whole") != _hash(card[: last.start()]) or bool(card[last.end() :])
 
 
 def merge(existing: str, new: str) -> str:
@@ -77,7 +89,7 @@ def merge(existing: str, new: str) -> str:
     Raises:
         InputError: the header that is there is no YAML, or a mark has no counterpart; nothing is to be overwritten.
     """
-    if not existing.strip():
+    if not existing.strip() or not is_edited(existing):
         return new
     old, fresh = read_header(existing), read_header(new)
     ours = _take_apart(fresh.text)
@@ -94,9 +106,19 @@ def _wrapped(name: str, text: str) -> str:
     return f"<!-- curate:{name} -->\n{text}\n<!-- /curate:{name} -->"
 
 
-def _record(fields: Mapping[str, Any], parts: Mapping[str, str]) -> str:
-    """Return the comment that records what was generated; nothing in it can end it."""
-    record = {"metadata": dict(fields), "parts": {name: _hash(text) for name, text in parts.items()}}
+def _record(fields: Mapping[str, Any], parts: Mapping[str, str], card: str) -> str:
+    """Return the comment that records what was generated; nothing in it can end it.
+
+    Args:
+        fields: of the header.
+        parts: name → text.
+        card: all that stands before the comment.
+    """
+    record = {
+        "metadata": dict(fields),
+        "parts": {name: _hash(text) for name, text in parts.items()},
+        "whole": _hash(card),
+    }
     line = json.dumps(record, ensure_ascii=True, sort_keys=True, default=str)
     for sign in "<>&":
         line = line.replace(sign, f"\\u{ord(sign):04x}")
@@ -132,7 +154,7 @@ def _take_apart(text: str, known: Collection[str] = ()) -> _Card:
     if opened is not None:
         raise _unpaired(opened)
     pieces.append((None, text[at:]))
-    return _Card(pieces, record)
+    return _Card(pieces, record, records[-1][0] if record else "")
 
 
 _WAY_OUT = "nothing was overwritten: put its marks right, or move that README.md away to have a new one"
@@ -167,7 +189,7 @@ def _merge_parts(theirs: _Card, ours: _Card) -> tuple[str, list[str]]:
             _insert(pieces, name, fresh[name], after=order[: order.index(name)])
     body = "".join(text for _, text in pieces)
     body = body if body.endswith("\n") else f"{body}\n"
-    return body + _record_of(ours), [f"part {name!r} was taken out of the card by hand, and stays out" for name in removed]
+    return body + ours.comment, [f"part {name!r} was taken out of the card by hand, and stays out" for name in removed]
 
 
 def _insert(pieces: list[tuple[str | None, str]], name: str, text: str, *, after: Collection[str]) -> None:
@@ -179,11 +201,6 @@ def _insert(pieces: list[tuple[str | None, str]], name: str, text: str, *, after
     lead = "" if not before or before.endswith("\n\n") else "\n\n"
     tail = "" if not behind or behind.startswith(("\n", "\r")) else "\n\n"
     pieces.insert(at, (name, f"{lead}{text}{tail}"))
-
-
-def _record_of(card: _Card) -> str:
-    parts = {name: _inside(text) for name, text in card.pieces if name is not None}
-    return _record(card.record.get("metadata", {}), parts)
 
 
 def _changed_inside(card: _Card) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The folder of an export: what in it an earlier export wrote, and how a new one takes its place as a whole.
 
 An export leaves a marker, `MARKER`, that lists its files with a hash of each. A file is an export's while it is as the marker
-says; every other one is somebody's own, and is never written over.
+says; every other one is somebody's own, and is never written over. Of a card, README.md, a part may be somebody's own: that part
+stays in the new card (`curate.cards.merging`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from typing import Any
 
 import xxhash
 
+from curate.cards.merging import is_edited, is_ours, merge
 from curate.errors import InputError
 from curate.files import replace_folder
 from curate.manifest.schema import SPLITS
 
 __all__ = ["MARKER", "Destination", "open_destination"]
 
+_CARD = "README.md"
 MARKER = ".curate-export.json"  # hidden, so that no reader of data takes it for some
 _FORMAT = 1  # of the marker
 _BLOCK = 1 << 20  # bytes
@@ -35,11 +38,13 @@ class Destination:
         folder: without links and dots; it may not be there yet.
         others: paths below it, relative, that no export wrote; they stay.
         earlier: what the marker of the export that is there says, or None.
+        card: the card of that export as it is now; "" where it has none.
     """
 
     folder: Path
     others: tuple[Path, ...] = ()
     earlier: Mapping[str, Any] | None = None
+    card: str = ""
 
     def write(self, write: Callable[[Path], Iterable[Path]], about: Mapping[str, Any]) -> tuple[Path, ...]:
         """Write an export in the place of what is there, all of it or nothing.
@@ -59,6 +64,8 @@ class Destination:
 
         def make(part: Path) -> None:
             written.extend(_moved(path, part, self.folder) for path in write(part))
+            if self.card:
+                self._keep_card(part / _CARD)
             files = {path.relative_to(part).as_posix(): _hash(path) for path in sorted(part.rglob("*")) if path.is_file()}
             marker = {"curate_export": _FORMAT, **about, "files": files}
             (part / MARKER).write_text(json.dumps(marker, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -69,6 +76,17 @@ class Destination:
 
         replace_folder(self.folder, make)
         return tuple(written)
+
+    def _keep_card(self, new: Path) -> None:
+        """Put what somebody wrote in the card that is there into the new one."""
+        text = new.read_text(encoding="utf-8") if new.exists() else ""
+        if is_ours(text):
+            new.write_text(merge(self.card, text), encoding="utf-8", newline="")
+        elif is_edited(self.card):
+            raise InputError(
+                f"export: {str(self.folder / _CARD)!r} holds what somebody wrote, and this format has no card to keep it in: "
+                "move it, or choose another --destination"
+            )
 
     def _keep(self, other: Path, part: Path) -> None:
         source, target = self.folder / other, part / other
@@ -111,7 +129,9 @@ def open_destination(path: str | Path, *, manifests: Path | None, force: bool = 
     if not os.path.lexists(folder):
         return Destination(folder)
     marker = _read_marker(folder)
-    found = _others(folder, {} if marker is None else marker["files"])
+    files = {} if marker is None else marker["files"]
+    card = _card(folder, files)
+    found = (other for other in _others(folder, files) if not (card and other == Path(_CARD)))
     first = None if force else next(found, None)
     if first is not None:
         raise InputError(
@@ -125,7 +145,20 @@ def open_destination(path: str | Path, *, manifests: Path | None, force: bool = 
                 f"export: {str(path)!r} holds {str(other)!r}, which a reader would take for a part of this export; move it, or "
                 "choose another --destination"
             )
-    return Destination(folder, others, marker)
+    return Destination(folder, others, marker, card)
+
+
+def _card(folder: Path, ours: Mapping[str, str]) -> str:
+    """Return the card of an earlier export, with what somebody wrote in it since; "" where it is not there or not one of ours."""
+    path = folder / _CARD
+    if _CARD not in ours or path.is_symlink() or not path.is_file():
+        return ""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError:
+        return ""
+    return text if is_ours(text) else ""
 
 
 def _others(folder: Path, ours: Mapping[str, str]) -> Iterator[Path]:

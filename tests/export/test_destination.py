@@ -79,6 +79,36 @@ def test_a_file_that_was_changed_since_is_somebody_elses(selected, tmp_path):
     assert not (tmp_path / "x" / "data").exists()
 
 
+def test_what_a_person_wrote_in_a_card_stays_in_every_later_one(selected, tmp_path):
+    card = tmp_path / "x" / "README.md"
+    export.export(selected, to="datasets", destination=tmp_path / "x")
+    first = card.read_text()
+    card.write_text(
+        first.replace("<!-- curate:audit -->", "My words.\n\n<!-- curate:audit -->").replace("- mit\n", "- mit\n# asked\n")
+    )
+    for _ in range(2):
+        export.export(selected, to="datasets", destination=tmp_path / "x")
+        assert "My words.\n\n<!-- curate:audit -->" in card.read_text()
+        assert "- mit\n# asked\n" in card.read_text()
+    with pytest.raises(InputError, match="no card to keep it in"):
+        export.export(selected, to="jsonl", destination=tmp_path / "x")
+    assert "My words." in card.read_text()
+    card.write_text(first)
+    export.export(selected, to="jsonl", destination=tmp_path / "x")
+    assert not card.exists()
+
+
+def test_a_card_whose_header_or_marks_are_broken_is_left_alone(selected, tmp_path):
+    card = tmp_path / "x" / "README.md"
+    export.export(selected, to="datasets", destination=tmp_path / "x")
+    before = card.read_text()
+    for broken in (before.replace("license:", "license: ["), before.replace("<!-- /curate:audit -->", "")):
+        card.write_text(broken)
+        with pytest.raises(InputError, match="nothing was overwritten"):
+            export.export(selected, to="datasets", destination=tmp_path / "x")
+        assert card.read_text() == broken
+
+
 def test_force_replaces_what_an_export_wrote_and_keeps_the_rest(selected, tmp_path):
     folder = tmp_path / "x"
     export.export(selected, to=files_of(a_txt="1", b_txt="1"), destination=folder)
