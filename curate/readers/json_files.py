@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from curate.errors import InputError, nearest
+from curate.readers import even_lines
 from curate.readers.streams import Mistake, blocks, refuse_or_list
 from curate.readers.tables import Column, Table
 
@@ -69,8 +70,9 @@ def read(file: IO[bytes], name: str, *, on_error: str = "fail", records: str | N
                 found.add(texts, list(range(at + 1, at + 1 + len(texts))))
     else:
         line = 1
-        for block in chain((first,), parts):
-            found.add_lines(block, line)
+        for block, columns in even_lines.in_parallel(chain((first,), parts)):
+            if columns is None or not found.add_columns(columns, line):
+                found.add_lines(block, line)
             line += block.count(b"\n")
     return found.table(on_error)
 
@@ -136,6 +138,18 @@ class _Records:
         """Return a column of all parts; null in those that do not have it."""
         found = (part.get(key, _NOTHING.new_from_index(0, len(n))) for part, n in zip(self.parts, self.numbers, strict=True))
         return pl.concat([part.alias(key) for part in found])
+
+    def add_columns(self, columns: dict[str, pl.Series], first: int) -> bool:
+        """Add the columns of lines that are written alike, the first of number `first`; return False where they cannot be."""
+        try:
+            made = {key: _plainly_written(key, literals) for key, literals in columns.items()}
+        except ValueError:  # half of a letter
+            return False
+        self._check(made)
+        self.parts.append(made)
+        n = len(next(iter(made.values())))
+        self.numbers.append(pl.int_range(first, first + n, dtype=pl.Int64, eager=True))
+        return True
 
     def add_lines(self, block: bytes, first: int) -> None:
         """Add lines of text, of which the first has the number `first`."""
@@ -329,6 +343,11 @@ def _series(key: str, records: list[dict[str, msgspec.Raw]], *, plain: bool = Fa
     if plain:
         nulls = texts == "null"
         return texts.scatter(nulls.arg_true(), None) if nulls.any() else texts
+    return _plainly_written(key, texts)
+
+
+def _plainly_written(key: str, texts: pl.Series) -> pl.Series:
+    """Return literals without blanks between values and with no escapes that JSON does not need; null where one is null."""
     frame = texts.to_frame("v")
     value = pl.col("v")
     escaped = value.str.contains("\\u", literal=True) | value.str.contains("\\/", literal=True)
