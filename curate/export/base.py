@@ -12,7 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from curate.manifest.rows import in_snapshot, labels_of
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SPLITS
 from curate.registry import Registry
 
-__all__ = ["COLUMNS", "Exporter", "Snapshot", "exporters", "read_snapshot"]
+__all__ = ["COLUMNS", "WEIGHT", "Exporter", "Snapshot", "exporters", "read_snapshot"]
 
 
 # What a user of the files may want to know of a row; the rest of the manifest's columns steer the work on it.
@@ -33,6 +33,8 @@ COLUMNS = (
     *("id", "prompt", "answer", "rationale", "messages", "domain", "split", "source", "stage"),
     *("reason", "origin", "parents", "cluster", "score", "extra"),
 )
+
+WEIGHT = "weight"  # the column of `Snapshot.weighted`
 
 _TEXTS = tuple(name for name in CONTENT_SCHEMA if name != "content")
 _FRAME_BYTES = 64 << 20  # of texts in a frame, as far as the rows before it tell
@@ -49,10 +51,17 @@ class _Places:
     Attributes:
         rows: (n,) uint32, positions in the manifest, rising.
         contents: (n,) uint32, positions in the table of contents, in any order.
+        weights: (n,) float64, or None.
     """
 
     rows: np.ndarray
     contents: np.ndarray
+    weights: np.ndarray | None = None
+
+    def weight(self, start: int, end: int) -> pl.Series:
+        """Return the weights of some rows, which are null where there are none."""
+        values = [None] * (end - start) if self.weights is None else self.weights[start:end]
+        return pl.Series(WEIGHT, values, dtype=pl.Float64)
 
 
 @dataclass(frozen=True)
@@ -62,13 +71,17 @@ class Snapshot:
     Attributes:
         manifest: the version that it is of.
         rows: split → its number of rows; only splits that have rows, in the order of `curate.manifest.schema.SPLITS`.
-        schema: columns of the frames and their types: `COLUMNS`, and ``domains``, a list, where rows have several labels.
+        schema: columns of the frames and their types: `COLUMNS`; ``domains``, a list, where rows have several labels; `WEIGHT`
+            where they have weights.
         kept_back: split → held-out rows that are not in it, because they were not asked for.
         cut_short: stage → selected rows, of the stages of `balance` that a cap stopped before they were full.
         complete_only: whether the rows of such stages are left out.
         language: codes of its languages, as somebody gave them; nothing unless they did.
         left_out: split → rows that the format has no form for; an exporter that leaves some out counts them here.
+        records: split → records that were written, where an exporter writes another number of them than of rows.
         without_rationale: split → rows without one, of the last pass over its frames that read that column.
+        student: Hub id of the model that the export is for; "" where none was named.
+        max_tokens: that rows were measured by, or None.
     """
 
     manifest: Manifest
@@ -79,7 +92,10 @@ class Snapshot:
     complete_only: bool = False
     language: tuple[str, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
+    records: dict[str, int] = field(default_factory=dict)
     without_rationale: Counter[str] = field(default_factory=Counter)
+    student: str = ""
+    max_tokens: int | None = None
     _places: dict[str, _Places] = field(default_factory=dict, repr=False)
     _contents: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema=CONTENT_SCHEMA), repr=False)
 
@@ -87,6 +103,29 @@ class Snapshot:
     def splits(self) -> dict[str, pl.DataFrame]:
         """Every split as one frame. All of it is held in memory: for small snapshots alone; see `frames`."""
         return {split: self.collect(split) for split in self.rows}
+
+    def without(self, split: str, positions: Sequence[int]) -> Snapshot:
+        """Return the snapshot without some rows of a split, at least one of which stays.
+
+        Args:
+            split: a key of `rows`.
+            positions: of the rows, in the order of `frames`, from 0.
+        """
+        old = self._places[split]
+        weights = None if old.weights is None else np.delete(old.weights, positions)
+        kept = _Places(np.delete(old.rows, positions), np.delete(old.contents, positions), weights)
+        rows = {**self.rows, split: len(kept.rows)}
+        return replace(self, rows=rows, _places={**self._places, split: kept}, without_rationale=Counter())
+
+    def weighted(self, weights: pl.Series) -> Snapshot:
+        """Return the snapshot with a column `WEIGHT` in its train rows; it is null in held-out ones.
+
+        Args:
+            weights: (n,) Float64, in the order of `frames`.
+        """
+        train = replace(self._places["train"], weights=weights.to_numpy())
+        schema = pl.Schema({**self.schema, WEIGHT: pl.Float64()})
+        return replace(self, schema=schema, _places={**self._places, "train": train})
 
     def collect(self, split: str) -> pl.DataFrame:
         """Return the rows of a split as one frame, which is held in memory whole."""
@@ -118,7 +157,10 @@ class Snapshot:
             while n < len(places.rows):
                 frame = _take(rows, places.rows[n : n + reader.most])
                 frame = frame.head(reader.fitting(frame["n_chars"]))
-                found = frame.hstack(reader.read(n, frame)).select(wanted)
+                found = frame.hstack(reader.read(n, frame))
+                if WEIGHT in wanted:
+                    found = found.with_columns(places.weight(n, n + found.height))
+                found = found.select(wanted)
                 without += found["rationale"].null_count() if "rationale" in wanted else 0
                 n += found.height
                 yield found
@@ -221,7 +263,7 @@ Exporter = Callable[..., tuple[Path, ...]]
 
 
 exporters: Registry[Exporter] = Registry(
-    "export format", "curate.exporters", builtin=("curate.export.files", "curate.export.trainers")
+    "export format", "curate.exporters", builtin=("curate.export.files", "curate.export.trainers", "curate.export.pairs")
 )
 
 

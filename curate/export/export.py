@@ -6,21 +6,34 @@ Which rows a snapshot has, `curate.manifest.rows.in_snapshot` says; the formats 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import polars as pl
+
 from curate import progress
+from curate.defaults import DEFAULT_STUDENT
 from curate.errors import InputError
+from curate.export import recipes
 from curate.export.base import Snapshot, exporters, read_snapshot
-from curate.export.destination import open_destination
+from curate.export.destination import Destination, open_destination
 from curate.export.settings import ExportSettings
+from curate.export.weights import row_weights
 from curate.files import reason
 from curate.manifest.manifest import Manifest
+from curate.report.tokens import DomainLengths, Lengths, measure_lengths
 from curate.settings import takes
 
 __all__ = ["ExportResult", "export"]
 
 _DATA = (".jsonl", ".parquet")  # suffixes of files that `datasets` finds in a folder by their splits
+_MEASURED = ("domain", "domains", "prompt", "answer", "rationale", "messages", "extra")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")  # a model that lines in a README may name, as no path may
+_MOST = 0.5  # of a domain's rows, above which it is warned of
+_NAMED = 5  # domains in a note
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,8 @@ class ExportResult:
         rows: split → number of rows written; the format has no form for others, and a note says why.
         folder: that was written.
         load: the command that loads it; empty where the format is a plug-in's whose files nothing is known of.
+        train: the command that trains on it, from inside the folder; empty where the format has none.
+        lengths: per split and domain, how many rows are over ``--max-tokens``; empty unless that is given.
     """
 
     manifest: Manifest
@@ -40,6 +55,8 @@ class ExportResult:
     rows: dict[str, int]
     folder: Path
     load: str
+    train: str = ""
+    lengths: tuple[DomainLengths, ...] = ()
 
 
 @takes(ExportSettings)
@@ -53,35 +70,97 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
         InputError: no row is selected, or the destination holds other files, or cannot be written.
         UnknownNameError: there is no such format.
     """
+    _check(settings)
     write = exporters.get(settings.to)
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     held_out = settings.held_out is not False
     snapshot = read_snapshot(manifest, held_out=held_out, complete_only=settings.complete_only)
     folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
-    manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
     about = {"manifest": manifest.name, "version": manifest.version, "format": label}
-    try:
-        destination = open_destination(folder, manifests=manifests, force=settings.force)
-        earlier = destination.earlier or about
-        if earlier.get("manifest") != manifest.name:
-            progress.note("export", f"{str(folder)!r} held an export of {earlier.get('manifest')!r}, which this one replaces")
+    with _refusals(manifest, folder):
+        destination = _open(manifest, folder, force=settings.force)
+    snapshot, lengths = _measured(snapshot, settings)
+    if settings.weights:
+        labels = [name for name in ("domain", "domains") if name in snapshot.schema]
+        rows = pl.concat(snapshot.frames("train", columns=labels))
+        snapshot = snapshot.weighted(row_weights(manifest, rows, without=snapshot.cut_short if snapshot.complete_only else ()))
+    with _refusals(manifest, folder):
         found = destination.write(lambda part: write(snapshot, part), about)
-    except OSError as e:
-        raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
     _say_what_is_missing(snapshot)
-    without, train = snapshot.without_rationale["train"], snapshot.rows["train"]
-    if 0 < without < train:
-        progress.note(
-            "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
-        )
-    written = {split: n - snapshot.left_out[split] for split, n in snapshot.rows.items() if n > snapshot.left_out[split]}
+    written = {split: snapshot.records.get(split, n - snapshot.left_out[split]) for split, n in snapshot.rows.items()}
     paths = tuple(_below(path, destination.folder, folder) for path in found)
     loads = any(path.suffix in _DATA for path in paths)
-    return ExportResult(manifest, paths, written, folder, f"datasets.load_dataset({str(folder)!r})" if loads else "")
+    load = f"datasets.load_dataset({str(folder)!r})" if loads else ""
+    return ExportResult(
+        manifest, paths, {split: n for split, n in written.items() if n}, folder, load, recipes.command(label), lengths
+    )
+
+
+def _check(settings: ExportSettings) -> None:
+    if settings.max_tokens is None and settings.over_long != "keep":
+        raise InputError(f"--over-long {settings.over_long} needs a limit: give --max-tokens N")
+    if settings.max_tokens is not None and settings.max_tokens < 1:
+        raise InputError(f"--max-tokens must be at least 1, got {settings.max_tokens}")
+
+
+@contextmanager
+def _refusals(manifest: Manifest, folder: Path) -> Iterator[None]:
+    """Say in one line why a folder cannot be written."""
+    try:
+        yield
+    except OSError as e:
+        raise InputError(f"export of {manifest}: {str(folder)!r} cannot be written: {reason(e)}") from e
+
+
+def _open(manifest: Manifest, folder: Path, *, force: bool) -> Destination:
+    manifests = None if "://" in manifest.root else Path(manifest.root) / "manifests"
+    destination = open_destination(folder, manifests=manifests, force=force)
+    earlier = destination.earlier or {}
+    if earlier.get("manifest", manifest.name) != manifest.name:
+        progress.note("export", f"{str(folder)!r} held an export of {earlier['manifest']!r}, which this one replaces")
+    return destination
+
+
+def _measured(snapshot: Snapshot, settings: ExportSettings) -> tuple[Snapshot, tuple[DomainLengths, ...]]:
+    """Return the snapshot with or without its train rows over `max_tokens`, as was asked for, and how long its rows are."""
+    student = settings.student or ""
+    hub_id = student if _HUB_ID.fullmatch(student) and not Path(student).exists() else ""
+    if settings.max_tokens is None:
+        return replace(snapshot, student=hub_id), ()
+    columns = [name for name in _MEASURED if name in snapshot.schema]
+    frames = ((split, frame) for split in snapshot.rows for frame in snapshot.frames(split, columns=columns))
+    found = measure_lengths(frames, limit=settings.max_tokens, student=student or DEFAULT_STUDENT, root=snapshot.manifest.root)
+    drops = settings.over_long == "drop"
+    _tell_lengths(snapshot, found, drops=drops)
+    over = found.over["train"]
+    if drops and len(over) == snapshot.rows["train"]:
+        raise InputError(
+            f"export of {snapshot.manifest}: every train row has more than {found.limit:,} tokens for {found.student}, so "
+            "none is left: raise --max-tokens"
+        )
+    kept = snapshot.without("train", over) if drops and over else snapshot
+    return replace(kept, student=hub_id, max_tokens=found.limit), found.domains
+
+
+def _tell_lengths(snapshot: Snapshot, found: Lengths, *, drops: bool) -> None:
+    """Say how many rows are over the limit, and of which domains more than half are."""
+    for split, over in found.over.items():
+        if not over:
+            continue
+        longest = max(line.longest for line in found.domains if line.split == split)
+        what = f"{len(over):,} of {snapshot.rows[split]:,} {split} rows have more than {found.limit:,} tokens for {found.student}"
+        done = "they are left out" if drops and split == "train" else "they are written whole, and a trainer may cut them"
+        progress.note("export", f"{what}, the longest {longest:,}: {done}")
+    most = [line for line in found.domains if line.split == "train" and line.share > _MOST]
+    if most:
+        named = ", ".join(f"{line.domain!r} ({line.over:,} of {line.rows:,})" for line in most[:_NAMED])
+        more = f" and {len(most) - _NAMED:,} more domains" if len(most) > _NAMED else ""
+        done = "are left out, being over the limit" if drops else "are over the limit"
+        progress.note("export", f"warning: more than half of the train rows of {named}{more} {done}")
 
 
 def _say_what_is_missing(snapshot: Snapshot) -> None:
-    """Say which rows were kept back, and which stages a cap cut short."""
+    """Say which rows were kept back, which stages a cap cut short, and how many rows have no rationale."""
     if snapshot.kept_back:
         which = " and ".join(f"{n:,} {split} rows" for split, n in snapshot.kept_back.items())
         progress.note("export", f"{which} are kept back, questions and answers; --held-out takes them along")
@@ -92,6 +171,11 @@ def _say_what_is_missing(snapshot: Snapshot) -> None:
             else f"its {n:,} rows are in the export; --complete-only leaves them out"
         )
         progress.note("export", f"a cap cut stage {stage} short: {what}, and the same balance with larger caps completes it")
+    without, train = snapshot.without_rationale["train"], snapshot.rows["train"]
+    if 0 < without < train:
+        progress.note(
+            "export", f"{without:,} of {train:,} train rows have no rationale: what is learned from them is the answer alone"
+        )
 
 
 def _below(path: Path, resolved: Path, folder: Path) -> Path:

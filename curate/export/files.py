@@ -17,7 +17,7 @@ import polars as pl
 
 from curate import progress
 from curate.export import card as cards
-from curate.export.base import Snapshot, exporters
+from curate.export.base import WEIGHT, Snapshot, exporters
 from curate.files import write_whole
 from curate.manifest import chats
 
@@ -57,9 +57,10 @@ def write_jsonl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one JSON Lines file per split with the whole chat as ``messages``, as chat trainers read it.
 
-    Beside it stand the row's id and domain (and ``domains`` where rows have several), every further column of its source
-    (``tools``, say), and, where there are chats of several answers, ``turns``: whether the ``last`` turn of the assistant is
-    trained on or ``all`` of them. Every record of an export has the same keys, since readers take them from the first.
+    Beside it stand the row's id, domain (and ``domains`` where rows have several) and weight, where it has one, every further
+    column of its source (``tools``, say), and, where there are chats of several answers, ``turns``: whether the ``last`` turn of
+    the assistant is trained on or ``all`` of them. Every record of an export has the same keys, since readers take them from the
+    first.
     """
     keys, turns = _shape(snapshot)
 
@@ -116,7 +117,8 @@ def _shape(snapshot: Snapshot) -> tuple[list[str], bool]:
         for chat in chats.read_chats(frame.filter(pl.col("messages").is_not_null())):
             unread += chat.unread is not None
             several = several or any(turn.get("role") == "assistant" for turn in chat.leading)
-    left = {name: n for name, n in sorted(found.items()) if name in (*_OWN, *_OF_TRAINERS)}
+    own = (*_OWN, *_OF_TRAINERS, *([WEIGHT] if WEIGHT in snapshot.schema else []))
+    left = {name: n for name, n in sorted(found.items()) if name in own}
     left |= {"messages, which is no chat": unread} if unread else {}
     if left:
         which = ", ".join(f"{name} ({n:,} rows)" for name, n in left.items())
@@ -128,10 +130,10 @@ def _shape(snapshot: Snapshot) -> tuple[list[str], bool]:
 
 def _chat_records(frame: pl.DataFrame, keys: list[str], *, turns: bool) -> Iterator[str]:
     """Yield the JSON text of every row; values of `extra` are written as they are, digit by digit."""
-    domains = [{"domains": list(each)} for each in frame["domains"]] if "domains" in frame.columns else [{}] * frame.height
-    rows = zip(frame["id"], frame["domain"], domains, frame["extra"], chats.read_chats(frame), strict=True)
-    for row_id, domain, several, extra, chat in rows:
-        record = {"id": row_id, "domain": domain, **several, "messages": chat.all} | ({"turns": chat.train} if turns else {})
+    beside = frame.select(name for name in ("id", "domain", "domains", WEIGHT) if name in frame.columns)
+    rows = zip(beside.iter_rows(named=True), frame["extra"], chats.read_chats(frame), strict=True)
+    for here, extra, chat in rows:
+        record = {**here, "messages": chat.all} | ({"turns": chat.train} if turns else {})
         members = _members(extra) if keys and extra else {}
         further = "".join(f", {json.dumps(key, ensure_ascii=False)}: {members.get(key, 'null')}" for key in keys)
         yield f"{json_text(record)[:-1]}{further}}}\n"

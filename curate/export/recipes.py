@@ -1,6 +1,7 @@
-"""The README of an export for a trainer: the lines of config or code that train on its files. Knows no rows.
+"""The README and the config of an export for a trainer: the lines that train on its files. Knows no rows.
 
-Of every trainer there is one recipe, written after the page of its documentation that it names.
+Of every trainer there is one recipe, written after the page of its documentation that it names. Where its lines are a whole
+config, they stand in a file beside the data too, so that a training run is one command.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import dedent
 
-__all__ = ["Recipe", "readme"]
+__all__ = ["STUDENT", "Recipe", "command", "files"]
 
-_STUDENT = "Qwen/Qwen2.5-0.5B-Instruct"  # an example, to be replaced
+STUDENT = "Qwen/Qwen2.5-0.5B-Instruct"  # an example, to be replaced
+_MAX_LENGTH = 1024  # tokens; TRL's own default, written out since it cuts what is longer
+_CUT = "What is longer than `max_length` tokens TRL cuts: `--max-tokens` of the export counts it beforehand."
 
 
 @dataclass(frozen=True)
@@ -22,38 +25,66 @@ class Recipe:
         name: of the manifest.
         version: of the manifest, such as ``math@3``.
         splits: that have files.
-        chat: whether records are lists of turns.
         every: whether rows train on every answer of theirs.
+        student: the model that the lines name.
+        max_tokens: that rows were measured by, or None.
+        weights: whether there is a column of weights.
     """
 
     name: str
     version: str
     splits: tuple[str, ...]
-    chat: bool
-    every: bool
+    every: bool = False
+    student: str = STUDENT
+    max_tokens: int | None = None
+    weights: bool = False
 
     @property
     def held(self) -> str:
         """The split to validate on, or ""."""
         return next((split for split in ("validation", "test") if split in self.splits), "")
 
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence, at most."""
+        return self.max_tokens or _MAX_LENGTH
+
 
 def _trl(recipe: Recipe) -> tuple[str, str, str]:
-    about = "The loss is that of the completion alone. " + (
-        "Prompt and completion are turns, rendered by the student's chat template."
-        if recipe.chat
-        else "Prompt and completion are texts, which TRL joins as they are and renders by no chat template; for a "
-        "student that has one, `--to axolotl`, `unsloth` or `chat` hold turns."
+    about = (
+        "Prompt and completion are turns, rendered by the student's chat template, and the loss is that of the completion alone. "
+        f"{_CUT} A base model has no chat template: name a model that has one as `chat_template_path`."
     )
     config = f"""\
-        # trl sft --config ../sft.yaml
-        model_name_or_path: {_STUDENT}
+        model_name_or_path: {recipe.student}
         datasets:
           - path: json
             data_files: train.jsonl
+        max_length: {recipe.length}
         learning_rate: 2.0e-5
         num_train_epochs: 2
         per_device_train_batch_size: 4
+        bf16: false  # true on a GPU that has it
+        output_dir: ../trained
+        """
+    return about, "yaml", config
+
+
+def _trl_dpo(recipe: Recipe) -> tuple[str, str, str]:
+    about = (
+        "Each record is a question with a chosen and a rejected answer, as turns, rendered by the student's chat template. A "
+        f"chosen one is an accepted row's, a rejected one answers wrongly; `rejected_from` says where it comes from. {_CUT}"
+    )
+    config = f"""\
+        model_name_or_path: {recipe.student}  # best one that was trained on the accepted rows before
+        datasets:
+          - path: json
+            data_files: train.jsonl
+        max_length: {recipe.length}
+        learning_rate: 1.0e-6
+        num_train_epochs: 1
+        per_device_train_batch_size: 4
+        bf16: false  # true on a GPU that has it
         output_dir: ../trained
         """
     return about, "yaml", config
@@ -80,13 +111,12 @@ def _openai(recipe: Recipe) -> tuple[str, str, str]:
 
 def _alpaca(recipe: Recipe) -> tuple[str, str, str]:
     config = f"""\
-        # axolotl train ../sft.yaml
-        base_model: {_STUDENT}
+        base_model: {recipe.student}
         datasets:
           - path: train.jsonl
             ds_type: json
             type: alpaca
-        sequence_len: 2048
+        sequence_len: {recipe.max_tokens or 2048}
         micro_batch_size: 4
         num_epochs: 2
         learning_rate: 2.0e-5
@@ -97,8 +127,7 @@ def _alpaca(recipe: Recipe) -> tuple[str, str, str]:
 
 def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
     config = f"""\
-        # axolotl train ../sft.yaml
-        base_model: {_STUDENT}
+        base_model: {recipe.student}
         datasets:
           - path: train.jsonl
             ds_type: json
@@ -106,7 +135,7 @@ def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
             field_messages: conversations
             message_property_mappings: {{role: from, content: value}}
             roles: {{user: [human], assistant: [gpt, function_call], tool: [observation], system: [system]}}
-        sequence_len: 2048
+        sequence_len: {recipe.max_tokens or 2048}
         micro_batch_size: 4
         num_epochs: 2
         output_dir: ../trained
@@ -117,8 +146,7 @@ def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
 def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
     held = f"\n        eval_dataset: {recipe.name}_{recipe.held}" if recipe.held else ""
     config = f"""\
-        # llamafactory-cli train ../sft.yaml
-        model_name_or_path: {_STUDENT}
+        model_name_or_path: {recipe.student}
         template: qwen
         stage: sft
         do_train: true
@@ -126,6 +154,7 @@ def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
         dataset_dir: .
         dataset: {recipe.name}_train{held}
         mask_history: {str(not recipe.every).lower()}
+        cutoff_len: {recipe.max_tokens or 2048}
         num_train_epochs: 2
         output_dir: ../trained
         """
@@ -134,15 +163,14 @@ def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
 
 def _axolotl(recipe: Recipe) -> tuple[str, str, str]:
     config = f"""\
-        # axolotl train ../sft.yaml
-        base_model: {_STUDENT}
+        base_model: {recipe.student}
         datasets:
           - path: train.jsonl
             ds_type: json
             type: chat_template
             roles_to_train: []
             message_field_training: train
-        sequence_len: 2048
+        sequence_len: {recipe.max_tokens or 2048}
         micro_batch_size: 4
         num_epochs: 2
         output_dir: ../trained
@@ -158,7 +186,7 @@ def _unsloth(recipe: Recipe) -> tuple[str, str, str]:
         from datasets import load_dataset
         from trl import SFTConfig, SFTTrainer
 
-        model, tokenizer = FastLanguageModel.from_pretrained("{_STUDENT}", max_seq_length=2048)
+        model, tokenizer = FastLanguageModel.from_pretrained("{recipe.student}", max_seq_length={recipe.max_tokens or 2048})
         model = FastLanguageModel.get_peft_model(model, r=16)
         rows = load_dataset("json", data_files="train.jsonl", split="train")
         rows = rows.map(lambda row: {{"text": tokenizer.apply_chat_template(row["messages"], tokenize=False)}})
@@ -184,32 +212,72 @@ def _torchtune(recipe: Recipe) -> tuple[str, str, str]:
     return "It trains on every turn of the assistant.", "yaml", config
 
 
-# trainer → the page of its documentation, and its recipe: (what to know, language, the lines)
-_RECIPES: dict[str, tuple[str, Callable[[Recipe], tuple[str, str, str]]]] = {
-    "trl": ("https://huggingface.co/docs/trl/sft_trainer", _trl),
-    "openai": ("https://developers.openai.com/api/docs/guides/supervised-fine-tuning", _openai),
-    "alpaca": ("https://docs.axolotl.ai/docs/dataset-formats/inst_tune.html", _alpaca),
-    "sharegpt": ("https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _sharegpt),
-    "llama-factory": ("https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md", _llama_factory),
-    "axolotl": ("https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _axolotl),
-    "unsloth": ("https://unsloth.ai/docs/get-started/fine-tuning-llms-guide/datasets-guide", _unsloth),
-    "torchtune": ("https://docs.pytorch.org/torchtune/stable/basics/chat_datasets.html", _torchtune),
+@dataclass(frozen=True)
+class _Trainer:
+    """A trainer's recipe.
+
+    Attributes:
+        page: of its documentation.
+        write: recipe → (what to know, language of the lines, the lines).
+        command: that trains, from inside the folder; "" where the lines are code, or a part of a config.
+        config: the file of the lines, which the command names.
+    """
+
+    page: str
+    write: Callable[[Recipe], tuple[str, str, str]]
+    command: str = ""
+    config: str = ""
+
+
+_SFT = "sft.yaml"
+_TRAINERS = {
+    "trl": _Trainer("https://huggingface.co/docs/trl/sft_trainer", _trl, f"trl sft --config {_SFT}", _SFT),
+    "trl-dpo": _Trainer("https://huggingface.co/docs/trl/dpo_trainer", _trl_dpo, "trl dpo --config dpo.yaml", "dpo.yaml"),
+    "openai": _Trainer("https://developers.openai.com/api/docs/guides/supervised-fine-tuning", _openai),
+    "alpaca": _Trainer("https://docs.axolotl.ai/docs/dataset-formats/inst_tune.html", _alpaca, f"axolotl train {_SFT}", _SFT),
+    "sharegpt": _Trainer(
+        "https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _sharegpt, f"axolotl train {_SFT}", _SFT
+    ),
+    "llama-factory": _Trainer(
+        "https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md",
+        _llama_factory,
+        f"llamafactory-cli train {_SFT}",
+        _SFT,
+    ),
+    "axolotl": _Trainer(
+        "https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _axolotl, f"axolotl train {_SFT}", _SFT
+    ),
+    "unsloth": _Trainer("https://unsloth.ai/docs/get-started/fine-tuning-llms-guide/datasets-guide", _unsloth),
+    "torchtune": _Trainer("https://docs.pytorch.org/torchtune/stable/basics/chat_datasets.html", _torchtune),
 }
 
 
-def readme(trainer: str, recipe: Recipe) -> str:
-    """Return the README of an export: what the files are and the lines that train on them, from inside the folder.
+def command(trainer: str) -> str:
+    """Return the command that trains on an export, from inside its folder; "" where its format has none."""
+    return _TRAINERS[trainer].command if trainer in _TRAINERS else ""
+
+
+def files(trainer: str, recipe: Recipe) -> dict[str, str]:
+    """Return name → text of the files of an export beside its data: the README, and the config where there is one.
 
     Args:
         trainer: the name of its format.
         recipe: what the lines depend on.
     """
-    page, write = _RECIPES[trainer]
-    about, language, lines = write(recipe)
-    files = ", ".join(f"`{split}.jsonl`" for split in recipe.splits)
-    return (
-        f"# {recipe.name} for {trainer}\n\nThe snapshot `{recipe.version}` as {files}. {about}\n\n"
-        f"These lines train on it ([documentation]({page})); the model is an example. Run them from inside this folder, and\n"
-        "keep files of your own outside of it, so that a later export can replace it.\n\n"
-        f"```{language}\n{dedent(lines)}```\n"
+    known = _TRAINERS[trainer]
+    about, language, lines = known.write(recipe)
+    lines = (f"# {known.command}\n" if known.command else "") + dedent(lines)
+    listed = ", ".join(f"`{split}.jsonl`" for split in recipe.splits)
+    weights = (
+        " The column `weight` is no part of what the trainer reads: it is for a sampler or a loss of your own."
+        if recipe.weights
+        else ""
     )
+    whole = f" They are the file `{known.config}`; copy it out of the folder to change it." if known.config else ""
+    text = (
+        f"# {recipe.name} for {trainer}\n\nThe snapshot `{recipe.version}` as {listed}. {about}{weights}\n\n"
+        f"These lines train on it ([documentation]({known.page})); the model is an example.{whole} Run them from inside this\n"
+        "folder, and keep files of your own outside of it, so that a later export can replace it.\n\n"
+        f"```{language}\n{lines}```\n"
+    )
+    return {"README.md": text} | ({known.config: lines} if known.config else {})

@@ -10,16 +10,18 @@ from curate.settings import option
 
 __all__ = ["ExportSettings"]
 
+OVER_LONG = ("keep", "drop")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings:
     """The options of `curate.export.export.export`."""
 
     to: str | Any = option(
-        "parquet",
+        "trl",
         metavar="FORMAT",
-        help="Format to write: parquet, jsonl, chat, datasets, or of a trainer: trl, openai, alpaca, sharegpt, llama-factory, "
-        "axolotl, unsloth, torchtune.",
+        help="Format to write: a trainer's (trl, trl-dpo, openai, alpaca, sharegpt, llama-factory, axolotl, unsloth, torchtune), "
+        "or parquet, jsonl, chat, datasets.",
         more="Or a callable of the same contract.",
     )
     destination: str | Path | None = option(
@@ -38,3 +40,21 @@ class ExportSettings:
         flag="--held-out/--no-held-out",
     )
     complete_only: bool = option(False, help="Leave out the rows of stages that a cap cut short.")
+    weights: bool = option(
+        False,
+        help="Add a column weight, by which every domain counts as much as the balance wanted.",
+        more="Of train rows, with the mean 1; docs/commands.md has the formula.",
+    )
+    max_tokens: int | None = option(
+        None, metavar="N", help="Report the rows of more than N tokens, as the student's chat template renders them, per domain."
+    )
+    student: str | None = option(
+        None,
+        metavar="MODEL",
+        help="Model whose tokens --max-tokens counts, and that a trainer's lines name; default: the built-in one.",
+    )
+    over_long: str = option(
+        "keep",
+        choices=OVER_LONG,
+        help="What becomes of train rows over --max-tokens: they are written whole (keep), or left out (drop).",
+    )

@@ -1,8 +1,8 @@
 """The formats of other trainers: trl, openai, alpaca, sharegpt, llama-factory, axolotl, unsloth and torchtune.
 
-Each is one function from a row's chat to the record that the trainer reads; `_write` does the rest, with a README of the lines
-that train on it (`curate.export.recipes`). What a record cannot carry is counted and named in one note. A row that the trainer
-skips or stops at, or whose chat the format has no form for, is left out, and a note says how many and why.
+Each is one function from a row's chat to the record that the trainer reads; `write_records` does the rest, with a README of the
+lines that train on it (`curate.export.recipes`). What a record cannot carry is counted and named in one note. A row that the
+trainer skips or stops at, or whose chat the format has no form for, is left out, and a note says how many and why.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,15 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError
 from curate.export import recipes
-from curate.export.base import Snapshot, exporters
+from curate.export.base import WEIGHT, Snapshot, exporters
 from curate.export.files import json_text
 from curate.files import write_whole
 from curate.manifest import chats
 
-__all__ = ["dataset_info"]
+__all__ = ["Row", "dataset_info", "write_records"]
 
 _SLICE = 10_000  # rows put together at a time
-_HERE = ("id", "domain", "domains")  # columns that stand beside the chat, which no trainer reads
+_HERE = ("id", "domain", "domains", WEIGHT)  # columns that stand beside the chat, which no trainer reads
 # Of OpenAI's fine-tuning: https://developers.openai.com/api/docs/guides/supervised-fine-tuning#formatting-your-data and the
 # reference of files (bytes) and of chat completions (tools, names).
 _OPENAI_ROWS, _OPENAI_BYTES, _OPENAI_TOOLS = 10, 512 * 10**6, 128
@@ -39,12 +40,15 @@ _SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation", "system
 
 
 @dataclass
-class _Row:
+class Row:
     """A row as its trainer's function sees it, and what that says of it.
 
     Attributes:
         chat: put together.
         tools: that it offers.
+        id: of the row.
+        answer: without the rationale that may stand before it in the chat.
+        extra: further columns of its source, as JSON.
         lost: what the record does not carry, by name.
         skipped: why the row is left out, or "".
         refused: why the trainer would refuse it, or "".
@@ -52,6 +56,9 @@ class _Row:
 
     chat: chats.Turns
     tools: list[Any] | None
+    id: str = ""
+    answer: str = ""
+    extra: str | None = None
     lost: set[str] = field(default_factory=set)
     skipped: str = ""
     refused: str = ""
@@ -87,6 +94,11 @@ class _Row:
             self.lost.add("that earlier answers are not trained on (all are)")
 
     @property
+    def tools_text(self) -> str | None:
+        """The tools that the row offers as JSON, or None."""
+        return None if self.tools is None else json.dumps(self.tools, ensure_ascii=False)
+
+    @property
     def trained(self) -> str:
         """Which answers of several are trained on: ``last``, ``all``, ``some``; ``one`` where there are no several."""
         answers = 1 + sum(turn.get("role") == "assistant" for turn in self.chat.leading)
@@ -94,41 +106,26 @@ class _Row:
         return "one" if answers == 1 else "all" if trained == answers else "last" if trained == 1 else "some"
 
 
-Make = Callable[[_Row], dict[str, Any]]
+Make = Callable[[Row], dict[str, Any] | list[dict[str, Any]]]  # several records of a row, or one
 
 
-def _is_chat(snapshot: Snapshot) -> bool:
-    """Return whether a row of a snapshot has other turns than its prompt and answer, or offers tools."""
-    return any(
-        frame["messages"].null_count() < frame.height or any(map(chats.tools_of, frame["extra"].drop_nulls()))
-        for split in snapshot.rows
-        for frame in snapshot.frames(split, columns=("messages", "extra"))
-    )
-
-
-def _trl(row: _Row) -> dict[str, Any]:
+def _trl(row: Row) -> dict[str, Any]:
     row.trains_earlier()
     turns = row.leading()
-    tools = None if row.tools is None else json.dumps(row.tools, ensure_ascii=False)
-    return {"prompt": turns[:-1], "completion": turns[-1:], "tools": tools}
-
-
-def _trl_texts(row: _Row) -> dict[str, Any]:
-    return {"prompt": row.chat.asked["content"], "completion": row.chat.answered["content"]}
+    return {"prompt": turns[:-1], "completion": turns[-1:], "tools": row.tools_text}
 
 
 @exporters.register("trl")
 def write_trl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write prompt and completion, as TRL's SFTTrainer takes them and trains on the completion alone.
 
-    They are texts; where rows are chats or offer tools, both are lists of turns in every row, with ``tools`` as JSON text beside
-    them (https://huggingface.co/docs/trl/dataset_formats).
+    Both are lists of turns, which it renders by the student's chat template, with ``tools`` as JSON text beside them where rows
+    offer some (https://huggingface.co/docs/trl/dataset_formats).
     """
-    conversational = _is_chat(snapshot)
-    return _write(snapshot, destination, "trl", _trl if conversational else _trl_texts, chat=conversational)
+    return write_records(snapshot, destination, "trl", _trl)
 
 
-def _openai(row: _Row) -> dict[str, Any]:
+def _openai(row: Row) -> dict[str, Any]:
     if row.chat.after:
         row.lost.add("turns after the answer")
     trained = set(row.chat.trained())
@@ -174,7 +171,7 @@ def write_openai(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     An earlier answer that is not trained on has ``weight`` 0. What a fine-tuning job would refuse is named in a note
     (https://developers.openai.com/api/docs/guides/supervised-fine-tuning#formatting-your-data).
     """
-    paths = _write(snapshot, destination, "openai", _openai, beside=False)
+    paths = write_records(snapshot, destination, "openai", _openai, beside=False)
     for path in paths:
         if path.suffix == ".jsonl" and path.stat().st_size > _OPENAI_BYTES:
             size = path.stat().st_size / 1e6
@@ -187,7 +184,7 @@ def write_openai(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     return paths
 
 
-def _axolotl(row: _Row) -> dict[str, Any]:
+def _axolotl(row: Row) -> dict[str, Any]:
     trained = set(row.chat.trained())
     messages = row.turns(row.chat.all)
     for n, turn in enumerate(messages):
@@ -205,10 +202,10 @@ def write_axolotl(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
     See https://docs.axolotl.ai/docs/dataset-formats/conversation.html; arguments and parameters are JSON texts, which it reads.
     """
-    return _write(snapshot, destination, "axolotl", _axolotl)
+    return write_records(snapshot, destination, "axolotl", _axolotl)
 
 
-def _texts(row: _Row) -> dict[str, Any]:
+def _texts(row: Row) -> dict[str, Any]:
     if row.tools:
         row.lost.add("tools that a row offers")
     turns = chats.calls_as_text(row.leading(("role", "content", "tool_calls", "weight")))
@@ -221,10 +218,10 @@ def write_unsloth(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
     Calls of tools are their JSON in the text.
     """
-    return _write(snapshot, destination, "unsloth", _texts, masks=True)
+    return write_records(snapshot, destination, "unsloth", _texts, masks=True)
 
 
-def _torchtune(row: _Row) -> dict[str, Any]:
+def _torchtune(row: Row) -> dict[str, Any]:
     row.trains_every()
     record = _texts(row)
     roles = [turn["role"] for turn in record["messages"]]
@@ -240,10 +237,10 @@ def write_torchtune(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
     See https://docs.pytorch.org/torchtune/stable/basics/chat_datasets.html. A chat that `validate_messages` refuses is left out.
     """
-    return _write(snapshot, destination, "torchtune", _torchtune)
+    return write_records(snapshot, destination, "torchtune", _torchtune)
 
 
-def _alpaca(row: _Row) -> dict[str, Any]:
+def _alpaca(row: Row) -> dict[str, Any]:
     turns = chats.calls_as_text(row.leading(("role", "content", "tool_calls", "weight")))
     row.trains_earlier()
     if row.tools:
@@ -264,15 +261,15 @@ def write_alpaca(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     See https://github.com/tatsu-lab/stanford_alpaca#data-release and, of system and history,
     https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md#alpaca-format.
     """
-    return _write(snapshot, destination, "alpaca", _alpaca)
+    return write_records(snapshot, destination, "alpaca", _alpaca)
 
 
-def _sharegpt(row: _Row) -> dict[str, Any]:
+def _sharegpt(row: Row) -> dict[str, Any]:
     row.trains_every()
     return _conversations(row)
 
 
-def _conversations(row: _Row) -> dict[str, Any]:
+def _conversations(row: Row) -> dict[str, Any]:
     turns = []
     for turn in row.leading(("role", "content", "tool_calls", "weight")):
         calls = turn.get("tool_calls")
@@ -296,10 +293,10 @@ def write_sharegpt(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
     See https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md#sharegpt-format.
     """
-    return _write(snapshot, destination, "sharegpt", _sharegpt)
+    return write_records(snapshot, destination, "sharegpt", _sharegpt)
 
 
-def _llama_factory(row: _Row) -> dict[str, Any]:
+def _llama_factory(row: Row) -> dict[str, Any]:
     record = _conversations(row)
     speakers = [turn["from"] for turn in record["conversations"]]
     talk = speakers[1:] if speakers[0] == "system" else speakers
@@ -315,7 +312,7 @@ def write_llama_factory(snapshot: Snapshot, destination: Path) -> tuple[Path, ..
 
     See https://github.com/hiyouga/LLaMA-Factory/blob/main/data/README.md. A chat that it would skip is left out.
     """
-    paths = _write(snapshot, destination, "llama-factory", _llama_factory, masks=True)
+    paths = write_records(snapshot, destination, "llama-factory", _llama_factory, masks=True)
     info = json.dumps(dataset_info(snapshot), ensure_ascii=False, indent=2) + "\n"
     path = write_whole(destination / "dataset_info.json", lambda part: part.write_text(info, encoding="utf-8"))
     return (*paths, path)
@@ -340,94 +337,142 @@ def dataset_info(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def _write(
-    snapshot: Snapshot, destination: Path, name: str, make: Make, *, beside: bool = True, chat: bool = True, masks: bool = False
-) -> tuple[Path, ...]:
-    """Write one JSON Lines file per split and the README.
+@dataclass
+class _Tally:
+    """What the first pass over a snapshot finds, before anything is written.
 
-    What is lost is told in one note; rows that are left out are counted in the snapshot, and a split of them alone has no file.
+    Attributes:
+        lost: what has no place in the format → rows.
+        skipped: why rows are left out → rows.
+        refused: what the trainer would refuse → rows.
+        answers: rows of several answers, by which of them are trained on (`Row.trained`).
+        used: keys that are not null in every record.
+        written: split → records.
+    """
+
+    lost: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    used: dict[str, None] = field(default_factory=dict)
+    written: Counter[str] = field(default_factory=Counter)
+
+    def add(self, split: str, row: Row, records: Sequence[Mapping[str, Any]], carried: Collection[str]) -> None:
+        """Count a row and its records."""
+        self.lost.update(f"the column {key}" for key in _columns(row.extra) if key not in carried)
+        self.lost.update(row.lost)
+        if row.chat.unread is not None:
+            self.lost["messages, which is no chat"] += 1
+        if row.refused:
+            self.refused[row.refused] += 1
+        if row.skipped:
+            self.skipped[row.skipped] += 1
+            return
+        self.written[split] += len(records)
+        self.answers[row.trained] += 1
+        for record in records:
+            self.used.update(dict.fromkeys(key for key, value in record.items() if value is not None))
+
+    def tell(self, name: str) -> None:
+        """Say what the files do not hold, in one note for each kind."""
+        if self.lost:
+            which = ", ".join(f"{what} ({n:,} rows)" for what, n in sorted(self.lost.items()))
+            progress.note("export", f"{name}: no place in this format for {which}; --to jsonl keeps everything")
+        for what, n in sorted(self.skipped.items()):
+            progress.note("export", f"{name}: {n:,} rows are left out, since {what}; --to chat has them")
+        for what, n in sorted(self.refused.items()):
+            progress.note("export", f"{name}: {n:,} rows have {what}, for which the trainer refuses the file")
+
+
+def write_records(
+    snapshot: Snapshot,
+    destination: Path,
+    name: str,
+    make: Make,
+    *,
+    beside: bool = True,
+    masks: bool = False,
+    carried: Collection[str] = (),
+    otherwise: str = "--to chat has all",
+) -> tuple[Path, ...]:
+    """Write one JSON Lines file per split, the README and the config.
+
+    The rows are read twice: once to count, and once to write. What is lost is told in one note; rows that are left out are
+    counted in the snapshot, and a split of them alone has no file.
 
     Args:
         snapshot: to write.
         destination: the folder.
         name: of the format.
-        make: a row's record.
-        beside: whether id and domain stand beside it, and every record has the same keys, since readers take them from the
-            first; a key that is null in every row is left out.
-        chat: whether records are lists of turns.
+        make: a row's record, or its records.
+        beside: whether id, domain and weight stand beside it, and every record has the same keys, since readers take them from
+            the first; a key that is null in every row is left out.
         masks: whether the recipe says which answers are trained on: the last, or all.
+        carried: further columns of the source that the records hold.
+        otherwise: what to do where no train row is left.
+
+    Raises:
+        InputError: no train row is left.
     """
-    lost: Counter[str] = Counter()
-    skipped: Counter[str] = Counter()
-    refused: Counter[str] = Counter()
-    used: dict[str, None] = {}
-    answers: Counter[str] = Counter()  # rows of several answers, by which of them are trained on
-    written: Counter[str] = Counter()
-    for split in snapshot.rows:
-        for extra, _, row, record in _records(snapshot.frames(split), make):
-            lost.update(f"the column {key}" for key in _columns(extra))
-            lost.update(row.lost)
-            if row.chat.unread is not None:
-                lost["messages, which is no chat"] += 1
-            if row.refused:
-                refused[row.refused] += 1
-            if row.skipped:
-                skipped[row.skipped] += 1
-                snapshot.left_out[split] += 1
-                continue
-            written[split] += 1
-            answers[row.trained] += 1
-            used.update(dict.fromkeys(key for key, value in record.items() if value is not None))
-    unsaid = answers["some"] + (answers["last"] if answers["all"] else 0)
-    if masks and unsaid:
-        lost["that some answers are not trained on (all are)"] = unsaid
-    _tell(name, lost, skipped, refused)
-    if not written["train"]:
-        raise InputError(
-            f"export of {snapshot.manifest} to {name}: no train row is left: {next(iter(skipped))}; --to chat has all"
-        )
-
-    def lines(split: str) -> Iterator[str]:
-        for _, here, row, record in _records(snapshot.frames(split), make):
-            if not row.skipped:
-                kept = here | {key: record.get(key) for key in used} if beside else record
-                yield json_text(kept) + "\n"
-
+    tally = _tally(snapshot, make, beside=beside, carried=carried)
+    answers = tally.answers
+    if masks and (unsaid := answers["some"] + (answers["last"] if answers["all"] else 0)):
+        tally.lost["that some answers are not trained on (all are)"] = unsaid
+    tally.tell(name)
+    if not tally.written["train"]:
+        why = next(iter(tally.skipped))
+        raise InputError(f"export of {snapshot.manifest} to {name}: no train row is left: {why}; {otherwise}")
+    splits = tuple(split for split in snapshot.rows if tally.written[split])
+    snapshot.records.update({split: tally.written[split] for split in splits})
     paths = []
-    for split in snapshot.rows:
-        if not written[split]:
-            continue
-
-        def write(part: Path, split: str = split) -> None:
-            with part.open("w", encoding="utf-8") as file:
-                file.writelines(lines(split))
-
-        paths.append(write_whole(destination / f"{split}.jsonl", write))
+    for split in splits:
+        lines = _lines(snapshot.frames(split), make, tally.used if beside else None)
+        paths.append(write_whole(destination / f"{split}.jsonl", partial(_write_lines, lines=lines)))
     recipe = recipes.Recipe(
-        snapshot.manifest.name, str(snapshot.manifest), tuple(written), chat, bool(answers["all"] + answers["some"])
+        name=snapshot.manifest.name,
+        version=str(snapshot.manifest),
+        splits=splits,
+        every=bool(answers["all"] + answers["some"]),
+        student=snapshot.student or recipes.STUDENT,
+        max_tokens=snapshot.max_tokens,
+        weights=beside and WEIGHT in snapshot.schema,
     )
-    text = recipes.readme(name, recipe)
-    return (*paths, write_whole(destination / "README.md", lambda part: part.write_text(text, encoding="utf-8")))
+    for file, text in recipes.files(name, recipe).items():
+        paths.append(write_whole(destination / file, partial(Path.write_text, data=text, encoding="utf-8")))
+    return tuple(paths)
 
 
-def _records(frames: Iterable[pl.DataFrame], make: Make) -> Iterator[tuple[str | None, dict[str, Any], _Row, dict[str, Any]]]:
-    """Yield for every row its further columns as JSON, the keys that stand beside its record, the row and the record."""
+def _tally(snapshot: Snapshot, make: Make, *, beside: bool, carried: Collection[str]) -> _Tally:
+    tally = _Tally()
+    for split in snapshot.rows:
+        for _, row, records in _records(snapshot.frames(split), make):
+            tally.add(split, row, records, carried)
+            snapshot.left_out[split] += bool(row.skipped)
+    if WEIGHT in snapshot.schema and not beside:
+        tally.lost["the weights of rows"] = snapshot.rows["train"]
+    return tally
+
+
+def _lines(frames: Iterable[pl.DataFrame], make: Make, used: Iterable[str] | None) -> Iterator[str]:
+    """Yield the line of every record: with the keys beside it and those that are used, or as it is."""
+    for here, row, records in _records(frames, make):
+        for record in () if row.skipped else records:
+            yield json_text(record if used is None else here | {key: record.get(key) for key in used}) + "\n"
+
+
+def _write_lines(part: Path, lines: Iterable[str]) -> None:
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines(lines)
+
+
+def _records(frames: Iterable[pl.DataFrame], make: Make) -> Iterator[tuple[dict[str, Any], Row, Sequence[dict[str, Any]]]]:
+    """Yield for every row the keys that stand beside its records, the row and the records."""
     for piece in (piece for frame in frames for piece in frame.iter_slices(_SLICE)):
-        here = [name for name in _HERE if name in piece.columns]
-        rows = zip(piece.select(here).iter_rows(named=True), piece["extra"], chats.read_chats(piece), strict=True)
-        for beside, extra, chat in rows:
-            row = _Row(chat, chats.tools_of(extra))
-            yield extra, beside, row, make(row)
-
-
-def _tell(name: str, lost: Counter[str], skipped: Counter[str], refused: Counter[str]) -> None:
-    if lost:
-        which = ", ".join(f"{what} ({n:,} rows)" for what, n in sorted(lost.items()))
-        progress.note("export", f"{name}: no place in this format for {which}; --to jsonl keeps everything")
-    for what, n in sorted(skipped.items()):
-        progress.note("export", f"{name}: {n:,} rows are left out, since {what}; --to chat has them")
-    for what, n in sorted(refused.items()):
-        progress.note("export", f"{name}: {n:,} rows have {what}, for which the trainer refuses the file")
+        here = piece.select(name for name in _HERE if name in piece.columns).iter_rows(named=True)
+        for beside, answer, extra, chat in zip(here, piece["answer"], piece["extra"], chats.read_chats(piece), strict=True):
+            row = Row(chat, chats.tools_of(extra), beside["id"], answer or "", extra)
+            made = make(row)
+            yield beside, row, made if isinstance(made, list) else [made]
 
 
 def _columns(extra: str | None) -> list[str]:

@@ -1,8 +1,13 @@
-"""Fills `n_tokens`: how long each row is for a student, in tokens of the chat that it would be trained on. Decides nothing."""
+"""Counts how long rows are for a student, in tokens of the chat that it would be trained on. Decides nothing.
+
+`count_tokens` fills the column `n_tokens`; `measure_lengths` says which domains have rows above a limit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
@@ -12,7 +17,7 @@ from curate.defaults import DEFAULT_STUDENT
 from curate.manifest.chats import calls_as_text, for_template, to_chats, tools_of
 from curate.manifest.manifest import Manifest
 
-__all__ = ["count_tokens"]
+__all__ = ["DomainLengths", "Lengths", "count_tokens", "measure_lengths"]
 
 
 _HELD, _BATCH = 100_000, 2_000  # texts read at a time, and tokenized at a time
@@ -46,6 +51,85 @@ def count_tokens(manifest: Manifest, *, student: str = DEFAULT_STUDENT) -> Manif
         parameters={"tokens": True, "student": weights.label, "fingerprint": weights.fingerprint},
         summary={"counted": missing.height},
     )
+
+
+@dataclass(frozen=True)
+class DomainLengths:
+    """How many rows of a domain are above a limit of tokens.
+
+    Attributes:
+        split, domain: of the rows; one of several labels counts in each.
+        rows: all of them.
+        over: rows above the limit.
+        longest: tokens of the longest row.
+    """
+
+    split: str
+    domain: str
+    rows: int
+    over: int
+    longest: int
+
+    @property
+    def share(self) -> float:
+        """Of the domain's rows, those above the limit, 0 to 1."""
+        return self.over / self.rows
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long rows are for a student.
+
+    Attributes:
+        student: whose tokenizer and chat template counted, as records show it.
+        limit: in tokens.
+        domains: by split in the order of the frames, those with the most rows above the limit first.
+        over: split → positions of the rows above the limit, from 0 in the order in which they came.
+    """
+
+    student: str
+    limit: int
+    domains: tuple[DomainLengths, ...]
+    over: dict[str, list[int]]
+
+
+def measure_lengths(
+    frames: Iterable[tuple[str, pl.DataFrame]], *, limit: int, student: str = DEFAULT_STUDENT, root: str | None = None
+) -> Lengths:
+    """Count the tokens of rows as a student's chat template renders them, a row whole, and say which are above a limit.
+
+    Args:
+        frames: split and some of its rows with texts: domain, prompt, answer, rationale, messages, extra, and ``domains`` where
+            rows have several labels.
+        limit: tokens that a row may have.
+        student: the model whose tokenizer and chat template count.
+        root: the folder that holds ``cache/``; only GGUF weights need it.
+
+    Raises:
+        ModelError: the student has no tokenizer that can be loaded, or its template refuses a chat.
+    """
+    label, tokenizer = models.find(student).label, models.load_tokenizer(student, root)
+    rows: Counter[tuple[str, str]] = Counter()
+    above: Counter[tuple[str, str]] = Counter()
+    longest: dict[tuple[str, str], int] = {}
+    over: dict[str, list[int]] = {}
+    done: Counter[str] = Counter()
+    with progress.step("tokens") as counter:
+        for split, frame in frames:
+            for batch in frame.iter_slices(_BATCH):
+                counts = pl.Series("counted", _lengths(_texts(batch, tokenizer), tokenizer), dtype=pl.Int64)
+                over.setdefault(split, []).extend(((counts > limit).arg_true() + done[split]).to_list())
+                done[split] += batch.height
+                labels = batch["domains"] if "domains" in batch.columns else pl.Series([[name] for name in batch["domain"]])
+                for names, n in zip(labels, counts, strict=True):
+                    for key in ((split, name) for name in names):
+                        rows[key] += 1
+                        above[key] += n > limit
+                        longest[key] = max(n, longest.get(key, 0))
+                counter.advance(batch.height)
+    found = [DomainLengths(*key, rows=n, over=above[key], longest=longest[key]) for key, n in rows.items()]
+    order = {split: n for n, split in enumerate(over)}
+    return Lengths(label, limit, tuple(sorted(found, key=lambda d: (order[d.split], -d.over, d.domain))), over)
 
 
 def _counted_by(manifest: Manifest) -> str | None:

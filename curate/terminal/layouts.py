@@ -8,6 +8,7 @@ A result without a layout is shown field by field.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -150,7 +151,17 @@ def _sampled(result: Any) -> Iterable[Any]:
 def _exported(result: Any) -> Iterable[Any]:
     rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
     yield from widgets.facts(f"{result.manifest}: {rows}", [("written", path) for path in result.paths])
-    yield f"{result.folder} is complete" + (f"; load it with {result.load}" if result.load else "")
+    over = [line for line in result.lengths if line.over]
+    if over:
+        lines = [
+            (line.domain, line.split, count(line.rows), count(line.over), share(line.share), count(line.longest))
+            for line in over[:_SHOWN]
+        ]
+        yield grid(["domain", "split", "rows", "over --max-tokens", "share", "longest"], lines, left=(0, 1))
+        yield from _more(len(over), "domains; --json has them all")
+    ways = [f"load it with {result.load}"] if result.load else []
+    ways += [f"train on it with cd {shlex.quote(str(result.folder))} && {result.train}"] if result.train else []
+    yield "; ".join([f"{result.folder} is complete", *ways])
 
 
 def _audit(result: Any) -> Iterable[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ ROWS_IN: dict[str, Callable[[Path], int] | None] = {
     ".parquet": lambda path: pl.read_parquet(path).height,
     ".jsonl": lambda path: pl.read_ndjson(path).height,
     ".md": None,
+    ".yaml": None,
     ".json": None,
 }
 every_exporter = pytest.mark.parametrize("format", exporters.names())
@@ -31,7 +33,8 @@ def manifest(tmp_path: Path) -> Manifest:
     ]
     held = [{"prompt": f"seen {i}?", "answer": "x", "split": split} for i, split in enumerate(["validation"] * 3 + ["test"] * 2)]
     left = [{"prompt": "left out?", "answer": "7"}, {"prompt": "bad?", "answer": "8", "status": "rejected"}]
-    return ingested(tmp_path, [*train, *held, *left], name="m")
+    rows = [{**row, "extra": json.dumps({"rejected": "It is 8."})} for row in (*train, *held, *left)]  # for formats of pairs
+    return ingested(tmp_path, rows, name="m")
 
 
 @pytest.fixture

@@ -103,6 +103,22 @@ def test_datasets_reads_every_format(write, tmp_path, form):
     assert [one[key] for key in rows[0]] == [rows[0][key] for key in rows[0]]
 
 
+def test_trl_trains_on_the_completion_alone(write, tmp_path):
+    import datasets
+    from trl import SFTConfig, SFTTrainer
+
+    done = write("trl", PLAIN)[1]
+    model, tokenizer = models.load_causal(str(tiny_student.make(tmp_path / "student")))
+    config = SFTConfig(str(tmp_path / "out"), use_cpu=True, bf16=False, activation_checkpointing=False, report_to="none")
+    train = datasets.load_dataset(str(done.folder), split="train", cache_dir=str(tmp_path / "cache"))
+    found = SFTTrainer(model, args=config, train_dataset=train, processing_class=tokenizer).train_dataset
+    for row, tokens in zip(PLAIN, found, strict=True):
+        whole = tokenizer.decode(tokens["input_ids"])
+        assert whole == f"<|start|>user\n{row['prompt']}<|end|>\n<|start|>assistant\n{row['answer']}<|end|>\n"
+        learned = [token for token, label in zip(tokens["input_ids"], tokens["labels"], strict=True) if label >= 0]
+        assert tokenizer.decode(learned) == f"{row['answer']}<|end|>\n"
+
+
 def test_trl_trains_on_texts_and_on_chats_with_tools(write, tmp_path):
     import datasets
     from trl import SFTConfig, SFTTrainer
@@ -121,8 +137,12 @@ def test_trl_trains_on_texts_and_on_chats_with_tools(write, tmp_path):
         assert trainer.train().global_step == 2
 
 
-def test_trl_texts_and_turns(write):
-    assert write("trl", PLAIN)[0][1] | {"id": ""} == {"id": "", "domain": "d", "prompt": "1 + 1?", "completion": "2"}
+def test_trl_has_turns_for_plain_rows_too(write):
+    (row, *_), _, notes = write("trl", [{"prompt": "1 + 1?", "answer": "2", "rationale": "One and one."}])
+    assert row["prompt"] == [said("user", "1 + 1?")]
+    assert row["completion"] == [said("assistant", "One and one.\nThe answer is: 2")]
+    assert set(row) == {"id", "domain", "prompt", "completion"}
+    assert not notes
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=9)
@@ -136,7 +156,7 @@ def test_no_text_of_a_chat_changes(pairs, system, train):
     for asked, answered in pairs:
         turns += [said("user", asked), said("assistant", answered)]
     chat = split_chat(turns, train)
-    row = trainers._Row(read_chat(chat.prompt, chat.answer, chat.messages), None)
+    row = trainers.Row(read_chat(chat.prompt, chat.answer, chat.messages), None)
     assert read_turns(trainers._sharegpt(row)["conversations"]) == turns
     for make in (trainers._openai, trainers._axolotl, trainers._texts):
         assert [said(turn["role"], turn["content"]) for turn in make(row)["messages"]] == turns
@@ -281,6 +301,11 @@ def test_the_readme_has_the_lines_that_train(write, tmp_path, form):
         return
     config = yaml.safe_load(lines)
     assert "train.jsonl" in json.dumps(config) or config["dataset_dir"] == "."
+    if form != "torchtune":  # a part of a config
+        (file,) = done.folder.glob("*.yaml")
+        assert file.read_text(encoding="utf-8") == lines
+        assert lines.startswith(f"# {done.train}\n")
+        assert done.train.endswith(f" {file.name}")
 
 
 def test_the_lines_for_trl_are_options_that_trl_has(write, tmp_path, monkeypatch):
@@ -295,4 +320,4 @@ def test_the_lines_for_trl_are_options_that_trl_has(write, tmp_path, monkeypatch
     config = yaml.safe_load(lines) | {"bf16": False, "use_cpu": True, "activation_checkpointing": False}
     kinds = (ScriptArguments, SFTConfig, ModelConfig, DatasetMixtureConfig)
     *_, mixture = HfArgumentParser(kinds).parse_dict(config)
-    assert get_dataset(mixture)["train"]["prompt"][:] == [row["prompt"] for row in PLAIN]
+    assert get_dataset(mixture)["train"]["prompt"][:] == [[said("user", row["prompt"])] for row in PLAIN]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from curate.defaults import DEFAULT_STUDENT
@@ -46,3 +47,19 @@ def test_a_call_of_tools_counts_as_its_json_where_the_template_shows_none(tmp_pa
     found = profile.profile(ingested(tmp_path, [row]), tokens=True)
     assert found.tokens is not None
     assert found.tokens.max == len(["user:", "q", "assistant:", *json.dumps(call).split()])
+
+
+def test_lengths_are_counted_per_domain_and_label(tmp_path: Path, words: dict[str, str]) -> None:
+    rows = [
+        {"domain": "a", "domains": ["a"], "prompt": "one", "answer": "4"},
+        {"domain": "a", "domains": ["a", "b"], "prompt": "one two three", "answer": "4"},
+    ]
+    frame = pl.DataFrame(rows).with_columns(rationale=pl.lit(None, pl.String), messages=pl.lit(None, pl.String), extra=None)
+    found = tokens.measure_lengths([("train", frame), ("test", frame.head(1))], limit=4, student="words")
+    assert [(d.split, d.domain, d.rows, d.over, d.longest) for d in found.domains] == [
+        ("train", "a", 2, 1, 6),
+        ("train", "b", 1, 1, 6),
+        ("test", "a", 1, 0, 4),
+    ]
+    assert found.over == {"train": [1], "test": []}
+    assert [d.share for d in found.domains] == [0.5, 1.0, 0.0]
