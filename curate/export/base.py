@@ -9,11 +9,13 @@ where its texts stand in the table of contents. Rows come in the order of the ma
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +27,7 @@ from curate.manifest.rows import in_snapshot, labels_of
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA, SPLITS
 from curate.registry import Registry
 
-__all__ = ["COLUMNS", "WEIGHT", "Exporter", "Snapshot", "exporters", "read_snapshot"]
+__all__ = ["COLUMNS", "WEIGHT", "Exporter", "Snapshot", "exporters", "json_text", "read_snapshot"]
 
 
 # What a user of the files may want to know of a row; the rest of the manifest's columns steer the work on it.
@@ -340,3 +342,9 @@ def _places(manifest: Manifest, kept: pl.Expr, contents: pl.LazyFrame) -> dict[s
         str(split): _Places(part["row"].to_numpy(), part["at"].to_numpy())
         for (split,), part in found.group_by("split", maintain_order=True)
     }
+
+
+def json_text(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON that can be written as UTF-8: halves of letters, which only an escape can hold, are escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    return text if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text) else json.dumps(record)

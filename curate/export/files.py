@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curate import progress
 from curate.export import card as cards
-from curate.export.base import WEIGHT, Snapshot, exporters
+from curate.export.base import WEIGHT, Snapshot, exporters, json_text
 from curate.files import write_whole
 from curate.manifest import chats
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["json_text", "write_chat", "write_datasets", "write_jsonl", "write_parquet"]
+__all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
 _DECODER = json.JSONDecoder()
 _OF_CHATS = ("prompt", "answer", "messages", "extra")  # what a chat's keys are known by
@@ -162,12 +162,6 @@ def _skip(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\n", "\r"):
         at += 1
     return at
-
-
-def json_text(record: Mapping[str, Any]) -> str:
-    """Return a record as JSON that can be written as UTF-8: halves of letters, which only an escape can hold, are escaped."""
-    text = json.dumps(record, ensure_ascii=False)
-    return text if text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text) else json.dumps(record)
 
 
 def _lines(path: Path, records: Iterable[str]) -> Path:

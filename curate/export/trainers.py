@@ -21,8 +21,7 @@ import polars as pl
 from curate import progress
 from curate.errors import InputError
 from curate.export import recipes
-from curate.export.base import WEIGHT, Snapshot, exporters
-from curate.export.files import json_text
+from curate.export.base import WEIGHT, Snapshot, exporters, json_text
 from curate.files import write_whole
 from curate.manifest import chats
 
