@@ -59,25 +59,36 @@ def _evaluate(result: Any) -> Iterable[Any]:
                 if result.truncated + result.unended
                 else None,
             ),
+            ("without a clear answer", f"{count(result.unread)}, counted as wrong" if result.unread else None),
+            ("chosen among labels", _scored(result) if result.scored else None),
+            ("predictions", result.path),
             ("took", seconds(result.seconds)),
         ],
     )
     yield ""
     yield grid(
-        ["domain", "", "rows", "right", "accuracy", ""],
+        ["domain", "", "rows", "right", "unclear", "accuracy", ""],
         [
             [
                 line["domain"],
                 "head" if line["head"] else "tail",
                 count(line["n"]),
                 count(line["correct"]),
+                count(line["unread"]) if line["unread"] else None,
                 accuracy(line["accuracy"], line["low"], line["high"]),
                 widgets.Bar([(line["accuracy"], _HEAD if line["head"] else _TAIL)], 1.0, width=20),
             ]
             for line in result.domains
         ],
-        left=(0, 1, 5),
+        left=(0, 1, 6),
     )
+
+
+def _scored(result: Any) -> str:
+    priors = {None: "as they are", "natural": "for the natural prior", "uniform": "for a uniform prior"}
+    corrected = any(found.learned is not None for found in result.label_sets)
+    by = priors.get(result.prior if corrected else None, f"for the natural prior at temperature {result.prior}")
+    return f"{count(result.scored)} rows, by scores {by}"
 
 
 def _rate(rate: Any) -> str | None:

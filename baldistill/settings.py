@@ -10,9 +10,12 @@ from typing import Any
 from curate.defaults import DEFAULT_STUDENT, DTYPES
 from curate.settings import option
 
-__all__ = ["FORMULAS", "EvaluateSettings", "ScoreSettings", "TrainSettings"]
+__all__ = ["ANSWERS", "FORMULAS", "EvaluateSettings", "ScoreSettings", "TrainSettings"]
 
 FORMULAS = ("ifd_ppl", "ifd_loss")  # of difficulty scores
+# How answers are found: written freely, chosen among the labels of a closed set by their likelihood (behind a rationale that is
+# written freely, too), or chosen wherever a domain has a closed set.
+ANSWERS = ("generate", "score", "reason", "auto")
 _STUDENT = "Base model: a path, a Hub id or package:NAME."
 _ADAPTER = "Folder of a trained adapter; default: none, the base student."
 _DTYPE = "Precision of the base weights."
@@ -98,6 +101,23 @@ class EvaluateSettings:
     split: str = option("test", choices=("test", "validation", "train"), help="Split whose rows the student answers.")
     limit: int | None = option(None, help=_LIMIT)
     seed: int = option(0, help=_SEED)
+    answers: str = option(
+        "generate",
+        choices=ANSWERS,
+        help="How answers are found: written, or the likeliest label of a closed set, at once or after a rationale.",
+        more="``score`` and ``reason`` need domains whose answers are class names or letters of options. ``auto`` scores where "
+        "they are, after a rationale where most rows that the student was trained on have one; other answers are written.",
+    )
+    prior: str | None = option(
+        None,
+        metavar="natural|uniform|T",
+        help="Shares of the labels that scored answers are corrected to; default: none, the scores as they are.",
+        more="``natural`` are those of all real train rows, T their power 1/T. The base student is not corrected.",
+    )
+    per_token: bool = option(False, help="Divide a label's score by its tokens.")
+    output: str | Path | None = option(
+        None, metavar="FOLDER", help="Folder for predictions.parquet, a row for each answer; default: none is written."
+    )
     max_new_tokens: int = option(96, help="At most this many tokens per output.")
     batch_size: int | None = option(None, help="Prompts per batch; default: 16, on CUDA 128.")
     budget: int | None = option(

@@ -81,7 +81,7 @@ def limit(student: Any, asked: list[Any], alone: list[Any]) -> list[float]:
 
     device = student.model.device
     for texts in (asked, alone):
-        for batch in tokens.fill(list(map(len, texts)), losses._TOKENS[device.type]):
+        for batch in tokens.fill(list(map(len, texts)), losses.BATCH_TOKENS[device.type]):
             width = max(len(texts[i]) for i in batch)
             ids = [(texts[i].prompt + texts[i].completion) + [0] * (width - len(texts[i])) for i in batch]
             with torch.inference_mode():

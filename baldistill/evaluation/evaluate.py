@@ -1,8 +1,9 @@
-"""Measures a student: its greedy answers to held-out rows, compared with the right ones, per domain and over all: `evaluate`.
+"""Measures a student: its answers to held-out rows, compared with the right ones, per domain and over all: `evaluate`.
 
-Commits nothing. The caller chooses the split: validation rows may steer later stages, test rows must not. Answers are found
-and compared by `curate.answers.answers`, as the audit does it. `metrics` is the plug-in point: ``(predictions, answers, domains)
--> dict`` of figures by name.
+Answers are written greedily, and found and compared by `curate.answers.answers`, as the audit does it; or they are chosen among
+the labels of a closed set (`baldistill.evaluation.closed`). Commits nothing. The caller chooses the split: validation rows may
+steer later stages, test rows must not. `metrics` is the plug-in point: ``(predictions, answers, domains) -> dict`` of figures by
+name.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import NormalDist, fmean
 from typing import Any
 
 import polars as pl
 
+from baldistill.evaluation import closed
+from baldistill.evaluation.closed import LabelSet
 from baldistill.settings import EvaluateSettings
 from baldistill.student import generate, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
@@ -24,16 +28,18 @@ from curate import progress
 from curate.answers import answers
 from curate.audit import audit
 from curate.errors import InputError
+from curate.files import reason, write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real
 from curate.registry import Registry
 from curate.settings import takes
 
-__all__ = ["EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
+__all__ = ["PREDICTIONS", "EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
 
 Metric = Callable[[Sequence[str], Sequence[str], Sequence[str]], Mapping[str, float]]
 metrics: Registry[Metric] = Registry("metric", "baldistill.metrics")
 
+PREDICTIONS = "predictions.parquet"
 _Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
 
 
@@ -63,7 +69,8 @@ class EvaluateResult:
         student: its name, fingerprint and precision.
         split: that the rows are of.
         rows: that were evaluated.
-        domains: one of ``{domain, n, correct, accuracy, low, high, head}`` per domain, the largest in training first.
+        domains: one of ``{domain, n, correct, accuracy, low, high, head, unread, held}`` per domain, the largest in training
+            first; `unread` answers state nothing clear, and the split holds `held` rows.
         macro: accuracy where every domain counts once.
         micro: accuracy where every row of the split counts once, also when `limit` took as many of each domain.
         head: macro over head domains; None where there are none.
@@ -72,8 +79,15 @@ class EvaluateResult:
         truncated: prompts cut from the left to fit the student.
         unended: answers cut off by the token limit.
         seconds: that it took.
-        predictions: ``id, domain, prompt, answer, prediction, correct, output, n_tokens, ended``, one row each;
-            `prediction` is the final answer read from `output`, null where none is clear.
+        predictions: ``id, domain, prompt, answer, prediction, correct, output, n_tokens, ended, labels, scores``, one row each.
+            `prediction` is the final answer read from `output`, null where none is clear, or the label of the best score;
+            `labels` and `scores` (nats, before any correction) are those of a scored row, else null.
+        unread: written answers in which no final answer is clear; they count as wrong.
+        scored: rows whose answer was chosen among labels by their scores.
+        prior: that scored answers were corrected to.
+        label_sets: the closed sets of those answers.
+        path: of predictions.parquet, where it was written.
+        measured: the metrics that were asked for.
     """
 
     manifest: Manifest
@@ -90,54 +104,86 @@ class EvaluateResult:
     unended: int
     seconds: float
     predictions: pl.DataFrame = field(compare=False, repr=False)
+    unread: int = 0
+    scored: int = 0
+    prior: str | None = None
+    label_sets: tuple[LabelSet, ...] = ()
+    path: Path | None = None
+    measured: Mapping[str, Metric] = field(default_factory=dict, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain values, without the predictions."""
-        plain = {key: value for key, value in vars(self).items() if key not in ("manifest", "predictions")}
+        """Return the figures as plain values, without the predictions; of their file the name alone, without its folder."""
+        left_out = ("manifest", "predictions", "measured", "path", "label_sets")
+        plain = {key: value for key, value in vars(self).items() if key not in left_out}
         rates = {key: asdict(value) for key, value in plain.items() if isinstance(value, Rate)}
-        return {"version": str(self.manifest), **plain, **rates}
+        sets = [asdict(found) for found in self.label_sets]
+        file = None if self.path is None else self.path.name
+        return {"version": str(self.manifest), **plain, **rates, "label_sets": sets, "file": file}
+
+    def under(self, prior: str | None) -> EvaluateResult:
+        """Return the figures that the same scores have under another prior, without asking the student again.
+
+        Args:
+            prior: ``natural``, ``uniform``, a temperature, or None for the scores as they are.
+
+        Raises:
+            InputError: it is none of these.
+        """
+        adjusted = closed.adjust(self.predictions, self.label_sets, prior)
+        heads = frozenset(line["domain"] for line in self.domains if line["head"])
+        population = {line["domain"]: line["held"] for line in self.domains}
+        order = [line["domain"] for line in self.domains]
+        figures = _measure(adjusted, order, heads, population, self.measured)
+        return replace(self, prior=prior, predictions=adjusted, **figures)
 
 
 @takes(EvaluateSettings)
 def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
-    """Let a student answer the rows of a split greedily, and count how many answers are right.
+    """Let a student answer the rows of a split, and count how many answers are right.
 
     Args:
         manifest: the version whose rows are asked.
 
     Raises:
-        InputError: the split has no rows, or a number is out of range.
+        InputError: the split has no rows, a number is out of range, or a domain has no closed set of answers to score.
         UnknownNameError: there is no such metric.
         ModelError: the student cannot be loaded.
     """
     extra = {str(getattr(m, "__name__", m)): metrics.get(m) for m in settings.metrics}
     if settings.max_new_tokens < 1 or (settings.batch_size is not None and settings.batch_size < 1):
         raise InputError(f"max_new_tokens {settings.max_new_tokens} and batch_size {settings.batch_size}: use at least 1")
+    closed.check_prior(settings.prior)
     started = time.monotonic()
     held = _held_out(manifest, settings.split)
     examples = manifest.examples(stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "content"))
+    corpus = _Corpus.of(manifest, examples)
+    candidates = _candidates(examples, corpus, settings)
+    learned = closed.learned_rows(manifest, settings.adapter) if any(candidates) else None
     student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
-    journal = Journal(checkpoint_path(manifest.root, student.fingerprint, student.dtype))
-    outputs, truncated = _generate(student, examples, settings.max_new_tokens, settings.batch_size, journal)
-    predictions = _judge(manifest, examples, outputs)
+    found, truncated = _answers(student, manifest, examples, candidates, settings, _reasons(settings, learned))
+    named = {domain: corpus.labels[domain] for domain in corpus.closed if any(candidates)}
+    sets = tuple(closed.label_sets(manifest, named, learned))
+    if settings.prior is not None and sets and learned is None:
+        progress.note("evaluate", "the base student learned no shares of labels: its scores are not corrected")
+    predictions = closed.adjust(_judge(examples, found, corpus), sets, settings.prior)
     counts, population = domain_counts(manifest.rows()), _counts(held)
-    domains = _per_domain(predictions, counts or population, head_domains(counts or population, settings.budget))
-    groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
+    order = sorted(predictions["domain"].unique(), key=lambda domain: (-(counts or population).get(domain, 0), domain))
+    figures = _measure(predictions, order, head_domains(counts or population, settings.budget), population, extra)
     return EvaluateResult(
         manifest=manifest,
         student=student.label,
         split=settings.split,
         rows=predictions.height,
-        domains=domains,
-        macro=combine(domains),
-        micro=combine(domains, weights=[population[line["domain"]] for line in domains]),
-        head=combine(groups[True]) if groups[True] else None,
-        tail=combine(groups[False]) if groups[False] else None,
-        metrics={name: _figures(metric, predictions) for name, metric in extra.items()},
         truncated=truncated,
         unended=int((~predictions["ended"]).sum()),
+        scored=int(predictions["scores"].is_not_null().sum()),
+        prior=settings.prior,
+        label_sets=sets,
         seconds=round(time.monotonic() - started, 3),
+        path=_write(predictions, settings.output),
         predictions=predictions,
+        measured=extra,
+        **figures,
     )
 
 
@@ -209,6 +255,133 @@ def _counts(rows: pl.DataFrame) -> dict[str, int]:
     return {str(domain): int(n) for domain, n in rows["domain"].value_counts().rows()}
 
 
+@dataclass(frozen=True)
+class _Corpus:
+    """What the answers of a corpus are.
+
+    Attributes:
+        kinds: per domain one of `curate.answers.answers.KINDS`, from the train rows or else its own.
+        labels: class names per domain.
+        mixed: domains whose rows have several kinds.
+        closed: domains whose class names are known from train rows.
+        letters: per domain how it spells the letters of options.
+    """
+
+    kinds: dict[str, str]
+    labels: dict[str, tuple[str, ...]]
+    mixed: frozenset[str]
+    closed: frozenset[str]
+    letters: dict[str, dict[str, str]]
+
+    @classmethod
+    def of(cls, manifest: Manifest, examples: pl.DataFrame) -> _Corpus:
+        train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
+        columns = ["content", "domain", "prompt", "answer"]
+        rows = manifest.examples(train).select(columns)
+        known = audit.survey_of(manifest, rows)
+        own = audit.survey_of(manifest, examples.filter(~pl.col("domain").is_in(list(known.kinds))).select(columns))
+        kinds, labels = {**own.kinds, **known.kinds}, dict(known.labels)
+        everywhere = set(known.labels.values())
+        if len(everywhere) == 1:  # a domain without train rows has the classes of all, not those of its own test rows
+            labels |= {domain: next(iter(everywhere)) for domain, kind in own.kinds.items() if kind == "label"}
+        letters: dict[str, dict[str, str]] = {}
+        options = rows.filter(pl.col("domain").is_in([domain for domain, kind in kinds.items() if kind == "choice"]))
+        spelt = options.group_by("domain", "answer").len().sort("len", "answer", descending=[False, True])
+        for domain, answer, _ in spelt.drop_nulls().iter_rows():  # the commonest last
+            letters.setdefault(domain, {})[answer.strip(" ().:").upper()] = answer
+        found = {domain: {**own.labels, **labels}.get(domain, ()) for domain in kinds}
+        return cls(kinds, found, own.mixed | known.mixed, frozenset(labels), letters)
+
+    def kind(self, row: Mapping[str, Any]) -> str:
+        """Return the kind of answer that a row has."""
+        if row["domain"] in self.mixed:
+            return answers.row_kind(row["prompt"] or "", row["answer"] or "")
+        return self.kinds[row["domain"]]
+
+    def candidates(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the labels that a row may have as its answer; none where they are not known."""
+        domain = row["domain"]
+        if domain in self.mixed or (self.kinds[domain] == "label" and domain not in self.closed):
+            return ()
+        return closed.offered(self.kinds[domain], self.labels[domain], row["prompt"] or "", self.letters.get(domain, {}))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a student answered: a text, or the scores of the labels that a row may have; a rationale may come before these."""
+
+    output: generate.Output | None
+    labels: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+
+
+def _candidates(examples: pl.DataFrame, corpus: _Corpus, settings: EvaluateSettings) -> list[tuple[str, ...]]:
+    """Return for each row the labels to score; none where its answer is written."""
+    if settings.answers == "generate":
+        return [() for _ in range(examples.height)]
+    rows = list(examples.iter_rows(named=True))
+    found = [corpus.candidates(row) for row in rows]
+    open_ = sorted({row["domain"] for row, labels in zip(rows, found, strict=True) if not labels})
+    if open_ and settings.answers != "auto":
+        kinds = ", ".join(f"{domain} ({corpus.kinds[domain]})" for domain in open_[:5])
+        more = f" and {len(open_) - 5} more" if len(open_) > 5 else ""
+        raise InputError(
+            f"--answers {settings.answers} needs answers from a closed set, which {kinds}{more} have not; use --answers auto, or "
+            "say with curate profile --kind that they are labels"
+        )
+    named = [row for row, labels in zip(rows, found, strict=True) if labels and corpus.kind(row) == "label"]
+    strange = sum(
+        not any(answers.equal(label, row["answer"], "label") for label in corpus.labels[row["domain"]]) for row in named
+    )
+    if strange:
+        progress.note("evaluate", f"{strange} rows have an answer that no train row has; they count as wrong")
+    return found
+
+
+def _reasons(settings: EvaluateSettings, learned: pl.DataFrame | None) -> bool:
+    """Return whether labels are scored after a rationale that the student writes."""
+    if settings.answers != "auto" or learned is None or learned.is_empty():
+        return settings.answers == "reason"
+    return int((learned["rationale"].fill_null("") != "").sum()) * 2 > learned.height
+
+
+def _answers(
+    student: students.Student,
+    manifest: Manifest,
+    examples: pl.DataFrame,
+    candidates: Sequence[tuple[str, ...]],
+    settings: EvaluateSettings,
+    reasons: bool,
+) -> tuple[list[_Answer], int]:
+    """Return the answers in the order of the examples, and how many prompts were cut."""
+    journal = Journal(checkpoint_path(manifest.root, student.fingerprint, student.dtype))
+    written = [i for i, labels in enumerate(candidates) if reasons or not labels]
+    chosen = [i for i, labels in enumerate(candidates) if labels]
+    found = [_Answer(None, labels) for labels in candidates]
+    cut = [0]
+    if written:
+        outputs, n = _generate(student, examples[written], settings.max_new_tokens, settings.batch_size, journal)
+        cut.append(n)
+        for i, output in zip(written, outputs, strict=True):
+            found[i] = replace(found[i], output=output)
+    if chosen:
+        texts = [found[i].output.text for i in chosen] if reasons else None  # type: ignore[union-attr]
+        scores, n = closed.score(
+            student,
+            examples[chosen],
+            [candidates[i] for i in chosen],
+            rationales=texts,
+            per_token=settings.per_token,
+            journal=journal,
+        )
+        cut.append(n)
+        if n:
+            progress.note("evaluate", f"{n} prompts leave no room for the longest label and were cut from the left")
+        for i, row in zip(chosen, scores, strict=True):
+            found[i] = replace(found[i], scores=tuple(row))
+    return found, max(cut)
+
+
 def _generate(
     student: students.Student,
     examples: pl.DataFrame,
@@ -233,43 +406,69 @@ def _generate(
     return outputs, truncated
 
 
-def _judge(manifest: Manifest, examples: pl.DataFrame, outputs: Sequence[generate.Output]) -> pl.DataFrame:
-    """Read the final answer of each output and compare it with the row's own."""
-    kinds, labels, mixed = _kinds(manifest, examples)
+def _judge(examples: pl.DataFrame, found: Sequence[_Answer], corpus: _Corpus) -> pl.DataFrame:
+    """Read the final answer of each output, or take the label of the best score, and compare it with the row's own."""
     predicted, correct = [], []
-    for row, output in zip(examples.iter_rows(named=True), outputs, strict=True):
-        own = row["domain"] in mixed
-        kind = answers.row_kind(row["prompt"] or "", row["answer"] or "") if own else kinds[row["domain"]]
-        found = answers.extract(output.text, kind, labels=labels[row["domain"]], prompt=row["prompt"])
-        predicted.append(found)
-        correct.append(answers.equal(found, row["answer"], kind))
+    for row, answer in zip(examples.iter_rows(named=True), found, strict=True):
+        kind = corpus.kind(row)
+        if answer.scores:
+            final: str | None = answer.labels[answer.scores.index(max(answer.scores))]
+        else:
+            text = answer.output.text if answer.output is not None else None
+            final = answers.extract(text, kind, labels=corpus.labels[row["domain"]], prompt=row["prompt"])
+        predicted.append(final)
+        correct.append(answers.equal(final, row["answer"], kind))
+    outputs = [answer.output for answer in found]
     return examples.select("id", "domain", "prompt", "answer").with_columns(
         prediction=pl.Series(predicted, dtype=pl.String),
         correct=pl.Series(correct, dtype=pl.Boolean),
-        output=pl.Series([output.text for output in outputs], dtype=pl.String),
-        n_tokens=pl.Series([output.n_tokens for output in outputs], dtype=pl.Int32),
-        ended=pl.Series([output.ended for output in outputs], dtype=pl.Boolean),
+        output=pl.Series([output and output.text for output in outputs], dtype=pl.String),
+        n_tokens=pl.Series([output.n_tokens if output else 0 for output in outputs], dtype=pl.Int32),
+        ended=pl.Series([output.ended if output else True for output in outputs], dtype=pl.Boolean),
+        labels=pl.Series([list(answer.labels) if answer.scores else None for answer in found], dtype=pl.List(pl.String)),
+        scores=pl.Series([list(answer.scores) or None for answer in found], dtype=pl.List(pl.Float64)),
     )
 
 
-def _kinds(manifest: Manifest, examples: pl.DataFrame) -> tuple[dict[str, str], dict[str, tuple[str, ...]], frozenset[str]]:
-    """Return each domain's kind of answer and class names, from the train rows or else its own, and which have several kinds."""
-    train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
-    columns = ["content", "domain", "prompt", "answer"]
-    known = audit.survey_of(manifest, manifest.examples(train).select(columns))
-    own = audit.survey_of(manifest, examples.filter(~pl.col("domain").is_in(list(known.kinds))).select(columns))
-    kinds = {**own.kinds, **known.kinds}
-    return kinds, {domain: {**own.labels, **known.labels}.get(domain, ()) for domain in kinds}, own.mixed | known.mixed
-
-
-def _per_domain(predictions: pl.DataFrame, counts: Mapping[str, int], heads: frozenset[str]) -> list[dict[str, Any]]:
-    lines = []
-    grouped = predictions.group_by("domain").agg(n=pl.len(), correct=pl.col("correct").sum())
-    for domain, n, correct in sorted(grouped.rows(), key=lambda row: (-counts.get(row[0], 0), row[0])):
+def _measure(
+    predictions: pl.DataFrame,
+    order: Sequence[str],
+    heads: frozenset[str],
+    population: Mapping[str, int],
+    extra: Mapping[str, Metric],
+) -> dict[str, Any]:
+    """Return the figures of `EvaluateResult` that follow from predictions."""
+    grouped = predictions.group_by("domain").agg(
+        n=pl.len(), correct=pl.col("correct").sum(), unread=pl.col("prediction").is_null().sum()
+    )
+    by_domain = {domain: figures for domain, *figures in grouped.rows()}
+    domains: list[dict[str, Any]] = []
+    for domain in order:
+        n, correct, unread = by_domain[domain]
         rate = wilson(correct, n)
         line = {"domain": domain, "n": n, "correct": correct, "accuracy": rate.value, "low": rate.low, "high": rate.high}
-        lines.append({**line, "head": domain in heads})
-    return lines
+        domains.append({**line, "head": domain in heads, "unread": unread, "held": population[domain]})
+    groups = {flag: [line for line in domains if line["head"] is flag] for flag in (True, False)}
+    return {
+        "domains": domains,
+        "macro": combine(domains),
+        "micro": combine(domains, weights=[line["held"] for line in domains]),
+        "head": combine(groups[True]) if groups[True] else None,
+        "tail": combine(groups[False]) if groups[False] else None,
+        "metrics": {name: _figures(metric, predictions) for name, metric in extra.items()},
+        "unread": sum(line["unread"] for line in domains),
+    }
+
+
+def _write(predictions: pl.DataFrame, output: str | Path | None) -> Path | None:
+    """Write the predictions into a folder, where one is given."""
+    if output is None:
+        return None
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        return write_whole(Path(output) / PREDICTIONS, lambda part: predictions.write_parquet(part))
+    except OSError as e:
+        raise InputError(f"--output {str(output)!r} cannot be written: {reason(e)}; name another folder") from e
 
 
 def _figures(metric: Metric, predictions: pl.DataFrame) -> dict[str, float]:

@@ -195,7 +195,8 @@ def _evaluate(
 
     def work() -> dict[str, Any]:
         student = plan.parameters("train").get("student", DEFAULT_STUDENT)
-        return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter).to_dict()
+        output = folder / name / f"evaluate-{split}" if asked else folder / name
+        return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter, output=output).to_dict()
 
     return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), snapshot, inputs, work)
 

@@ -42,7 +42,7 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "preview", "metrics"})),
     "train": ("baldistill.training.train:train", frozenset({"output"})),
     "score": ("baldistill.evaluation.score:score", frozenset({"adapter"})),
-    "evaluate": ("baldistill.evaluation.evaluate:evaluate", frozenset({"adapter"})),
+    "evaluate": ("baldistill.evaluation.evaluate:evaluate", frozenset({"adapter", "output"})),
     "export": ("curate.export.export:export", frozenset()),
 }
 

@@ -24,13 +24,13 @@ from baldistill.student.students import Student
 from baldistill.student.tokens import Tokens
 from curate import progress
 
-__all__ = ["mean_losses", "shared_beginning"]
+__all__ = ["BATCH_TOKENS", "WHOLE", "cache_of", "halves", "mean_losses", "normalisers", "read_once", "shared_beginning", "spread"]
 
 # Texts that share fewer tokens, or less than an eighth of their length, are read whole: a row that continues a cached beginning
 # needs a mask, which costs about a tenth of the time on a processor.
 MIN_SHARED, SHARE = 8, 8
-_WHOLE = {"cpu": 16, "cuda": 1}  # times as many with the shared beginning, of which every row keeps keys and values
-_TOKENS = {"cpu": 1024, "cuda": 32768}  # in one batch; more does not fit a processor's cache, and less leaves a GPU idle
+WHOLE = {"cpu": 16, "cuda": 1}  # times as many with the shared beginning, of which every row keeps keys and values
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}  # in one batch; more does not fit a processor's cache, and less leaves a GPU idle
 _LOGITS = {"cpu": 1 << 24, "cuda": 1 << 28}  # logits held at once
 _ROWS = 8  # positions whose losses a processor sums up at once: 8 × 49,152 logits are 1.5 MB
 
@@ -61,13 +61,13 @@ def mean_losses(
     filled = list({key: i for i, key in enumerate(keys) if texts[i].completion}.values())
     shared = shared_beginning([texts[i] for i in filled])
     kind = "cuda" if student.model.device.type == "cuda" else "cpu"
-    budget = batch_tokens or _TOKENS[kind]
+    budget = batch_tokens or BATCH_TOKENS[kind]
     lengths = [len(texts[i]) - shared for i in filled]
     reader: _Reader | None = None
     batches = Batches(step, "--batch-tokens", in_tokens=True)
     with progress.step(step, len(filled)) as counter:
         # Batches are made of all texts, cached or not, so that a resumed run reads the same batches as one that never stopped.
-        for batch in tokens.fill(lengths, budget, shared=shared, whole=budget * _WHOLE[kind]):
+        for batch in tokens.fill(lengths, budget, shared=shared, whole=budget * WHOLE[kind]):
             missing = [filled[i] for i in batch if keys[filled[i]] not in journal]
             if missing:
                 reader = reader or _Reader(student, texts[missing[0]].prompt[:shared])
@@ -96,9 +96,9 @@ class _Reader:
 
     def __init__(self, student: Student, beginning: Sequence[int]) -> None:
         self.model, self.pad = student.model, student.tokenizer.pad_token_id
-        self.body, self.head, self.vocabulary = _halves(self.model)
+        self.body, self.head, self.vocabulary = halves(self.model)
         self.beginning = list(beginning)
-        self.layers = _read_once(self.body, self.beginning, self.model.device) if beginning else []
+        self.layers = read_once(self.body, self.beginning, self.model.device) if beginning else []
         if not self.layers:
             self.beginning = []
 
@@ -121,7 +121,7 @@ class _Reader:
         ids = torch.tensor([(text.prompt + text.completion)[start:] + [self.pad] * (width + start - len(text)) for text in texts])
         ends = [len(text) - start - 1 for text in texts]  # the logits of a position are of the token after it
         spans = [(row, end - len(text.completion), end) for row, (text, end) in enumerate(zip(texts, ends, strict=True))]
-        options = {"past_key_values": self._memory(len(texts)), "use_cache": True} if self.layers else {"use_cache": False}
+        options = {"past_key_values": spread(self.layers, len(texts)), "use_cache": True} if self.layers else {"use_cache": False}
         ids = ids.to(self.model.device)
         if self.head is None:  # the model applies it, from the first position that is needed
             first = min(a for _, a, _ in spans)
@@ -137,30 +137,45 @@ class _Reader:
         for part, of in zip(hidden.split(at_once), wanted.split(at_once), strict=True):
             yield self.head(part), of
 
-    def _memory(self, rows: int) -> Any:
-        """Return a cache in which every row has read the beginning; its tensors are shared until the model adds to them."""
-        from transformers import DynamicCache
 
-        grown = [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in self.layers]
-        return DynamicCache(ddp_cache_data=grown)
+def spread(layers: Sequence[tuple[Any, Any]], rows: int) -> Any:
+    """Return a cache in which every row has read a beginning; its tensors are shared until the model adds to them.
+
+    Args:
+        layers: keys and values of one row, as `read_once` returns them.
+        rows: that go on from there.
+    """
+    from transformers import DynamicCache
+
+    return DynamicCache(
+        ddp_cache_data=[(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in layers]
+    )
 
 
 def _losses(logits: Any, wanted: Any) -> Any:
-    """Return −log p of each wanted token, in fp32; on a processor in slices that stay in its cache."""
+    """Return −log p of each wanted token, in fp32."""
     import torch
 
     if logits.device.type == "cuda":
         return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
-    at_token = logits.gather(1, wanted[:, None])[:, 0].float()
+    return normalisers(logits) - logits.gather(1, wanted[:, None])[:, 0].float()
+
+
+def normalisers(logits: Any) -> Any:
+    """Return the logarithm of the sum of exponentials of each row, in fp32; on a processor in slices that stay in its cache."""
+    import torch
+
+    if logits.device.type == "cuda":
+        return logits.float().logsumexp(-1)
     sums = []
     for part in logits.split(_ROWS):
         raised = part.to(torch.float32, copy=True)
         most = raised.amax(-1, keepdim=True)
         sums.append(raised.sub_(most).exp_().sum(-1).log_() + most[:, 0])
-    return torch.cat(sums) - at_token
+    return torch.cat(sums)
 
 
-def _halves(model: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
+def halves(model: Any) -> tuple[Any, Callable[[Any], Any] | None, int]:
     """Return a model's body, its head, which makes logits of the body's last states (positions, width), and how many logits.
 
     The head is a plain product where both ways agree to the bit on a few tokens. Some models scale or cap their logits after it;
@@ -192,13 +207,19 @@ def _through(model: Any, body: Any, states: Any) -> Any:
         hook.remove()
 
 
-def _read_once(body: Any, beginning: list[int], device: Any) -> list[tuple[Any, Any]]:
+def read_once(body: Any, beginning: list[int], device: Any) -> list[tuple[Any, Any]]:
     """Return each layer's keys and values of the beginning; none where a layer keeps anything else (a window, a state)."""
-    import torch
     from transformers.cache_utils import DynamicLayer
 
-    with torch.inference_mode():
-        memory = body(input_ids=torch.tensor([beginning], device=device), use_cache=True).past_key_values
-    layers = list(getattr(memory, "layers", []))
+    layers = cache_of(body, beginning, device)
     plain = all(type(layer) is DynamicLayer for layer in layers)
     return [(layer.keys, layer.values) for layer in layers] if plain else []
+
+
+def cache_of(body: Any, read: list[int], device: Any) -> list[Any]:
+    """Return the layers of the cache that a model makes of some tokens; none where it keeps them otherwise."""
+    import torch
+
+    with torch.inference_mode():
+        memory = getattr(body(input_ids=torch.tensor([read], device=device), use_cache=True), "past_key_values", None)
+    return list(getattr(memory, "layers", []))

@@ -29,6 +29,7 @@ __all__ = [
     "encode",
     "fill",
     "header",
+    "label_tokens",
     "left_out",
     "plain_template",
     "render",
@@ -176,6 +177,30 @@ def training_tokens(tokenizer: Any, examples: pl.DataFrame) -> list[Tokens]:
             f"the student's chat template ends an answer with no mark at which it stops: {tokenizer.eos_token} is put behind "
             f"{unclosed:,} of them",
         )
+    return found
+
+
+def label_tokens(
+    tokenizer: Any, example: pl.DataFrame, labels: Sequence[str], ends: Sequence[int], *, rationale: str | None = None
+) -> list[list[int]]:
+    """Return what the student would write for each label as the answer to a row, up to and with the token that ends it.
+
+    Args:
+        tokenizer, example: as for `encode`, of one row.
+        labels: answers.
+        ends: ids at which generation stops, as `stops` returns them.
+        rationale: that comes before each of them.
+
+    Raises:
+        ModelError: as for `training_tokens`.
+    """
+    rows = pl.concat([example] * len(labels)).with_columns(
+        answer=pl.Series(labels, dtype=pl.String), rationale=pl.lit(rationale, dtype=pl.String)
+    )
+    found = []
+    for row in training_tokens(tokenizer, rows):
+        end = next((i for i, token in enumerate(row.completion) if token in ends), len(row.completion) - 1)
+        found.append(row.completion[: end + 1])
     return found
 
 

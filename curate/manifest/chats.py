@@ -40,6 +40,7 @@ __all__ = [
     "split_chat",
     "to_chats",
     "tools_of",
+    "without_answer",
 ]
 
 TRAINED = ("last", "all")  # which assistant turns of a chat are trained on
@@ -379,6 +380,20 @@ def completion(rationale: str | None, answer: str) -> str:
     if closing and _bare(closing["value"]) == _bare(answer):
         text = text[: closing.start()].rstrip()
     return f"{text}\n{ANSWER_LINE}{answer}" if text else f"{ANSWER_LINE}{answer}"
+
+
+def without_answer(text: str) -> str:
+    """Return what a reply says before it states its answer, in the form of `completion`; all of it where it states none there.
+
+    Example:
+        >>> without_answer("2 + 3 = 5.\\nThe answer is: 5")
+        '2 + 3 = 5.'
+    """
+    text = text.strip()
+    before, stated, _ = text.rpartition(ANSWER_LINE)
+    text = before.rstrip() if stated else text
+    closing = _CLOSING.search(text)
+    return text[: closing.start()].rstrip() if closing else text
 
 
 def _split_at(

@@ -83,7 +83,8 @@ def test_counts_are_per_domain_and_macro_counts_domains_once(manifest: Manifest,
 def test_predictions_hold_the_output_and_the_answer_read_from_it(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
     oracle.knows = lambda row: row["domain"] == "head"
     predictions = _evaluate(manifest, base).predictions
-    assert predictions.columns == ["id", "domain", "prompt", "answer", "prediction", "correct", "output", "n_tokens", "ended"]
+    columns = ["id", "domain", "prompt", "answer", "prediction", "correct", "output", "n_tokens", "ended", "labels", "scores"]
+    assert predictions.columns == columns
     right = predictions.filter("correct")
     assert right["prediction"].to_list() == right["answer"].to_list()
     assert predictions.filter(~pl.col("correct"))["prediction"].to_list() == [None] * 4
@@ -126,7 +127,8 @@ def test_to_dict_is_plain_json(manifest: Manifest, base: str, oracle: SimpleName
     assert found["version"] == "tiny@0"
     assert found["student"].startswith("tiny@")
     assert set(found["macro"]) == {"value", "low", "high", "n"}
-    assert set(found["domains"][0]) == {"domain", "n", "correct", "accuracy", "low", "high", "head"}
+    keys = {"domain", "n", "correct", "accuracy", "low", "high", "head", "unread", "held"}
+    assert set(found["domains"][0]) == keys
     assert found["metrics"] == {"token_f1": {"macro": 1.0, "micro": 1.0}}
     assert "predictions" not in found
 

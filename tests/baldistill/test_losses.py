@@ -68,10 +68,10 @@ def test_losses_are_those_of_the_naive_twin(
 @pytest.mark.parametrize("batch_tokens", [1, 100, 1000])
 def test_a_head_that_caps_its_logits_and_windows_are_read_right(capped: students.Student, batch_tokens: int) -> None:
     found = [Tokens(BEGINNING + [70 + i] * (1 + 5 * i), list(range(80, 90 + i))) for i in range(5)]
-    head = losses._halves(capped.model)[1]
+    head = losses.halves(capped.model)[1]
     assert head is not None, "the model caps what its head makes of states that are handed to it"
     assert head is not capped.model.lm_head
-    assert losses._read_once(capped.model.base_model, BEGINNING, "cpu") == [], "windows keep less than the beginning"
+    assert losses.read_once(capped.model.base_model, BEGINNING, "cpu") == [], "windows keep less than the beginning"
     read = losses.mean_losses(capped, found, batch_tokens=batch_tokens)
     assert read == pytest.approx([naive(capped, text) for text in found], abs=1e-4)
 
@@ -105,7 +105,7 @@ def test_logits_of_a_head_that_caps_them_are_made_in_parts(capped: students.Stud
 
     plain = losses.mean_losses(capped, found)
     monkeypatch.setattr(type(capped.model), "forward", count)
-    monkeypatch.setattr(losses, "_LOGITS", {"cpu": 7 * losses._halves(capped.model)[2]})
+    monkeypatch.setattr(losses, "_LOGITS", {"cpu": 7 * losses.halves(capped.model)[2]})
     made.clear()
     assert losses.mean_losses(capped, found) == pytest.approx(plain, abs=1e-5)
     assert made[2:] == [7] * 8 + [4], "60 positions, 7 at once"
@@ -113,7 +113,7 @@ def test_logits_of_a_head_that_caps_them_are_made_in_parts(capped: students.Stud
 
 def test_what_is_shared_counts_where_every_row_keeps_it(student: students.Student, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [Tokens([*BEGINNING, 70 + i], [80, 81, 82]) for i in range(4)]
-    monkeypatch.setattr(losses, "_WHOLE", {"cpu": 1})
+    monkeypatch.setattr(losses, "WHOLE", {"cpu": 1})
     sizes: list[int] = []
     read = losses._Reader.read
     monkeypatch.setattr(losses._Reader, "read", lambda self, texts: [*read(self, texts), sizes.append(len(texts))][:-1])

@@ -19,6 +19,7 @@ import baldistill.layouts
 import curate.manifest.history
 import curate.terminal.cli
 from baldistill.demo import DemoResult
+from baldistill.evaluation.closed import LabelSet
 from baldistill.evaluation.evaluate import EvaluateResult, Rate
 from baldistill.evaluation.score import ScoreResult
 from baldistill.runs.compare import CompareResult, Line
@@ -278,8 +279,8 @@ EVALUATION = EvaluateResult(
     split="test",
     rows=20,
     domains=[
-        {"domain": "algebra", "n": 10, "correct": 5, "accuracy": 0.5, "low": 0.237, "high": 0.763, "head": True},
-        {"domain": "geometry", "n": 10, "correct": 0, "accuracy": 0.0, "low": 0.0, "high": 0.278, "head": False},
+        {"domain": "algebra", "n": 10, "correct": 5, "accuracy": 0.5, "low": 0.237, "high": 0.763, "head": True, "unread": 0},
+        {"domain": "geometry", "n": 10, "correct": 0, "accuracy": 0.0, "low": 0.0, "high": 0.278, "head": False, "unread": 2},
     ],
     macro=Rate(0.25, 0.1, 0.4, 20),
     micro=Rate(0.3, 0.2, 0.4, 20),
@@ -290,6 +291,11 @@ EVALUATION = EvaluateResult(
     unended=3,
     seconds=75,
     predictions=pl.DataFrame(),
+    unread=2,
+    scored=12,
+    prior="2",
+    label_sets=(LabelSet(("algebra",), ("x", "y"), (1, 2), (3, 4)),),
+    path=Path("results/predictions.parquet"),
 )
 
 
@@ -299,8 +305,11 @@ def test_evaluation_has_intervals() -> None:
     assert not any(line.startswith("tail ") for line in lines)
     assert "class_f1 macro 0.41" in lines
     assert "took 1 min 15 s" in lines
-    assert "algebra head 10 5 50.0% (24–76) ██████████" in lines
-    assert "geometry tail 10 0 0.0% (0–28)" in lines
+    assert "without a clear answer 2, counted as wrong" in lines
+    assert "chosen among labels 12 rows, by scores for the natural prior at temperature 2" in lines
+    assert "predictions results/predictions.parquet" in lines
+    assert "algebra head 10 5 – 50.0% (24–76) ██████████" in lines
+    assert "geometry tail 10 0 2 0.0% (0–28)" in lines
 
 
 def test_training_and_scoring() -> None:
