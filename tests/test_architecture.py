@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "manifest": "",
     "readers": "manifest",
-    "sources": "manifest readers",
+    "sources": "answers manifest readers",
     "vectors": "manifest",
     "selection": "manifest vectors",
     "teachers": "manifest",

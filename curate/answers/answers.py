@@ -10,10 +10,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import polars as pl
+from collections.abc import Collection, Mapping, Sequence
 
 from curate.answers import mathematics, texts
 from curate.answers.labels import label
@@ -23,10 +20,11 @@ from curate.answers.statements import bare, reply_of, sentence
 from curate.answers.texts import words
 
 __all__ = [
+    "AUTO",
     "KINDS",
+    "SAYABLE",
     "SHORT_ANSWER",
     "TASKS",
-    "Survey",
     "choices",
     "compare",
     "contradicts",
@@ -34,8 +32,9 @@ __all__ = [
     "extract",
     "f1",
     "kind_of",
+    "read_kind",
+    "recognise",
     "row_kind",
-    "survey",
     "task_of",
     "text_distance",
     "words",
@@ -50,13 +49,16 @@ TASKS = ("classification", "multiple-choice", "mathematics", "open-question", "i
 _TASK_OF = {"label": "classification", "choice": "multiple-choice", "number": "mathematics"}
 _LONG_ANSWER = 12  # words; where the middle answer of a domain has more, it follows an instruction
 
+# What somebody may say of a domain or a row: a kind, a task, which says more of texts, or that it is to be recognised.
+AUTO = "auto"
+SAYABLE = (*KINDS, *TASKS, AUTO)
+_KIND_OF = {task: kind for kind, task in _TASK_OF.items()}
+
 SHORT_ANSWER = 8  # words; a longer free text may say the same in other words
 _EXPLAINED = 0.4  # distance of a short text that holds the right one and more
 _TITLED = 0.2  # distance of a name that lacks a title, or has one more
 _TITLES = texts.listed("dr mr mrs ms miss prof professor sir dame lord lady saint st king queen president jr sr mount mt")
 _DENYING = texts.listed("not no never neither nor cannot without none")
-_MIXED_ROWS = 10  # fewer say nothing of a mixture
-_MIXED_CHOICES, _MIXED_NUMBERS = 0.1, 0.2  # shares of letters, or of numbers, from which a domain of texts is a mixture
 _MOST_STEPS, _ROWS_OF_STEP = 11, 4  # of a scale: 0 to 10, and rows for each on average
 _SCALE = re.compile(
     r"\b(?:rat(?:e|es|ed|ing|ings)|stars?|scale|scor(?:e|es|ing)|grade|likert|label(?:led)?|class(?:ify|es)?|categor(?:y|ies|ize)"
@@ -67,63 +69,15 @@ _DENIED = re.compile(r"(?:不是|并非|並非|不在|\b(?:not|nicht|pas|не|n�
 _SHORT_WORDS, _SHORT_CHARS = 5, 40  # a class name is no longer than this
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What kind of answer each domain of a corpus has.
-
-    Attributes:
-        kinds: per domain one of `KINDS`; ``text`` of a mixed one.
-        labels: per domain of kind ``label`` its class names, sorted.
-        tasks: per domain one of `TASKS`.
-        mixed: domains whose rows have several kinds; `row_kind` says which a row has.
-        given: domains whose kind somebody said.
-    """
-
-    kinds: Mapping[str, str]
-    labels: Mapping[str, tuple[str, ...]]
-    tasks: Mapping[str, str]
-    mixed: frozenset[str] = frozenset()
-    given: frozenset[str] = frozenset()
-
-
-def survey(rows: pl.DataFrame, *, given: Mapping[str, str] | None = None) -> Survey:
-    """Return what kind of answer each domain has, judged from the corpus as a whole.
-
-    Where answers are the domains' own names, or few short values over the whole corpus, every domain is of kind ``label``
-    with the class names of all; so a class with a single row is recognised too. Otherwise each domain is judged by its own rows.
-    A kind that is given overrules, for a domain or by a column of the rows.
+def read_kind(said: str | None) -> tuple[str, str | None] | None:
+    """Return the kind, and the task where it says one, that somebody said; None where it is to be recognised.
 
     Args:
-        rows: columns ``domain, prompt, answer``, and where there is one ``kind`` (null where it is to be recognised); the
-            real train rows.
-        given: domain → one of `KINDS`; the empty name stands for every domain that has none of its own.
+        said: one of `SAYABLE`, or None.
     """
-    rows = rows.with_columns(pl.col("answer").fill_null(""), pl.col("prompt").fill_null(""))
-    said = _given(rows, given or {})
-    named = (rows["answer"].str.to_lowercase() == rows["domain"].str.to_lowercase()).sum()
-    classes = named >= max(1, 0.95 * rows.height) or kind_of(rows["prompt"].to_list(), rows["answer"].to_list()) == "label"
-    everywhere = tuple(sorted({answer for answer in rows["answer"].to_list() if answer.strip()})) if classes else ()
-    kinds, labels, tasks, mixed = {}, {}, {}, set()
-    texts = rows.sort("domain").group_by("domain", maintain_order=True).agg("prompt", "answer")
-    for domain, prompts, answers in texts.select("domain", "prompt", "answer").iter_rows():
-        name = str(domain)
-        kinds[name] = said.get(name) or ("label" if classes else kind_of(prompts, answers))
-        if name not in said and kinds[name] == "text" and _is_mixture(prompts, answers):
-            mixed.add(name)
-        if kinds[name] == "label":
-            labels[name] = everywhere or tuple(sorted({answer for answer in answers if answer.strip()}))
-        tasks[name] = task_of(kinds[name], answers)
-    return Survey(kinds, labels, tasks, frozenset(mixed), frozenset(said))
-
-
-def _given(rows: pl.DataFrame, given: Mapping[str, str]) -> dict[str, str]:
-    """Return the kind of each domain of which somebody said it: by its name, for all, or in most of its rows' column."""
-    found = dict.fromkeys(rows["domain"].unique().to_list(), given[""]) if given.get("") else {}
-    if "kind" in rows.columns:
-        told = rows.filter(pl.col("kind").is_in(KINDS)).group_by("domain", "kind").len()
-        most = told.sort("len", "kind", descending=[False, True]).group_by("domain", maintain_order=True).last()
-        found |= {str(domain): str(kind) for domain, kind in most.select("domain", "kind").iter_rows()}
-    return found | {domain: kind for domain, kind in given.items() if domain}
+    if said is None or said not in SAYABLE or said == AUTO:
+        return None
+    return (said, None) if said in KINDS else (_KIND_OF.get(said, "text"), said)
 
 
 def task_of(kind: str, answers: Sequence[str] = ()) -> str:
@@ -133,22 +87,28 @@ def task_of(kind: str, answers: Sequence[str] = ()) -> str:
     return _TASK_OF.get(kind) or ("instruction" if long else "open-question")
 
 
-def _is_mixture(prompts: Sequence[str], answers: Sequence[str]) -> bool:
-    """Return whether many rows of a domain of texts have a letter or a number for an answer."""
-    found = Counter(row_kind(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True) if answer.strip())
-    n = sum(found.values())
-    return n >= _MIXED_ROWS and (found["choice"] >= _MIXED_CHOICES * n or found["number"] >= _MIXED_NUMBERS * n)
+def row_kind(prompt: str, answer: str, labels: Collection[str] = ()) -> str:
+    """Return the kind of one row's answer: the letter of an option that its prompt offers, one number, a class name, or text.
 
-
-def row_kind(prompt: str, answer: str) -> str:
-    """Return the kind of one row's answer: the letter of an option that its prompt offers, one number, or text."""
+    Args:
+        prompt: the question with its options.
+        answer: its answer.
+        labels: class names that rows beside it have.
+    """
     if bare(answer) in choices(prompt) and len(bare(answer)) == 1:
         return "choice"
-    return "number" if re.search(r"\d", answer) and mathematics.quantity(answer) is not None else "text"
+    if re.search(r"\d", answer) and mathematics.quantity(answer) is not None:
+        return "number"
+    return "label" if answer.strip() in labels else "text"
 
 
 def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:
-    """Return the kind of answer that these examples have: ``number``, ``choice``, ``label`` or ``text``.
+    """Return the kind of answer that these examples have, one of `KINDS`; see `recognise`."""
+    return recognise(prompts, answers)[0]
+
+
+def recognise(prompts: Sequence[str], answers: Sequence[str]) -> tuple[str, str]:
+    """Return the kind of answer that these examples have, and in a phrase by what it is recognised.
 
     ``choice``: 95% of the answers are single letters, of any alphabet, and 80% of the prompts offer options by them. ``label``
     by figures: see `_is_scale`. ``number``: 80% are mathematical and fewer than half are lists (a sorted list has an order, which
@@ -157,21 +117,23 @@ def kind_of(prompts: Sequence[str], answers: Sequence[str]) -> str:
     """
     filled = [(prompt, answer.strip()) for prompt, answer in zip(prompts, answers, strict=True) if answer and answer.strip()]
     if not filled:
-        return "text"
+        return "text", "no row has an answer"
     distinct = Counter(answer for _, answer in filled)
     n = len(filled)
     if sum(len(bare(a)) == 1 and bare(a).isalnum() for _, a in filled) >= 0.95 * n:
         offered = sum(bare(a) in found or bare(a).upper() in found for p, a in filled if (found := choices(p)))
         if offered >= 0.8 * n:
-            return "choice"
+            return "choice", "answers are letters of options in the prompts"
     if _is_scale(filled, distinct):
-        return "label"
+        return "label", "answers are steps of a scale"
     lettered = sum(bool(re.fullmatch(r"\(?[A-Za-z]\)?\.?", a)) for _, a in filled) >= 0.95 * n
     if not lettered and sum(mathematics.is_mathematical(a) * c for a, c in distinct.items()) >= 0.8 * n:
         lists = sum(c for a, c in distinct.items() if re.fullmatch(r"[\[(]?-?[\d.]+(?:\s*[, ]\s*-?[\d.]+)+[\])]?", a))
-        return "number" if lists < 0.5 * n else "text"
+        return ("number", "answers are numbers or formulas") if lists < 0.5 * n else ("text", "answers are lists in an order")
     short = sum(len(a.split()) <= _SHORT_WORDS and len(a) <= _SHORT_CHARS for _, a in filled)
-    return "label" if short >= 0.95 * n and len(distinct) <= max(1, n // 4, 2 if n >= 4 else 1) else "text"
+    if short >= 0.95 * n and len(distinct) <= max(1, n // 4, 2 if n >= 4 else 1):
+        return "label", "answers are few short texts, each in many rows"
+    return "text", f"answers are texts, {statistics.median_low([len(a.split()) for _, a in filled])} words in the middle"
 
 
 def _is_scale(filled: Sequence[tuple[str, str]], distinct: Mapping[str, int]) -> bool:

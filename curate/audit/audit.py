@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from curate import progress
-from curate.answers import answers
 from curate.audit.base import (
     AUDITED_ROWS,
     FINDINGS,
@@ -25,6 +24,7 @@ from curate.audit.base import (
     auditors,
     compared,
 )
+from curate.audit.kinds import Survey, said_kind, survey_of
 from curate.audit.settings import DEFAULT_AUDITORS, AuditSettings
 from curate.errors import AuditFailedError, InputError, UnknownNameError
 from curate.manifest import ids
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AuditResult", "Judgement", "audit", "build_context", "given_kinds", "judge", "survey_of", "with_accepted"]
+__all__ = ["AuditResult", "Judgement", "audit", "build_context", "judge", "survey_of", "with_accepted", "with_kinds"]
 
 
 @dataclass(frozen=True)
@@ -94,58 +94,41 @@ class AuditResult:
         }
 
 
-def build_context(manifest: Manifest, rows: pl.DataFrame | None = None, *, encoder: str | Encoder | None = None) -> Context:
+def build_context(
+    manifest: Manifest,
+    rows: pl.DataFrame | None = None,
+    *,
+    encoder: str | Encoder | None = None,
+    kinds: Survey | None = None,
+) -> Context:
     """Return what the auditors compare with: every real, held-out and accepted row of a manifest.
 
     Args:
         manifest: where content is read from, and whose cache keeps the vectors.
         rows: its rows, where they are loaded already; columns of `curate.manifest.schema.SCHEMA`.
         encoder: a model's name or an `Encoder`; None for that of the clusters. Loaded when an auditor first asks for a vector.
+        kinds: of answers, where they are known already; None for those of the rows.
     """
     rows = manifest.rows() if rows is None else rows
     contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer", "messages"])
-    full = rows.select("id", "content", "domain", "labels", "split", "source", "status", "prompt_key")
+    full = rows.select("id", "content", "domain", "labels", "kind", "split", "source", "status", "prompt_key")
     full = compared(full.join(contents, on="content", how="left", maintain_order="left"))
     full = full.with_columns(_prompt_keys(full))
     train = full.filter(split="train")
     real = train.filter(source="real")
-    found = survey_of(manifest, per_label(real if real.height else train))
     columns = [*PROMPTS.names(), "conversation", "numbers"]
-    return Context(
-        kinds=found.kinds,
-        labels=found.labels,
+    empty = Context({}, {}, PROMPTS.to_frame(), PROMPTS.to_frame(), PROMPTS.to_frame(), _lazily(manifest, encoder))
+    return replace(
+        with_kinds(empty, kinds or survey_of(manifest, per_label(real if real.height else train))),
         real=real.select(columns),
         heldout=full.filter(pl.col("split") != "train").select(columns),
         accepted=train.filter(source="synthetic", status="selected").select(columns),
-        vectors=_lazily(manifest, encoder),
-        tasks=found.tasks,
-        mixed=found.mixed,
     )
 
 
-def survey_of(manifest: Manifest, rows: pl.DataFrame) -> answers.Survey:
-    """Return what kind of answer each domain of some rows has: as was said, else as it is recognised.
-
-    What was said is the column ``kind`` of the source, where that holds kinds, and over it `curate profile --kind`.
-
-    Args:
-        manifest: the version that the rows are of.
-        rows: columns ``content, domain, prompt, answer``.
-    """
-    extra = manifest.scan_contents().filter(pl.col("extra").str.contains('"kind"', literal=True))
-    told = extra.select("content", kind=pl.col("extra").str.json_path_match("$.kind").str.to_lowercase()).collect()
-    told = told.filter(pl.col("kind").is_in(answers.KINDS)).unique("content")
-    if told.height:
-        rows = rows.join(told, on="content", how="left", maintain_order="left")
-    return answers.survey(rows, given=given_kinds(manifest))
-
-
-def given_kinds(manifest: Manifest) -> dict[str, str]:
-    """Return the kinds that `curate profile --kind` was told, by domain; under the empty name that of every other domain."""
-    found: dict[str, str] = {}
-    for commit in manifest.log():
-        found |= commit.parameters.get("kinds") or {} if commit.verb == "profile" else {}
-    return found
+def with_kinds(context: Context, found: Survey) -> Context:
+    """Return a context with these kinds of answers."""
+    return replace(context, **vars(found))
 
 
 def _prompt_keys(rows: pl.DataFrame) -> pl.Series:
@@ -225,9 +208,8 @@ def audit(manifest: Manifest, settings: AuditSettings) -> AuditResult:
     limits = _parse_fail_on(settings.fail_on, list(_chosen(settings.auditors)))
     rows = manifest.rows()
     picked = _pick(manifest, rows, settings.status)
-    batch = (
-        manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String)).select(*AUDITED_ROWS.names(), "messages")
-    )
+    batch = manifest.examples(picked).with_columns(finish_reason=pl.lit(None, pl.String), kind=said_kind())
+    batch = batch.select(*AUDITED_ROWS.names(), "messages", "kind")
     with progress.step("audit", batch.height) as counter:
         context = build_context(manifest, rows, encoder=settings.encoder)
         context = replace(context, accepted=context.accepted.join(batch, on="id", how="anti", maintain_order="left"))

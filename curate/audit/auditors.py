@@ -97,7 +97,7 @@ def _fold(text: str) -> str:
 
 def _not_offered(row: Mapping[str, Any], context: Context, answer: str) -> str | None:
     domain = row["domain"]
-    kind = kind_in(context, domain, row["prompt"] or "", answer)
+    kind = kind_in(context, domain, row["prompt"] or "", answer, row.get("kind"))
     if kind == "choice":
         offered = answers.choices(row["prompt"])
         if not offered:
@@ -126,7 +126,7 @@ def answer_mismatch(batch: pl.DataFrame, context: Context) -> Iterator[Finding]:
         if not (row["rationale"] or "").strip():
             continue
         gold = (row["answer"] or "").strip()
-        kind = kind_in(context, row["domain"], row["prompt"] or "", gold)
+        kind = kind_in(context, row["domain"], row["prompt"] or "", gold, row.get("kind"))
         labels = context.labels_of(row["domain"])
         found = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
         if found is None:

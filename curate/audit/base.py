@@ -29,16 +29,20 @@ __all__ = [
     "Auditor",
     "Context",
     "Finding",
+    "as_they_are",
     "auditors",
     "compared",
     "kind_in",
+    "kind_or_task",
+    "task_in",
 ]
 
 # The lowest score that rejects, 0 to 1.
 THRESHOLDS = {"malformed": 0.5, "answer_mismatch": 0.5, "leakage": 0.95, "near_duplicate": 0.95}
 OTHER_THRESHOLD = 0.5  # of an auditor that is not named there
 
-# What an auditor is given, one row per example; a frame may have further columns: of chats `messages`, the other turns.
+# What an auditor is given, one row per example; a frame may have further columns: of chats `messages`, the other turns; and
+# `kind`, what is said of the row's kind of answer.
 AUDITED_ROWS = pl.Schema(
     {name: pl.String() for name in ("id", "domain", "source", "prompt", "answer", "rationale", "finish_reason")},
 )
@@ -92,8 +96,12 @@ class Context:
         accepted: synthetic rows that were accepted before.
         vectors: texts → (n, d) float32, rows of length 1; slow when a text is new, so asked only for what is needed.
         thresholds: per auditor the lowest score that rejects; set by `curate.audit.audit.judge`, and read by `threshold`.
-        mixed: domains whose rows have several kinds of answers; `kind_in` says which a row has.
         tasks: what is asked for per domain, one of `curate.answers.answers.TASKS`; chooses the teacher's prompt.
+        mixed: domains of texts among which are other kinds; `kind_in` says which a row has.
+        own: domains with rows that say their own kind.
+        given: domains whose kind somebody said.
+        overruled: domains whose kind was said by name; what their rows say does not count.
+        why: by what the kind of a domain is recognised, or who said it; one phrase.
     """
 
     kinds: Mapping[str, str]
@@ -105,6 +113,10 @@ class Context:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
     mixed: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
+    overruled: frozenset[str] = frozenset()
+    why: Mapping[str, str] = field(default_factory=dict)
 
     def threshold(self, auditor: str) -> float:
         """Return the lowest score of an auditor that rejects, 0 to 1."""
@@ -118,19 +130,64 @@ class Context:
         """Return what is asked for in a domain; by its kind of answer where `tasks` does not name it."""
         return self.tasks.get(domain) or answers.task_of(self.kind(domain))
 
-    @property
-    def trained_as_they_are(self) -> frozenset[str]:
-        """Domains of instructions with long answers: each is what a student learns, and needs no rationale before it."""
-        return frozenset(domain for domain, task in self.tasks.items() if task == "instruction" and domain not in self.mixed)
-
     def labels_of(self, domain: str) -> tuple[str, ...]:
         """Return the class names of a domain; empty where none are known."""
         return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)
 
 
-def kind_in(context: Context, domain: str, prompt: str, answer: str) -> str:
-    """Return the kind of a row's answer: its domain's, or its own where the domain has several."""
-    return answers.row_kind(prompt, answer) if domain in context.mixed else context.kind(domain)
+def kind_in(context: Context, domain: str, prompt: str, answer: str, said: str | None = None) -> str:
+    """Return the kind of a row's answer: what is said of it, else its domain's, or its own where the domain has several.
+
+    Args:
+        context: of the corpus.
+        domain, prompt, answer: of the row.
+        said: what is said of the row, one of `curate.answers.answers.SAYABLE` or None.
+    """
+    told = None if domain in context.overruled else answers.read_kind(said)
+    if told is not None:
+        return told[0]
+    return answers.row_kind(prompt, answer, context.labels_of(domain)) if domain in context.mixed else context.kind(domain)
+
+
+def task_in(context: Context, domain: str, prompt: str, answer: str, said: str | None = None) -> str:
+    """Return what is asked for a row, one of `curate.answers.answers.TASKS`; the arguments are those of `kind_in`."""
+    told = None if domain in context.overruled else answers.read_kind(said)
+    if told is not None and told[1] is not None:
+        return told[1]
+    kind = kind_in(context, domain, prompt, answer, said)
+    if kind == context.kind(domain):
+        return context.task(domain)
+    if told is None and kind == "number" and context.task(domain) == "open-question" and answer.strip() in prompt:
+        return "open-question"  # a number that is read in the question's passage, as the short texts beside it are
+    return answers.task_of(kind, [answer])
+
+
+def kind_or_task(context: Context, domain: str, prompt: str, answer: str, said: str | None = None) -> str:
+    """Return what may be said of a row so that it is judged and asked for as it is: what is said, else its kind, or its task.
+
+    The arguments are those of `kind_in`; what comes back is one of `curate.answers.answers.SAYABLE`.
+    """
+    if said is not None and answers.read_kind(said) and domain not in context.overruled:
+        return said
+    kind, task = kind_in(context, domain, prompt, answer), task_in(context, domain, prompt, answer)
+    return kind if kind == "text" or answers.task_of(kind) == task else task
+
+
+def as_they_are(context: Context, rows: pl.DataFrame) -> pl.Series:
+    """Return which rows are instructions with long answers: each is what a student learns, and needs no rationale before it.
+
+    Args:
+        context: of the corpus.
+        rows: columns ``domain, prompt, answer``, and ``kind`` where something is said of it.
+    """
+    several = context.mixed | context.own
+    whole = [domain for domain, task in context.tasks.items() if task == "instruction"]
+    found = rows["domain"].is_in(whole)
+    if not several or not rows["domain"].is_in(list(several)).any():
+        return found
+    said = rows["kind"] if "kind" in rows.columns else pl.repeat(None, rows.height, dtype=pl.String, eager=True)
+    each = zip(rows["domain"], rows["prompt"].fill_null(""), rows["answer"].fill_null(""), said, strict=True)
+    return pl.Series([task_in(context, *row) == "instruction" for row in each], dtype=pl.Boolean)
 
 
 def compared(frame: pl.DataFrame) -> pl.DataFrame:

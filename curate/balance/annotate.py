@@ -13,7 +13,8 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.balance.cost import Probe
+from curate.audit.kinds import survey_in
+from curate.balance.cost import Probe, what_is_asked
 from curate.balance.pool import Pool
 from curate.balance.preview import Preview, check_preview
 from curate.balance.results import AskingResult
@@ -94,10 +95,9 @@ def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:
     ids = unannotated["id"].to_list()
     if metered is None:
         check_mode(settings.mode, teacher)
-        estimate = estimates.estimate_tasks(
-            manifest.name, [_task(runner, ids, teacher)], teacher, settings.mode, root=manifest.root
-        )
-        return AnnotateResult(manifest, len(ids), estimate=estimate)
+        task = _task(runner, ids, teacher)
+        estimate = estimates.estimate_tasks(manifest.name, [task], teacher, settings.mode, root=manifest.root)
+        return AnnotateResult(manifest, len(ids), estimate=estimate, asked=what_is_asked([task], survey_in(runner.context)))
     if settings.preview is not None:
         runner.asker = runner.preview = Preview(metered, settings.preview)
         runner.run_round(next(runner.parts(RoundPlan(real=ids)), RoundPlan()))

@@ -16,6 +16,7 @@ import polars as pl
 from curate import progress
 from curate.audit import audit
 from curate.audit.base import auditors as known_auditors
+from curate.audit.kinds import Survey, survey_in, survey_rows
 from curate.balance import cost, rounds
 from curate.balance.preview import Preview, check_preview
 from curate.balance.results import BalanceResult, StageResult
@@ -48,7 +49,7 @@ _NOT_SHAPING = {
 }
 # The parameters that are options of a policy; to another policy they say nothing.
 _OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
-_NOT_IN_COMMIT = {"stage", "version", "estimate", "reckoned", "reused"}
+_NOT_IN_COMMIT = {"stage", "version", "estimate", "asked", "reckoned", "reused"}
 
 
 @takes(BalanceSettings)
@@ -199,11 +200,12 @@ def _do_stage(manifest: Manifest, run: _BalanceRun, stage: int, base: int) -> tu
     kept = _kept(rows, stage)
     whole = _plan(rows, run, stage, kept=kept)
     quotas = _refill(whole, kept)
+    context = audit.build_context(start, rows, encoder=run.settings.encoder)
     metered = run.metered_teacher(manifest, stage)
     if metered is not None:
-        estimate = cost.estimate(start, rows, quotas, given={}, teacher=metered.teacher, settings=run.settings)
+        teacher, kinds = metered.teacher, survey_in(context)
+        estimate, _ = cost.estimate(start, rows, quotas, given={}, teacher=teacher, settings=run.settings, kinds=kinds)
         estimates.store_estimate(metered.account, estimate, run.identity())
-    context = audit.build_context(start, rows, encoder=run.settings.encoder)
     filled = rounds.fill_slots(start, rows, quotas, settings=run.settings, stage=stage, context=context, asker=metered)
     spend = metered.account.charged() if metered is not None else Charged()
     tokens_per_written, usd_per_written = filled.cost.per_row(filled.written)
@@ -371,6 +373,7 @@ def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Bal
     results: list[StageResult] = []
     given: Counter[str] = Counter()
     rows: pl.DataFrame | None = None  # that the first stage which is not done would start from
+    kinds = Survey({}, {}, {})
     for stage in wanted:
         if rows is None and stage in done and run.made(done[stage]):
             results.append(_reuse(done[stage]))
@@ -378,12 +381,16 @@ def _dry_run(manifest: Manifest, run: _BalanceRun, wanted: Iterable[int]) -> Bal
         if rows is None:
             base = int(done[stage].summary["base"]) if stage in done else manifest.version
             rows = Manifest(manifest.name, base, manifest.root).rows()
+            kinds = survey_rows(manifest, rows)
         kept = _kept(rows, stage)
         whole = _plan(rows, run, stage, given=given, kept=kept)
         quotas = _refill(whole, kept)
-        estimate = cost.estimate(manifest, rows, quotas, given=given, teacher=run.teacher, settings=run.settings)
+        estimate, asked = cost.estimate(
+            manifest, rows, quotas, given=given, teacher=run.teacher, settings=run.settings, kinds=kinds
+        )
         given.update(quotas.planned)
-        results.append(StageResult(stage, None, whole.budget, whole, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd))
+        planned = StageResult(stage, None, whole.budget, whole, {}, {}, {}, {}, estimate=estimate, usd=estimate.usd)
+        results.append(replace(planned, asked=asked))
     return BalanceResult(manifest, run.settings.budget, tuple(results), asks=run.teacher is not None)
 
 

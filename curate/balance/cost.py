@@ -13,7 +13,9 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.audit.base import Context
+from curate.audit.base import Context, as_they_are
+from curate.audit.kinds import Survey, kinds_of, with_said_kinds
+from curate.balance.results import AskedKind
 from curate.balance.settings import BalanceSettings
 from curate.calls import estimates
 from curate.calls.forecast import Estimate, Task
@@ -28,7 +30,7 @@ from curate.teachers import prices
 from curate.teachers.base import Reply, Request, Teacher, TeacherInfo
 from curate.teachers.prices import Price
 
-__all__ = ["Probe", "estimate", "stage_tasks", "written_before"]
+__all__ = ["Probe", "estimate", "stage_tasks", "what_is_asked", "written_before"]
 
 _PROBE = 512  # rows that prompts are rendered for, in all
 _OF_DOMAIN = 16  # of one domain, at most
@@ -58,8 +60,9 @@ def estimate(
     given: Mapping[str, int],
     teacher: Teacher | None,
     settings: BalanceSettings,
-) -> Estimate:
-    """Estimate one stage's calls, tokens and money.
+    kinds: Survey,
+) -> tuple[Estimate, tuple[AskedKind, ...]]:
+    """Estimate one stage's calls, tokens and money; return that, and what would be asked for in which domains.
 
     Args:
         manifest: where the prompts are read from.
@@ -68,10 +71,38 @@ def estimate(
         given: slots per domain that earlier stages of a dry run planned.
         teacher: that would be asked; without one, what filling the deficits would cost with `--model`.
         settings: of `balance`.
+        kinds: of answers, of all rows.
     """
-    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, settings=settings)
+    tasks = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, settings=settings, kinds=kinds)
     asked = teacher or _named_model(settings.model, manifest)
-    return estimates.estimate_tasks(manifest.name, tasks, asked, settings.mode, root=manifest.root)
+    estimated = estimates.estimate_tasks(manifest.name, tasks, asked, settings.mode, root=manifest.root)
+    return estimated, what_is_asked(tasks, kinds)
+
+
+def what_is_asked(tasks: Sequence[Task], kinds: Survey) -> tuple[AskedKind, ...]:
+    """Return what a teacher would be asked for in which domains, and why that; the kind of most replies first.
+
+    Args:
+        tasks: what is to be asked.
+        kinds: of answers, of all rows.
+    """
+    slots = {purpose: Counter[str]() for purpose in ("rationale", "synthesis")}
+    for task in tasks:
+        slots[task.purpose].update({domain: n for domain, n in task.slots.items() if n})
+    found = kinds_of(kinds, {domain for of_it in slots.values() for domain in of_it})
+    asked = [
+        AskedKind(
+            each.kind,
+            each.task,
+            each.how,
+            each.why,
+            each.domains,
+            sum(slots["rationale"][domain] for domain in each.domains),
+            sum(slots["synthesis"][domain] for domain in each.domains),
+        )
+        for each in found
+    ]
+    return tuple(sorted(asked, key=lambda each: -(each.rationales + each.examples)))
 
 
 def _named_model(model: str | None, manifest: Manifest) -> TeacherInfo:
@@ -86,6 +117,7 @@ def stage_tasks(
     given: Mapping[str, int],
     teacher: Teacher | None,
     settings: BalanceSettings,
+    kinds: Survey,
 ) -> list[Task]:
     """Return what a stage would ask for; the arguments are those of `estimate`.
 
@@ -101,14 +133,17 @@ def stage_tasks(
     short = [domain for domain, n in examples.items() if n]
     seeds = manifest.examples(_sample(may_be_shown(train, short), short))
     shown = pl.concat([probe, seeds]).unique(["id", "domain"], maintain_order=True)
-    known = audit.build_context(manifest, shown, encoder=settings.encoder)
-    whole = sorted(known.trained_as_they_are & {domain for domain, n in real.items() if n})
+    known = audit.build_context(manifest, shown, encoder=settings.encoder, kinds=kinds)
+    probe = with_said_kinds(probe)
+    whole = as_they_are(known, probe)
     if teacher is None or settings.rationales in ("keep", "none"):
         real = {}
     elif settings.rationales == "auto":
-        lacking = dict(probe.group_by("domain").agg(pl.col("rationale").is_null().mean()).iter_rows())
-        real = {domain: 0 if domain in whole else round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
-        _say_what_is_trained_on(whole)
+        missing = probe.with_columns(whole=whole, missing=pl.col("rationale").is_null() & ~whole)
+        lacking = dict(missing.group_by("domain").agg(pl.col("missing").mean()).iter_rows())
+        said = missing.filter("whole")["domain"].unique().sort().to_list()
+        _say_what_is_trained_on([domain for domain in said if real.get(domain)])
+        real = {domain: round(n * lacking.get(domain, 1.0)) for domain, n in real.items()}
     asked = _render(probe, seeds, teacher or _named_model(settings.model, manifest), real, examples, known, settings)
     if settings.rationales == "teacher" and teacher is not None:
         _say_what_is_asked(probe, asked["rationale"])
@@ -192,7 +227,7 @@ def _render(
     shown = probe.filter(pl.col("domain").is_in([d for d, n in real.items() if n]))
     if not shown.is_empty():
         write_rationales(
-            shown.select("id", "prompt", "answer", "messages", "domain"),
+            shown.select("id", "prompt", "answer", "messages", "domain", "kind"),
             asked,
             context=known,
             show_answer=settings.show_answer,
@@ -218,8 +253,7 @@ def _say_what_is_trained_on(domains: Sequence[str]) -> None:
         named = ", ".join(map(repr, domains[:_NAMED])) + (f" and {len(domains) - _NAMED} more" if len(domains) > _NAMED else "")
         progress.note(
             "balance",
-            f"answers of {named} are long texts and are trained on as they are; --rationales teacher asks for thinking before "
-            "them",
+            f"long answers of {named} are trained on as they are; --rationales teacher asks for thinking before them",
         )
 
 

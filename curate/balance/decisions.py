@@ -19,7 +19,7 @@ __all__ = ["CANDIDATE_ROWS", "Decisions", "as_candidate_rows"]
 # What a round judges: one line for each row of the manifest or new example.
 CANDIDATE_ROWS = pl.Schema(
     {
-        **dict.fromkeys(("id", "domain", "source", "origin"), pl.String()),
+        **dict.fromkeys(("id", "domain", "source", "origin", "kind"), pl.String()),
         **dict.fromkeys(("prompt", "answer", "rationale", "messages", "extra"), pl.String()),
         "finish_reason": pl.String(),
         "call_id": pl.Int64(),  # of the ledger; null where no teacher was asked

@@ -13,7 +13,25 @@ from curate.ledger.records import Charged
 from curate.manifest.manifest import Manifest
 from curate.selection.base import Quotas
 
-__all__ = ["AskingResult", "BalanceResult", "StageResult"]
+__all__ = ["AskedKind", "AskingResult", "BalanceResult", "StageResult"]
+
+
+@dataclass(frozen=True)
+class AskedKind:
+    """What a teacher would be asked for in some domains, and why that.
+
+    Attributes:
+        kind, task, how, why, domains: as in `curate.audit.kinds.Kind`.
+        rationales, examples: how many replies of these domains are wanted.
+    """
+
+    kind: str
+    task: str
+    how: str
+    why: str
+    domains: tuple[str, ...]
+    rationales: int
+    examples: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class AskingResult:
         reckoned: what it was estimated to cost, and what was billed.
         estimate: what it would cost; of a dry run alone.
         preview: the replies that were bought; of a preview alone.
+        asked: what would be asked for in which domains; of a dry run alone.
     """
 
     manifest: Manifest
@@ -33,12 +52,13 @@ class AskingResult:
     reckoned: EstimateVsActual | None = field(default=None, kw_only=True)
     estimate: Estimate | None = field(default=None, kw_only=True)
     preview: PreviewResult | None = field(default=None, kw_only=True)
+    asked: tuple[AskedKind, ...] = field(default=(), kw_only=True)
 
     @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures, for the commit's summary."""
-        figures = {k: v for k, v in asdict(self).items() if k not in ("manifest", "spent", "reckoned", "estimate", "preview")}
-        return {**figures, **asdict(self.spent)}
+        others = ("manifest", "spent", "reckoned", "estimate", "preview", "asked")
+        return {**{k: v for k, v in asdict(self).items() if k not in others}, **asdict(self.spent)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
@@ -46,7 +66,8 @@ class AskingResult:
         estimate = None if self.estimate is None else self.estimate.to_dict()
         if self.preview is not None:
             return {"version": self.manifest.version, "preview": self.preview.to_dict()}
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate}
+        asked = {"asked": [asdict(kind) for kind in self.asked]} if self.asked else {}
+        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate, **asked}
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,7 @@ class StageResult:
             None of a stage that is to come, or that a version before 0.2 did.
         reused: the stage was done before with the same parameters, and nothing was changed.
         estimate: what it would cost; dry runs alone.
+        asked: what would be asked for in which domains; dry runs alone.
         reckoned: what it was estimated to cost when it began, and what was billed since; None without a teacher.
     """
 
@@ -94,6 +116,7 @@ class StageResult:
     rows: int | None = None
     reused: bool = False
     estimate: Estimate | None = None
+    asked: tuple[AskedKind, ...] = ()
     reckoned: EstimateVsActual | None = None
 
     @property

@@ -21,7 +21,8 @@ import polars as pl
 
 from curate import progress
 from curate.audit import audit
-from curate.audit.base import Auditor, Context
+from curate.audit.base import Auditor, Context, as_they_are
+from curate.audit.kinds import with_said_kinds
 from curate.balance.decisions import CANDIDATE_ROWS, Decisions, as_candidate_rows
 from curate.balance.pool import Pool, open_pools
 from curate.balance.preview import Preview
@@ -324,9 +325,9 @@ class RoundRunner:
         if plan and not self.stopped:
             yield plan
 
-    def wants_rationale(self) -> pl.Expr:
-        """Return which real rows a rationale is asked for, over columns of `CANDIDATE_ROWS`."""
-        return pl.col("rationale").is_null()
+    def wants_rationale(self, rows: pl.DataFrame) -> pl.Series:
+        """Return for which real rows, columns of `CANDIDATE_ROWS`, a rationale is asked."""
+        return rows["rationale"].is_null()
 
     def ask_rationales(self, rows: pl.DataFrame, asker: Asker) -> pl.DataFrame:
         """Ask for the next sample of each row's rationale; return columns of `RATIONALES`, in the order of the rows."""
@@ -336,7 +337,7 @@ class RoundRunner:
         if rows.is_empty():
             return pl.DataFrame(schema=RATIONALES)
         sample = pl.Series([self.attempts[row_id] for row_id in rows["id"]], dtype=pl.Int64)
-        asked = rows.select("id", "prompt", "answer", "messages", "domain", sample=sample)
+        asked = rows.select("id", "prompt", "answer", "messages", "domain", "kind", sample=sample)
         return write_rationales(asked, asker, context=self.context, refills=self._refills(), **options)
 
     def ask_examples(self, new: Sequence[tuple[str, int]], asker: Asker) -> pl.DataFrame:
@@ -363,14 +364,14 @@ class RoundRunner:
         order = pl.DataFrame({"id": ids}, schema={"id": pl.String})
         rows = order.join(self.rows, on="id", maintain_order="left")
         examples = self.manifest.examples(rows).with_columns(new=pl.lit(False), call_id=pl.lit(None, pl.Int64))
-        return conform(examples, CANDIDATE_ROWS, drop=True)
+        return conform(with_said_kinds(examples), CANDIDATE_ROWS, drop=True)
 
     def annotated(self, ids: Sequence[str]) -> pl.DataFrame:
         """Return real rows with the rationale to judge; a row whose rationale was asked for and did not come is left out."""
         rows = self.stored(ids)
         if self.asker is None or rows.is_empty():
             return rows
-        asked = rows.filter(self.wants_rationale())
+        asked = rows.filter(self.wants_rationale(rows))
         replies = self.ask_rationales(asked, self.asker)
         self._count_statuses(replies)
         self.on_refused(asked, replies.filter(status="rejected"))
@@ -596,17 +597,17 @@ class _StageRunner(RoundRunner):
         """Return the unit vectors of rows' prompts, for selectors that ask for them."""  # (n, d) float32
         return self.context.vectors(conversations(self.stored(ids)).to_list())
 
-    def wants_rationale(self) -> pl.Expr:
+    def wants_rationale(self, rows: pl.DataFrame) -> pl.Series:
         """Return which rows ``--rationales`` asks the teacher for; one that was judged wrong is always asked for again.
 
         Of itself (``auto``) it asks for none where the answer is a long text: that is what is trained on.
         """
         if self.settings.rationales in ("keep", "none"):
-            return pl.lit(False)
+            return pl.repeat(False, rows.height, eager=True)
         if self.settings.rationales == "teacher":
-            return pl.lit(True)
-        missing = super().wants_rationale() & ~pl.col("domain").is_in(list(self.context.trained_as_they_are))
-        return missing | pl.col("id").is_in(list(self.tried))
+            return pl.repeat(True, rows.height, eager=True)
+        missing = super().wants_rationale(rows) & ~as_they_are(self.context, rows)
+        return missing | rows["id"].is_in(list(self.tried))
 
     def annotated(self, ids: Sequence[str]) -> pl.DataFrame:
         """Return real rows with the rationale to judge; with ``--rationales none`` without any."""

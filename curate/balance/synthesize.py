@@ -15,7 +15,8 @@ from curate import progress
 from curate.audit import audit
 from curate.audit.base import Context
 from curate.audit.base import auditors as known_auditors
-from curate.balance.cost import Probe, written_before
+from curate.audit.kinds import survey_in
+from curate.balance.cost import Probe, what_is_asked, written_before
 from curate.balance.pool import Pool
 from curate.balance.preview import Preview, check_preview
 from curate.balance.results import AskingResult
@@ -92,8 +93,10 @@ def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeRe
     if settings.dry_run:
         teacher = open_teacher(settings, root=manifest.root, to_ask=False)
         check_mode(settings.mode, teacher)
-        estimate = estimates.estimate_tasks(manifest.name, [_task(runner, teacher)], teacher, settings.mode, root=manifest.root)
-        return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, estimate=estimate)
+        task = _task(runner, teacher)
+        estimate = estimates.estimate_tasks(manifest.name, [task], teacher, settings.mode, root=manifest.root)
+        asked = what_is_asked([task], survey_in(runner.context))
+        return SynthesizeResult(manifest, settings.n, dict.fromkeys(names, 0), {}, estimate=estimate, asked=asked)
     metered = open_metered_teacher(manifest.name, settings, root=manifest.root, verb="synthesize")
     if settings.preview is not None:
         runner.asker = runner.preview = Preview(metered, settings.preview)

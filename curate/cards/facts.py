@@ -199,7 +199,7 @@ def read_facts(
         ManifestError: nothing of the log is left.
         InputError: a language is no code.
     """
-    from curate.report import profile
+    from curate.audit.kinds import read_kinds
 
     log = tuple(manifest.lineage(partial=True))  # what the rows went through, without what was undone
     if not log:
@@ -231,7 +231,7 @@ def read_facts(
         sources=sources,
         licences=read_licences([] if unknown else [source.licence for source in sources]),
         **stages,
-        tasks=_tasks(profile.kinds_of(manifest)),
+        tasks=_tasks(read_kinds(manifest)),
         chats=bool(texts["messages"].count()),
         languages=find_languages(texts.select("prompt", "answer", "rationale"), given=language),
         teachers=_teachers(log, kept),

@@ -6,18 +6,19 @@ Which rows are shown and which answer is asked for is in `curate.generation.seed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from curate.audit.base import Context
+from curate.audit.base import Context, kind_in, kind_or_task, task_in
+from curate.audit.kinds import with_said_kinds
 from curate.errors import InputError
 from curate.generation import parsing, prompts
 from curate.generation.parsing import NewExample
-from curate.generation.seeds import answers_in_turn, openings, pick_seeds
+from curate.generation.seeds import answers_in_turn, kinds_in_turn, openings, pick_seeds
 from curate.manifest.chats import conversations
 from curate.teachers.base import Asker, Reply, Request
 from curate.teachers.prices import NANO
@@ -31,6 +32,7 @@ EXAMPLES = pl.Schema(
         "prompt": pl.String(),  # empty where the reply could not be read; null unless answered
         "rationale": pl.String(),
         "answer": pl.String(),
+        "kind": pl.String(),  # of answer, where the domain has several: what was asked for
         "parents": pl.List(pl.String()),  # ids of the rows that it was written from
         "status": pl.String(),  # answered | unanswered | failed | rejected | capped
         "finish_reason": pl.String(),
@@ -41,6 +43,8 @@ EXAMPLES = pl.Schema(
         "usd": pl.Float64(),  # for these tokens; null where the model has no price
     }
 )
+
+_Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,14 @@ def write_examples(
     """Ask for a new example for each order; return one line for each, in their order.
 
     The same order with the same seeds makes the same request, so that it is bought once. Seeds come from different clusters, so
-    that new examples differ from each other; a class or letter is asked for by name, in turn, so that none is favoured.
+    that new examples differ from each other; a class or letter is asked for by name, in turn, so that none is favoured. In a
+    domain of several kinds each request is for one of them, as often as its rows are, and shows rows of that kind.
 
     Args:
         orders: columns domain and index (which new example of the domain, from 0), and label where a certain answer is wanted.
         asker: hands the requests to a teacher.
-        seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale, and messages of chats.
+        seeds: rows of those domains that may be shown: id, domain, cluster, prompt, answer, rationale, messages of chats, and
+            kind, where something is said of it.
         context: of the corpus: each domain's kind of answer, classes and task, and what was written already.
         prompt_file: template, or folder of templates, instead of the built-in ones.
         words: length of the rationale asked for.
@@ -114,10 +120,14 @@ def write_examples(
     """
     if rows_per_call < 1:
         raise InputError(f"--rows-per-call must be at least 1, got {rows_per_call}")
+    rows = _by_domain(seeds)
+    of_kind = _by_kind(rows, context)
     writer = _ExampleWriter(
         templates=prompts.load("synthesis", prompt_file),
         context=context,
-        rows=_by_domain(seeds),
+        rows=rows,
+        kinds={domain: kinds_in_turn(_kinds_of(found), domain=domain, seed=seed) for domain, found in of_kind.items()},
+        of_kind=of_kind,
         avoid=openings(context.accepted),
         words=words,
         n_seeds=n_seeds,
@@ -130,14 +140,30 @@ def write_examples(
     return pl.DataFrame([line for call, reply in replies for line in writer.lines(call, reply, asker)], schema=EXAMPLES)
 
 
-def _by_domain(seeds: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+def _by_domain(seeds: pl.DataFrame) -> dict[str, list[_Row]]:
     """Return the rows that may be shown, by domain; ``prompt`` is of a chat the conversation, ``asked`` its last turn."""
-    shown = seeds.with_columns(pl.col("prompt").alias("asked"), conversations(seeds, newest_first=False).alias("prompt"))
-    columns = ("id", "domain", "cluster", "prompt", "asked", "answer", "rationale")
-    found: dict[str, list[dict[str, Any]]] = {}
+    shown = with_said_kinds(seeds).with_columns(
+        pl.col("prompt").alias("asked"), conversations(seeds, newest_first=False).alias("prompt")
+    )
+    columns = ("id", "domain", "cluster", "prompt", "asked", "answer", "rationale", "kind")
+    found: dict[str, list[_Row]] = {}
     for row in shown.select(columns).sort("id").iter_rows(named=True):
         found.setdefault(row["domain"], []).append(row)
     return found
+
+
+def _by_kind(rows: Mapping[str, Sequence[_Row]], context: Context) -> dict[str, dict[str, list[_Row]]]:
+    """Return the rows of each domain of several kinds by what may be said of their kinds."""
+    found: dict[str, dict[str, list[_Row]]] = {}
+    for domain in sorted(set(rows) & (context.mixed | context.own)):
+        for row in rows[domain]:
+            said = kind_or_task(context, domain, row["prompt"] or "", row["answer"] or "", row["kind"])
+            found.setdefault(domain, {}).setdefault(said, []).append(row)
+    return found
+
+
+def _kinds_of(found: Mapping[str, Sequence[_Row]]) -> list[str]:
+    return [kind for kind, rows in found.items() for _ in rows]
 
 
 def _parts(orders: pl.DataFrame, asker: Asker, most: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -160,6 +186,7 @@ class _Call:
     request: Request
     indices: list[int]
     shown: list[Mapping[str, Any]]
+    kind: str | None  # what was asked for in a domain of several kinds
 
 
 @dataclass(frozen=True)
@@ -168,7 +195,9 @@ class _ExampleWriter:
 
     templates: prompts.Templates
     context: Context
-    rows: Mapping[str, list[dict[str, Any]]]  # by domain
+    rows: Mapping[str, list[_Row]]  # by domain
+    kinds: Mapping[str, Sequence[str]]  # in turn, by domain; none where it has one kind
+    of_kind: Mapping[str, Mapping[str, list[_Row]]]  # by domain and kind, of domains of several
     avoid: Mapping[str, list[str]]  # by domain
     words: int
     n_seeds: int
@@ -178,14 +207,17 @@ class _ExampleWriter:
 
     def call(self, domain: str, orders: list[dict[str, Any]]) -> _Call:
         """Return the request for some orders of one domain."""
-        own, kind, n = self.rows.get(domain, []), self.context.kind(domain), len(orders)
+        kinds, n = self.kinds.get(domain, ()), len(orders)
+        said = kinds[int(orders[0]["index"]) % len(kinds)] if kinds else None
+        own = self.rows.get(domain, []) if said is None else self.of_kind[domain][said]
+        kind = kind_in(self.context, domain, "", "", said)
         turns = answers_in_turn(own, kind, domain=domain, seed=self.seed)
         wanted = [order.get("label") or (turns[order["index"] % len(turns)] if turns else None) for order in orders]
         indices = [int(order["index"]) for order in orders]
         alike = wanted[0] if len(set(wanted)) == 1 else None  # examples of the answer wanted teach it better than words
         shown = pick_seeds(own, self.n_seeds, seed=f"{self.seed}/{domain}/{indices[0]}", label=alike)
         messages = prompts.render(
-            self.templates.by_task[self.context.task(domain)],
+            self.templates.by_task[task_in(self.context, domain, "", "", said)],
             n=n,
             domain=domain,
             seeds=shown,
@@ -209,7 +241,7 @@ class _ExampleWriter:
             refill=domain in self.refills,
             wanted=tuple(wanted) if n > 1 else (),
         )
-        return _Call(request, indices, shown)
+        return _Call(request, indices, shown, said)
 
     def lines(self, call: _Call, reply: Reply, asker: Asker) -> list[dict[str, Any]]:
         """Return a line for each example that was asked for, whether the reply has it or not."""
@@ -230,6 +262,9 @@ class _ExampleWriter:
         lines: list[dict[str, Any]] = []
         for index, example in zip(call.indices, found, strict=True):
             line = {**common, "index": index, **vars(example or NewExample("", "", "")), "parents": self._parents(call, reply)}
+            line["kind"] = (
+                None if asker.teacher.capacity(call.request.domain) is not None else call.kind
+            )  # a recording has its own
             line |= {"tokens": 0 if lines else usage.total, "usd": 0.0 if lines and usd is not None else usd}
             if n > 1 and example:
                 line["finish_reason"] = None  # this one is whole, whatever became of those after it

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from curate.answers import answers
-from curate.audit.base import Context, kind_in
+from curate.audit.base import Context, kind_in, task_in
+from curate.audit.kinds import with_said_kinds
 from curate.generation import prompts
 from curate.generation.parsing import unwrap
 from curate.manifest.chats import conversations
@@ -45,8 +46,8 @@ def write_rationales(
     """Ask for one rationale for each row; return one line for each, in the order of the rows.
 
     Args:
-        rows: columns id, prompt, answer, domain; messages of chats, where there are any; and sample (number of the answer wanted,
-            from 0; 0 where it is absent).
+        rows: columns id, prompt, answer, domain; messages of chats, where there are any; kind, where something is said of it; and
+            sample (number of the answer wanted, from 0; 0 where it is absent).
         asker: hands the requests to a teacher.
         context: of the corpus: each domain's kind of answer, classes and task.
         show_answer: show the right answer to the teacher; the paper hides it.
@@ -65,7 +66,7 @@ def write_rationales(
     templates = prompts.load("rationale", prompt_file)
     if "sample" not in rows.columns:
         rows = rows.with_columns(sample=pl.lit(0, pl.Int64))
-    rows = rows.with_columns(conversations(rows, newest_first=False).alias("prompt"))
+    rows = with_said_kinds(rows).with_columns(conversations(rows, newest_first=False).alias("prompt"))
     requests = [
         Request(
             purpose="rationale",
@@ -77,7 +78,7 @@ def write_rationales(
             max_tokens=reply_tokens,
             refill=row["sample"] > 0 or row["domain"] in refills,
         )
-        for row in rows.select("prompt", "answer", "domain", "sample").iter_rows(named=True)
+        for row in rows.select("prompt", "answer", "domain", "kind", "sample").iter_rows(named=True)
     ]
     lines = [
         {
@@ -97,11 +98,10 @@ def _messages(
     templates: prompts.Templates, row: Mapping[str, str | None], context: Context, words: int, show_answer: bool
 ) -> list[dict[str, str]]:
     domain, prompt = row["domain"] or "", row["prompt"] or ""  # of a chat the conversation, turn by turn
-    kind, task = kind_in(context, domain, prompt, row["answer"] or ""), context.task(domain)
-    if domain in context.mixed and kind == "choice":
-        task = answers.task_of(kind)  # a number among texts, as in reading comprehension, is asked for as they are
+    own = (context, domain, prompt, row["answer"] or "", row["kind"])
+    kind = kind_in(*own)
     return prompts.render(
-        templates.by_task[task],
+        templates.by_task[task_in(*own)],
         prompt=prompt,
         answer=row["answer"] if show_answer else None,
         domain=domain,

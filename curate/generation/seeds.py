@@ -15,7 +15,7 @@ import polars as pl
 
 from curate.answers import answers
 
-__all__ = ["answers_in_turn", "openings", "pick_seeds"]
+__all__ = ["answers_in_turn", "kinds_in_turn", "openings", "pick_seeds"]
 
 LONG = 6_000  # characters of a question with its rationale, about 1,500 tokens
 _AVOIDED, _OPENING = 8, 12  # questions of a domain that are named as written already, and words of each
@@ -65,6 +65,17 @@ def answers_in_turn(rows: Sequence[Mapping[str, Any]], kind: str, *, domain: str
         offered = Counter(tuple(answers.choices(row["prompt"] or "")) for row in rows)
         found = list(max(sorted(offered.items()), key=lambda item: item[1])[0]) if offered else []
     return tuple(random.Random(f"{seed}/{domain}").sample(found, len(found)))
+
+
+def kinds_in_turn(kinds: Sequence[str], *, domain: str, seed: int) -> tuple[str, ...]:
+    """Return the kinds of a domain's rows in the order in which new examples of them are asked for, and from the start again.
+
+    Args:
+        kinds: of each row, in any order.
+        domain: its name.
+        seed: of the order.
+    """
+    return tuple(random.Random(f"{seed}/{domain}/kinds").sample(sorted(kinds), len(kinds)))
 
 
 def openings(written: pl.DataFrame) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ SCHEMA = pl.Schema(
         "prompt_key": pl.Int64(),  # 64-bit hash of the normalised prompt
         "domain": pl.String(),
         "labels": pl.List(pl.String()),  # of a row of several domains all of them, `domain` first; else null
+        "kind": pl.String(),  # of answer, as somebody said; null where nothing is said
         "split": pl.String(),  # train | validation | test
         "source": pl.String(),  # real | synthetic
         "origin": pl.String(),  # file and row, or teacher and request

@@ -13,21 +13,19 @@ from typing import Any
 import polars as pl
 
 from curate import progress
-from curate.answers.answers import KINDS
-from curate.audit import audit
+from curate.answers.answers import SAYABLE
+from curate.audit.kinds import given_kinds, read_kinds
 from curate.errors import InputError, UnknownNameError
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import head_domains, per_label
 from curate.report import tail
 from curate.report.plot import check_ending, plot_tail
 from curate.report.settings import ProfileSettings
-from curate.report.tail import Kind, Lengths, Part, Profile, StageRows
+from curate.report.tail import Lengths, Part, Profile, StageRows
 from curate.report.tokens import count_tokens
 from curate.settings import takes
 
-__all__ = ["GROUPS", "Kind", "Lengths", "Part", "Profile", "StageRows", "kinds_of", "profile"]
-
-_SURVEYED = 50_000  # rows from which the kinds of answers are recognised, at most
+__all__ = ["GROUPS", "Lengths", "Part", "Profile", "StageRows", "profile"]
 
 # What the rows can be grouped by, and the columns that make up a group.
 GROUPS = {"domain": ("domain",), "cluster": ("domain", "cluster")}
@@ -53,7 +51,7 @@ def profile(manifest: Manifest, settings: ProfileSettings) -> Profile:
     found = _measure(manifest, settings)
     if settings.plot is not None:
         _plot(found, settings, settings.plot)
-    return replace(found, kinds=kinds_of(manifest))
+    return replace(found, kinds=read_kinds(manifest))
 
 
 def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
@@ -62,35 +60,14 @@ def _say_kinds(manifest: Manifest, told: Sequence[str]) -> Manifest:
     domains = per_label(rows)["domain"].unique().to_list()
     for entry in told:
         domain, _, kind = entry.rpartition("=")
-        if kind not in KINDS:
-            raise UnknownNameError("kind of answers", kind, KINDS)
+        if kind not in SAYABLE:
+            raise UnknownNameError("kind of answers", kind, SAYABLE)
         if domain and domain not in domains:
             raise UnknownNameError("domain", domain, domains)
         kinds[domain] = kind
-    if kinds.items() <= audit.given_kinds(manifest).items():
+    if kinds.items() <= given_kinds(manifest).items():
         return manifest
     return manifest.commit(rows, verb="profile", parameters={"kinds": kinds}, summary={"kinds": len(kinds)})
-
-
-def kinds_of(manifest: Manifest) -> tuple[Kind, ...]:
-    """Return the kinds of answers, the one of most domains first; of many rows they are recognised from `_SURVEYED` of them."""
-    train = manifest.scan().filter((pl.col("split") == "train") & (pl.col("source") == "real"))
-    rows = per_label(train.select("id", "content", "domain", "labels")).collect().drop("labels")
-    if rows.is_empty():
-        return ()
-    if rows.height > _SURVEYED:
-        rows = rows.sort("id").with_columns(turn=pl.int_range(pl.len()).over("domain")).sort("turn", "id").head(_SURVEYED)
-    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
-    found = audit.survey_of(manifest, rows.join(contents, on="content", how="left", maintain_order="left"))
-    ways: dict[tuple[str, str, str], list[str]] = {}
-    for domain, kind in found.kinds.items():
-        how = "mixed" if domain in found.mixed else "given" if domain in found.given else "recognised"
-        ways.setdefault((kind, found.tasks[domain], how), []).append(domain)
-    ordered = sorted(ways.items(), key=lambda way: (-len(way[1]), way[0]))
-    return tuple(
-        Kind(kind, task, how, tuple(sorted(domains)), max((len(found.labels.get(domain, ())) for domain in domains), default=0))
-        for (kind, task, how), domains in ordered
-    )
 
 
 def _measure(manifest: Manifest, settings: ProfileSettings) -> Profile:

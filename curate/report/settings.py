@@ -37,8 +37,9 @@ class ProfileSettings:
     kind: Sequence[str] | None = option(
         None,
         metavar="[DOMAIN=]KIND",
-        help="Kind of answers in place of the recognised one: number, choice, label or text; repeat for several domains.",
-        more="Commits it, and every later verb goes by it. A column ``kind`` of the source says it as well.",
+        help="Kind of answers in place of the recognised one: number, choice, label, text, a task such as instruction, or auto "
+        "to recognise it again; repeat for several domains.",
+        more="Commits it, and every later verb goes by it, over what ``ingest --kind`` says of rows.",
     )
     plot: str | None = option(
         None,

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from curate.audit.kinds import Kind
 from curate.manifest import ids
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import is_rejected_before_stages
@@ -24,7 +25,6 @@ from curate.manifest.schema import SPLITS
 __all__ = [
     "ENDS",
     "MOST_LISTED",
-    "Kind",
     "Lengths",
     "Part",
     "Profile",
@@ -119,25 +119,6 @@ class StageRows:
     rows: int
     real: int
     synthetic: int
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of answers, and the domains that have it.
-
-    Attributes:
-        kind: one of `curate.answers.answers.KINDS`; ``text`` of a mixed domain.
-        task: one of `curate.answers.answers.TASKS`, for which a teacher is asked.
-        how: ``recognised``, ``given`` by somebody, or ``mixed``: each row goes by its own.
-        domains: by name.
-        classes: class names of a domain of the kind ``label``, at most; 0 for others.
-    """
-
-    kind: str
-    task: str
-    how: str
-    domains: tuple[str, ...]
-    classes: int
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from typing import Any
 
 import polars as pl
 
-from curate.errors import InputError, nearest
+from curate.answers.answers import AUTO as ANY_KIND
+from curate.answers.answers import SAYABLE
+from curate.errors import InputError, UnknownNameError, nearest
 from curate.manifest import chats
 from curate.manifest.rows import file_labels
 from curate.manifest.schema import AUTO, SPLITS
@@ -25,12 +27,13 @@ from curate.readers.tables import Column, Table, value_text
 from curate.readers.text_files import looks_like_data
 from curate.sources import remarks as remarks_of
 from curate.sources import shapes
-from curate.sources.expressions import Expression, compile_expression
+from curate.sources.expressions import Expression, compile_expression, is_template
 from curate.sources.shapes import QUESTION_PARTS, Shape
 
 __all__ = ["FIELDS", "Columns", "Examples", "to_examples"]
 
-FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "labels", "split", "number", "record")
+KIND_COLUMN = "kind"  # of a source, where no option says what says the kind
+FIELDS = ("prompt", "answer", "rationale", "messages", "extra", "domain", "labels", "kind", "split", "number", "record")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Columns:
         answer: expression of the final answer.
         rationale: expression of the reasoning.
         domain: expression of the domain, or ``auto``.
+        kind: one of `curate.answers.answers.SAYABLE` for all rows, or the expression of one; None: column ``kind``, where that
+            holds such names.
         split: a column (``split``, where there is one), or the name of a split for all rows.
         domain_from: ``filename`` where each file is one domain.
         domain_rule: ``first``, ``explode`` or ``all``, for a domain column that holds lists.
@@ -53,6 +58,7 @@ class Columns:
     answer: str | None = None
     rationale: str | None = None
     domain: str | None = None
+    kind: str | None = None
     split: str | None = None
     domain_from: str | None = None
     domain_rule: str | None = None
@@ -258,6 +264,7 @@ def _read(draft: _Draft, shape: Shape, columns: Columns, split: str | None) -> _
         draft = _take_texts(draft, shape)
     draft = _take_rationale(draft, shape)
     draft = _take_split(draft, columns, split)
+    draft = _take_kind(draft, columns)
     return _take_domain(draft, shape, columns)
 
 
@@ -335,6 +342,30 @@ def _take_split(draft: _Draft, columns: Columns, split: str | None) -> _Draft:
     draft = draft.put("split", values.replace_strict(known, return_dtype=pl.String), used=named)
     expected = f"which is none of {', '.join(SPLITS)}, val, dev"
     return draft.refuse(draft.made["split"].is_null(), lambda i: f"column {named!r} is {values[i]!r}, {expected}")
+
+
+def _take_kind(draft: _Draft, columns: Columns) -> _Draft:
+    """Take what the records say of their kinds of answers; the column stays in `extra`, since it may mean more than that.
+
+    A column `KIND_COLUMN` that no option names counts where all of its values are kinds; else it means something else.
+    """
+    text, there, n = columns.kind or KIND_COLUMN, draft.table.columns, draft.table.height
+    if text not in there and columns.kind in (None, *SAYABLE):
+        return draft.put("kind", pl.repeat(columns.kind, n, dtype=pl.String, eager=True))
+    try:
+        values, failed = _expression(draft, text, "--kind").evaluate(draft.table)
+    except UnknownNameError as e:
+        if is_template(text):
+            raise
+        raise UnknownNameError(f"--kind, a kind or a column of {draft.table.name}:", text, [*SAYABLE, *there]) from e
+    said = values.str.strip_chars().str.to_lowercase()
+    said = _emptied(said, (said == "").fill_null(False))
+    known = said.is_in(SAYABLE).fill_null(True)
+    if columns.kind is None:
+        return draft.put("kind", said if known.all() else _emptied(pl.repeat(ANY_KIND, n, eager=True), said.is_null()))
+    expected = f"which is none of {', '.join(SAYABLE)}; leave it empty where the kind is to be recognised"
+    draft = replace(draft, wrong={**failed, **draft.wrong}).put("kind", _emptied(said, ~known))
+    return draft.refuse(~known, lambda i: f"--kind {text!r} is {values[i]!r}, {expected}")
 
 
 def _take_domain(draft: _Draft, shape: Shape, columns: Columns) -> _Draft:
@@ -417,7 +448,8 @@ def _emptied(values: pl.Series, where: pl.Series) -> pl.Series:
 def _finish(draft: _Draft, index: pl.Series, records: pl.Series, rule: str | None) -> pl.DataFrame:
     """Return the rows of a draft that are examples, one for each label where labels are exploded, with their indices."""
     table = draft.table
-    frame = pl.DataFrame({name: draft.made[name] for name in ("prompt", "answer", "rationale", "messages", "split", "domain")})
+    names = ("prompt", "answer", "rationale", "messages", "kind", "split", "domain")
+    frame = pl.DataFrame({name: draft.made[name] for name in names})
     frame = frame.with_columns(
         pl.lit(None, dtype=pl.List(pl.String)).alias("labels"),
         _extra(draft).alias("extra"),

@@ -17,6 +17,7 @@ from typing import Any
 import polars as pl
 
 from curate import progress
+from curate.answers.answers import AUTO as ANY_KIND
 from curate.errors import InputError
 from curate.manifest import chats
 from curate.manifest import ids as identity
@@ -46,7 +47,8 @@ class IngestResult:
         manifest: the next version, or the same one where nothing was to do.
         added: rows that are new, or came back after they were retired.
         already: rows that were there.
-        updated: what the flags changed in rows that were there → in how many: domain, split, source, text, rationale, extra.
+        updated: what the flags changed in rows that were there → in how many: domain, kind, split, source, text, rationale,
+            extra.
         changes: ``[what, before, after, rows]`` of every change of a domain or a split, most first.
         unselected: updated rows that a stage had selected and that are candidates again.
         gone: rows that the same files had before and no longer have.
@@ -56,6 +58,7 @@ class IngestResult:
         splits: rows read per split.
         shapes: rows read per shape of record, see ``--format``.
         readings: shape → how its records were read, in one line.
+        kinds: rows read per kind of answers that ``--kind`` or the source says; what is not here is recognised later.
         dry_run: whether nothing was written.
     """
 
@@ -72,6 +75,7 @@ class IngestResult:
     unselected: int = 0
     shapes: dict[str, int] = field(default_factory=dict)
     readings: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
     dry_run: bool = False
 
 
@@ -364,8 +368,15 @@ def _result(base: Manifest, gathered: _Sources, merged: Merged, *, added: int, d
         unselected=merged.unselected,
         shapes=dict(gathered.shapes),
         readings=dict(gathered.readings),
+        kinds=_said(gathered.rows),
         dry_run=dry_run,
     )
+
+
+def _said(rows: pl.DataFrame) -> dict[str, int]:
+    """Return how many rows say which kind of answers, most first."""
+    counted = rows.filter(pl.col("kind") != ANY_KIND)["kind"].value_counts(name="n")
+    return dict(counted.sort(["n", "kind"], descending=[True, False]).iter_rows())
 
 
 def _new_record(base: Manifest, records: Collection[Mapping[str, Any]]) -> bool:
@@ -379,5 +390,5 @@ def _new_record(base: Manifest, records: Collection[Mapping[str, Any]]) -> bool:
 
 def _summary(result: IngestResult, records: list[dict[str, Any]]) -> dict[str, Any]:
     counts = {"added": result.added, "already": result.already, "gone": result.gone, "retired": result.retired}
-    more = {"updated": result.updated, "shapes": result.shapes, "splits": result.splits}
+    more = {"updated": result.updated, "shapes": result.shapes, "splits": result.splits, "kinds": result.kinds}
     return {**counts, **more, "skipped": len(result.skipped), "skipped_rows": result.skipped[:_LISTED], "sources": records}

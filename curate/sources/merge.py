@@ -29,7 +29,7 @@ class Merged:
         returned: rows that were retired and are back.
         gone: rows that the files had and no longer have.
         retired: how many of these were retired now.
-        updated: what changed → in how many rows: domain, split, source, text, rationale, extra.
+        updated: what changed → in how many rows: domain, kind, split, source, text, rationale, extra.
         changes: ``(what, before, after)`` → in how many rows, for domains and splits.
         unselected: rows that a stage had selected and that are candidates again, since their text or split is another.
     """
@@ -97,6 +97,7 @@ def merge(
         return Merged(known, contents.clear())
     both, texts = _with_texts(_as_read(known, found, pairs, was_auto), contents)
     changed = {name: pl.col(name) != pl.col(f"{name}_read") for name in ("domain", "split", "source")}
+    changed["kind"] = pl.col("kind").ne_missing(pl.col("kind_read"))
     changed["domain"] |= pl.col("labels").ne_missing(pl.col("labels_read"))
     changed |= {name: pl.col(f"{name} changed") for name in ("text", "rationale", "extra")}
     there, anew = pl.col("key").is_not_null(), changed["text"] | changed["split"] | changed["source"]
@@ -122,7 +123,7 @@ def merge(
 def _as_read(known: pl.DataFrame, found: pl.DataFrame, pairs: pl.DataFrame, was_auto: Collection[str]) -> pl.DataFrame:
     """Return the manifest's rows with what was read of each beside it (``…_read``), where that is to count."""
     read = pairs.join(found, on="key", how="left").select(
-        "id", "key", "domain", "labels", "split", "source", "origin", "content", "prompt_key", "n_chars", *_TEXTS
+        "id", "key", "domain", "labels", "kind", "split", "source", "origin", "content", "prompt_key", "n_chars", *_TEXTS
     )
     both = known.join(read, on="id", how="left", suffix="_read", maintain_order="left")
     there = pl.col("key").is_not_null()
@@ -133,6 +134,7 @@ def _as_read(known: pl.DataFrame, found: pl.DataFrame, pairs: pl.DataFrame, was_
         labels_read=pl.when(files_again).then("labels_read").otherwise("labels"),
         split_read=pl.when(split_again).then("split_read").otherwise("split"),
         source_read=pl.coalesce("source_read", "source"),
+        kind_read=pl.coalesce("kind_read", "kind"),  # where nothing is said now, what was said stays
     )
 
 
@@ -152,7 +154,7 @@ def _brought_up(
     unset |= dict.fromkeys(("cluster", "centrality"), changed["text"] | changed["domain"]) | {"stage": anew}
     rows = both.with_columns(
         *(pl.when(~condition).then(name).alias(name) for name, condition in unset.items()),
-        *(pl.col(f"{name}_read").alias(name) for name in ("domain", "labels", "split", "source", "content")),
+        *(pl.col(f"{name}_read").alias(name) for name in ("domain", "labels", "kind", "split", "source", "content")),
         *(pl.when(changed["text"]).then(f"{name}_read").otherwise(name).alias(name) for name in ("prompt_key", "n_chars")),
         status=pl.when(back | anew).then(pl.lit("candidate")).when(retires).then(pl.lit("rejected")).otherwise("status"),
         reason=pl.when(back | anew).then(None).when(retires).then(retired()).otherwise("reason"),

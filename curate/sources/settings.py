@@ -40,6 +40,13 @@ class IngestSettings:
         metavar="EXPR",
         help="What the domain is, as for --prompt, or auto to make domains of clusters later; default: domain, if there is one.",
     )
+    kind: str | None = option(
+        None,
+        metavar="KIND_OR_EXPR",
+        help="Kind of the answers: number, choice, label, text, a task such as instruction, or auto to recognise it; or, as for "
+        "--prompt, what says it row by row; default: kind, where that holds such names.",
+        more="What a teacher is asked and how replies are judged follows from it (docs/audit.md).",
+    )
     format: str = option(
         "auto", choices=FORMATS, help="Shape of the records; auto: each record's own, as docs/records.md lists them."
     )

@@ -75,6 +75,7 @@ def _ingested(result: Any) -> Iterable[Any]:
                 for name, n in result.shapes.items()
             ),
             ("splits read", _counts(result.splits)),
+            ("kinds said", _counts(result.kinds) if result.kinds else None),
             ("already there", count(result.already) if result.already else None),
             ("changed", _counts(result.updated) if result.updated else None),
             *((f"  {what}", f"{before} → {after}: {count(n)}") for what, before, after, n in result.changes[:_CHANGES]),
@@ -246,7 +247,7 @@ def _explanation(result: Any) -> Iterable[Any]:
 
 def _annotated(result: Any) -> Iterable[Any]:
     if result.estimate is not None:
-        yield from _planned(f"{result.manifest}: plan for {count(result.rows)} rationales", result.estimate)
+        yield from _planned(f"{result.manifest}: plan for {count(result.rows)} rationales", result)
         return
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
     found = layouts_balance.rejections(result.rejected)
@@ -260,7 +261,7 @@ def _annotated(result: Any) -> Iterable[Any]:
 def _synthesized(result: Any) -> Iterable[Any]:
     if result.estimate is not None:
         wanted = f"{count(result.wanted)} new examples of {', '.join(result.written)}"
-        yield from _planned(f"{result.manifest}: plan for {wanted}", result.estimate)
+        yield from _planned(f"{result.manifest}: plan for {wanted}", result)
         return
     title = f"{result.manifest}: {count(sum(result.written.values()))} new examples"
     yield from widgets.facts(title, [*_spent(result), ("per example", layouts_balance.per_written(result))])
@@ -276,10 +277,12 @@ def _or_preview(layout: Callable[[Any], Iterable[Any]]) -> Callable[[Any], Itera
     return lambda result: layout(result) if result.preview is None else layouts_rows.previewed(result)
 
 
-def _planned(title: str, estimate: Any) -> Iterable[Any]:
+def _planned(title: str, result: Any) -> Iterable[Any]:
     """Lay out a dry run."""
+    estimate = result.estimate
     units = {"calls": "calls", "tokens": "tokens", "cost": "usd"} if estimate.calls else {}
     yield from widgets.facts(title, [(name, layouts_costs.estimated(estimate, unit)) for name, unit in units.items()])
+    yield from layouts_balance.asked(result.asked, result.manifest.name)
     yield from layouts_balance.estimate_remarks([estimate])
 
 

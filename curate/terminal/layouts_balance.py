@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from curate.teachers.prices import format_usd
 from curate.terminal import layouts_costs, widgets
 from curate.terminal.widgets import ABSENT, count, grid, number, share
 
-__all__ = ["balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
+__all__ = ["asked", "balanced", "estimate_remarks", "per_written", "profile", "quota_grid", "rejections", "selected"]
 
 _LINES = 500  # domains of a table; a screen of more takes longer than the work
 _KINDS, _NAMED = 4, 4  # kinds of answers that a profile lists, and domains that it names for each
@@ -51,12 +51,39 @@ def profile(result: Any) -> Iterable[Any]:
 
 
 def _kind_words(kind: Any, kinds: int) -> str:
-    """Say what one kind of answers is, whose it is where there are several, and that a user may say another."""
+    """Say what one kind of answers is and why, and whose it is where there are several."""
     classes = f" of {count(kind.classes)} classes" if kind.kind == "label" else ""
-    others = len(kind.domains) - _NAMED
-    names = ", ".join(kind.domains[:_NAMED]) + (f" and {count(others)} more domains" if others > 0 else "")
-    how = {"mixed": " with letters or numbers, each row by its own kind", "given": ", as given", "recognised": ""}[kind.how]
-    return f"{kind.kind}{classes}{how} ({kind.task})" + (f": {names}" if kinds > 1 else "")
+    task = "each row by its own" if kind.how == "mixed" else kind.task
+    return f"{kind.kind}{classes} ({task}), since {kind.why}" + (f": {_names(kind.domains)}" if kinds > 1 else "")
+
+
+def _names(domains: Sequence[str]) -> str:
+    others = len(domains) - _NAMED
+    return ", ".join(domains[:_NAMED]) + (f" and {count(others)} more domains" if others > 0 else "")
+
+
+def asked(kinds: Sequence[Any], name: str) -> Iterable[Any]:
+    """Lay out what a teacher would be asked for in which domains, and why that.
+
+    Args:
+        kinds: each a `curate.balance.results.AskedKind`.
+        name: of the manifest.
+    """
+    if not kinds:
+        return
+    lines = [
+        (
+            "each row by its own kind" if kind.how == "mixed" else kind.task,
+            count(kind.rationales) if kind.rationales else "",
+            count(kind.examples) if kind.examples else "",
+            _names(kind.domains),
+            kind.why,
+        )
+        for kind in kinds[:_LINES]
+    ]
+    yield ""
+    yield grid(["asked as", "rationales", "new examples", "domains", "since"], lines, left=(0, 3, 4))
+    yield f"if that is the wrong question, say another kind: curate profile {name} --kind DOMAIN=KIND"
 
 
 def _row_words(result: Any) -> str:
@@ -143,6 +170,7 @@ def balanced(result: Any) -> Iterable[Any]:
         if not result.asks:
             yield "no --teacher: nothing will be sent; filling the missing rows with a teacher would take:"
         yield _stage_grid(planned, dry=True)
+        yield from asked(_over_stages(planned), result.manifest.name)
     yield from estimate_remarks([stage.estimate for stage in result.stages if stage.estimate is not None])
     for stage in result.stages:
         yield from _stage_remarks(stage)
@@ -153,6 +181,18 @@ def balanced(result: Any) -> Iterable[Any]:
             f"{count(result.short_by)} of {rows} slots stay empty, so this ends with exit status 4: give it a teacher that fills "
             "them, a larger --max-attempts, or a smaller --budget"
         )
+
+
+def _over_stages(stages: Iterable[Any]) -> list[Any]:
+    """Return what would be asked for over all stages, the kind of most replies first."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for each in (each for stage in stages for each in stage.asked):
+        key = (each.kind, each.task, each.how, each.why)
+        one = found.get(key, dataclasses.replace(each, domains=(), rationales=0, examples=0))
+        domains = tuple(sorted({*one.domains, *each.domains}))
+        sums = {name: getattr(one, name) + getattr(each, name) for name in ("rationales", "examples")}
+        found[key] = dataclasses.replace(one, domains=domains, **sums)
+    return sorted(found.values(), key=lambda each: -(each.rationales + each.examples))
 
 
 def quota_grid(stages: Iterable[Any], *, dry: bool) -> Iterable[Any]:

@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 from openai import AsyncOpenAI
 
-from curate.answers import answers
+from curate.audit.kinds import survey
 from curate.generation import parsing, prompts
 
 TAIL_AT_MOST = 30  # train rows; a domain with fewer gets new questions
@@ -31,7 +31,7 @@ SEEDS_PER_CALL = 4
 def tasks_of(rows: list[dict[str, str]]) -> dict[str, str]:
     """What each domain asks for, which chooses its prompt."""
     frame = pl.DataFrame([{"domain": r["domain"], "prompt": r["question"], "answer": r["answer"]} for r in rows])
-    return dict(answers.survey(frame).tasks)
+    return dict(survey(frame).tasks)
 
 
 def rationale_jobs(rows: list[dict[str, str]]) -> list[dict[str, Any]]:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from curate.answers import answers
 from curate.answers.answers import equal, extract, kind_of
-from curate.audit.base import kind_in
-from tests.support.samples import corpus
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the real data sets are not on this machine")
@@ -52,23 +50,6 @@ def test_kinds() -> None:
     assert kind_of([], []) == "text"
 
 
-def test_survey_sees_class_names_where_a_class_has_one_row() -> None:
-    rows = pl.DataFrame(
-        {"domain": ["earn"] * 30 + ["platinum"], "prompt": ["story"] * 31, "answer": ["earn"] * 30 + ["platinum"]}
-    )
-    found = answers.survey(rows)
-    assert found.kinds == {"earn": "label", "platinum": "label"}
-    assert found.labels["platinum"] == found.labels["earn"] == ("earn", "platinum")
-
-
-def test_survey_judges_mixed_domains_one_by_one() -> None:
-    sums = pl.DataFrame({"domain": ["sums"] * 40, "prompt": ["1 + ?"] * 40, "answer": [str(i) for i in range(40)]})
-    logic = pl.DataFrame({"domain": ["logic"] * 8, "prompt": ["Does it follow?"] * 8, "answer": ["Yes", "No"] * 4})
-    found = answers.survey(pl.concat([sums, logic]))
-    assert found.kinds == {"sums": "number", "logic": "label"}
-    assert found.labels == {"logic": ("No", "Yes")}
-
-
 @given(st.integers(-(10**9), 10**9), st.sampled_from(["{}", "{:,}", "{}.0", "${}$", "{} cm", "\\boxed{{{}}}"]))
 def test_a_stated_number_is_read_back(value: int, form: str) -> None:
     found = extract(f"Some steps.\nThe answer is: {form.format(value)}", "number")
@@ -98,24 +79,9 @@ def test_the_task_follows_from_the_kind_and_texts_from_their_length() -> None:
     short, long = ["in the red house"] * 3, ["word " * 13] * 3
     assert answers.task_of("text", [*short, *long[:2], ""]) == "open-question"
     assert answers.task_of("text", [*short[:2], *long]) == "instruction"
-    told = [*map(str, range(8)), *(f"They went to town {n} {long[0]}" for n in range(8))]
-    rows = pl.DataFrame({"domain": [*"aaaaaaaabbbbbbbb"], "prompt": ["What?"] * 16, "answer": told})
-    assert answers.survey(rows).tasks == {"a": "mathematics", "b": "instruction"}
-
-
-def rated(n: int = 60) -> pl.DataFrame:
-    """Reviews with stars as answers, in two domains, and a number in each prompt that is no star."""
-    return pl.DataFrame(
-        {
-            "domain": ["books", "films"] * (n // 2),
-            "prompt": [f"Rate this review from 1 (worst) to 5 (best).\n\nReview {i}: fine" for i in range(n)],
-            "answer": [str(1 + i % 5) for i in range(n)],
-        }
-    )
 
 
 def test_steps_of_a_scale_are_class_names_and_results_of_sums_are_numbers() -> None:
-    assert answers.survey(rated()).labels == dict.fromkeys(("books", "films"), ("1", "2", "3", "4", "5"))
     assert kind_of(["Is the sentence grammatical?"] * 20, ["0", "1"] * 10) == "label"
     assert kind_of(["Sentiment of: it was so-so"] * 30, ["-1", "0", "1"] * 10) == "label"
     assert kind_of([f"What is {i} + {7 * i}, modulo 5?" for i in range(60)], [str(i % 5) for i in range(60)]) == "number"
@@ -134,28 +100,3 @@ def test_letters_of_any_alphabet_are_choices(options: str, marks: str) -> None:
     prompts = [f"What cuts paper?\n{options}"] * 12
     assert list(answers.choices(prompts[0])) == list(marks)
     assert kind_of(prompts, [marks[i % 2] for i in range(12)]) == "choice"
-
-
-def test_a_kind_that_is_given_overrules_and_a_column_does_so_row_by_row() -> None:
-    rows = rated()
-    assert answers.survey(rows, given={"": "number", "films": "text"}).kinds == {"books": "number", "films": "text"}
-    column = rows.with_columns(kind=pl.when(pl.col("domain") == "books").then(pl.lit("text")))
-    found = answers.survey(column)
-    assert found.kinds == {"books": "text", "films": "label"}
-    assert found.given == {"books"}
-    assert answers.survey(column, given={"books": "choice"}).kinds["books"] == "choice"
-
-
-def test_a_domain_of_several_kinds_is_judged_row_by_row() -> None:
-    options = "Where do bees live?\n(A) hive\n(B) nest"
-    prompts = [*[options] * 10, *["How many?"] * 10, *["Who was it, and why?"] * 10]
-    said = [
-        *["A", "B"] * 5,
-        *(f"{i} bees" for i in range(10)),
-        *(f"It was town number {i}, since nobody came" for i in range(10)),
-    ]
-    found = answers.survey(pl.DataFrame({"domain": ["all"] * 30, "prompt": prompts, "answer": said}))
-    assert (found.kinds["all"], found.mixed) == ("text", {"all"})
-    context = corpus(found.kinds, mixed=found.mixed)
-    kinds = [kind_in(context, "all", prompt, answer) for prompt, answer in zip(prompts, said, strict=True)]
-    assert kinds == ["choice"] * 10 + ["number"] * 10 + ["text"] * 10

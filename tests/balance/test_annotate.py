@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -200,3 +201,29 @@ def test_where_all_that_is_left_is_refused_that_is_kept_too(tmp_path: Path) -> N
     done = annotate(manifest.load("tail", root=tmp_path), teacher=Fake(script=refusing))
     assert (done.rows, done.refused, done.written) == (1, 1, 0)
     assert annotate(done.manifest, teacher=Fake()).rows == 0
+
+
+def mixed(n: int = 10) -> list[dict[str, Any]]:
+    """Selected rows of one domain: choices, sums and class names that their column says."""
+    return [
+        *({"prompt": f"Which, {i}?\n(A) this\n(B) that", "answer": "AB"[i % 2]} for i in range(n)),
+        *({"prompt": f"What is {i} times 17?", "answer": str(17 * i)} for i in range(n)),
+        *({"prompt": f"Review {i}: fine", "answer": ("bad", "good")[i % 2], "kind": "label"} for i in range(n)),
+        *({"prompt": f"Tell of town {i}.", "answer": f"a town of {i} houses by the sea"} for i in range(n)),
+    ]
+
+
+def test_each_row_of_a_domain_of_several_kinds_is_asked_and_judged_by_its_own(tmp_path: Path) -> None:
+    start = ingested(tmp_path, [{**row, "status": "selected"} for row in mixed()])
+    teacher = Fake({row["prompt"]: row["answer"] for row in mixed()})
+    planned = annotate(start, teacher=teacher, dry_run=True)
+    assert [(asked.how, asked.domains, asked.rationales, asked.examples) for asked in planned.asked] == [
+        ("mixed", ("algebra",), 40, 0)
+    ]
+    assert "choice 33%" in planned.asked[0].why
+    assert "10 rows say their own" in planned.asked[0].why
+    assert planned.to_dict()["asked"][0]["rationales"] == 40
+    done = annotate(start, teacher=teacher)
+    assert (done.written, done.rejected) == (40, {})
+    systems = {request.prompt[:5]: request.messages[0]["content"] for request in teacher.sent}
+    assert len(set(systems.values())) == 4, "four templates"

@@ -562,7 +562,7 @@ def test_a_long_answer_is_trained_on_as_it_is_unless_rationales_are_asked_for(tm
     start = _letters(tmp_path)
     plan, sent, notes = _asked(start, dry_run=True)
     assert sent == []
-    assert "answers of 'letters' are long texts and are trained on as they are; --rationales teacher asks" in notes
+    assert "long answers of 'letters' are trained on as they are; --rationales teacher asks" in notes
     assert plan.stages[0].estimate is not None
     assert plan.stages[0].estimate.calls == 0
     done, sent, _ = _asked(start)

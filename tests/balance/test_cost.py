@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curate.audit.kinds import survey_rows
 from curate.balance.balance import balance
 from curate.balance.cost import stage_tasks, written_before
 from curate.balance.settings import BalanceSettings
@@ -32,7 +33,9 @@ ROWS = [
 def tasks(manifest: Manifest, quotas: Quotas, teacher: Fake | None, **changes: Any) -> dict[str, Task]:
     given = changes.pop("given", {})
     settings = replace(SETTINGS, **changes)
-    found = stage_tasks(manifest, manifest.rows(), quotas, given=given, teacher=teacher, settings=settings)
+    rows = manifest.rows()
+    kinds = survey_rows(manifest, rows)
+    found = stage_tasks(manifest, rows, quotas, given=given, teacher=teacher, settings=settings, kinds=kinds)
     return {task.purpose: task for task in found}
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from curate.audit.audit import with_kinds
+from curate.audit.kinds import survey
 from curate.balance.decisions import CANDIDATE_ROWS, as_candidate_rows
 from curate.calls.client import MeteredTeacher
 from curate.errors import InputError
@@ -262,3 +264,43 @@ def test_a_chat_is_shown_with_the_turns_before_its_question(ledger: Ledger) -> N
     write_rationales(asked, MeteredTeacher(Keeping(), ledger, "math", Caps()), context=corpus({}))
     assert [request.prompt for request in kept[1:]] == ["question 0", "user: hi\n\nassistant: hello\n\nuser: question 1"]
     assert kept[2].prompt in kept[2].messages[-1]["content"]
+
+
+def of_three_kinds() -> tuple[pl.DataFrame, Any]:
+    """Seeds of a domain of choices, sums and texts, two, four and eight, and their context."""
+    rows = [
+        *((f"Which is it, {n}?\n(A) this\n(B) that", "AB"[n], None) for n in range(2)),
+        *((f"What is {n} times 9?", str(9 * n), "number") for n in range(4)),
+        *((f"Tell of town {n}.", f"a town of {n} houses by the sea", None) for n in range(8)),
+    ]
+    frame = pl.DataFrame(rows, schema=["prompt", "answer", "kind"], orient="row").with_columns(
+        id=pl.int_range(pl.len()).cast(pl.String),
+        domain=pl.lit("all"),
+        cluster=0,
+        rationale=pl.lit(None, pl.String),
+        messages=None,
+    )
+    return frame.with_columns(pl.col("messages").cast(pl.String)), survey(frame)
+
+
+def test_in_a_domain_of_several_kinds_each_request_is_for_one_and_shows_rows_of_it(ledger: Ledger) -> None:
+    seeds, found = of_three_kinds()
+    assert (found.mixed, found.own) == ({"all"}, {"all"})
+    teacher = Fake()
+    told = write(ledger, teacher, *(("all", n) for n in range(14)), seeds=seeds, context=with_kinds(corpus({}), found))
+    assert sorted(told["kind"]) == ["choice"] * 2 + ["number"] * 4 + ["text"] * 8
+    kinds = dict(zip(seeds["id"], ["choice"] * 2 + ["number"] * 4 + ["text"] * 8, strict=True))
+    for parents, kind, request in zip(told["parents"], told["kind"], teacher.sent, strict=True):
+        assert {kinds[parent] for parent in parents} == {kind}
+        words = {"choice": "lettered", "number": "problem", "text": "question"}[kind]
+        assert words in " ".join(str(message["content"]) for message in request.messages).casefold()
+    assert as_candidate_rows(told, "fake")["kind"].to_list() == told["kind"].to_list()
+    assert write(ledger, Fake(), ("sums", 0))["kind"].to_list() == [None]
+
+
+def test_a_recordings_examples_are_of_the_kind_that_they_have(ledger: Ledger, tmp_path: Path) -> None:
+    seeds, found = of_three_kinds()
+    record = {"prompt": "new", "rationale": "r", "answer": "1", "domain": "all", "kind": "synthetic", "parents": None}
+    (tmp_path / "t.jsonl").write_text(json.dumps(record) + "\n")
+    told = write(ledger, Recorded(tmp_path / "t.jsonl"), ("all", 0), seeds=seeds, context=with_kinds(corpus({}), found))
+    assert (told["status"].to_list(), told["kind"].to_list()) == (["answered"], [None])

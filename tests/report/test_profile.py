@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from curate.audit import audit
+from curate.audit.kinds import Kind
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import manifest
 from curate.manifest.manifest import Manifest
@@ -196,12 +197,18 @@ def test_real_data_to_the_last_row(tmp_path: Path, file: str) -> None:
 def test_the_kinds_of_answers_are_shown_and_can_be_said(tmp_path: Path) -> None:
     rows = [{"prompt": f"Rate review {i} from 1 to 5", "answer": str(1 + i % 5), "domain": "ab"[i % 2]} for i in range(60)]
     tail = ingested(tmp_path, rows)
-    assert profile.profile(tail).kinds == (profile.Kind("label", "classification", "recognised", ("a", "b"), 5),)
+    why = "answers are steps of a scale"
+    assert profile.profile(tail).kinds == (Kind("label", "classification", "recognised", why, ("a", "b"), 5),)
     found = profile.profile(tail, kind=["number", "b=text"])
     assert found.manifest.version == tail.version + 1
     assert [(kind.kind, kind.how, kind.domains) for kind in found.kinds] == [
         ("number", "given", ("a",)),
         ("text", "given", ("b",)),
+    ]
+    anew = profile.profile(found.manifest, kind=["a=auto", "b=instruction"])
+    assert [(kind.kind, kind.task, kind.how) for kind in anew.kinds] == [
+        ("label", "classification", "recognised"),
+        ("text", "instruction", "given"),
     ]
     assert audit.build_context(found.manifest).kinds == {"a": "number", "b": "text"}
     assert profile.profile(found.manifest, kind=["b=text"]).manifest == found.manifest, "what is known is not said again"

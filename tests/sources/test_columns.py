@@ -25,6 +25,7 @@ def test_defaults_are_the_names_of_the_fields():
     texts = {"prompt": "q", "answer": "5", "rationale": "r", "messages": None, "extra": None}
     assert first.pop("record")
     assert first.pop("labels") is None
+    assert first.pop("kind") is None
     assert first == {**texts, "domain": "d", "split": "validation", "number": "1"}
     assert (second["answer"], second["rationale"], second["split"]) == ("2.5", None, "train")
 

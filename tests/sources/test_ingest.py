@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate import progress
+from curate.audit import audit
 from curate.errors import InputError, UnknownNameError
 from curate.manifest import ids
 from curate.manifest import manifest as manifests
@@ -148,6 +149,44 @@ def test_another_flag_updates_the_rows_and_adds_none(write, take):
     assert set(rows["split"]) == {"test"}
     assert done.manifest.log()[-1].summary["updated"] == done.updated
     assert take(path, split="test", domain="topic").manifest.version == done.manifest.version
+
+
+def test_a_kind_is_said_for_all_rows_or_row_by_row_and_is_committed(write, take):
+    path = write("a.jsonl", row(1, task="Mathematics"), row(2, task=""), row(3))
+    done = take(path, kind="label")
+    assert (done.kinds, done.manifest.rows()["kind"].to_list()) == ({"label": 3}, ["label"] * 3)
+    each = take(path, kind="task")
+    assert (each.added, each.updated, each.kinds) == (0, {"kind": 1}, {"mathematics": 1})
+    assert each.manifest.rows()["kind"].to_list() == ["mathematics", "label", "label"], (
+        "where nothing is said, what was said stays"
+    )
+    commit = each.manifest.log()[-1]
+    assert (commit.parameters["kind"], commit.summary["kinds"]) == ("task", {"mathematics": 1})
+    assert take(path).manifest == each.manifest
+    assert take(path, kind="auto").manifest.rows()["kind"].to_list() == ["auto"] * 3
+    assert audit.build_context(take(path).manifest).given == frozenset()
+    templated = take(path, kind="{{ 'choice' if task else 'number' }}")
+    assert templated.kinds == {"number": 2, "choice": 1}
+
+
+def test_a_kind_that_is_none_is_an_error_of_its_line(write, take):
+    path = write("a.jsonl", row(1, task="text"), row(2, task="mcq"))
+    with pytest.raises(
+        InputError, match=r"a\.jsonl:2: --kind 'task' is 'mcq', which is none of number, choice, label, text, .*empty"
+    ):
+        take(path, kind="task")
+    assert take(path, kind="task", on_error="skip").manifest.rows()["kind"].to_list() == ["text"]
+    with pytest.raises(UnknownNameError, match=r"unknown --kind, a kind or a column of a\.jsonl: 'numbr'; did you mean 'number'"):
+        take(path, kind="numbr")
+
+
+def test_a_column_kind_counts_where_it_holds_kinds_alone(write, take):
+    first = take(write("a.jsonl", row(1, kind="number"), row(2, kind="Label"), row(3)))
+    assert first.manifest.rows()["kind"].to_list() == ["number", "label", None]
+    assert first.kinds == {"number": 1, "label": 1}
+    media = take(write("b.jsonl", row(1, kind="text"), row(2, kind="image"), row(3)), to="media")
+    assert (media.kinds, media.manifest.rows()["kind"].to_list()) == ({}, ["auto", "auto", None])
+    assert audit.build_context(media.manifest).given == frozenset()
 
 
 def test_the_rule_for_lists_of_domains_can_be_corrected(write, take):

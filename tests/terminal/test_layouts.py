@@ -28,7 +28,7 @@ from baldistill.training.train import TrainResult
 from curate.audit.audit import AuditResult
 from curate.audit.base import FINDINGS
 from curate.balance.annotate import AnnotateResult
-from curate.balance.results import BalanceResult, StageResult
+from curate.balance.results import AskedKind, BalanceResult, StageResult
 from curate.balance.synthesize import SynthesizeResult
 from curate.calls.estimates import EstimateVsActual
 from curate.calls.forecast import Estimate
@@ -182,6 +182,24 @@ def test_a_dry_run_shows_the_plan_and_its_cost() -> None:
     assert "no --teacher: nothing will be sent; filling the missing rows with a teacher would take:" in alone
     assert "wide, since no reply of this model is known yet" in alone
     assert "list prices" not in alone
+
+
+def test_a_dry_run_says_what_is_asked_in_which_domains_and_why() -> None:
+    sums = AskedKind("number", "mathematics", "recognised", "answers are numbers or formulas", tuple("abcde"), 1200, 3)
+    several = AskedKind("text", "instruction", "mixed", "of several kinds: text 60%", ("f",), 0, 2)
+    quotas = Quotas(wanted={"a": 6}, planned={"a": 8}, budget=10)
+    stage = StageResult(0, None, 10, quotas, {}, {}, {}, {}, estimate=ESTIMATE, usd=1.5, asked=(sums, several))
+    later = replace(stage, stage=1, asked=(replace(sums, domains=("z",), rationales=10, examples=0),))
+    text = seen(BalanceResult(MATH, 20, (stage, later)))
+    lines = [words(line) for line in text.splitlines()]
+    assert "mathematics 1,210 3 a, b, c, d and 2 more domains answers are numbers or formulas" in lines
+    assert "each row by its own kind 2 f of several kinds: text 60%" in lines
+    assert "say another kind: curate profile math --kind DOMAIN=KIND" in text
+    for planned in (
+        AnnotateResult(MATH, 5, estimate=ESTIMATE, asked=(sums,)),
+        SynthesizeResult(MATH, 5, {"a": 0}, {}, estimate=ESTIMATE, asked=(sums,)),
+    ):
+        assert "answers are numbers or formulas" in seen(planned)
 
 
 def test_stages_that_were_undone_are_named() -> None:
