@@ -26,7 +26,8 @@ from baldistill.student.checkpoints import Journal, checkpoint_path
 from baldistill.student.tokens import encode, stratify
 from curate import progress
 from curate.answers import answers
-from curate.audit import audit
+from curate.audit.base import kind_in
+from curate.audit.kinds import Survey, survey_of, with_said_kinds
 from curate.errors import InputError
 from curate.files import reason, write_whole
 from curate.manifest.manifest import Manifest
@@ -155,7 +156,8 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
     closed.check_prior(settings.prior)
     started = time.monotonic()
     held = _held_out(manifest, settings.split)
-    examples = manifest.examples(stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "content"))
+    drawn = stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "kind", "content")
+    examples = with_said_kinds(manifest.examples(drawn))
     corpus = _Corpus.of(manifest, examples)
     candidates = _candidates(examples, corpus, settings)
     learned = closed.learned_rows(manifest, settings.adapter) if any(candidates) else None
@@ -243,7 +245,7 @@ def class_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Seque
 
 
 def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
-    rows = manifest.scan().filter(pl.col("status") != "rejected").select("id", "domain", "content", "split").collect()
+    rows = manifest.scan().filter(pl.col("status") != "rejected").select("id", "domain", "kind", "content", "split").collect()
     held = rows.filter(pl.col("split") == split)
     if held.is_empty():
         there = ", ".join(f"{name} ({n})" for name, n in sorted(rows["split"].value_counts().rows())) or "none"
@@ -260,26 +262,26 @@ class _Corpus:
     """What the answers of a corpus are.
 
     Attributes:
-        kinds: per domain one of `curate.answers.answers.KINDS`, from the train rows or else its own.
+        known: kinds of answers and class names per domain, from the train rows or else its own.
+        kinds: per domain one of `curate.answers.answers.KINDS`.
         labels: class names per domain.
-        mixed: domains whose rows have several kinds.
         closed: domains whose class names are known from train rows.
         letters: per domain how it spells the letters of options.
     """
 
+    known: Survey
     kinds: dict[str, str]
     labels: dict[str, tuple[str, ...]]
-    mixed: frozenset[str]
     closed: frozenset[str]
     letters: dict[str, dict[str, str]]
 
     @classmethod
     def of(cls, manifest: Manifest, examples: pl.DataFrame) -> _Corpus:
-        train = manifest.scan().filter(is_usable_real()).select("domain", "content").collect()
-        columns = ["content", "domain", "prompt", "answer"]
+        train = manifest.scan().filter(is_usable_real()).select("domain", "kind", "content").collect()
+        columns = ["content", "domain", "prompt", "answer", "kind"]
         rows = manifest.examples(train).select(columns)
-        known = audit.survey_of(manifest, rows)
-        own = audit.survey_of(manifest, examples.filter(~pl.col("domain").is_in(list(known.kinds))).select(columns))
+        known = survey_of(manifest, rows)
+        own = survey_of(manifest, examples.filter(~pl.col("domain").is_in(list(known.kinds))).select(columns))
         kinds, labels = {**own.kinds, **known.kinds}, dict(known.labels)
         everywhere = set(known.labels.values())
         if len(everywhere) == 1:  # a domain without train rows has the classes of all, not those of its own test rows
@@ -290,20 +292,22 @@ class _Corpus:
         for domain, answer, _ in spelt.drop_nulls().iter_rows():  # the commonest last
             letters.setdefault(domain, {})[answer.strip(" ().:").upper()] = answer
         found = {domain: {**own.labels, **labels}.get(domain, ()) for domain in kinds}
-        return cls(kinds, found, own.mixed | known.mixed, frozenset(labels), letters)
+        overruled, mixed = own.overruled | known.overruled, own.mixed | known.mixed
+        return cls(Survey(kinds, found, {}, mixed=mixed, overruled=overruled), kinds, found, frozenset(labels), letters)
 
     def kind(self, row: Mapping[str, Any]) -> str:
         """Return the kind of answer that a row has."""
-        if row["domain"] in self.mixed:
-            return answers.row_kind(row["prompt"] or "", row["answer"] or "")
-        return self.kinds[row["domain"]]
+        return kind_in(self.known, row["domain"], row["prompt"] or "", row["answer"] or "", row["kind"])
 
     def candidates(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the labels that a row may have as its answer; none where they are not known."""
         domain = row["domain"]
-        if domain in self.mixed or (self.kinds[domain] == "label" and domain not in self.closed):
+        if domain in self.known.mixed and not answers.read_kind(row["kind"]):
+            return ()  # whose kind is known by its answer alone
+        kind = self.kind(row)
+        if kind == "label" and domain not in self.closed:
             return ()
-        return closed.offered(self.kinds[domain], self.labels[domain], row["prompt"] or "", self.letters.get(domain, {}))
+        return closed.offered(kind, self.labels[domain], row["prompt"] or "", self.letters.get(domain, {}))
 
 
 @dataclass(frozen=True)

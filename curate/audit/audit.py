@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AuditResult", "Judgement", "audit", "build_context", "judge", "survey_of", "with_accepted", "with_kinds"]
+__all__ = ["AuditResult", "Judgement", "audit", "build_context", "judge", "with_accepted", "with_kinds"]
 
 
 @dataclass(frozen=True)

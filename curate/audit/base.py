@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
 __all__ = [
     "AUDITED_ROWS",
     "FINDINGS",
@@ -29,6 +30,7 @@ __all__ = [
     "Auditor",
     "Context",
     "Finding",
+    "KnownKinds",
     "as_they_are",
     "auditors",
     "compared",
@@ -135,11 +137,25 @@ class Context:
         return tuple(self.labels.get(domain, ()) if isinstance(self.labels, Mapping) else self.labels)
 
 
-def kind_in(context: Context, domain: str, prompt: str, answer: str, said: str | None = None) -> str:
+class KnownKinds(Protocol):
+    """What is known of kinds of answers: a `Context`, or a `curate.audit.kinds.Survey`."""
+
+    @property
+    def mixed(self) -> frozenset[str]: ...
+
+    @property
+    def overruled(self) -> frozenset[str]: ...
+
+    def kind(self, domain: str) -> str: ...
+
+    def labels_of(self, domain: str) -> tuple[str, ...]: ...
+
+
+def kind_in(context: KnownKinds, domain: str, prompt: str, answer: str, said: str | None = None) -> str:
     """Return the kind of a row's answer: what is said of it, else its domain's, or its own where the domain has several.
 
     Args:
-        context: of the corpus.
+        context: of the corpus, or what is known of its kinds.
         domain, prompt, answer: of the row.
         said: what is said of the row, one of `curate.answers.answers.SAYABLE` or None.
     """

@@ -67,6 +67,14 @@ class Survey:
     overruled: frozenset[str] = frozenset()
     why: Mapping[str, str] = field(default_factory=dict)
 
+    def kind(self, domain: str) -> str:
+        """Return the kind of answer of a domain."""
+        return self.kinds.get(domain, "text")
+
+    def labels_of(self, domain: str) -> tuple[str, ...]:
+        """Return the class names of a domain; empty where none are known."""
+        return self.labels.get(domain, ())
+
 
 @dataclass(frozen=True)
 class Kind:

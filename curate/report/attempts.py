@@ -17,12 +17,13 @@ import polars as pl
 from curate.answers import answers
 from curate.audit import audit
 from curate.audit.base import AUDITED_ROWS, PROMPTS, Context, kind_in
+from curate.audit.kinds import survey_rows, with_said_kinds
 from curate.generation.parsing import unwrap
 from curate.ledger.ledger import Ledger, existing_ledger
 from curate.manifest import ids
 from curate.manifest.chats import completion, conversation, tools_of
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import per_label, read_findings
+from curate.manifest.rows import read_findings
 from curate.teachers.responses import parse_response
 
 __all__ = ["WrongText", "WrongTexts", "find_wrong_texts"]
@@ -147,7 +148,8 @@ def _pairs(manifest: Manifest, rejected: list[_Rejected], unused: Counter[str]) 
 def _accepted(manifest: Manifest, keys: set[int]) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """Return question → the accepted train rows that answer it, by id."""
     selected = (pl.col("split") == "train") & (pl.col("status") == "selected") & pl.col("prompt_key").is_in(list(keys))
-    rows = manifest.examples(manifest.scan().filter(selected).select("id", "content", "domain", "source").sort("id").collect())
+    rows = manifest.scan().filter(selected).select("id", "content", "domain", "source", "kind").sort("id").collect()
+    rows = with_said_kinds(manifest.examples(rows))
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows.iter_rows(named=True):
         found.setdefault(_question(row), []).append(row)
@@ -207,7 +209,7 @@ def _judged(manifest: Manifest, pairs: list[_Pair], unused: Counter[str]) -> Ite
     )
     for n, pair in enumerate(pairs):
         row = pair.accepted
-        kind = kind_in(context, row["domain"], row["prompt"] or "", row["answer"] or "")
+        kind = kind_in(context, row["domain"], row["prompt"] or "", row["answer"] or "", row["kind"])
         labels = context.labels_of(row["domain"])
         said = answers.extract(pair.text, kind, labels=labels, prompt=row["prompt"] or "")
         if row["id"] in doubtful:
@@ -227,19 +229,16 @@ def _rejections_of(context: Context, lines: Iterable[tuple[str, Mapping[str, Any
         context: of the corpus.
         lines: a key, a row with its texts, and what is to be judged in the place of some of them.
     """
-    batch = [{**{name: row.get(name) for name in AUDITED_ROWS}, **other, "id": key} for key, row, other in lines]
-    return audit.judge(pl.DataFrame(batch, schema=AUDITED_ROWS), context, auditors=_JUDGES).rejected
+    schema = {**AUDITED_ROWS, "kind": pl.String()}
+    batch = [{**{name: row.get(name) for name in schema}, **other, "id": key} for key, row, other in lines]
+    return audit.judge(pl.DataFrame(batch, schema=schema), context, auditors=_JUDGES).rejected
 
 
 def _context(manifest: Manifest) -> Context:
     """Return what these auditors need to know of the corpus: its kinds of answers."""
-    train = manifest.scan().filter(pl.col("split") == "train").select("id", "content", "domain", "labels", "source").collect()
-    real = train.filter(source="real")
-    rows = real if real.height else train
-    contents = manifest.contents(rows["content"], columns=["content", "prompt", "answer"])
-    found = audit.survey_of(manifest, per_label(rows.join(contents, on="content", how="left", maintain_order="left")))
     none = pl.DataFrame(schema=PROMPTS)
-    return Context(found.kinds, found.labels, none, none, none, _no_vectors, tasks=found.tasks, mixed=found.mixed)
+    found = survey_rows(manifest, manifest.rows("content", "domain", "labels", "kind", "split", "source"))
+    return audit.with_kinds(Context({}, {}, none, none, none, _no_vectors), found)
 
 
 def _no_vectors(texts: list[str]) -> Any:

@@ -158,6 +158,17 @@ def test_class_names_are_read_among_the_corpus_classes(tmp_path: Path, base: str
     assert found.metrics["class_f1"] == pytest.approx({"macro": (2 / 3) / 2, "micro": 0.5})
 
 
+def test_a_row_is_graded_by_the_kind_that_it_says(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"prompt": f"{n} + 1?", "answer": str(n + 1), "domain": "d", "split": "train"} for n in range(10)]
+    double = {"answer": "2x", "domain": "d", "split": "test"}
+    rows += [{"prompt": f"Double x, {said}.", "kind": said, **double} for said in ("text", "number")]
+    manifest = tiny_student.manifest(tmp_path, rows)
+    said = [Output("The answer is: x + x", 3, True)]
+    monkeypatch.setattr(generate, "generate", lambda student, prompts, **_: said * len(prompts))
+    graded = _evaluate(manifest, base).predictions.select("prompt", "correct")
+    assert dict(graded.iter_rows()) == {"Double x, text.": False, "Double x, number.": True}
+
+
 def test_a_domain_without_train_rows_is_judged_by_its_own(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = tiny_student.manifest(tmp_path, tiny_student.sums(4, split="test"))
     monkeypatch.setattr(

@@ -102,10 +102,12 @@ def manifest(root: Path, rows: Sequence[dict[str, Any]], *, name: str = "tiny") 
 
     Args:
         root: of the manifest.
-        rows: prompt, answer and, where they differ from the defaults here, rationale, messages, domain, split, source, status.
+        rows: prompt, answer and, where they differ from the defaults here, rationale, messages, domain, split, source, status,
+            kind.
         name: of the manifest.
     """
     defaults = {"rationale": None, "messages": None, "domain": "sums", "split": "train", "source": "real", "status": "candidate"}
+    defaults |= {"kind": None}
     schema = dict.fromkeys(("prompt", "answer", *defaults), pl.String)
     frame = pl.DataFrame([{**defaults, **row} for row in rows], schema=schema)
     frame = frame.with_columns(extra=pl.lit(None, dtype=pl.String))
@@ -113,7 +115,7 @@ def manifest(root: Path, rows: Sequence[dict[str, Any]], *, name: str = "tiny") 
     frame = frame.with_columns(id=ids.row_ids(frame))
     handle = new(name, root=root)
     handle.append(frame.select("content", "prompt", "answer", "rationale", "messages", "extra"))
-    kept = frame.select("id", "content", "prompt_key", "domain", "split", "source", "status")
+    kept = frame.select("id", "content", "prompt_key", "domain", "kind", "split", "source", "status")
     return handle.commit(kept, verb="ingest")
 
 
