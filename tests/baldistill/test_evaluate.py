@@ -163,7 +163,7 @@ def test_a_row_is_graded_by_the_kind_that_it_says(tmp_path: Path, base: str, mon
     double = {"answer": "2x", "domain": "d", "split": "test"}
     rows += [{"prompt": f"Double x, {said}.", "kind": said, **double} for said in ("text", "number")]
     manifest = tiny_student.manifest(tmp_path, rows)
-    said = [Output("The answer is: x + x", 3, True)]
+    said = [Output("The answer is: $x + x$", 3, True)]
     monkeypatch.setattr(generate, "generate", lambda student, prompts, **_: said * len(prompts))
     graded = _evaluate(manifest, base).predictions.select("prompt", "correct")
     assert dict(graded.iter_rows()) == {"Double x, text.": False, "Double x, number.": True}
