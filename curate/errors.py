@@ -10,6 +10,7 @@
     │   └── ConflictError           somebody else committed first; nothing was written
     ├── MissingPackageError         an optional package is not installed
     ├── ModelError                  weights that cannot be found or loaded
+    ├── HubError                    the Hugging Face Hub cannot be reached or refuses the request
     ├── LedgerError                 a ledger that cannot be read or written
     ├── TeacherError                a teacher that cannot be reached or refuses the request
     └── AuditFailedError            findings above --fail-on; exit status 3
@@ -26,6 +27,7 @@ __all__ = [
     "AuditFailedError",
     "ConflictError",
     "CurateError",
+    "HubError",
     "InputError",
     "LedgerError",
     "ManifestError",
@@ -112,6 +114,10 @@ class MissingPackageError(CurateError):
 
 class ModelError(CurateError):
     """Weights cannot be found or loaded."""
+
+
+class HubError(CurateError):
+    """The Hugging Face Hub cannot be reached or refuses the request."""
 
 
 class LedgerError(CurateError):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # no folder.
 MAY_IMPORT = {
     "manifest": "",
-    "readers": "manifest",
+    "readers": "hub manifest",
     "sources": "answers manifest readers",
     "vectors": "manifest",
     "selection": "manifest vectors",
@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "balance": "audit calls generation ledger manifest selection teachers vectors",
     "report": "answers audit calls generation ledger manifest teachers",
     "cards": "audit manifest report teachers",
-    "export": "cards manifest report",
+    "hub": "cards manifest",
+    "export": "cards hub manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": (
-        "answers audit balance calls cards export generation housekeeping ledger manifest readers report selection sources "
+        "answers audit balance calls cards export generation housekeeping hub ledger manifest readers report selection sources "
         "teachers vectors"
     ),
 }
@@ -52,7 +53,7 @@ OWNERS = {
     "deltalake": {"curate.manifest.delta"},
     "filelock": {"curate.balance.balance"},
     "faiss": {"curate.vectors.neighbors"},
-    "huggingface_hub": {"curate.cards.metadata", "curate.models"},
+    "huggingface_hub": {"curate.cards.metadata", "curate.hub.client", "curate.hub.push", "curate.models"},
     "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},
     "license_expression": {"curate.cards.licences"},
     "latex2sympy2_extended": {"curate.answers.symbolic"},

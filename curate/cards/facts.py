@@ -25,7 +25,7 @@ from curate.manifest.schema import SPLITS
 if TYPE_CHECKING:
     from curate.report.costs import CostSummary
 
-__all__ = ["AuditorFacts", "CardFacts", "DomainRows", "SourceFacts", "StageFacts", "read_facts"]
+__all__ = ["AuditorFacts", "CardFacts", "DomainRows", "SourceFacts", "StageFacts", "fingerprint", "read_facts"]
 
 _ASKING = ("balance", "annotate", "synthesize")  # verbs that ask a teacher
 
@@ -217,7 +217,7 @@ def read_facts(
     texts = _texts(manifest, kept)
     return CardFacts(
         manifest=manifest,
-        fingerprint=_fingerprint(kept),
+        fingerprint=fingerprint(kept),
         package=log[-1].package,
         unknown=unknown,
         log=log,
@@ -257,7 +257,7 @@ def _counts(kept: pl.LazyFrame) -> dict[str, int]:
     return {name: int(n) for name, n in found.collect(engine="streaming").row(0, named=True).items()}
 
 
-def _fingerprint(kept: pl.LazyFrame) -> str:
+def fingerprint(kept: pl.LazyFrame) -> str:
     """Return a hash over the rows of a snapshot, whatever their order: id, content, domain, split, source and stage."""
     parts = (pl.col(name).cast(pl.String).fill_null("") for name in ("id", "content", "domain", "split", "source", "stage"))
     lines = kept.select(pl.concat_str(*parts, separator="\x1f")).collect(engine="streaming").to_series()

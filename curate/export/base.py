@@ -129,6 +129,15 @@ class Snapshot:
         schema = pl.Schema({**self.schema, WEIGHT: pl.Float64()})
         return replace(self, schema=schema, _places={**self._places, "train": train})
 
+    def narrow(self, *columns: str) -> pl.DataFrame:
+        """Return columns of the manifest of all of its rows, split by split; no texts are read.
+
+        Args:
+            columns: of `curate.manifest.schema.SCHEMA`.
+        """
+        rows = self.manifest.scan().select(columns)
+        return pl.concat(_take(rows, places.rows) for places in self._places.values())
+
     def collect(self, split: str) -> pl.DataFrame:
         """Return the rows of a split as one frame, which is held in memory whole."""
         return pl.concat(self.frames(split))

@@ -7,28 +7,34 @@ Which rows a snapshot has, `curate.manifest.rows.in_snapshot` says; the formats 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from curate import progress
 from curate.defaults import DEFAULT_STUDENT
-from curate.errors import InputError
+from curate.errors import InputError, ManifestError
 from curate.export import recipes
 from curate.export.base import Snapshot, exporters, read_snapshot
 from curate.export.destination import Destination, open_destination
 from curate.export.settings import ExportSettings
 from curate.export.weights import row_weights
 from curate.files import reason
+from curate.hub import changes
+from curate.hub.push import SCHEME, PushResult, Work, check_manifest, open_repository, push_work
 from curate.manifest.manifest import Manifest
+from curate.manifest.rows import in_snapshot
 from curate.report.tokens import DomainLengths, Lengths, measure_lengths
 from curate.settings import takes
 
 __all__ = ["ExportResult", "export"]
 
+_OF_HUB = "datasets"  # the format that a repository of the Hub has
 _DATA = (".jsonl", ".parquet")  # suffixes of files that `datasets` finds in a folder by their splits
 _MEASURED = ("domain", "domains", "prompt", "answer", "rationale", "messages", "extra")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")  # a model that lines in a README may name, as no path may
@@ -48,6 +54,8 @@ class ExportResult:
         load: the command that loads it; empty where the format is a plug-in's whose files nothing is known of.
         train: the command that trains on it, from inside the folder; empty where the format has none.
         lengths: per split and domain, how many rows are over ``--max-tokens``; empty unless that is given.
+        pushed: what is at the Hub now, where the export went there.
+        left: what of the manifest did not go there → rows.
     """
 
     manifest: Manifest
@@ -57,6 +65,8 @@ class ExportResult:
     load: str
     train: str = ""
     lengths: tuple[DomainLengths, ...] = ()
+    pushed: PushResult | None = None
+    left: dict[str, int] = field(default_factory=dict)
 
 
 @takes(ExportSettings)
@@ -69,7 +79,20 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     Raises:
         InputError: no row is selected, or the destination holds other files, or cannot be written.
         UnknownNameError: there is no such format.
+        HubError: the Hub cannot be reached, or refuses.
     """
+    if isinstance(settings.to, str) and settings.to.startswith(SCHEME):
+        return _to_hub(manifest, settings)
+    for flag in ("public", "dry_run"):
+        if getattr(settings, flag):
+            raise InputError(
+                f"--{flag.replace('_', '-')} is for --to {SCHEME}ORG/NAME, and this is --to {settings.to}: leave it out"
+            )
+    return _write(manifest, settings)[0]
+
+
+def _write(manifest: Manifest, settings: ExportSettings) -> tuple[ExportResult, Snapshot]:
+    """Write the snapshot in one format, all of its files or none; return it beside the result."""
     _check(settings)
     write = exporters.get(settings.to)
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
@@ -91,9 +114,53 @@ def export(manifest: Manifest, settings: ExportSettings) -> ExportResult:
     paths = tuple(_below(path, destination.folder, folder) for path in found)
     loads = any(path.suffix in _DATA for path in paths)
     load = f"datasets.load_dataset({str(folder)!r})" if loads else ""
-    return ExportResult(
-        manifest, paths, {split: n for split, n in written.items() if n}, folder, load, recipes.command(label), lengths
-    )
+    counts = {split: n for split, n in written.items() if n}
+    return ExportResult(manifest, paths, counts, folder, load, recipes.command(label), lengths), snapshot
+
+
+def _to_hub(manifest: Manifest, settings: ExportSettings) -> ExportResult:
+    """Write the snapshot as a folder, and push it; of a dry run neither stays."""
+    found = open_repository(str(settings.to), private=not settings.public, dry_run=settings.dry_run)
+    check_manifest(found, manifest.name, force=settings.force)
+    held_out = bool(settings.held_out)
+    with tempfile.TemporaryDirectory(prefix="curate-export-") as aside:
+        destination = Path(aside) / "export" if settings.dry_run else settings.destination
+        chosen = replace(settings, to=_OF_HUB, destination=destination, held_out=held_out)
+        done, snapshot = _write(manifest, chosen)
+        rows = snapshot.narrow(*changes.COLUMNS)
+        options = {"held_out": held_out, "complete_only": settings.complete_only}
+        about, tag = changes.describe(manifest, rows, options)
+        title, description = changes.difference(manifest, about, rows, found.record, _earlier(manifest, found.record))
+        work = Work(done.folder, done.paths, about, tag, title, description)
+        pushed = push_work(found, work, force=settings.force, dry_run=settings.dry_run)
+    paths = () if settings.dry_run else done.paths
+    return replace(done, pushed=pushed, left=_left(snapshot), load=pushed.load, paths=paths, train="")
+
+
+def _earlier(manifest: Manifest, record: Mapping[str, Any]) -> pl.DataFrame | None:
+    """Return the rows of the push before, where this machine still has that version; the caller compares their hash."""
+    version = record.get("version")
+    if record.get("manifest") != manifest.name or not isinstance(version, int):
+        return None
+    held_out, complete_only = bool(record.get("held_out")), bool(record.get("complete_only"))
+    try:
+        old = read_snapshot(Manifest(manifest.name, version, manifest.root), held_out=held_out, complete_only=complete_only)
+        return old.narrow(*changes.COLUMNS)
+    except (ManifestError, InputError):
+        return None
+
+
+def _left(snapshot: Snapshot) -> dict[str, int]:
+    """Return what of the manifest is not in a snapshot → rows; only what there is."""
+    train, rejected = pl.col("split") == "train", pl.col("status") == "rejected"
+    counts = {
+        "rejected rows": rejected.sum(),
+        "train rows that are not selected": (train & ~in_snapshot() & ~rejected).sum(),
+    }
+    found = snapshot.manifest.scan().select(**counts).collect().to_dicts()[0]
+    found["held-out rows (--held-out takes them along)"] = sum(snapshot.kept_back.values())
+    found["rows of stages that a cap cut short"] = sum(snapshot.cut_short.values()) if snapshot.complete_only else 0
+    return {what: n for what, n in found.items() if n}
 
 
 def _check(settings: ExportSettings) -> None:

@@ -10,6 +10,8 @@ from curate.settings import option
 
 __all__ = ["ExportSettings"]
 
+_HUB = "To the Hub"  # heading of the options
+
 OVER_LONG = ("keep", "drop")
 
 
@@ -57,4 +59,14 @@ class ExportSettings:
         "keep",
         choices=OVER_LONG,
         help="What becomes of train rows over --max-tokens: they are written whole (keep), or left out (drop).",
+    )
+    public: bool = option(
+        False,
+        help="Make the repository one that everybody sees; without it a repository is private.",
+        heading=_HUB,
+    )
+    dry_run: bool = option(
+        False,
+        help="Show repository, files, sizes and card of a push, and what would not go; write and push nothing.",
+        heading=_HUB,
     )

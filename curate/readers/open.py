@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 import shutil
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
+from curate.hub import client
+from curate.hub.client import Address
 from curate.readers import json_files, text_files, typed
 from curate.readers.discover import KINDS, Found, address_of, find, split_in_names
 from curate.readers.streams import COMPRESSED, encoding, plain_name, unpacked
@@ -90,7 +91,7 @@ def open_source(source: str, *, on_error: str = "fail", options: TextOptions | N
 
     Args:
         source: a file, a folder (read with its subfolders), a glob, ``-`` (standard input), a folder that ``save_to_disk``
-            wrote, or ``hf://org/name[:config]``.
+            wrote, or ``hf://org/name[@revision][:config]``.
         on_error: ``fail`` at the first record that cannot be read, or ``skip`` those and list them in each table.
         options: how text files are read, where they are not as usual.
 
@@ -169,14 +170,44 @@ def _open_stream(source: str, on_error: str, options: TextOptions) -> Source:
 
 
 def _open_hub(source: str) -> Source:
-    name, _, config = source.removeprefix(_HUB).partition(":")
-    try:
-        import datasets
+    """Read a data set of the Hub, as it is at one commit, which the files' hashes name.
 
-        found = datasets.load_dataset(name, config or None)
-    except (OSError, ValueError, RuntimeError) as e:
-        raise InputError(f"data set {source!r} cannot be loaded: {_first_line(e)}") from e
-    return _from_datasets(found, source, source)
+    It is called by its name and configuration and not by a revision, so that its rows are known again at a later one.
+    """
+    address = client.parse_address(source, scheme=_HUB)
+    called = f"{_HUB}{address.name}" + (f":{address.config}" if address.config else "")
+    if client.is_offline():
+        if address.revision is not None:
+            raise InputError(
+                f"{source!r}: HF_HUB_OFFLINE is set, and nobody can say whether the cache holds that revision: unset it"
+            )
+        progress.note("read", f"{called}: HF_HUB_OFFLINE is set: what the cache holds is read, whatever its revision")
+        return _from_datasets(_load(address, None, source), called, called)
+    commit, now = client.resolve(address)
+    return _from_datasets(_load(now, commit, source), called, called, revision=commit)
+
+
+def _load(address: Address, commit: str | None, source: str) -> Any:
+    """Return the splits of a data set at a commit; of None the newest in the cache.
+
+    Where files of the Hub do not come, `datasets` takes an older copy from its cache, which has other rows than were asked for.
+    """
+    import datasets
+
+    with client.asking(address, "reading"):
+        try:
+            builder = datasets.load_dataset_builder(address.name, address.config, revision=commit)
+            if commit is not None and f"@{commit}" not in str(builder.base_path):
+                raise ConnectionError("its files did not come, and the cache has another revision")
+            builder.download_and_prepare()
+            return builder.as_dataset()
+        except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as e:
+            if commit is not None and str(e).startswith("Couldn't find cache"):
+                raise ConnectionError("its files did not come") from e
+            if type(e).__name__ == "LocalEntryNotFoundError":  # the Hub was not reached: for `asking`
+                raise
+            told = e.__cause__ if isinstance(e, datasets.exceptions.DatasetGenerationError) and e.__cause__ else e
+            raise InputError(f"data set {source!r} cannot be loaded: {_first_line(told)}") from e
 
 
 def _open_saved(path: Path) -> Source:
@@ -189,11 +220,11 @@ def _open_saved(path: Path) -> Source:
     return _from_datasets(found, path.resolve().name, str(path.resolve()))
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _from_datasets(found: Any, address: str, place: str) -> Source:
+def _from_datasets(found: Any, address: str, place: str, *, revision: str | None = None) -> Source:
     files = []
     for name, part in found.items() if isinstance(found, dict) else [("", found)]:
         label = f"{address}/{name}" if name else address
@@ -201,15 +232,9 @@ def _from_datasets(found: Any, address: str, place: str) -> Source:
             batches = part.with_format("arrow").iter(_ROWS)
             table = typed.from_batches(batches, part.features.arrow_schema, label, features=part.features.to_dict())
         split, ambiguous = split_in_names(name or str(part.split or address))
-        files.append(SourceFile(table, split, ambiguous, _revision(part), f"{place}/{name}" if name else place, label))
+        content = f"revision:{revision}" if revision else f"fingerprint:{part._fingerprint}"
+        files.append(SourceFile(table, split, ambiguous, content, f"{place}/{name}" if name else place, label))
     return _source(address, files)
-
-
-def _revision(part: Any) -> str:
-    """Return the revision of a data set on the Hub, or the fingerprint of one that was made."""
-    checksums = part.info.download_checksums or {}
-    hub = {match[1] for address in checksums if (match := re.search(r"@([0-9a-f]{40})/", str(address)))}
-    return f"revision:{'+'.join(sorted(hub))}" if hub else f"fingerprint:{part._fingerprint}"
 
 
 def read(path: Path, *, name: str, on_error: str = "fail", options: TextOptions | None = None, kind: str | None = None) -> Table:

@@ -99,7 +99,7 @@ def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> IngestRes
     ``--licence`` or template updates its rows and adds none.
 
     Args:
-        sources: files (JSONL, JSON, CSV, TSV, Parquet, also compressed), folders, globs, ``-``, or ``hf://org/name[:config]``.
+        sources: files (JSONL, JSON, CSV, TSV, Parquet, also compressed), folders, globs, ``-``, or ``hf://org/name[@revision][:config]``.
 
     Raises:
         InputError: a source, column, row or option breaks a rule; the manifest is as it was.

@@ -30,7 +30,7 @@ LedgerFile = Annotated[
     str, Argument(metavar="FILE", help="File to write, such as answers.jsonl.zst; .gz and .zst are compressed.")
 ]
 ImportedFile = Annotated[str, Argument(metavar="FILE", help="File that ledger-export wrote.")]
-Sources = Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[:config].")]
+Sources = Annotated[list[str], Argument(metavar="SOURCE...", help="Files, folders, globs or hf://org/name[@revision][:config].")]
 
 app = make_app("curate", "Balance long-tailed data for fine-tuning language models, within a budget.")
 

@@ -150,6 +150,9 @@ def _sampled(result: Any) -> Iterable[Any]:
 
 
 def _exported(result: Any) -> Iterable[Any]:
+    if result.pushed is not None:
+        yield from _pushed(result, result.pushed)
+        return
     rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
     yield from widgets.facts(f"{result.manifest}: {rows}", [("written", path) for path in result.paths])
     over = [line for line in result.lengths if line.over]
@@ -163,6 +166,34 @@ def _exported(result: Any) -> Iterable[Any]:
     ways = [f"load it with {result.load}"] if result.load else []
     ways += [f"train on it with cd {shlex.quote(str(result.folder))} && {result.train}"] if result.train else []
     yield "; ".join([f"{result.folder} is complete", *ways])
+
+
+def _pushed(result: Any, pushed: Any) -> Iterable[Any]:
+    names = {"new": "new", "changed": "changed", "same": "there already", "gone": "deleted"}
+    rows = ", ".join(f"{split} {count(n)}" for split, n in result.rows.items())
+    who = "private" if pushed.private else "public: everybody sees it"
+    yield from widgets.facts(
+        f"{result.manifest}: {rows}",
+        [
+            ("written", None if pushed.dry_run else result.folder),
+            ("repository", f"{pushed.repo} ({who}{', new' if pushed.created else ''})"),
+            ("tag", pushed.tag),
+        ],
+    )
+    lines = [(file.path, widgets.size(file.size), names[file.change]) for file in pushed.files]
+    yield grid(["file", "size", ""], lines[:_SHOWN], left=(0, 2))
+    yield from _more(len(lines), "files; --json has them all")
+    stays = [("stays here", f"{count(n)} {what}") for what, n in result.left.items()]
+    yield from widgets.facts(
+        "", [*stays, ("never sent", "keys, replies of the ledger, local paths, whatever is not listed above")]
+    )
+    if pushed.dry_run:
+        yield widgets.rule("README.md")
+        yield widgets.Verbatim(pushed.card if pushed.card.endswith("\n") else f"{pushed.card}\n")
+        yield f"nothing was written or pushed; without --dry-run this goes to {pushed.url}"
+        return
+    done = "pushed to" if pushed.committed else "nothing has changed since the last push to"
+    yield widgets.Verbatim(f"{done} {pushed.url} at revision {pushed.revision}; load it with {result.load}\n")
 
 
 def _audit(result: Any) -> Iterable[Any]:

@@ -9,14 +9,16 @@ import json
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 
 from curate import progress
-from curate.errors import InputError
+from curate.errors import CurateError, HubError, InputError
 from curate.readers import open as opening
 from curate.readers.text_files import TextOptions
+from tests.support import hub as hubs
 
 
 def read(folder, name, content, **options):
@@ -236,23 +238,116 @@ def test_a_split_that_was_saved_alone_says_which_it_is(tmp_path):
     assert texts(opening.open_source(str(tmp_path / "none")).files[0].table) == {"q": ["b"], "kind": ["maths"]}
 
 
-def test_a_data_set_of_the_hub_is_asked_for_by_name_and_configuration(monkeypatch):
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Return a Hub that has one data set of two commits, of which the first is tagged."""
     import datasets
+    import huggingface_hub
 
-    asked = []
-    monkeypatch.setattr(datasets, "load_dataset", lambda *given: asked.append(given) or {"train": made(q=["a"], kind=[0])})
+    monkeypatch.setattr("curate.hub.client._WAITS", ())
+    datasets.disable_progress_bars()
+    with hubs.serving() as running:
+        hubs.point(monkeypatch, running, tmp_path / "home")
+        repo = running.repo("org/name")
+        for text in ("old", "new"):
+            part = io.BytesIO()
+            made(q=[text], kind=[0]).to_parquet(part)
+            repo.write(data__train_dot_parquet=part.getvalue(), other__test_dot_parquet=part.getvalue())
+            repo.tags.setdefault("v1", repo.head.oid)
+        config = {"config_name": "main", "data_files": "data/*"}, {"config_name": "other", "data_files": "other/*"}
+        repo.write(README_dot_md=f"---\nconfigs: {json.dumps(config)}\n---\n".encode())
+        yield running
+        huggingface_hub.utils.close_session()
+    datasets.enable_progress_bars()
+
+
+def test_a_data_set_of_the_hub_is_read_by_configuration_and_called_without_its_revision(hub):
     source = opening.open_source("hf://org/name:main")
-    assert asked == [("org/name", "main")]
     assert (source.address, source.files[0].label) == ("hf://org/name:main", "hf://org/name:main/train")
+    assert texts(source.files[0].table)["q"] == ["new"]
+    assert source.fingerprint == f"revision:{hub.repos['dataset', 'org/name'].head.oid}"
 
 
-@pytest.mark.parametrize("error", [ConnectionError, ValueError, RuntimeError])
-def test_a_data_set_that_cannot_be_loaded_is_one_line(monkeypatch, error):
-    import datasets
+def test_a_revision_is_read_as_it_was_and_recorded_as_its_commit(hub):
+    tag = hub.repos["dataset", "org/name"].tags["v1"]
+    for revision in ("v1", tag):
+        source = opening.open_source(f"hf://org/name@{revision}")
+        assert (source.address, source.fingerprint) == ("hf://org/name", f"revision:{tag}")
+        assert texts(source.files[0].table)["q"][0] == "old"
 
-    def fail(*_):
-        raise error("no network\nand a long story")
 
-    monkeypatch.setattr(datasets, "load_dataset", fail)
-    with pytest.raises(InputError, match=r"^data set 'hf://org/name' cannot be loaded: no network$"):
+def test_an_older_copy_in_the_cache_is_not_taken_for_what_was_asked(hub):
+    opening.open_source("hf://org/name:main")
+    hub.repos["dataset", "org/name"].write(LICENSE=b"a newer commit")
+    hub.break_("resolve", status=503)
+    for config in ("main", "other"):
+        with pytest.raises(HubError, match=r"^reading org/name: the Hub at \S+ cannot be reached \(its files did not come"):
+            opening.open_source(f"hf://org/name:{config}")
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (
+            "hf://org/nothing",
+            r"reading org/nothing: there is no such data set at http://\S+, or it is private and the token in HF_TOKEN",
+        ),
+        ("hf://other/secret", r"reading other/secret: there is no such data set"),
+        ("hf://other/gated", r"reading other/gated: it is gated, and the token in HF_TOKEN has no access: ask for it at http"),
+        ("hf://org/name@v9", r"reading org/name@v9: it has no revision 'v9': name a branch, a tag or a commit"),
+        ("hf://org/name:x", r"data set 'hf://org/name:x' cannot be loaded: .*x.* not found. Available: \['main', 'other'\]"),
+        ("hf://org/empty", r"data set 'hf://org/empty' cannot be loaded: "),
+        ("hf://a/b/c", r"'hf://a/b/c' names no repository: write hf://ORG/NAME"),
+        ("hf://org/name@", r"'hf://org/name@' ends in @"),
+    ],
+)
+def test_a_data_set_that_cannot_be_loaded_is_one_line(hub, source, line):
+    hub.repo("other/secret")
+    hub.repo("other/gated", private=False).gated = True
+    hub.repo("org/empty")
+    with pytest.raises(CurateError, match=f"^{line}") as raised:
+        opening.open_source(source)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_renamed_data_set_is_read_and_its_name_told(hub):
+    hub.rename("org/name", "org/other")
+    notes = []
+    with progress.listen(notes.append):
+        source = opening.open_source("hf://org/name:main")
+    assert source.address == "hf://org/name:main"
+    assert "org/name is called org/other now; name it so from now on" in [note.message for note in notes]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("info", {"status": 500}),
+        ("info", {"response": 30}),
+        ("resolve", {"status": 500}),
+        ("resolve", {"response": 100}),
+        ("tree", {"status": 502}),
+        ("download", {"status": 403}),
+    ],
+)
+def test_a_hub_that_fails_while_a_data_set_is_read_is_one_line(hub, kind, fault, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: None))
+    hub.break_(kind, **fault)
+    with pytest.raises(CurateError, match=r"^(reading org/name|data set 'hf://org/name)") as raised:
+        opening.open_source("hf://org/name:main")
+    assert "\n" not in str(raised.value)
+
+
+def test_without_a_network_a_data_set_is_one_line(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(HubError, match=r"^reading org/name: the Hub at http://127.0.0.1:9 cannot be reached"):
         opening.open_source("hf://org/name")
+
+
+def test_offline_the_cache_is_read_and_no_revision_promised(hub, monkeypatch):
+    opening.open_source("hf://org/name:main")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match=r"^'hf://org/name@v1:main': HF_HUB_OFFLINE is set"):
+        opening.open_source("hf://org/name@v1:main")
+    assert opening.open_source("hf://org/name:main").fingerprint.startswith("fingerprint:")
