@@ -114,11 +114,11 @@ def open_destination(path: str | Path, *, manifests: Path | None, force: bool = 
         force: let files stand in it that no export wrote.
 
     Raises:
-        InputError: the folder holds such files; or one that a reader would take for a split; or it is around the working
-            directory or around, or in, the manifests.
+        InputError: it is a file; or the folder holds such files, or one that a reader would take for a split; or it is around
+            the working directory or around, or in, the manifests.
         OSError: it is no folder, or cannot be read.
     """
-    folder = Path(path).resolve()
+    folder = Path(os.path.realpath(path))  # which takes a link to itself for what it is, where `resolve` fails
     held = "the working directory" if Path.cwd().is_relative_to(folder) else ""
     if manifests is not None and (manifests.resolve().is_relative_to(folder) or folder.is_relative_to(manifests.resolve())):
         held = "the manifests"
@@ -128,6 +128,8 @@ def open_destination(path: str | Path, *, manifests: Path | None, force: bool = 
         )
     if not os.path.lexists(folder):
         return Destination(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"export: {str(path)!r} is a file, and an export is a folder: name another --destination")
     marker = _read_marker(folder)
     files = {} if marker is None else marker["files"]
     card = _card(folder, files)

@@ -98,7 +98,8 @@ def _write(manifest: Manifest, settings: ExportSettings) -> tuple[ExportResult, 
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     held_out = settings.held_out is not False
     snapshot = read_snapshot(manifest, held_out=held_out, complete_only=settings.complete_only)
-    folder = Path(settings.destination or Path("exports") / f"{manifest.name}-v{manifest.version}-{label}")
+    default = Path("exports") / f"{manifest.name}-v{manifest.version}-{label}"
+    folder = default if settings.destination is None else Path(settings.destination)
     about = {"manifest": manifest.name, "version": manifest.version, "format": label}
     with _refusals(manifest, folder):
         destination = _open(manifest, folder, force=settings.force)

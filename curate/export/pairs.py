@@ -66,7 +66,11 @@ def _of_texts(row: Row, wrong: WrongTexts) -> list[dict[str, Any]]:
     if chosen.get("tool_calls"):
         row.skipped = "their answers are calls of tools, and the wrong ones are texts"
         return []
-    return [_pair(row, prompt, [chosen], [{"role": "assistant", "content": text}], origin) for text, origin in texts]
+    rejected = {"role": "assistant", "content": ""}
+    return [
+        _pair(row, prompt, [{**chosen, "content": text.accepted}], [{**rejected, "content": text.text}], text.origin)
+        for text in texts
+    ]
 
 
 def _of_source(row: Row) -> list[dict[str, Any]]:

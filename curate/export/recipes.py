@@ -14,6 +14,7 @@ __all__ = ["STUDENT", "Recipe", "command", "files"]
 
 STUDENT = "Qwen/Qwen2.5-0.5B-Instruct"  # an example, to be replaced
 _MAX_LENGTH = 1024  # tokens; TRL's own default, written out since it cuts what is longer
+_DROPPED = "What is longer than `sequence_len` tokens Axolotl drops: `--max-tokens` of the export counts it beforehand."
 _CUT = "What is longer than `max_length` tokens TRL cuts: `--max-tokens` of the export counts it beforehand."
 
 
@@ -122,7 +123,8 @@ def _alpaca(recipe: Recipe) -> tuple[str, str, str]:
         learning_rate: 2.0e-5
         output_dir: ../trained
         """
-    return "What a row says before its prompt is in system and history, which not every reader of alpaca takes.", "yaml", config
+    about = f"What a row says before its prompt is in system and history, which not every reader of alpaca takes. {_DROPPED}"
+    return about, "yaml", config
 
 
 def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
@@ -138,9 +140,10 @@ def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
         sequence_len: {recipe.max_tokens or 2048}
         micro_batch_size: 4
         num_epochs: 2
+        learning_rate: 2.0e-5
         output_dir: ../trained
         """
-    return "Readers of this form train on every turn of gpt unless they are told otherwise.", "yaml", config
+    return f"Readers of this form train on every turn of gpt unless they are told otherwise. {_DROPPED}", "yaml", config
 
 
 def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
@@ -158,7 +161,8 @@ def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
         num_train_epochs: 2
         output_dir: ../trained
         """
-    return "With mask_history the last answer of a chat is trained on alone.", "yaml", config
+    about = "With mask_history the last answer of a chat is trained on alone. What is longer than `cutoff_len` tokens is cut."
+    return about, "yaml", config
 
 
 def _axolotl(recipe: Recipe) -> tuple[str, str, str]:
@@ -173,9 +177,10 @@ def _axolotl(recipe: Recipe) -> tuple[str, str, str]:
         sequence_len: {recipe.max_tokens or 2048}
         micro_batch_size: 4
         num_epochs: 2
+        learning_rate: 2.0e-5
         output_dir: ../trained
         """
-    return "Which turns are trained on, each says by its key train.", "yaml", config
+    return f"Which turns are trained on, each says by its key train. {_DROPPED}", "yaml", config
 
 
 def _unsloth(recipe: Recipe) -> tuple[str, str, str]:

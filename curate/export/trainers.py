@@ -32,6 +32,8 @@ _HERE = ("id", "domain", "domains", WEIGHT)  # columns that stand beside the cha
 # Of OpenAI's fine-tuning: https://developers.openai.com/api/docs/guides/supervised-fine-tuning#formatting-your-data and the
 # reference of files (bytes) and of chat completions (tools, names).
 _OPENAI_ROWS, _OPENAI_BYTES, _OPENAI_TOOLS = 10, 512 * 10**6, 128
+# Of an example, of the models that are tuned today: https://developers.openai.com/api/docs/guides/fine-tuning-best-practices
+_OPENAI_TOKENS = 65_536
 _OPENAI_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _OPENAI_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "weight", "refusal")
 _OPENAI_ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -51,6 +53,7 @@ class Row:
         lost: what the record does not carry, by name.
         skipped: why the row is left out, or "".
         refused: why the trainer would refuse it, or "".
+        cut: beyond what the trainer would cut it, or "".
     """
 
     chat: chats.Turns
@@ -61,6 +64,7 @@ class Row:
     lost: set[str] = field(default_factory=set)
     skipped: str = ""
     refused: str = ""
+    cut: str = ""
 
     def leading(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return the turns up to the answer as templates take them.
@@ -139,7 +143,10 @@ def _openai(row: Row) -> dict[str, Any]:
             kept["weight"] = int(n in trained)
         messages.append(kept)
     row.refused = _refused_by_openai(messages, row.tools or [])
-    return {"messages": messages} | ({"tools": row.tools} if row.tools else {})
+    record = {"messages": messages} | ({"tools": row.tools} if row.tools else {})
+    if len(json_text(record).encode()) > _OPENAI_TOKENS:  # no tokenizer makes more tokens than there are bytes
+        row.cut = f"more than {_OPENAI_TOKENS:,} bytes, and are cut if these are as many tokens"
+    return record
 
 
 def _refused_by_openai(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> str:
@@ -344,6 +351,7 @@ class _Tally:
         lost: what has no place in the format → rows.
         skipped: why rows are left out → rows.
         refused: what the trainer would refuse → rows.
+        cut: beyond what the trainer would cut → rows.
         answers: rows of several answers, by which of them are trained on (`Row.trained`).
         used: keys that are not null in every record.
         written: split → records.
@@ -352,6 +360,7 @@ class _Tally:
     lost: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    cut: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     used: dict[str, None] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
@@ -364,6 +373,8 @@ class _Tally:
             self.lost["messages, which is no chat"] += 1
         if row.refused:
             self.refused[row.refused] += 1
+        if row.cut:
+            self.cut[row.cut] += 1
         if row.skipped:
             self.skipped[row.skipped] += 1
             return
@@ -381,6 +392,8 @@ class _Tally:
             progress.note("export", f"{name}: {n:,} rows are left out, since {what}; --to chat has them")
         for what, n in sorted(self.refused.items()):
             progress.note("export", f"{name}: {n:,} rows have {what}, for which the trainer refuses the file")
+        for what, n in sorted(self.cut.items()):
+            progress.note("export", f"{name}: {n:,} rows have {what}; --max-tokens counts them for a student")
 
 
 def write_records(

@@ -37,12 +37,14 @@ class WrongText(NamedTuple):
     """A text that answers a question wrongly.
 
     Attributes:
-        text: closed by its own final answer, in the form in which an accepted rationale is closed by the right one.
+        text: closed by its own final answer, as it states that.
         origin: ``attempt`` at the accepted row's rationale, or ``row``: one that was rejected.
+        accepted: what the accepted row says, closed in the same way, so that the form does not tell the two apart.
     """
 
     text: str
     origin: str
+    accepted: str
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def find_wrong_texts(manifest: Manifest) -> WrongTexts:
             rejected.append(found)
     pairs = list(_pairs(manifest, rejected, unused))
     by_row: dict[str, dict[WrongText, None]] = {}
-    for pair, text in _judged(manifest, pairs, unused):
-        by_row.setdefault(pair.accepted["id"], {})[WrongText(text, pair.origin)] = None
+    for row_id, text in _judged(manifest, pairs, unused):
+        by_row.setdefault(row_id, {})[text] = None
     return WrongTexts({row_id: tuple(texts) for row_id, texts in by_row.items()}, unused)
 
 
@@ -196,8 +198,8 @@ def _asks(reply: _Reply, row: Mapping[str, Any]) -> bool:
     return text in reply.request or f'"prompt":{key}' in reply.request
 
 
-def _judged(manifest: Manifest, pairs: list[_Pair], unused: Counter[str]) -> Iterator[tuple[_Pair, str]]:
-    """Yield the pairs whose accepted row passes and whose other text answers wrongly, with that text as it is trained on."""
+def _judged(manifest: Manifest, pairs: list[_Pair], unused: Counter[str]) -> Iterator[tuple[str, WrongText]]:
+    """Yield the wrong texts of the pairs whose accepted row passes and whose other text answers wrongly, by the row's id."""
     if not pairs:
         return
     context = _context(manifest)
@@ -219,7 +221,9 @@ def _judged(manifest: Manifest, pairs: list[_Pair], unused: Counter[str]) -> Ite
         elif wrong.get(str(n)) != _WRONG:
             unused["whose final answer is the accepted one, or cannot be compared with it"] += 1
         else:
-            yield pair, completion(pair.text, said)
+            right = answers.extract(row["rationale"], kind, labels=labels, prompt=row["prompt"] or "")
+            right = right if right and answers.equal(right, row["answer"], kind) else row["answer"]
+            yield row["id"], WrongText(completion(pair.text, said), pair.origin, completion(row["rationale"], right))
 
 
 def _rejections_of(context: Context, lines: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, str]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,3 +182,70 @@ def test_the_export_of_another_manifest_is_replaced_and_it_is_said(selected, tmp
 
 def test_a_folder_that_is_not_there_may_be_written(tmp_path):
     assert open_destination(tmp_path / "a" / "b", manifests=None).others == ()
+
+
+KILLED = """
+import os, signal, sys
+from curate.export.export import export
+from curate.export.trainers import write_trl
+from curate.manifest.manifest import load
+
+def stops(snapshot, destination):
+    paths = write_trl(snapshot, destination)
+    paths[0].write_text("half")
+    os.kill(os.getpid(), int(sys.argv[2]))
+
+export(load("m", root=sys.argv[1]), to=stops, destination=sys.argv[1] + "/x")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_an_export_that_is_killed_leaves_the_earlier_one_whole(selected, tmp_path, sent):
+    done = export.export(selected, destination=tmp_path / "x")
+    before = texts(tmp_path / "x")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), str(int(sent))], check=False, capture_output=True, cwd=tmp_path
+    )
+    assert killed.returncode == -sent or (sent == signal.SIGINT and killed.returncode in (1, 130))
+    assert b"KeyboardInterrupt" in killed.stderr or sent == signal.SIGKILL
+    assert texts(tmp_path / "x") == before
+    again = export.export(selected, destination=tmp_path / "x")
+    assert again.paths == done.paths
+    assert texts(tmp_path / "x") == before
+
+
+@pytest.mark.parametrize("name", ["file", "link to a file"])
+def test_a_file_is_no_destination(selected, tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link to a file").symlink_to(tmp_path / "file")
+    with pytest.raises(InputError, match=rf"'.*{name}' is a file, and an export is a folder: name another --destination"):
+        export.export(selected, destination=tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_link_to_nothing_is_followed_and_a_link_to_itself_is_refused(selected, tmp_path):
+    (tmp_path / "dangling").symlink_to(tmp_path / "new")
+    export.export(selected, destination=tmp_path / "dangling")
+    assert (tmp_path / "dangling").is_symlink()
+    assert (tmp_path / "new" / "train.jsonl").is_file()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"'.*loop' cannot be written: Too many levels of symbolic links"):
+        export.export(selected, destination=tmp_path / "loop")
+
+
+def test_a_folder_that_cannot_be_written_is_left_alone(selected, tmp_path, monkeypatch):
+    def refuses(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(InputError, match=r"export of m@1: '.*shut' cannot be written: Permission denied"):
+        export.export(selected, destination=tmp_path / "shut")
+    assert not list((tmp_path / "shut").iterdir())
+
+
+def test_an_empty_name_is_no_default(selected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is a folder of the (manifests|working directory)"):
+        export.export(selected, destination="")

@@ -213,6 +213,12 @@ def test_a_file_that_is_too_large_for_openai_is_told(write, monkeypatch):
     assert any("train.jsonl has 0 MB" in note for note in write("openai", PLAIN)[2])
 
 
+def test_examples_that_openai_may_cut_are_told(write):
+    notes = write("openai", [*PLAIN, {"prompt": "ü" * 40_000, "answer": "x"}])[2]
+    assert len(notes) == 1
+    assert notes[0].startswith("openai: 1 rows have more than 65,536 bytes, and are cut if these are as many tokens")
+
+
 def test_axolotl_says_of_every_turn_whether_it_is_trained_on(write):
     rows, _, notes = write("axolotl", chat_rows(TALK, [*ANSWERED, said("user", "Thanks.")], tools=TOOLS))
     assert [turn["train"] for turn in rows[0]["messages"]] == [False] * 4 + [True]

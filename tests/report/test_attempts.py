@@ -26,7 +26,10 @@ def test_wrong_attempts_stand_beside_the_rationale_that_was_accepted(tmp_path: P
     done = balanced(tmp_path, wrong=2)
     found = find_wrong_texts(done)
     assert set(found.by_row) == set(done.rows().filter(status="selected")["id"])
-    assert set(found.by_row.values()) == {(WrongText("Some reasoning.\nThe answer is: 999999", "attempt"),)}, "each text once"
+    texts = [text for texts in found.by_row.values() for text in texts]
+    assert [(text.text, text.origin) for text in texts] == [("Some reasoning.\nThe answer is: 999999", "attempt")] * 6, (
+        "each once"
+    )
     assert not found.unused
 
 
@@ -34,8 +37,15 @@ def test_an_attempt_is_closed_as_an_accepted_rationale_is(tmp_path: Path) -> Non
     def boxed(request: Request, _: int) -> RawResponse | None:
         return RawResponse.of(r"Adding gives \boxed{999999}.") if request.sample == 0 else None
 
-    (texts,) = set(find_wrong_texts(balanced(tmp_path, script=boxed)).by_row.values())
-    assert texts[0].text == "Adding gives \\boxed{999999}.\nThe answer is: 999999"
+    texts = [text for (text,) in find_wrong_texts(balanced(tmp_path, script=boxed)).by_row.values()]
+    assert {text.text for text in texts} == {"Adding gives \\boxed{999999}.\nThe answer is: 999999"}
+
+
+def test_an_accepted_rationale_is_closed_by_what_it_states(tmp_path: Path) -> None:
+    said = {**GOOD, "rationale": "Two and three make 5 eggs.\nThe answer is: 5.0"}
+    manifest = ingested(tmp_path, [said, {**WRONG, "findings": MISMATCH}, *FURTHER])
+    ((text,),) = find_wrong_texts(manifest).by_row.values()
+    assert text.accepted == "Two and three make 5 eggs.\nThe answer is: 5.0", "and not by another line with 5"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +90,7 @@ def finding(auditor: str, **more: Any) -> str:
 
 GOOD = {"prompt": "What is 2 + 3?", "answer": "5", "rationale": "Two and three.\nThe answer is: 5", "status": "selected"}
 WRONG = {**GOOD, "rationale": "Two and four.\nThe answer is: 6", "status": "rejected", "source": "synthetic"}
+FURTHER = [{"prompt": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(9)]
 MISMATCH = finding("answer_mismatch", stage=0, attempt=None, call_id=3)
 
 
@@ -101,8 +112,7 @@ MISMATCH = finding("answer_mismatch", stage=0, attempt=None, call_id=3)
 def test_a_rejected_row_with_the_question_of_an_accepted_one(
     tmp_path: Path, accepted: dict[str, Any], rejected: dict[str, Any], why: str | None
 ) -> None:
-    further = [{"prompt": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(9)]
-    rows = [{**GOOD, **accepted}, {**WRONG, "findings": MISMATCH, **rejected}, *further]
+    rows = [{**GOOD, **accepted}, {**WRONG, "findings": MISMATCH, **rejected}, *FURTHER]
     manifest = ingested(tmp_path, rows)
     found = find_wrong_texts(manifest)
     if why is not None:
@@ -110,7 +120,7 @@ def test_a_rejected_row_with_the_question_of_an_accepted_one(
         assert [reason.startswith(why) for reason in found.unused] == [True] * bool(why)
         return
     chosen = manifest.rows().filter(pl.col("status") == "selected")["id"].item()
-    assert found.by_row == {chosen: (WrongText(WRONG["rationale"], "row"),)}
+    assert found.by_row == {chosen: (WrongText(WRONG["rationale"], "row", GOOD["rationale"]),)}
 
 
 def test_a_finding_of_an_audit_that_changed_nothing_is_no_attempt(tmp_path: Path) -> None:
