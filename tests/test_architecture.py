@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # The folders of `curate` in the order in which a row walks through them, each with the folders that it may import. The modules
-# at the top (`defaults`, `errors`, `escapes`, `files`, `models`, `progress`, `registry`, `settings`) are everybody's and import
-# no folder.
+# at the top (`defaults`, `errors`, `escapes`, `files`, `models`, `progress`, `registry`, `settings`, `templates`) are everybody's
+# and import no folder.
 MAY_IMPORT = {
     "manifest": "",
     "readers": "hub manifest",
@@ -54,7 +54,7 @@ OWNERS = {
     "filelock": {"curate.balance.balance"},
     "faiss": {"curate.vectors.neighbors"},
     "huggingface_hub": {"curate.cards.metadata", "curate.hub.client", "curate.hub.push", "curate.models"},
-    "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models"},
+    "jinja2": {"curate.generation.prompts", "curate.sources.expressions", "curate.models", "curate.templates"},
     "license_expression": {"curate.cards.licences"},
     "latex2sympy2_extended": {"curate.answers.symbolic"},
     "math_verify": {"curate.answers.symbolic"},

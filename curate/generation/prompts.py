@@ -21,6 +21,7 @@ from typing import Any
 
 from curate.answers.answers import TASKS
 from curate.errors import InputError, UnknownNameError
+from curate.templates import bounded, make_environment
 
 __all__ = ["FIELDS", "MOST_CHARACTERS", "PURPOSES", "Template", "Templates", "built_in", "load", "render"]
 
@@ -32,7 +33,6 @@ _NONCE = secrets.token_hex(16)
 _MARK = re.compile(rf"<{_NONCE}:(system|user|assistant)>")
 
 MOST_CHARACTERS = 10_000_000  # of one filled template; the longest contexts of models take fewer
-_MOST_EXPONENT = 64
 # What expressions of a template raise beside Jinja2's own errors.
 _FAULTS = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 
@@ -134,9 +134,11 @@ def render(template: Template, *, n: int = 1, **fields: Any) -> list[dict[str, s
         fields: some of `FIELDS`.
 
     Raises:
-        InputError: the template is not valid Jinja2, fails on these fields, or writes more than `MOST_CHARACTERS`.
+        InputError: the template is not valid Jinja2, fails on these fields, writes more than `MOST_CHARACTERS`, or takes more
+            steps than `curate.templates.MOST_STEPS`.
     """
-    text = "".join(_rendered(template, {"n": n, **fields}))
+    with bounded():
+        text = "".join(_rendered(template, {"n": n, **fields}))
     pieces = _MARK.split(text)
     return [
         {"role": role, "content": content.strip()}
@@ -173,35 +175,13 @@ def _compiled(name: str, text: str) -> tuple[Any, set[str]]:
     import jinja2
     from jinja2.meta import find_undeclared_variables
 
-    environment = _sandbox()
+    environment = make_environment(most=MOST_CHARACTERS, autoescape=False)
     environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
     marked = _PART.sub(lambda part: f"<{_NONCE}:{part[1]}>", text)
     try:
         return environment.from_string(marked), find_undeclared_variables(environment.parse(marked))
     except (jinja2.TemplateError, *_FAULTS) as e:
         raise InputError(f"prompt template {name!r}: {_told(e)}") from e
-
-
-def _sandbox() -> Any:
-    """Return an environment in which a template reaches nothing but its fields, and makes nothing of any size by one product."""
-    from jinja2.sandbox import SandboxedEnvironment
-
-    class Sandbox(SandboxedEnvironment):
-        intercepted_binops = frozenset(("*", "**"))
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            sizes = [len(value) if hasattr(value, "__len__") else abs(value) for value in (left, right)]
-            if (
-                operator == "*"
-                and any(hasattr(value, "__len__") for value in (left, right))
-                and sizes[0] * sizes[1] > MOST_CHARACTERS
-            ):
-                raise OverflowError(f"it repeats a text to more than {MOST_CHARACTERS:,} characters")
-            if operator == "**" and sizes[1] > _MOST_EXPONENT:
-                raise OverflowError(f"an exponent is above {_MOST_EXPONENT}")
-            return super().call_binop(context, operator, left, right)
-
-    return Sandbox(autoescape=False)
 
 
 def _version(text: str) -> str:

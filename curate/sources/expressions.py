@@ -16,6 +16,7 @@ import polars as pl
 
 from curate.errors import InputError, UnknownNameError
 from curate.readers.tables import Number, Table, value_text
+from curate.templates import bounded, make_environment
 
 __all__ = ["MOST_CHARACTERS", "Expression", "compile_expression", "is_template", "letter", "options", "read_template"]
 
@@ -175,7 +176,8 @@ def _template(text: str, names: Sequence[str], option: str, file: str) -> Expres
         for i in range(table.height):
             record = {name: values[i] for name, values in objects.items()}
             try:
-                made = compiled.render({"row": record, **record})
+                with bounded():
+                    made = compiled.render({"row": record, **record})
                 why = f"it writes {len(made):,} characters, at most {MOST_CHARACTERS:,} are kept"
             except (
                 jinja2.TemplateError,
@@ -198,10 +200,15 @@ def _template(text: str, names: Sequence[str], option: str, file: str) -> Expres
 @lru_cache(1)
 def _environment() -> Any:
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=jinja2.ChainableUndefined, finalize=_shown, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    environment = make_environment(
+        most=MOST_CHARACTERS,
+        immutable=True,
+        undefined=jinja2.ChainableUndefined,
+        finalize=_shown,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"options": options, "letter": letter}
     return environment
