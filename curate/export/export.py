@@ -129,7 +129,9 @@ def _to_hub(manifest: Manifest, settings: ExportSettings) -> ExportResult:
         chosen = replace(settings, to=_OF_HUB, destination=destination, held_out=held_out)
         done, snapshot = _write(manifest, chosen)
         rows = snapshot.narrow(*changes.COLUMNS)
-        options = {"held_out": held_out, "complete_only": settings.complete_only}
+        options = {"held_out": held_out, "complete_only": settings.complete_only} | (
+            {"weights": True} if settings.weights else {}
+        )
         about, tag = changes.describe(manifest, rows, options)
         title, description = changes.difference(manifest, about, rows, found.record, _earlier(manifest, found.record))
         work = Work(done.folder, done.paths, about, tag, title, description)

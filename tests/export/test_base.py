@@ -72,6 +72,22 @@ def test_rows_come_in_the_order_of_the_manifest_whatever_the_order_of_their_text
         assert found.without_rationale[split] == found.rows[split] == wanted.height
 
 
+@given(st.data())
+def test_rows_that_are_left_out_take_their_weights_along(tmp_path_factory, data) -> None:
+    texts = data.draw(st.lists(st.integers(0, 19), min_size=2, max_size=20))
+    manifest = made(tmp_path_factory.mktemp("m"), texts, data.draw(st.permutations(range(20))), ["train"] * len(texts))
+    gone = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=len(texts) - 1, unique=True))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"_FRAME_ROWS": 4, "_FIRST_ROWS": 2, "_REGION": 3}.items():
+            patch.setattr(base, name, value)
+        weighted = read_snapshot(manifest).weighted(pl.Series(range(len(texts)), dtype=pl.Float64))
+        whole, found = weighted.collect("train"), weighted.without("train", gone)
+        part = found.collect("train")
+    assert whole[base.WEIGHT].to_list() == [*range(len(texts))]
+    assert part.equals(whole[[n for n in range(len(texts)) if n not in gone]])
+    assert (found.rows["train"], part.schema) == (part.height, found.schema)
+
+
 def test_frames_of_long_texts_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pl.DataFrame({"prompt": ["p"] * 40, "extra": [f'{{"n":{n},"pad":"{"x" * 5000}"}}' for n in range(40)]})
     contents = rows.with_columns(ids.content_keys(rows))

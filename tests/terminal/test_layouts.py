@@ -39,6 +39,7 @@ from curate.manifest.history import Tags, diff, log
 from curate.manifest.manifest import Manifest
 from curate.report.explain import explain
 from curate.report.profile import profile
+from curate.report.tokens import DomainLengths
 from curate.selection.base import Quotas
 from curate.selection.sample import SampleResult
 from curate.sources.ingest import IngestResult
@@ -276,6 +277,10 @@ def test_small_results() -> None:
     exported = ExportResult(MATH, (Path("x/train.parquet"),), {"train": 1500}, Path("x"), "datasets.load_dataset('x')")
     assert seen(exported).startswith("math@7: train 1,500\nwritten  x")
     assert seen(exported).splitlines()[-1] == "x is complete; load it with datasets.load_dataset('x')"
+    lengths = (DomainLengths("train", "a", 4, 3, 1200), DomainLengths("train", "b", 9, 0, 80))
+    trained = words(seen(replace(exported, folder=Path("it's x"), train="trl sft --config sft.yaml", lengths=lengths)))
+    assert "domain split rows over --max-tokens share longest a train 4 3 75.0% 1,200 it's x is complete" in trained
+    assert """train on it with cd 'it'"'"'s x' && trl sft --config sft.yaml""" in trained
 
 
 def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
