@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "report": "answers audit calls generation ledger manifest teachers",
     "cards": "audit manifest report teachers",
     "hub": "cards manifest",
-    "export": "cards hub manifest report",
+    "export": "audit cards hub manifest report",
     "housekeeping": "ledger manifest report",
     "terminal": (
         "answers audit balance calls cards export generation housekeeping hub ledger manifest readers report selection sources "
@@ -71,7 +71,7 @@ OWNERS = {
     "psutil": {"curate.ledger.leases", "curate.ledger.network_disk"},
     "py3langid": {"curate.cards.languages"},
     "pyarrow": {
-        "curate.export.files",
+        "curate.export.layout",
         "curate.ledger.transfer",
         "curate.readers.streams",
         "curate.readers.typed",

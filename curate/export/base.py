@@ -60,6 +60,11 @@ class _Places:
     contents: np.ndarray
     weights: np.ndarray | None = None
 
+    def sample(self, every: int) -> _Places:
+        """Return one of so many rows."""
+        weights = None if self.weights is None else self.weights[::every]
+        return _Places(self.rows[::every], self.contents[::every], weights)
+
     def weight(self, start: int, end: int) -> pl.Series:
         """Return the weights of some rows, which are null where there are none."""
         values = [None] * (end - start) if self.weights is None else self.weights[start:end]
@@ -73,8 +78,8 @@ class Snapshot:
     Attributes:
         manifest: the version that it is of.
         rows: split → its number of rows; only splits that have rows, in the order of `curate.manifest.schema.SPLITS`.
-        schema: columns of the frames and their types: `COLUMNS`; ``domains``, a list, where rows have several labels; `WEIGHT`
-            where they have weights.
+        schema: columns of the frames and their types: `COLUMNS`; ``domains``, a list, where rows have several labels; ``kind``
+            where it is said of rows what kind of answer they have; `WEIGHT` where they have weights.
         kept_back: split → held-out rows that are not in it, because they were not asked for.
         cut_short: stage → selected rows, of the stages of `balance` that a cap stopped before they were full.
         complete_only: whether the rows of such stages are left out.
@@ -142,7 +147,7 @@ class Snapshot:
         """Return the rows of a split as one frame, which is held in memory whole."""
         return pl.concat(self.frames(split))
 
-    def frames(self, split: str, *, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    def frames(self, split: str, *, columns: Sequence[str] | None = None, every: int = 1) -> Iterator[pl.DataFrame]:
         """Yield the rows of a split in the order of the manifest, some tens of thousands at a time.
 
         A frame has at most 65,536 rows, and fewer where rows are long, for about 64 MiB of texts; memory does not grow with the
@@ -152,6 +157,7 @@ class Snapshot:
         Args:
             split: a key of `rows`.
             columns: of `schema`, in this order; all of them unless given. Columns that are not asked for are not read.
+            every: 1 for every row, 2 for every second one, and so on: a sample.
 
         Raises:
             ManifestError: a data file of the manifest is missing or cut.
@@ -161,8 +167,9 @@ class Snapshot:
         several = [labels_of().alias("domains")] if "domains" in wanted else []
         rows = self.manifest.scan().select(*narrow, *several)
         texts = self._contents.select(name for name in wanted if name in _TEXTS)
-        places, n = self._places[split], 0
-        without = 0
+        places = self._places[split]
+        places = places if every == 1 else places.sample(every)
+        n = without = 0
         with tempfile.TemporaryDirectory(prefix="curate-export-") as folder:
             reader = _Texts(texts, places.contents, Path(folder))
             while n < len(places.rows):
@@ -175,7 +182,7 @@ class Snapshot:
                 without += found["rationale"].null_count() if "rationale" in wanted else 0
                 n += found.height
                 yield found
-        if "rationale" in wanted:
+        if "rationale" in wanted and every == 1:
             self.without_rationale[split] = without
 
 
@@ -307,12 +314,13 @@ def read_snapshot(manifest: Manifest, *, held_out: bool = True, complete_only: b
     contents = manifest.scan_contents()
     found = _places(manifest, kept, contents)
     places = {split: found[split] for split in SPLITS if split in found}
-    several = rows.select(pl.col("labels").is_not_null().any()).collect().item()
+    said = rows.select(pl.col("labels", "kind").is_not_null().any()).collect().row(0)
+    further = [name for name, there in zip(("domains", "kind"), said, strict=True) if there]
     kinds = {**SCHEMA, **CONTENT_SCHEMA, "domains": SCHEMA["labels"]}  # trainers read `labels` as something else
     return Snapshot(
         manifest,
         {split: len(each.rows) for split, each in places.items()},
-        pl.Schema({name: kinds[name] for name in (*COLUMNS, *(["domains"] if several else []))}),
+        pl.Schema({name: kinds[name] for name in (*COLUMNS, *further)}),
         kept_back={} if held_out else {split: counts[split] for split in SPLITS[1:] if split in counts},
         cut_short=short,
         complete_only=complete_only,

@@ -11,18 +11,15 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from curate import progress
 from curate.export import card as cards
+from curate.export import layout
 from curate.export.base import WEIGHT, Snapshot, exporters, json_text
 from curate.files import write_whole
 from curate.manifest import chats
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["write_chat", "write_datasets", "write_jsonl", "write_parquet"]
 
@@ -36,9 +33,7 @@ _OF_TRAINERS = ("prompt", "completion", "chosen", "rejected", "text", "input_ids
 @exporters.register("parquet")
 def write_parquet(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
     """Write one Parquet file per split, zstd-compressed."""
-    return tuple(
-        _write_parquet(snapshot.schema, snapshot.frames(split), destination / f"{split}.parquet") for split in snapshot.rows
-    )
+    return layout.write_parquet(snapshot, destination)
 
 
 @exporters.register("jsonl")
@@ -73,38 +68,9 @@ def write_chat(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
 @exporters.register("datasets")
 def write_datasets(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
-    """Write a folder that ``datasets.load_dataset`` reads back, splits and all, with a README card."""
-    (destination / "data").mkdir(exist_ok=True)
-    files = [
-        _write_parquet(snapshot.schema, snapshot.frames(split), destination / "data" / f"{split}-00000-of-00001.parquet")
-        for split in snapshot.rows
-    ]
-    return (*files, *cards.write_card(snapshot, destination))
-
-
-def _write_parquet(schema: pl.Schema, frames: Iterable[pl.DataFrame], path: Path) -> Path:
-    """Write frames with the types that `datasets` itself gives to texts and lists, so that other data can be joined to it."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    given = pl.DataFrame(schema=schema).to_arrow().schema
-    plain = pa.schema([(field.name, _plain_type(field.type)) for field in given])
-
-    def write(part: Path) -> None:
-        with parquet.ParquetWriter(part, plain, compression="zstd") as file:
-            for frame in frames:
-                file.write_table(frame.to_arrow().cast(plain))
-
-    return write_whole(path, write)
-
-
-def _plain_type(given: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    if pa.types.is_large_list(given):
-        return pa.list_(_plain_type(given.value_type))
-    large = pa.types.is_large_string(given) or pa.types.is_string_view(given)
-    return pa.string() if large else given
+    """Write the folder of a data set repository: typed shards in ``data/`` with configs of them, and a README card."""
+    made = layout.write_layout(snapshot, destination)
+    return (*made.paths, *cards.write_card(snapshot, destination, configs=made.configs))
 
 
 def _shape(snapshot: Snapshot) -> tuple[list[str], bool]:

@@ -31,6 +31,7 @@ __all__ = [
     "conversation",
     "conversations",
     "for_template",
+    "from_typed",
     "history_before",
     "join_chat",
     "part_text",
@@ -39,6 +40,7 @@ __all__ = [
     "read_turns",
     "split_chat",
     "to_chats",
+    "to_typed",
     "tools_of",
     "without_answer",
 ]
@@ -51,6 +53,9 @@ _MARKER_NAMES = tuple(f'"{role}"' for role in (_PROMPT, _ANSWER, _TURN))
 _MARKER_KEYS = frozenset({"role", "turn", "train"})
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _CALLS = ("tool_calls", "function_call")
+_TYPED_TEXTS = ("name", "tool_call_id", "reasoning_content")
+_TYPED_KEYS = ("name", "tool_calls", "tool_call_id", "reasoning_content", "weight")
+_HALF = re.compile("[\ud800-\udfff]")  # halves of letters, which no column of texts holds
 _SHAREGPT = {
     **dict.fromkeys(("human", "user"), "user"),
     **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bot"), "assistant"),
@@ -324,7 +329,7 @@ def conversations(examples: pl.DataFrame, *, newest_first: bool = True) -> pl.Se
         return prompts
     rows = examples["messages"].is_not_null().arg_true()
     pairs = zip(prompts.gather(rows), examples["messages"].gather(rows), strict=True)
-    texts = [conversation(prompt, messages, newest_first=newest_first) for prompt, messages in pairs]
+    texts = [_typed_text(conversation(prompt, messages, newest_first=newest_first)) for prompt, messages in pairs]
     return prompts.scatter(rows, pl.Series(texts, dtype=pl.String))
 
 
@@ -345,6 +350,35 @@ def calls_as_text(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         else dict(turn)
         for turn in turns
     ]
+
+
+def to_typed(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return turns as a column of lists of structs holds them, all keys in one order and of one type.
+
+    ``role``, ``content``, ``name``, ``tool_call_id`` and ``reasoning_content`` are texts (of parts the text; of anything else its
+    JSON), ``weight`` is a whole number, and ``tool_calls`` are of ``id``, ``type`` and ``function`` (``name`` and ``arguments``,
+    texts). Keys that a turn does not have are left out, but for role and content. Other keys, images and the like are lost;
+    `from_typed` tells whether anything is.
+    """
+    return [_typed(turn) for turn in turns]
+
+
+def from_typed(turns: Iterable[Mapping[str, Any]], answer: str, rationale: str | None = None) -> Chat | None:
+    """Take a chat apart whose turns are as `to_typed` makes them; None where it is none.
+
+    Args:
+        turns: as `to_typed` returns them; keys that are null are as absent.
+        answer: of the row.
+        rationale: of the row; where the answering turn says it, that turn is of the answer alone.
+    """
+    found = [{"role": turn.get("role"), "content": turn.get("content")} | _there(turn, _TYPED_KEYS) for turn in turns]
+    replies = [turn for turn in found if turn["role"] == "assistant" and _weight(turn) != 0]
+    if replies and rationale is not None and replies[-1]["content"] == completion(rationale, answer):
+        replies[-1]["content"] = answer
+    try:
+        return split_chat(found)
+    except ValueError:
+        return None
 
 
 def tools_of(extra: str | None) -> list[Any] | None:
@@ -394,6 +428,46 @@ def without_answer(text: str) -> str:
     text = before.rstrip() if stated else text
     closing = _CLOSING.search(text)
     return text[: closing.start()].rstrip() if closing else text
+
+
+def _typed(turn: Mapping[str, Any]) -> dict[str, Any]:
+    content = turn.get("content")
+    found = {"role": _typed_text(turn.get("role")), "content": None if content is None else _typed_text(_text(turn))}
+    calls = turn.get("tool_calls") or ([{"function": turn["function_call"]}] if turn.get("function_call") else None)
+    made = [_typed_call(call) for call in calls] if isinstance(calls, list) else None
+    weight = turn.get("weight")
+    whole = int(weight) if isinstance(weight, int | float) and weight in (0, 1) else None
+    texts = {name: _typed_text(turn.get(name)) for name in _TYPED_TEXTS}
+    return found | _there({**texts, "tool_calls": made or None, "weight": whole}, _TYPED_KEYS)
+
+
+def _typed_call(call: Any) -> dict[str, Any]:
+    call = call if isinstance(call, Mapping) else {"function": {"name": call}}
+    function = call.get("function") if isinstance(call.get("function"), Mapping) else {"name": call.get("function")}
+    name, arguments = (_typed_text(function.get(key)) for key in ("name", "arguments"))
+    return {
+        **_there({"id": _typed_text(call.get("id")), "type": _typed_text(call.get("type"))}, ("id", "type")),
+        "function": _there({"name": name, "arguments": arguments}, ("name", "arguments")),
+    }
+
+
+def _typed_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
+
+
+def _there(record: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """Return the members of a record that are not null, in this order; those of calls as well."""
+    kept = {key: record[key] for key in keys if record.get(key) is not None}
+    if kept.get("tool_calls"):
+        calls = kept["tool_calls"]
+        kept["tool_calls"] = [
+            _there(call, ("id", "type")) | {"function": _there(call.get("function") or {}, ("name", "arguments"))}
+            for call in calls
+        ]
+    return kept
 
 
 def _split_at(

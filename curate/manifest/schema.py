@@ -9,13 +9,14 @@ import polars as pl
 
 from curate.errors import ManifestError
 
-__all__ = ["AUTO", "CONTENT_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "SOURCES", "SPLITS", "STATUSES", "conform"]
+__all__ = ["AUTO", "CONTENT_SCHEMA", "EXPORT_MARK", "SCHEMA", "SCHEMA_VERSION", "SOURCES", "SPLITS", "STATUSES", "conform"]
 
 SCHEMA_VERSION = 2
 
 SPLITS = ("train", "validation", "test")
 SOURCES = ("real", "synthetic")
 STATUSES = ("candidate", "selected", "rejected")
+EXPORT_MARK = "curate_export"  # key in the metadata of a Parquet file by which an export is known again
 AUTO = "auto"  # the domain of rows whose domains `curate cluster` will make
 
 

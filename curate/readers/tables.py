@@ -90,12 +90,14 @@ class Table:
         columns: name → its values, n of each, in the order of the file.
         numbers: (n,) the row number of each record in its file, from 1; lines, for JSON Lines and CSV.
         skipped: ``file:row: why`` of every record that was left out.
+        export: what an export of this package says of itself (`curate.manifest.schema.EXPORT_MARK`); None of other files.
     """
 
     name: str
     columns: Mapping[str, Column]
     numbers: pl.Series
     skipped: tuple[str, ...] = ()
+    export: Mapping[str, Any] | None = None
 
     @property
     def height(self) -> int:

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import polars as pl
 
 from curate import progress
 from curate.errors import InputError
+from curate.manifest.schema import EXPORT_MARK
 from curate.readers import json_files
 from curate.readers.tables import Column, Table
 
@@ -48,7 +50,9 @@ def read_parquet(file: Path | IO[bytes], name: str) -> Table:
     import pyarrow.parquet as pq
 
     with one_line(name, "Parquet"), pq.ParquetFile(file) as source:
-        return from_batches(source.iter_batches(_ROWS), source.schema_arrow, name, features=_features(source.schema_arrow))
+        schema = source.schema_arrow
+        table = from_batches(source.iter_batches(_ROWS), schema, name, features=_features(schema))
+        return replace(table, export=_export_mark(schema))
 
 
 def read_arrow(file: Path | IO[bytes], name: str) -> Table:
@@ -127,6 +131,15 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _export_mark(schema: pa.Schema) -> dict[str, Any] | None:
+    """Return what an export of this package says of itself in the metadata of a schema."""
+    try:
+        found = json.loads((schema.metadata or {}).get(EXPORT_MARK.encode(), b"null"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _kept(schema: pa.Schema, name: str) -> list[str]:

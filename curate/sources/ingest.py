@@ -23,11 +23,12 @@ from curate.manifest import chats
 from curate.manifest import ids as identity
 from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import file_origin, held_out, is_held_out, origin_file, per_label
+from curate.manifest.rows import file_origin, held_out, is_held_out, is_repeat, origin_file, per_label
 from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SPLITS, conform
 from curate.readers.open import SourceFile, TextOptions, open_source
 from curate.settings import takes
 from curate.sources.columns import Columns, to_examples
+from curate.sources.exported import check_ids, licence_of, original_sources, to_exported
 from curate.sources.expressions import read_template
 from curate.sources.known import File, KnownFile, known_files, label_of, record_of
 from curate.sources.merge import Merged, match, merge
@@ -37,6 +38,11 @@ from curate.sources.settings import IngestSettings
 __all__ = ["IngestResult", "ingest"]
 
 _LISTED = 20  # rows that the commit lists by name where some were skipped
+# Options that say how a file is read.
+_READING = (
+    *("prompt", "prompt_template", "answer", "answer_template", "rationale", "domain", "format", "turns", "split", "source"),
+    *("kind", "domain_from", "domain_rule", "known_as"),
+)
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,20 @@ def _check(sources: Sequence[str | Path], settings: IngestSettings) -> None:
         )
 
 
+def _as_exported(label: str, settings: IngestSettings) -> bool:
+    """Return whether the rows of an export are read as they were; not where a flag says how a file is read."""
+    defaults = {field.name: field.default for field in fields(settings)}
+    said = next((name for name in _READING if getattr(settings, name) != defaults[name]), None)
+    if said is None:
+        return True
+    flag = "as" if said == "known_as" else said.replace("_", "-")
+    progress.note(
+        "ingest",
+        f"{label}: is an export of curate; since --{flag} says how it is read, its rows are new ones, with ids of their own",
+    )
+    return False
+
+
 def _columns(settings: IngestSettings) -> Columns:
     """Return how sources are read, with the text of template files in place of their paths."""
     given = {entry.name: getattr(settings, entry.name) for entry in fields(Columns)}
@@ -195,6 +215,7 @@ def _read_sources(
     shapes: dict[str, int] = {}
     readings: dict[str, str] = {}
     unchanged: set[str] = set()
+    origins: dict[str, dict[str, Any]] = {}
     for item in sources:
         source = open_source(item, on_error=settings.on_error, options=_text_options(settings))
         listed, rows, lines = [], 0, list[str]()
@@ -203,7 +224,12 @@ def _read_sources(
                 progress.note("read", f"{entry.label}: was read already by this command; it is taken once")
                 continue
             places.add(entry.place)
-            made = to_examples(entry.table, columns, split=_split(entry, columns), on_error=settings.on_error)
+            exported = entry.table.export is not None and _as_exported(entry.label, settings)
+            if exported:
+                made = to_exported(entry.table)
+                origins |= {source["address"]: source for source in original_sources(entry.table.export or {})}
+            else:
+                made = to_examples(entry.table, columns, split=_split(entry, columns), on_error=settings.on_error)
             readings = {**made.readings, **readings}
             for remark in made.remarks:
                 progress.note("ingest", remark)
@@ -215,7 +241,8 @@ def _read_sources(
             frame = frame.with_columns(identity.prompt_keys(conversations), identity.content_keys(frame))
             label = _label(entry, settings, files, before, taken, frame["prompt_key"])
             taken.append(label)
-            frames.append(frame.with_columns(file_origin(label, "number").alias("origin"), source_label=pl.lit(label)))
+            origin = pl.coalesce("origin", file_origin(label, "number")) if exported else file_origin(label, "number")
+            frames.append(frame.with_columns(origin.alias("origin"), source_label=pl.lit(label)))
             auto = bool(frame.height) and bool((frame["domain"] == AUTO).all())
             listed.append(record_of(_file(entry, frame["prompt_key"]), label, auto=auto))
             if label in files and files[label].content == _content(entry):
@@ -223,11 +250,20 @@ def _read_sources(
             rows += frame.height
         skipped += lines
         record = {"address": source.address, "hash": source.fingerprint, "rows": rows, "skipped": len(lines), "files": listed}
-        records.append(record | {"source": settings.source, "licence": settings.licence})
+        record |= {"source": settings.source, "licence": settings.licence}
+        marks = [entry.table.export for entry in source.files if entry.table.export is not None]
+        if marks and settings.licence is None:
+            record |= {"licence": licence_of(marks), "export": True}
+        records.append(record)
+    records += [
+        {**source, "export": True}
+        for address, source in origins.items()
+        if address not in {record["address"] for record in records}
+    ]
     if not any(frame.height for frame in frames):
         first = f"; the first skipped: {skipped[0]}" if skipped else ""
         raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}{first}")
-    whole = pl.concat(frames)
+    whole = pl.concat(frames, how="diagonal") if origins or any("id" in frame.columns for frame in frames) else pl.concat(frames)
     for remark in similar_domains([*known["domain"].unique().to_list(), *whole["domain"].unique().to_list()]):
         progress.note("ingest", remark)
     return _Sources(_keyed(whole, settings.source), records, tuple(skipped), shapes, readings, frozenset(unchanged))
@@ -269,7 +305,8 @@ def _label(
 
 
 def _check_training(label: str, rows: pl.DataFrame, source: str) -> pl.DataFrame:
-    held = rows.filter(pl.col("split") != "train") if source == "synthetic" else rows.clear()
+    synthetic = pl.col("source") == "synthetic" if "source" in rows.columns else pl.lit(source == "synthetic")
+    held = rows.filter(synthetic, pl.col("split") != "train")
     if not held.is_empty():
         raise InputError(
             f"{label}:{held['number'][0]}: synthetic rows are for training, and this one is of split {held['split'][0]!r}; "
@@ -280,16 +317,34 @@ def _check_training(label: str, rows: pl.DataFrame, source: str) -> pl.DataFrame
 
 def _keyed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     """Return the rows read with their key, their length and the other columns of a row that is new."""
-    keys = identity.record_ids(rows.select(pl.col("source_label").alias("source"), "record")).alias("key")
+    keys = _keys(rows)
     if rows["domain"].eq(AUTO).any():
         progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
     length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
-    return rows.drop("record", "number").with_columns(
+    keyed = rows.drop("record", "number").with_columns(
         keys,
         length.cast(pl.Int32).alias("n_chars"),
-        pl.lit(source).alias("source"),
-        pl.lit("candidate").alias("status"),
+        _unless_said(rows, "source", source),
+        _unless_said(rows, "status", "candidate"),
+        *([pl.col("id").is_not_null().alias("exported")] if "id" in rows.columns else []),
     )
+    return keyed.drop("id", strict=False)
+
+
+def _keys(rows: pl.DataFrame) -> pl.Series:
+    """Return the key of every row: of an export's its id, of any other the hash of its source and record."""
+    if "id" not in rows.columns:
+        return identity.record_ids(rows.select(pl.col("source_label").alias("source"), "record")).alias("key")
+    others = rows["id"].is_null()
+    made = identity.record_ids(rows.filter(others).select(pl.col("source_label").alias("source"), "record"))
+    keys = rows["id"].clone().scatter(others.arg_true(), made).alias("key")
+    check_ids(rows.select("source_label", "number", keys))
+    return keys
+
+
+def _unless_said(rows: pl.DataFrame, name: str, value: str) -> pl.Expr:
+    """Return a column in which rows of an export have their own value."""
+    return (pl.col(name).fill_null(value) if name in rows.columns else pl.lit(value)).alias(name)
 
 
 @contextmanager
@@ -311,8 +366,8 @@ def _texts_before(base: Manifest, known: pl.DataFrame, found: pl.DataFrame, pair
 
 
 def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: int) -> pl.DataFrame:
-    """Make validation rows of new train rows: those of prompts held out before, and a share of the prompts never seen."""
-    train = pl.col("split") == "train"
+    """Make validation rows of new real train rows: those of prompts held out before, and a share of the prompts never seen."""
+    train = (pl.col("split") == "train") & (pl.col("source") == "real")
     before = known.filter(is_held_out())["prompt_key"]
     unseen = fresh.filter(train & ~pl.col("prompt_key").is_in(known["prompt_key"].implode())) if share > 0 else fresh.clear()
     chosen = _draw_prompts(unseen.unique("prompt_key", keep="first", maintain_order=True), share, seed)
@@ -322,8 +377,15 @@ def _hold_out(fresh: pl.DataFrame, known: pl.DataFrame, *, share: float, seed: i
         .when(pl.col("prompt_key").is_in(before.implode()))
         .then(pl.lit(held_out("as its prompt was before")))
     )
-    held = fresh.with_columns(pl.when(train).then(reasons).alias("reason"))
-    return held.with_columns(pl.when(pl.col("reason").is_null()).then("split").otherwise(pl.lit("validation")).alias("split"))
+    fresh = fresh.with_columns(pl.when(train).then(reasons).alias("held"))
+    stays = pl.col("held").is_null()
+    held = fresh.with_columns(
+        reason=pl.coalesce("held", "reason"),
+        split=pl.when(stays).then("split").otherwise(pl.lit("validation")),
+        status=pl.when(stays).then("status").otherwise(pl.lit("candidate")),  # of an export it was selected
+        stage=pl.when(stays).then("stage"),
+    )
+    return held.drop("held")
 
 
 def _draw_prompts(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
@@ -339,7 +401,7 @@ def _draw_prompts(prompts: pl.DataFrame, share: float, seed: int) -> pl.Series:
 
 def _note_repeats(fresh: pl.DataFrame, known: pl.DataFrame) -> None:
     """Say how many new rows say the same as rows of other sources: they are rows of their own."""
-    both = pl.concat([rows.select("content", file=origin_file()) for rows in (fresh, known)])
+    both = pl.concat([rows.filter(~is_repeat()).select("content", file=origin_file()) for rows in (fresh, known)])
     if both["file"].n_unique() < 2:
         return
     others = both.unique()
@@ -385,7 +447,8 @@ def _new_record(base: Manifest, records: Collection[Mapping[str, Any]]) -> bool:
         return True
     commits = base.lineage()
     stated = {source["address"]: source.get("licence") for commit in commits for source in commit.summary.get("sources", [])}
-    return any(record["licence"] and stated.get(record["address"]) != record["licence"] for record in records)
+    named = (record for record in records if record["licence"] and not record.get("export"))
+    return any(stated.get(record["address"]) != record["licence"] for record in named)
 
 
 def _summary(result: IngestResult, records: list[dict[str, Any]]) -> dict[str, Any]:

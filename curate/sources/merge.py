@@ -53,7 +53,8 @@ def match(known: pl.DataFrame, found: pl.DataFrame, *, unchanged: Collection[str
 
     Args:
         known: columns ``id, record_key, origin, prompt_key`` of the manifest's rows.
-        found: columns ``key, origin, prompt_key`` of the rows read.
+        found: columns ``key, origin, prompt_key`` of the rows read, and ``exported`` where some are of an export, which are known
+            again by their key alone.
         unchanged: labels of files whose bytes are those of their last ingest.
         earlier: labels of files that were last read by an earlier version of this package.
     """
@@ -63,7 +64,8 @@ def match(known: pl.DataFrame, found: pl.DataFrame, *, unchanged: Collection[str
         if not labels:
             continue
         left = mine.join(pairs, on="id", how="anti").filter(pl.col("file").is_in(list(labels)))
-        right = found.join(pairs, on="key", how="anti").with_columns(file=origin_file())
+        read = found.filter(~pl.col("exported")) if "exported" in found.columns else found
+        right = read.join(pairs, on="key", how="anti").with_columns(file=origin_file())
         if left.is_empty() or right.is_empty():
             continue
         nth = pl.int_range(pl.len()).over(on).alias("nth")  # rows of one record stand in the order of its labels

@@ -19,6 +19,7 @@ ROWS_IN: dict[str, Callable[[Path], int] | None] = {
     ".parquet": lambda path: pl.read_parquet(path).height,
     ".jsonl": lambda path: pl.read_ndjson(path).height,
     ".md": None,
+    ".png": None,
     ".yaml": None,
     ".json": None,
 }
