@@ -377,7 +377,7 @@ def test_a_dry_run_shows_all_of_it_and_does_nothing(selected, hub, cli, tmp_path
     assert done.exit_code == 0, done.output
     assert re.findall(r"^(\S+) +[\d.]+ k?B +new$", done.stdout, re.MULTILINE) == [
         "README.md",
-        "data/train-00000-of-00001.parquet",
+        "data/stage-0/real/train-00000-of-00001.parquet",
         "domains.png",
         "curate-push.json",
     ]
@@ -411,7 +411,7 @@ def test_held_out_rows_go_only_when_asked(selected, hub, cli):
     done = cli("hub:me/sums")
     repo = hub.repos["dataset", "me/sums"]
     assert "1 validation rows and 1 test rows are kept back" in done.stderr
-    assert [path for path in repo.head.files if path.startswith("data/")] == ["data/train-00000-of-00001.parquet"]
+    assert [path for path in repo.head.files if path.startswith("data/")] == ["data/stage-0/real/train-00000-of-00001.parquet"]
     again = cli("hub:me/sums", "--held-out")
     assert len([path for path in repo.head.files if path.startswith("data/")]) == 3
     assert repo.log[0] == "m@1: 2 rows added, 0 removed, 0 changed since m@1"
