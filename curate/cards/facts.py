@@ -112,6 +112,7 @@ class CardFacts:
         splits: rows per split.
         real, synthetic, repeats: train rows; repeats are among the real ones.
         rationales: real train rows whose rationale a teacher wrote.
+        characters: of prompts, rationales and answers of the train rows together.
         domains: largest before first.
         several: whether rows have several labels.
         sources: in the order of their first ingest.
@@ -141,6 +142,7 @@ class CardFacts:
     synthetic: int
     repeats: int
     rationales: int
+    characters: int
     domains: tuple[DomainRows, ...]
     several: bool
     sources: tuple[SourceFacts, ...]
@@ -226,6 +228,7 @@ def read_facts(
         synthetic=counts["synthetic"],
         repeats=counts["repeats"],
         rationales=counts["rationales"],
+        characters=counts["characters"],
         domains=_domains(rows, kept),
         several=bool(counts["several"]),
         sources=sources,
@@ -253,6 +256,7 @@ def _counts(kept: pl.LazyFrame) -> dict[str, int]:
         repeats=(train & is_repeat()).sum(),
         rationales=(train & real & pl.col("call_id").is_not_null()).sum(),
         several=pl.col("labels").count(),
+        characters=pl.col("n_chars").filter(train).cast(pl.Int64).sum(),
     )
     return {name: int(n) for name, n in found.collect(engine="streaming").row(0, named=True).items()}
 

@@ -6,7 +6,7 @@ can renew them and leave alone what a person wrote between them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curate.cards.markup import clean, count, escape, table
@@ -17,7 +17,7 @@ from curate.teachers.prices import format_usd
 if TYPE_CHECKING:
     from curate.cards.facts import CardFacts, DomainRows
 
-__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "body", "incomplete", "money"]
+__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "body", "incomplete", "limits", "money"]
 
 MOST_LISTED = 500  # domains that are listed in the card; more are in a file of their own
 _LONG, _ENDS = 24, 8  # domains from which a table is folded, and how many it then shows at either end
@@ -320,29 +320,35 @@ def _selection(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    return "## Known limits\n\n" + "\n".join(f"- {line}" for line in _each_limit(facts))
+    return "## Known limits\n\n" + "\n".join(f"- {line}" for line in limits(facts))
 
 
-def _each_limit(facts: CardFacts) -> Iterator[str]:
+def limits(facts: CardFacts, show: Callable[[str], str] = escape) -> Iterator[str]:
+    """Yield a sentence for each limit that is known.
+
+    Args:
+        facts: of the snapshot.
+        show: makes names of domains fit for where the sentences go.
+    """
     yield from incomplete(facts)
-    if facts.stages or facts.newest:
+    if facts.newest:
         yield "The train split is balanced on purpose: how often a domain is in it says nothing of how often it occurs."
     if facts.synthetic or facts.rationales:
         yield "Text of a teacher may be wrong in ways that no auditor finds: final answers are compared, not the steps to them."
         yield "Terms of use of the teacher's provider may bind what it wrote; this tool does not know them."
-    few = [domain for domain in facts.domains if 0 < domain.after < _FEW]
+    few = [domain.domain for domain in facts.domains if 0 < domain.after < _FEW]
     if few:
-        yield f"{count(len(few), 'domain has', 'domains have')} fewer than {_FEW} train rows: {_some(d.domain for d in few)}."
-    gone = [domain for domain in facts.domains if not domain.after]
+        yield f"{count(len(few), 'domain has', 'domains have')} fewer than {_FEW} train rows: {_some(few, show)}."
+    gone = [domain.domain for domain in facts.domains if not domain.after]
     if gone:
-        yield f"{count(len(gone), 'domain has', 'domains have')} no train row in it: {_some(d.domain for d in gone)}."
+        yield f"{count(len(gone), 'domain has', 'domains have')} no train row in it: {_some(gone, show)}."
     if facts.held_out:
         yield "Validation and test rows are as they came: neither balanced nor judged."
     yield "Real rows are compared with held-out rows alone, so they may repeat each other. Nobody looked for personal data."
 
 
-def _some(domains: Iterable[str]) -> str:
-    names = [escape(name) or "(none)" for name in domains]
+def _some(domains: Sequence[str], show: Callable[[str], str]) -> str:
+    names = [show(name) or "(none)" for name in domains]
     return ", ".join(names[:_ENDS]) + (f" and {len(names) - _ENDS:,} more" if len(names) > _ENDS else "")
 
 

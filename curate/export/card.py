@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.cards import markdown, metadata
+from curate.cards.croissant import croissant
+from curate.cards.eu_summary import eu_summary
 from curate.cards.facts import CardFacts, read_facts
 from curate.cards.markup import escape
 from curate.cards.merging import assemble, is_ours, merge
@@ -21,10 +23,11 @@ from curate.files import write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
 
-__all__ = ["card", "escape", "is_ours", "merge", "write_card"]
+__all__ = ["EU_SUMMARY", "card", "escape", "is_ours", "merge", "summary_for_eu", "write_card", "write_eu_summary"]
 
 Configs = Sequence[Mapping[str, Any]]
-_PICTURE, _LISTING = "domains.png", "domains.csv"
+EU_SUMMARY = "eu-training-content.md"
+_PICTURE, _LISTING, _CROISSANT = "domains.png", "domains.csv", "croissant.json"
 
 
 def card(
@@ -70,11 +73,41 @@ def write_card(snapshot: Snapshot, destination: Path, *, configs: Configs | None
         InputError: a language is no code.
     """
     facts = _facts_of(snapshot)
+    configs = _configs(facts) if configs is None else configs
     picture = draw(facts, destination / _PICTURE)
     listing = _write_listing(facts, destination / _LISTING)
     text = _text(facts, configs, picture=_PICTURE if picture else "", listing=_LISTING if listing else "")
-    readme = write_whole(destination / "README.md", lambda path: path.write_text(text, encoding="utf-8"))
-    return (readme, *picture, *listing)
+    described = croissant(facts, configs, destination)
+    return (
+        _write(destination / "README.md", text),
+        *picture,
+        *listing,
+        _write(destination / _CROISSANT, described),
+    )
+
+
+def summary_for_eu(
+    manifest: Manifest, *, language: Sequence[str] = (), held_out: bool = True, complete_only: bool = False
+) -> str:
+    """Return what a data set adds to a summary of training content, after the European Commission's template.
+
+    Args:
+        manifest, language, held_out, complete_only: as `card` takes them.
+
+    Raises:
+        ManifestError: nothing of the log is left.
+        InputError: a language is no code.
+    """
+    return eu_summary(read_facts(manifest, language=language, held_out=held_out, complete_only=complete_only))
+
+
+def write_eu_summary(snapshot: Snapshot, destination: Path) -> Path:
+    """Write `summary_for_eu` of a snapshot as a file of an export; return its path."""
+    return _write(destination / EU_SUMMARY, eu_summary(_facts_of(snapshot)))
+
+
+def _write(path: Path, text: str) -> Path:
+    return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _facts_of(snapshot: Snapshot) -> CardFacts:
