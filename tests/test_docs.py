@@ -127,6 +127,8 @@ def test_plans_in_the_documents_are_good(page: str, text: str, tmp_path: Path, m
     teacher = data.get("balance", {}).get("teacher", "")
     if teacher.startswith("recorded:"):
         Path(teacher.removeprefix("recorded:")).touch()
+    for source in data.get("ingest", {}).get("sources", ()):
+        Path(source).touch()
     assert plan.parse(data).manifest == data["manifest"]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curate.cards.markdown import MEASURED, limits
+from curate.cards.card import MEASURED, limits
 from curate.cards.markup import clean, count
 
 if TYPE_CHECKING:
@@ -96,12 +96,10 @@ def croissant(facts: CardFacts, configs: Sequence[Mapping[str, Any]], folder: Pa
 
 
 def _description(facts: CardFacts) -> str:
-    synthetic = f", {facts.synthetic:,} of them synthetic" if facts.synthetic else ""
+    synthetic = f" ({facts.synthetic:,} synthetic)" if facts.synthetic else ""
     domains = sum(1 for domain in facts.domains if domain.after)
-    return (
-        f"{count(facts.train, 'train row')} in {count(domains, 'domain')}{synthetic}, and {count(facts.held_out, 'row')} held out: "
-        f"the snapshot {facts.manifest} ({facts.fingerprint}) of a balanced manifest."
-    )
+    rows = f"{count(facts.train, 'train row')}{synthetic} in {count(domains, 'domain')}, {count(facts.held_out, 'row')} held out"
+    return f"{rows}: the snapshot {facts.manifest} ({facts.fingerprint}) of a balanced manifest."
 
 
 def _file_sets(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -162,7 +160,7 @@ def _data_type(kind: Any) -> str:
 def _responsible(facts: CardFacts) -> dict[str, Any]:
     """Return what is known for the vocabulary of responsible AI."""
     sources = [
-        f"{clean(source.address)} ({source.kind}, {count(source.rows, 'row')}, licence "
+        f"{clean(source.address)} ({clean(source.kind)}, {count(source.rows, 'row')}, licence "
         f"{clean(source.licence) if source.licence else 'not stated'})"
         for source in facts.sources
     ]
@@ -194,7 +192,7 @@ def _selection(facts: CardFacts) -> str:
 def _annotation(facts: CardFacts, teachers: Sequence[str]) -> str:
     if not (facts.synthetic or facts.rationales):
         return ""
-    prompts = "; ".join(f"{purpose} {', '.join(versions)}" for purpose, versions in facts.prompts.items())
+    prompts = "; ".join(f"{purpose} {', '.join(map(clean, versions))}" for purpose, versions in facts.prompts.items())
     return (
         f"Machine-generated: {count(facts.synthetic, 'whole row')} of the train split (source is synthetic), the rationales of "
         f"{count(facts.rationales, 'real row')}, by {', '.join(teachers) or 'a model that is not known'}"

@@ -130,6 +130,8 @@ class CardFacts:
         costs: what the ledger says was charged to the manifest's name, or None where there is no ledger.
         kept_back: split → held-out rows that are not in the data set, since they were not asked for.
         complete_only: whether rows of stages that a cap cut short are left out.
+        max_tokens: by which rows were measured, or None.
+        too_long: train rows over it that are left out.
     """
 
     manifest: Manifest
@@ -160,6 +162,8 @@ class CardFacts:
     costs: CostSummary | None
     kept_back: dict[str, int]
     complete_only: bool
+    max_tokens: int | None
+    too_long: int
 
     @property
     def train(self) -> int:
@@ -187,7 +191,12 @@ class CardFacts:
 
 
 def read_facts(
-    manifest: Manifest, *, language: Sequence[str] = (), held_out: bool = True, complete_only: bool = False
+    manifest: Manifest,
+    *,
+    language: Sequence[str] = (),
+    held_out: bool = True,
+    complete_only: bool = False,
+    within: tuple[int, pl.LazyFrame] | None = None,
 ) -> CardFacts:
     """Read everything that a card states.
 
@@ -196,6 +205,7 @@ def read_facts(
         language: codes that somebody gave; unless there are any, a sample of the texts is looked at.
         held_out: whether validation and test rows are in the data set.
         complete_only: whether the rows of stages that a cap cut short are left out.
+        within: a limit of tokens by which rows were measured, and the rows that are in the data set.
 
     Raises:
         ManifestError: nothing of the log is left.
@@ -212,7 +222,9 @@ def read_facts(
     rows, stages = manifest.scan(), _stages(log)
     short = [stage.stage for stage in stages["stages"] if not stage.complete]
     kept = rows.filter(in_snapshot(held_out=held_out, without=short if complete_only else ()))
-    counts = _counts(kept)
+    whole = _counts(kept)
+    kept = kept if within is None else within[1]
+    counts = whole if within is None else _counts(kept)
     held = {} if held_out else _counts(rows.filter(in_snapshot()))
     unknown = log[0].base + 1
     sources = _sources(log)
@@ -244,6 +256,8 @@ def read_facts(
         costs=_costs(manifest),
         kept_back={split: n for split in SPLITS[1:] if (n := held.get(split, 0))},
         complete_only=complete_only and bool(short),
+        max_tokens=None if within is None else within[0],
+        too_long=whole["train"] - counts["train"],
     )
 
 

@@ -17,10 +17,12 @@ from typing import Any
 import polars as pl
 
 from curate import progress
+from curate.cards.languages import check_languages
 from curate.defaults import DEFAULT_STUDENT
 from curate.errors import InputError, ManifestError
 from curate.export import recipes
-from curate.export.base import Snapshot, exporters, read_snapshot
+from curate.export.base import Exporter, Snapshot, exporters, read_snapshot
+from curate.export.card import write_eu_summary
 from curate.export.destination import Destination, open_destination
 from curate.export.settings import ExportSettings
 from curate.export.weights import row_weights
@@ -98,6 +100,7 @@ def _write(manifest: Manifest, settings: ExportSettings) -> tuple[ExportResult, 
     label = settings.to if isinstance(settings.to, str) else getattr(settings.to, "__name__", "export")
     held_out = settings.held_out is not False
     snapshot = read_snapshot(manifest, held_out=held_out, complete_only=settings.complete_only)
+    snapshot = replace(snapshot, language=check_languages(settings.language or ()))
     default = Path("exports") / f"{manifest.name}-v{manifest.version}-{label}"
     folder = default if settings.destination is None else Path(settings.destination)
     about = {"manifest": manifest.name, "version": manifest.version, "format": label}
@@ -109,7 +112,7 @@ def _write(manifest: Manifest, settings: ExportSettings) -> tuple[ExportResult, 
         rows = pl.concat(snapshot.frames("train", columns=labels))
         snapshot = snapshot.weighted(row_weights(manifest, rows, without=snapshot.cut_short if snapshot.complete_only else ()))
     with _refusals(manifest, folder):
-        found = destination.write(lambda part: write(snapshot, part), about)
+        found = destination.write(lambda part: _files(write, snapshot, part, eu_summary=settings.eu_summary), about)
     _say_what_is_missing(snapshot)
     written = {split: snapshot.records.get(split, n - snapshot.left_out[split]) for split, n in snapshot.rows.items()}
     paths = tuple(_below(path, destination.folder, folder) for path in found)
@@ -164,6 +167,14 @@ def _left(snapshot: Snapshot) -> dict[str, int]:
     found["held-out rows (--held-out takes them along)"] = sum(snapshot.kept_back.values())
     found["rows of stages that a cap cut short"] = sum(snapshot.cut_short.values()) if snapshot.complete_only else 0
     return {what: n for what, n in found.items() if n}
+
+
+def _files(write: Exporter, snapshot: Snapshot, part: Path, *, eu_summary: bool) -> tuple[Path, ...]:
+    files = write(snapshot, part)
+    has_card = any(path.name == "croissant.json" for path in files)
+    if snapshot.language and not (has_card or eu_summary):
+        progress.note("export", "--language is said by the card, which this format has not; --to datasets has one")
+    return (*files, write_eu_summary(snapshot, part)) if eu_summary else files
 
 
 def _check(settings: ExportSettings) -> None:

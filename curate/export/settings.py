@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from curate.cards.settings import EU_SUMMARY, LANGUAGE
 from curate.settings import option
 
 __all__ = ["ExportSettings"]
@@ -41,6 +43,8 @@ class ExportSettings:
         help="Take validation and test rows, with their answers; default: for a folder yes, for the Hub no.",
         flag="--held-out/--no-held-out",
     )
+    language: Sequence[str] | None = option(None, metavar="CODE", help=LANGUAGE)
+    eu_summary: bool = option(False, help=f"Write beside the data {EU_SUMMARY}")
     complete_only: bool = option(False, help="Leave out the rows of stages that a cap cut short.")
     weights: bool = option(
         False,

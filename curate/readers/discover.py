@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
-_METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}  # of `datasets`, which are no data
+# Of `datasets`, and what describes a data set beside it (https://mlcommons.org/croissant): no data themselves.
+_METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "croissant.json"}
 _MARKS = ("dataset_dict.json", "state.json")  # of folders that `save_to_disk` wrote
 _HUB = "hf://"
 _LISTED = 10  # files that are not read, by name

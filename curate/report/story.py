@@ -33,6 +33,7 @@ __all__ = ["DESCRIBERS", "RowChange", "describe", "describe_finding", "describe_
 
 _SHORT = 8  # hex digits of an id in a sentence
 _PARENTS = 4  # named in a sentence
+_EXPORTED = "an export holds it unless its format or a flag leaves it out, which it says"
 
 
 @dataclass(frozen=True)
@@ -297,9 +298,9 @@ def _describe_export(change: RowChange) -> str:
     held = snapshot_holds(row)
     if held and row["split"] != "train":
         use = "it may steer training" if row["split"] == "validation" else "it measures, and never steers"
-        return f"every export of {name} holds it in split {row['split']}; no student learns from it, {use}"
+        return f"the snapshot of {name} has it, split {row['split']}: {_EXPORTED}; no student learns from it, {use}"
     if held:
-        return f"every export of {name} holds it in split train, with its source, stage, reason and parents"
+        return f"the snapshot of {name} has it, split train: {_EXPORTED}"
     return f"no export of {name} holds it: it is {row['status']}"
 
 

@@ -8,6 +8,7 @@ from typer import Argument, Option
 
 from curate.audit.settings import AuditSettings
 from curate.balance.settings import AnnotateSettings, BalanceSettings, SynthesizeSettings
+from curate.cards.settings import CardSettings
 from curate.errors import InputError
 from curate.export.settings import ExportSettings
 from curate.housekeeping.settings import DeleteSettings, RenameSettings, UnselectSettings
@@ -225,6 +226,15 @@ settings_verb(
     "curate.export.export:export",
     KEEP,
     "Write the selected rows, and the held-out splits, as files that trainers read.",
+)
+
+
+settings_verb(
+    app,
+    CardSettings,
+    "curate.cards.card:card",
+    KEEP,
+    "Show the card that an export to a data set has: its text and its header.",
 )
 
 

@@ -196,6 +196,10 @@ def _pushed(result: Any, pushed: Any) -> Iterable[Any]:
     yield widgets.Verbatim(f"{done} {pushed.url} at revision {pushed.revision}; load it with {result.load}\n")
 
 
+def _card(result: Any) -> Iterable[Any]:
+    yield widgets.Verbatim(printable(result.text))
+
+
 def _audit(result: Any) -> Iterable[Any]:
     rejected = result.findings.filter(decision="reject")
     what = "rejected" if result.applied else "to reject (with --apply)"
@@ -408,6 +412,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "curate.balance.annotate:AnnotateResult": _or_preview(_annotated),
     "curate.balance.results:BalanceResult": _or_preview(layouts_balance.balanced),
     "curate.balance.synthesize:SynthesizeResult": _or_preview(_synthesized),
+    "curate.cards.card:CardResult": _card,
     "curate.export.export:ExportResult": _exported,
     "curate.generation.prompts:Template": lambda result: [widgets.Verbatim(result.text)],
     "curate.housekeeping.delete:DeleteResult": _deleted,

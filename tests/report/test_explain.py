@@ -41,10 +41,10 @@ def test_a_row_that_came_later_starts_its_story_there(two: Manifest) -> None:
 
 def test_the_story_is_printed_in_three_columns(two: Manifest) -> None:
     row_id = two.rows().filter(domain="algebra", status="selected")["id"].item()
-    first, *_, last = explain.explain(two, row_id).lines()
+    first, *_, last, _ = explain.explain(two, row_id).lines()
     assert first.startswith(f"ingest      row 1 of rows.jsonl becomes example {row_id[:8]}…, domain algebra, source real")
     assert first.endswith(" v0")
-    assert last.startswith("export      every export of v1 holds it")
+    assert last.startswith("export      the snapshot of v1 has it, split train: an export holds it unless")
 
 
 def test_a_story_is_data_too(two: Manifest) -> None:

@@ -99,7 +99,8 @@ def test_a_synthetic_row_is_told_from_its_parents_to_its_export(balanced: Manife
         "balance     stage 1 plans 3 slots for sets; 2 real rows are left: a tail, 1 short                    v1",
         "            aaaa0000…, synthetic, is written for sets from 7c1e0000… (row 41 of math.jsonl) (call 7)",
         "            kept: fills the tail",
-        "export      every export of v1 holds it in split train, with its source, stage, reason and parents",
+        "export      the snapshot of v1 has it, split train: an export holds it unless its format or a flag",
+        "            leaves it out, which it says",
     ]
 
 

@@ -1,24 +1,32 @@
-"""Writes the text of a card, part by part. Reads nothing: all of it comes from `curate.cards.facts`.
+"""`curate card`: the card of a snapshot, as an export writes it beside the data. Changes nothing.
 
-Every part is short enough to be read: long tables show their ends and a total. Parts are named, so that `curate.cards.merging`
-can renew them and leave alone what a person wrote between them.
+All of it comes from `curate.cards.facts`. The text is made of parts, which are named, so that `curate.cards.merging` can renew
+them and leave alone what a person wrote between them; each is short enough to be read: long tables show their ends and a total.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
+from curate.cards import metadata
+from curate.cards.eu_summary import eu_summary
+from curate.cards.facts import CardFacts, DomainRows, read_facts
 from curate.cards.markup import clean, count, escape, table
+from curate.cards.merging import assemble
 from curate.cards.plans import plan_of
+from curate.cards.settings import CardSettings
+from curate.manifest.manifest import Manifest
 from curate.manifest.schema import SPLITS
+from curate.settings import takes
 from curate.teachers.prices import format_usd
 
-if TYPE_CHECKING:
-    from curate.cards.facts import CardFacts, DomainRows
+__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "CardResult", "Configs", "body", "card", "configs_of", "limits", "text_of"]
 
-__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "body", "incomplete", "limits", "money"]
+Configs = Sequence[Mapping[str, Any]]  # as a card's header has them: ``config_name``, ``data_files`` and, of one, ``default``
 
+PARTS = ("summary", "domains", "sources", "teacher", "audit", "selection", "limits", "columns", "reproduce")
 MOST_LISTED = 500  # domains that are listed in the card; more are in a file of their own
 _LONG, _ENDS = 24, 8  # domains from which a table is folded, and how many it then shows at either end
 _FEW = 10  # train rows; a domain with fewer is told
@@ -33,6 +41,62 @@ _KEYS = (
     *("budget", "stages", "policy", "schedule", "temperature", "need_weight", "n", "selector", "rationales", "wrong_rationale"),
     *("fill", "show_answer", "rows_per_call", "max_attempts", "seed"),
 )
+
+
+@dataclass(frozen=True)
+class CardResult:
+    """A card, or a summary of training content.
+
+    Attributes:
+        manifest: the version that it is of.
+        text: Markdown; of a card under a YAML header.
+    """
+
+    manifest: Manifest
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the text for ``--json``."""
+        return {"manifest": str(self.manifest), "text": self.text}
+
+
+@takes(CardSettings)
+def card(manifest: Manifest, settings: CardSettings) -> CardResult:
+    """Return the card of a manifest's snapshot: Markdown under a YAML header.
+
+    Where the log does not reach back to the first version, the card says so and states no licence.
+
+    Args:
+        manifest: a version that has at least one commit.
+
+    Raises:
+        ManifestError: nothing of the log is left.
+        InputError: a language is no code.
+    """
+    facts = read_facts(
+        manifest, language=settings.language or (), held_out=settings.held_out, complete_only=settings.complete_only
+    )
+    return CardResult(manifest, eu_summary(facts) if settings.eu_summary else text_of(facts))
+
+
+def text_of(facts: CardFacts, configs: Configs | None = None, *, picture: str = "", listing: str = "") -> str:
+    """Return the card that states some facts.
+
+    Args:
+        facts: of the snapshot.
+        configs: of the data set; `configs_of` unless given.
+        picture: of the domains before and after, a path beside the card; "" for none.
+        listing: the file beside the card that lists all domains; "" where there is none.
+    """
+    configs = configs_of(facts) if configs is None else configs
+    parts = body(facts, picture=picture, configs=configs, listing=listing)
+    return assemble(metadata.header_of(facts, configs), parts)
+
+
+def configs_of(facts: CardFacts) -> list[dict[str, Any]]:
+    """Return the one config of a data set that has a file per split in ``data/``."""
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in SPLITS if facts.splits.get(split)]
+    return [{"config_name": "default", "data_files": files}]
 
 
 def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, Any]] = (), listing: str = "") -> dict[str, str]:
@@ -59,10 +123,7 @@ def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, 
     return {name: text for name, write in parts.items() if (text := write())}
 
 
-PARTS = ("summary", "domains", "sources", "teacher", "audit", "selection", "limits", "columns", "reproduce")
-
-
-def incomplete(facts: CardFacts) -> list[str]:
+def _incomplete(facts: CardFacts) -> list[str]:
     """Return a sentence for each thing that a cap cut short, or that was not done."""
     lines = []
     for stage in facts.stages:
@@ -76,10 +137,12 @@ def incomplete(facts: CardFacts) -> list[str]:
         which = ", ".join(map(str, missing))
         lines.append(f"Of {count(facts.planned_stages, 'stage')}, {which} {'is' if len(missing) == 1 else 'are'} not done.")
     lines += [f"A cap cut {command} short." for command in facts.cut]
+    if facts.too_long:
+        lines.append(f"{count(facts.too_long, 'train row')} of more than {facts.max_tokens:,} tokens are left out.")
     return lines
 
 
-def money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
+def _money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
     """Return per model: its name, ``used`` or ``billed``, calls, tokens and dollars."""
     found = facts.costs.by.get("model", {}) if facts.costs else {}
     lines = []
@@ -91,7 +154,7 @@ def money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
 
 
 def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
-    notices = incomplete(facts)
+    notices = _incomplete(facts)
     warning = f"> **Not complete.** {' '.join(notices)}\n\n" if notices else ""
     share = f", {_percent(facts.synthetic, facts.train)} of them synthetic" if facts.synthetic else ", all of them real"
     after = sum(1 for domain in facts.domains if domain.after)
@@ -237,7 +300,7 @@ def _teacher(facts: CardFacts) -> str:
     if facts.synthetic and not any(name for name in facts.teachers):
         lines = [f"{count(facts.synthetic, 'row')} of the train split came from sources of synthetic data."]
     if facts.prompts:
-        versions = "; ".join(f"for {purpose} {', '.join(found)}" for purpose, found in facts.prompts.items())
+        versions = "; ".join(f"for {purpose} {', '.join(map(escape, found))}" for purpose, found in facts.prompts.items())
         lines.append(f"Versions of the prompts (hashes of their texts): {versions}.")
     return f"## What a teacher wrote\n\n{' '.join(lines)}\n\n{_spend(facts)}".rstrip()
 
@@ -249,7 +312,7 @@ def _code(text: str) -> str:
 def _spend(facts: CardFacts) -> str:
     if facts.costs is None:
         return "The ledger of its calls is not here, so what it cost is not known." if facts.teachers else ""
-    lines = money(facts)
+    lines = _money(facts)
     if not lines:
         return ""
     text = table(
@@ -330,7 +393,7 @@ def limits(facts: CardFacts, show: Callable[[str], str] = escape) -> Iterator[st
         facts: of the snapshot.
         show: makes names of domains fit for where the sentences go.
     """
-    yield from incomplete(facts)
+    yield from _incomplete(facts)
     if facts.newest:
         yield "The train split is balanced on purpose: how often a domain is in it says nothing of how often it occurs."
     if facts.synthetic or facts.rationales:
