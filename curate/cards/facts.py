@@ -25,8 +25,10 @@ from curate.manifest.schema import SPLITS
 if TYPE_CHECKING:
     from curate.report.costs import CostSummary
 
-__all__ = ["AuditorFacts", "CardFacts", "DomainRows", "SourceFacts", "StageFacts", "fingerprint", "read_facts"]
+__all__ = ["COLUMNS", "AuditorFacts", "CardFacts", "DomainRows", "SourceFacts", "StageFacts", "fingerprint", "read_facts"]
 
+# Of the manifest, that facts of a snapshot are read from.
+COLUMNS = ("id", "content", "domain", "labels", "split", "source", "origin", "status", "stage", "n_chars", "call_id", "findings")
 _ASKING = ("balance", "annotate", "synthesize")  # verbs that ask a teacher
 
 
@@ -205,7 +207,7 @@ def read_facts(
         language: codes that somebody gave; unless there are any, a sample of the texts is looked at.
         held_out: whether validation and test rows are in the data set.
         complete_only: whether the rows of stages that a cap cut short are left out.
-        within: a limit of tokens by which rows were measured, and the rows that are in the data set.
+        within: a limit of tokens by which rows were measured, and the rows that are in the data set (columns `COLUMNS`).
 
     Raises:
         ManifestError: nothing of the log is left.

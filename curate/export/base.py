@@ -111,11 +111,6 @@ class Snapshot:
         """Every split as one frame. All of it is held in memory: for small snapshots alone; see `frames`."""
         return {split: self.collect(split) for split in self.rows}
 
-    def scan(self) -> pl.LazyFrame:
-        """Return its rows with the columns of the manifest, in the order of the manifest; no texts are read."""
-        rows = pl.Series(np.concatenate([each.rows for each in self._places.values()]))
-        return self.manifest.scan().with_row_index("at").filter(pl.col("at").is_in(rows.implode())).drop("at")
-
     def without(self, split: str, positions: Sequence[int]) -> Snapshot:
         """Return the snapshot without some rows of a split, at least one of which stays.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from curate.cards.card import MOST_LISTED, Configs, configs_of, text_of
 from curate.cards.croissant import croissant
 from curate.cards.eu_summary import eu_summary
-from curate.cards.facts import CardFacts, read_facts
+from curate.cards.facts import COLUMNS, CardFacts, read_facts
 from curate.cards.markup import escape, table
 from curate.cards.merging import is_ours, merge
 from curate.export.base import Snapshot
@@ -67,7 +67,7 @@ def _facts(snapshot: Snapshot) -> CardFacts:
         language=snapshot.language,
         held_out=not snapshot.kept_back,
         complete_only=snapshot.complete_only,
-        within=None if limit is None else (limit, snapshot.scan()),
+        within=None if limit is None else (limit, snapshot.narrow(*COLUMNS).lazy()),
     )
 
 
