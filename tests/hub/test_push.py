@@ -377,6 +377,7 @@ def test_a_dry_run_shows_all_of_it_and_does_nothing(selected, hub, cli, tmp_path
     assert done.exit_code == 0, done.output
     assert re.findall(r"^(\S+) +[\d.]+ k?B +new$", done.stdout, re.MULTILINE) == [
         "README.md",
+        "croissant.json",
         "data/stage-0/real/train-00000-of-00001.parquet",
         "domains.png",
         "curate-push.json",
