@@ -87,7 +87,7 @@ class ScoreSettings:
         more="A longer completion is cut at half of it, then the prompt from the left.",
     )
     batch_tokens: int | None = option(None, help="Tokens per batch; default: 1,024, on CUDA 32,768.")
-    batch_size: int | None = option(None, help="Rows per batch when the student generates; default: 16, on CUDA 128.")
+    batch_size: int | None = option(None, help="At most this many rows per batch when the student generates.")
     seed: int = option(0, help=_SEED)
     dtype: str = option("auto", choices=DTYPES, help=_DTYPE)
 
@@ -119,7 +119,15 @@ class EvaluateSettings:
         None, metavar="FOLDER", help="Folder for predictions.parquet, a row for each answer; default: none is written."
     )
     max_new_tokens: int = option(96, help="At most this many tokens per output.")
-    batch_size: int | None = option(None, help="Prompts per batch; default: 16, on CUDA 128.")
+    max_prompt_tokens: int | None = option(
+        None,
+        help="At most this many tokens of a prompt; a longer one is cut at its beginning, and counted.",
+        more="Unless given, what the student's window leaves beside the output or the longest label.",
+    )
+    batch_tokens: int | None = option(
+        None, help="Tokens per batch, of prompts and outputs; default: 4,096 (1,024 where labels are scored), on CUDA more."
+    )
+    batch_size: int | None = option(None, help="At most this many prompts per batch, however short.")
     budget: int | None = option(
         None,
         help="Accepted rows over all stages, B: a domain with at least B over the number of domains is a head.",

@@ -171,6 +171,7 @@ def score(
     *,
     rationales: Sequence[str] | None = None,
     per_token: bool = False,
+    max_prompt_tokens: int | None = None,
     batch_tokens: int | None = None,
     journal: Journal | None = None,
 ) -> tuple[list[list[float]], int]:
@@ -182,6 +183,7 @@ def score(
         candidates: of each row, at least one.
         rationales: what the student wrote before its answer, for each row; an empty one is left out.
         per_token: divide a score by the label's tokens.
+        max_prompt_tokens: at most, of a prompt with its rationale; unless given, what the longest label leaves of the window.
         batch_tokens, journal: as for `baldistill.student.label_scores.label_scores`.
 
     Raises:
@@ -214,7 +216,8 @@ def score(
                 f"label {longest[1][:40]!r} has {len(longest[0])} tokens, and {student.name} reads {student.window} with the "
                 "prompt; use --answers generate, or a student with a longer window"
             )
-        truncated += sum(len(prompt) > room for prompt in asked)
+        room = min(room, max_prompt_tokens or room)
+        truncated += tokens.note_cut(asked, room)
         found = label_scores.label_scores(
             student,
             [prompt[-room:] for prompt in asked],

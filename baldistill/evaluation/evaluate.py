@@ -23,7 +23,7 @@ from baldistill.evaluation.closed import LabelSet
 from baldistill.settings import EvaluateSettings
 from baldistill.student import generate, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
-from baldistill.student.tokens import encode, stratify
+from baldistill.student.tokens import encode, note_cut, stratify
 from curate import progress
 from curate.answers import answers
 from curate.audit.base import kind_in
@@ -151,8 +151,9 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         ModelError: the student cannot be loaded.
     """
     extra = {str(getattr(m, "__name__", m)): metrics.get(m) for m in settings.metrics}
-    if settings.max_new_tokens < 1 or (settings.batch_size is not None and settings.batch_size < 1):
-        raise InputError(f"max_new_tokens {settings.max_new_tokens} and batch_size {settings.batch_size}: use at least 1")
+    limits = {name: getattr(settings, name) for name in ("max_new_tokens", "max_prompt_tokens", "batch_size", "batch_tokens")}
+    if wrong := [f"{name} {value}" for name, value in limits.items() if value is not None and value < 1]:
+        raise InputError(f"{' and '.join(wrong)}: use at least 1")
     closed.check_prior(settings.prior)
     started = time.monotonic()
     held = _held_out(manifest, settings.split)
@@ -364,7 +365,7 @@ def _answers(
     found = [_Answer(None, labels) for labels in candidates]
     cut = [0]
     if written:
-        outputs, n = _generate(student, examples[written], settings.max_new_tokens, settings.batch_size, journal)
+        outputs, n = _generate(student, examples[written], settings, journal)
         cut.append(n)
         for i, output in zip(written, outputs, strict=True):
             found[i] = replace(found[i], output=output)
@@ -376,38 +377,31 @@ def _answers(
             [candidates[i] for i in chosen],
             rationales=texts,
             per_token=settings.per_token,
+            max_prompt_tokens=settings.max_prompt_tokens,
+            batch_tokens=settings.batch_tokens,
             journal=journal,
         )
         cut.append(n)
-        if n:
-            progress.note("evaluate", f"{n} prompts leave no room for the longest label and were cut from the left")
         for i, row in zip(chosen, scores, strict=True):
             found[i] = replace(found[i], scores=tuple(row))
     return found, max(cut)
 
 
 def _generate(
-    student: students.Student,
-    examples: pl.DataFrame,
-    max_new_tokens: int,
-    batch_size: int | None,
-    journal: Journal | None = None,
+    student: students.Student, examples: pl.DataFrame, settings: EvaluateSettings, journal: Journal | None = None
 ) -> tuple[list[generate.Output], int]:
     """Return the outputs in the order of the examples, and how many prompts were cut."""
-    room = student.window - max_new_tokens
+    room = student.window - settings.max_new_tokens
     if room < 1:
         raise InputError(
-            f"max_new_tokens {max_new_tokens} leaves no room for a prompt: {student.name} reads {student.window} tokens"
+            f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt: {student.name} reads {student.window} tokens"
         )
+    room = min(room, settings.max_prompt_tokens or room)
     prompts = [tokens.prompt for tokens in encode(student.tokenizer, examples)]
-    truncated = sum(len(prompt) > room for prompt in prompts)
-    if truncated:
-        progress.note("evaluate", f"{truncated} prompts are longer than {room} tokens and were cut from the left")
+    options = {name: getattr(settings, name) for name in ("max_new_tokens", "batch_size", "batch_tokens")}
     cut = [prompt[-room:] for prompt in prompts]
-    outputs = generate.generate(
-        student, cut, max_new_tokens=max_new_tokens, batch_size=batch_size, journal=journal, step="evaluate"
-    )
-    return outputs, truncated
+    outputs = generate.generate(student, cut, **options, journal=journal, step="evaluate")
+    return outputs, note_cut(prompts, room)
 
 
 def _judge(examples: pl.DataFrame, found: Sequence[_Answer], corpus: _Corpus) -> pl.DataFrame:

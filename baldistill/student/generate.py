@@ -1,4 +1,4 @@
-"""Lets a student write: greedy outputs for prompts, in batches of like length. Judges nothing.
+"""Lets a student write: greedy outputs for prompts, in batches filled by tokens, the longest first. Judges nothing.
 
 Greedy means the likeliest token, again and again, whatever the checkpoint's generation_config.json says: while a student writes,
 it has a generation config of its own, with nothing in it but the tokens at which it stops.
@@ -14,12 +14,12 @@ from typing import Any
 from baldistill.student import tokens
 from baldistill.student.checkpoints import Journal, key_of
 from baldistill.student.memory import Batches
+from baldistill.student.pace import Pace, paced
 from baldistill.student.students import Student
-from curate import progress
 
 __all__ = ["Output", "generate"]
 
-_BATCH = {"cpu": 16, "cuda": 128}  # prompts
+_TOKENS = {"cpu": 4096, "cuda": 65536}  # in one batch, of prompts and outputs
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ def generate(
     *,
     max_new_tokens: int,
     batch_size: int | None = None,
+    batch_tokens: int | None = None,
     journal: Journal | None = None,
     step: str = "generate",
 ) -> list[Output]:
@@ -52,7 +53,9 @@ def generate(
         student: as `baldistill.student.students.load` gives it.
         prompts: token ids, each ending with the header of the assistant's turn.
         max_new_tokens: at most, per output.
-        batch_size: prompts per batch; by default 16 on a processor and 128 on CUDA. Where memory is short they become fewer.
+        batch_size: at most this many prompts per batch, however short.
+        batch_tokens: tokens per batch, of prompts and outputs, padding included; a longer prompt is alone. By default 4,096 on a
+            processor and 65,536 on CUDA. Where memory is short they become fewer.
         journal: where outputs are kept batch by batch, and looked up first.
         step: the name under which progress is reported.
 
@@ -64,25 +67,29 @@ def generate(
     journal = Journal() if journal is None else journal
     ends = tokens.stops(student.tokenizer, student.model)
     keys = [key_of(prompt, [max_new_tokens], ends) for prompt in prompts]  # three parts: no loss has this key
-    size = batch_size or _BATCH["cuda" if student.model.device.type == "cuda" else "cpu"]
+    budget = batch_tokens or _TOKENS["cuda" if student.model.device.type == "cuda" else "cpu"]
     batches = Batches(step, "--batch-size")
+    widths = [len(prompt) + max_new_tokens for prompt in prompts]
 
-    def write(batch: Sequence[int]) -> list[Output]:
-        return _greedy(student, [prompts[i] for i in batch], max_new_tokens, ends)
+    with paced(step, len(prompts)) as pace:
 
-    with progress.step(step, len(prompts)) as counter:
-        for chunk in tokens.chunks([len(prompt) for prompt in prompts], size):
+        def write(batch: Sequence[int]) -> list[Output]:
+            return _greedy(student, [prompts[i] for i in batch], max_new_tokens, ends, pace)
+
+        for chunk in tokens.fill(widths, budget, rows=batch_size):
             missing = [i for i in chunk if keys[i] not in journal]
+            n_tokens = 0
             if missing:
-                outputs = batches.work(write, missing, lambda i: len(prompts[i]) + max_new_tokens)
+                outputs = batches.work(write, missing, lambda i: widths[i])
+                n_tokens = sum(len(prompts[i]) + output.n_tokens for i, output in zip(missing, outputs, strict=True))
                 journal.add({keys[i]: astuple(output) for i, output in zip(missing, outputs, strict=True)})
-            counter.advance(len(chunk))
+            pace.advance(len(chunk), n_tokens)
     return [Output(*journal[key]) for key in keys]
 
 
-def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int, ends: list[int]) -> list[Output]:
+def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int, ends: list[int], pace: Pace) -> list[Output]:
     import torch
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, StoppingCriteriaList
 
     tokenizer, model = student.tokenizer, student.model
     width = max(map(len, prompts))
@@ -93,9 +100,16 @@ def _greedy(student: Student, prompts: list[Sequence[int]], max_new_tokens: int,
     config = GenerationConfig(
         do_sample=False, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id, eos_token_id=ends
     )
-    device = model.device
+    device, read = model.device, sum(map(len, prompts))
+
+    def beat(ids: Any, _scores: Any, **_options: Any) -> Any:
+        """Be asked after every token whether to stop, and never do."""
+        pace.beat(read + len(prompts) * (ids.shape[1] - width))
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    options = {"generation_config": config, "stopping_criteria": StoppingCriteriaList([beat])}
     with torch.inference_mode(), _own_config(model):
-        out = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config)
+        out = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), **options)
     return [_output(tokenizer, row, ends) for row in out[:, width:].tolist()]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from baldistill.student import losses, tokens
 from baldistill.student.checkpoints import Journal, key_of
 from baldistill.student.memory import Batches
+from baldistill.student.pace import paced
 from baldistill.student.students import Student
 from baldistill.student.tokens import Tokens
 from curate import progress
@@ -61,21 +62,21 @@ def label_scores(
     distinct = list({key: i for i, key in enumerate(keys)}.values())
     shared = losses.shared_beginning([Tokens(list(prompts[i]), []) for i in distinct])
     trees = _trees(labels)
-    width = max(len(tree.tokens) for tree in trees)
+    width, nodes = max(len(tree.tokens) for tree in trees), sum(len(tree.tokens) for tree in trees)
     kind = "cuda" if student.model.device.type == "cuda" else "cpu"
     budget = batch_tokens or losses.BATCH_TOKENS[kind]
     lengths = [len(prompts[i]) - shared + width for i in distinct]
     reader: _Reader | None = None
     batches = Batches(step, "--batch-tokens", in_tokens=True)
-    with progress.step(step, len(prompts)) as counter:
+    with paced(step, len(prompts)) as pace:
         for batch in tokens.fill(lengths, budget, shared=shared, whole=budget * losses.WHOLE[kind]):
             missing = [distinct[i] for i in batch if keys[distinct[i]] not in journal]
             if missing:
                 reader = reader or _Reader(student, prompts[missing[0]], shared, labels, trees, step)
                 found = batches.work(reader.read, [prompts[i] for i in missing], lambda prompt: len(prompt) + width)
                 journal.add({keys[i]: [round(x, _DIGITS) for x in one] for i, one in zip(missing, found, strict=True)})
-            counter.advance(len(batch))
-        counter.advance(len(prompts) - len(distinct))
+            pace.advance(len(batch), sum(len(prompts[i]) + nodes for i in missing))
+        pace.advance(len(prompts) - len(distinct))
     return [list(journal[key]) for key in keys]
 
 

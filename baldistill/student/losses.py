@@ -20,9 +20,9 @@ from typing import Any
 from baldistill.student import tokens
 from baldistill.student.checkpoints import Journal, key_of
 from baldistill.student.memory import Batches
+from baldistill.student.pace import paced
 from baldistill.student.students import Student
 from baldistill.student.tokens import Tokens
-from curate import progress
 
 __all__ = ["BATCH_TOKENS", "WHOLE", "cache_of", "halves", "mean_losses", "normalisers", "read_once", "shared_beginning", "spread"]
 
@@ -65,7 +65,7 @@ def mean_losses(
     lengths = [len(texts[i]) - shared for i in filled]
     reader: _Reader | None = None
     batches = Batches(step, "--batch-tokens", in_tokens=True)
-    with progress.step(step, len(filled)) as counter:
+    with paced(step, len(filled)) as pace:
         # Batches are made of all texts, cached or not, so that a resumed run reads the same batches as one that never stopped.
         for batch in tokens.fill(lengths, budget, shared=shared, whole=budget * WHOLE[kind]):
             missing = [filled[i] for i in batch if keys[filled[i]] not in journal]
@@ -74,7 +74,7 @@ def mean_losses(
                 found = batches.work(reader.read, [texts[i] for i in missing], len)
                 kept = {keys[i]: loss if math.isfinite(loss) else None for i, loss in zip(missing, found, strict=True)}
                 journal.add(kept)
-            counter.advance(len(batch))
+            pace.advance(len(batch), sum(len(texts[i]) for i in missing))
     return [journal[key] if text.completion else None for key, text in zip(keys, texts, strict=True)]
 
 

@@ -25,12 +25,12 @@ __all__ = [
     "PLAIN_TEMPLATE",
     "Tokens",
     "check_forms",
-    "chunks",
     "encode",
     "fill",
     "header",
     "label_tokens",
     "left_out",
+    "note_cut",
     "plain_template",
     "render",
     "stops",
@@ -267,13 +267,17 @@ def stops(tokenizer: Any, model: Any) -> list[int]:
     return found or [_eos(tokenizer)]
 
 
-def chunks(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Return positions in batches of at most `size`, longest first, so that little is padded and memory fails early."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def note_cut(prompts: Sequence[Sequence[int]], room: int) -> int:
+    """Return how many prompts are longer than `room` tokens, and say that they are cut from the left."""
+    n = sum(len(prompt) > room for prompt in prompts)
+    if n:
+        progress.note("evaluate", f"{n:,} of {len(prompts):,} prompts are longer than {room:,} tokens and were cut from the left")
+    return n
 
 
-def fill(lengths: Sequence[int], tokens: int, *, shared: int = 0, whole: int | None = None) -> list[list[int]]:
+def fill(
+    lengths: Sequence[int], tokens: int, *, shared: int = 0, whole: int | None = None, rows: int | None = None
+) -> list[list[int]]:
     """Return positions in batches of at most `tokens`, counted as the longest times their number, longest first.
 
     What is longer than `tokens` is a batch of its own.
@@ -283,12 +287,14 @@ def fill(lengths: Sequence[int], tokens: int, *, shared: int = 0, whole: int | N
         tokens: in a batch.
         shared: further tokens that every text begins with.
         whole: at most this many tokens with the shared ones, counted in the same way.
+        rows: at most this many in a batch.
     """
     batches: list[list[int]] = []
     width = 0
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         n = len(batches[-1]) + 1 if batches else 0
-        if not n or n * width > tokens or (whole is not None and n * (width + shared) > whole):
+        full = n * width > tokens or (whole is not None and n * (width + shared) > whole) or (rows is not None and n > rows)
+        if not n or full:
             batches.append([])
             width = max(1, lengths[i])
         batches[-1].append(i)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.evaluation import evaluate
+from baldistill.settings import EvaluateSettings
 from baldistill.student import generate, students
 from baldistill.student.generate import Output
 from baldistill.student.tokens import encode
@@ -94,7 +95,7 @@ def test_prompts_are_those_of_training(manifest: Manifest, base: str, oracle: Si
     _evaluate(manifest, base, split="test", batch_size=3)
     assert all(text.startswith("<|start|>user\nwhat is") and text.endswith("<|start|>assistant\n") for text in oracle.prompts)
     journal = oracle.options.pop("journal")
-    assert oracle.options == {"max_new_tokens": 8, "batch_size": 3, "step": "evaluate"}
+    assert oracle.options == {"max_new_tokens": 8, "batch_size": 3, "batch_tokens": None, "step": "evaluate"}
     assert journal.path.parent.name == "scores", "a stopped evaluation goes on where it stopped"
 
 
@@ -185,21 +186,28 @@ def test_a_split_without_rows_names_those_that_have(manifest: Manifest, base: st
 
 
 def test_numbers_out_of_range_are_refused(manifest: Manifest, base: str) -> None:
-    with pytest.raises(InputError, match="max_new_tokens 0 and batch_size None: use at least 1"):
-        _evaluate(manifest, base, max_new_tokens=0)
+    with pytest.raises(InputError, match="max_new_tokens 0 and batch_tokens -1: use at least 1"):
+        _evaluate(manifest, base, max_new_tokens=0, batch_tokens=-1)
     with pytest.raises(InputError, match="max_new_tokens 256 leaves no room for a prompt: tiny reads 256 tokens"):
         _evaluate(manifest, base, max_new_tokens=256)
 
 
-def test_long_prompts_are_cut_from_the_left_with_a_note(manifest: Manifest, base: str, oracle: SimpleNamespace) -> None:
+def test_long_prompts_are_cut_from_the_left_with_a_note(
+    manifest: Manifest, base: str, oracle: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard: list[str] = []
     with progress.listen(lambda event: heard.append(event.message)):
         student = students.load(base, dtype="fp32")
         examples = manifest.examples().filter(pl.col("split") == "test").head(2)
         prompts = [tokens.prompt for tokens in encode(student.tokenizer, examples)]
-        evaluate._generate(student, examples, 256 - min(map(len, prompts)) + 1, 2)
-    assert oracle.prompts[0].endswith("<|start|>assistant\n")
-    assert "2 prompts are longer than" in heard[-1]
+        evaluate._generate(student, examples, EvaluateSettings(max_new_tokens=256 - min(map(len, prompts)) + 1))
+        assert oracle.prompts[0].endswith("<|start|>assistant\n")
+        asked: list[list[list[int]]] = []
+        monkeypatch.setattr(generate, "generate", lambda student, prompts, **_: asked.append(list(prompts)))
+        evaluate._generate(student, examples, EvaluateSettings(max_prompt_tokens=5))
+    assert asked == [[prompt[-5:] for prompt in prompts]]
+    assert heard[0].startswith("2 of 2 prompts are longer than")
+    assert heard[-1] == "2 of 2 prompts are longer than 5 tokens and were cut from the left"
 
 
 def test_a_real_student_answers(manifest: Manifest, base: str) -> None:

@@ -142,6 +142,33 @@ def test_progress_counts_outputs(student: Student) -> None:
     assert heard == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
+def test_batches_are_filled_by_tokens(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, sizes = _prompts(student), []
+    greedy = generate._greedy
+    monkeypatch.setattr(
+        generate, "_greedy", lambda student, some, *rest: [sizes.append(len(some)), *greedy(student, some, *rest)][1:]
+    )
+    widest = max(map(len, prompts)) + 3
+    alone = generate.generate(student, prompts, max_new_tokens=3, batch_tokens=1)
+    assert generate.generate(student, prompts, max_new_tokens=3, batch_tokens=2 * widest) == alone
+    assert sizes[:5] == [1] * 5
+    assert sizes[5] == 2
+    assert len(sizes) < 10
+
+
+def test_a_long_batch_says_now_and_then_how_far_it_is(student: Student, monkeypatch: pytest.MonkeyPatch) -> None:
+    from baldistill.student import pace
+    from curate import progress
+
+    monkeypatch.setattr(pace, "EVERY", 0.0)
+    heard: list[progress.Event] = []
+    with progress.listen(heard.append):
+        outputs = generate.generate(student, _prompts(student), max_new_tokens=6)
+    assert len(heard) >= 2 + max(output.n_tokens for output in outputs), "one for every token, beside the first and the last"
+    assert all(event.facts["tokens_per_s"] > 0 for event in heard[1:])
+    assert (heard[-1].done, heard[-1].total) == (5, 5)
+
+
 def test_no_local_path_in_a_label(student: Student, tmp_path: Path) -> None:
     assert str(tmp_path.parent) not in student.label
     assert student.label.startswith("tiny@")

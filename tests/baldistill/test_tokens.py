@@ -324,8 +324,8 @@ def test_another_seed_chooses_other_rows() -> None:
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 7))
-def test_chunks_split_the_positions_longest_first(lengths: list[int], size: int) -> None:
-    parts = tokens.chunks(lengths, size)
+def test_batches_have_at_most_so_many_rows(lengths: list[int], size: int) -> None:
+    parts = tokens.fill(lengths, 10**6, rows=size)
     flat = [i for part in parts for i in part]
     assert sorted(flat) == list(range(len(lengths)))
     assert all(1 <= len(part) <= size for part in parts)
