@@ -108,6 +108,9 @@ def _run(result: Any) -> Iterable[Any]:
     yield from quota_grid(result.balanced, dry=False)
     yield ""
     yield _accuracies(result.stages)
+    for stage in result.balanced:
+        if stage.short_by:
+            yield f"stage {stage.stage}: {count(stage.short_by)} of {count(stage.budget)} slots stayed empty, as the plan allows"
 
 
 def _accuracies(stages: Iterable[Any]) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from baldistill.evaluation import evaluate, score
-from baldistill.runs.plan import Plan
+from baldistill.runs.plan import ALLOW_SHORT, Plan
 from baldistill.student import adapters
 from baldistill.training import train
 from curate import models, progress
@@ -117,8 +117,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
                 "run",
                 f"stage {index} was chosen with earlier scores and is kept; to choose again, give the plan another manifest",
             )
-        if not result.complete:
-            raise InputError(f"stage {index} stopped before it was full, at a cap; what was bought is kept, run the plan again")
+        _check_short(plan, index, result)
         snapshot = Manifest(current.name, result.version if result.version is not None else -1, current.root)
         adapter = _train(plan, folder, f"stage-{index}", snapshot)
         metrics = _evaluate(plan, folder, f"stage-{index}", snapshot, adapter=adapter)
@@ -134,6 +133,27 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
         _write(folder / RECORD, [asdict(line) for line in lines])
     exported = export.export(current, **plan.parameters("export")).paths if "export" in plan else ()
     return RunResult(current, folder, tuple(lines), tuple(balanced), tuple(exported))
+
+
+def _check_short(plan: Plan, index: int, result: StageResult) -> None:
+    """Train on no stage in silence that is not what the plan asks for.
+
+    Raises:
+        InputError: a cap or failed calls stopped the stage, or slots stay empty, and the plan does not allow it.
+    """
+    if result.complete and not result.short_by:
+        return
+    empty = f"{result.short_by:,} of its {result.budget:,} slots are empty"
+    if result.complete:
+        found, way = f"stage {index} could not be filled: {empty}", "give [balance] a teacher that fills them or a smaller budget"
+    else:
+        found, way = f"stage {index} stopped before it was full, at a cap or failed calls: {empty}", "raise the cap"
+    if not plan.allow_short:
+        raise InputError(
+            f"{found}, so no student is trained on it; what was bought is kept: {way} and run the plan again, or say "
+            f"{ALLOW_SHORT} = true at the top of the plan to train on what is there"
+        )
+    progress.note("run", f"{found}; {ALLOW_SHORT} = true: a student is trained on what is there")
 
 
 def _prepare(plan: Plan, root: str | Path | None) -> Manifest:

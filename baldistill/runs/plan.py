@@ -32,7 +32,7 @@ from curate.manifest.manifest import split_reference
 from curate.registry import Registry
 from curate.settings import check_numbers, wrong_choices
 
-__all__ = ["VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
+__all__ = ["ALLOW_SHORT", "VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
 
 # table → the verb whose parameters it sets, and those of them that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
@@ -67,6 +67,7 @@ INPUTS: frozenset[tuple[str, str]] = frozenset(
     }
 )
 NEEDED = "balance"  # the table without which there is nothing to run
+ALLOW_SHORT = "allow_short"  # the key at the top that has short stages trained on
 TAKEN = "adapters"  # the name of a folder beside those of the runs
 
 _WORDS: dict[Any, str] = {
@@ -101,12 +102,14 @@ class Plan:
         manifest: name of the manifest, as the plan has it.
         tables: verb → the parameters that the plan sets, with the paths of files to read found from its folder.
         path: the file, or empty for a plan made in Python.
+        allow_short: train on stages that a cap cut short or that could not fill their slots.
     """
 
     name: str
     manifest: str
     tables: dict[str, dict[str, Any]]
     path: str = ""
+    allow_short: bool = False
 
     def __contains__(self, verb: str) -> bool:
         return verb in self.tables
@@ -174,7 +177,8 @@ def parse(data: Mapping[str, Any], *, name: str = "run", path: str = "") -> Plan
         mistakes.extend(_table(verb, tables[verb]) if verb in tables else ())
     if mistakes:
         raise MistakesError(f"plan {path or name!r}", mistakes)
-    return Plan(str(data.get("name", name)), str(data["manifest"]), tables, path)
+    allow_short = bool(data.get(ALLOW_SHORT, False))
+    return Plan(str(data.get("name", name)), str(data["manifest"]), tables, path, allow_short=allow_short)
 
 
 def parameters_of(verb: str) -> dict[str, inspect.Parameter]:
@@ -210,7 +214,9 @@ def _top_level(data: Mapping[str, Any]) -> Iterator[str]:
     for key in ("manifest", "name"):
         if key in data:
             yield from _name(key, data[key])
-    known = ("manifest", "name", *VERBS)
+    if not isinstance(data.get(ALLOW_SHORT, False), bool):
+        yield f"{ALLOW_SHORT}: must be true or false, got {data[ALLOW_SHORT]!r}"
+    known = ("manifest", "name", ALLOW_SHORT, *VERBS)
     for key, value in data.items():
         if key not in known:
             what = f"unknown table [{key}]" if isinstance(value, dict) else f"unknown key {key!r} at the top"

@@ -57,6 +57,11 @@ class AnnotateResult(AskingResult):
     complete: bool = True
     refused: int = 0
 
+    @property
+    def short_by(self) -> int:
+        """How many rows still have no rationale."""
+        return 0 if self.is_plan else self.rows - self.written
+
 
 @takes(AnnotateSettings)
 def annotate(manifest: Manifest, settings: AnnotateSettings) -> AnnotateResult:

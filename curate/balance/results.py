@@ -55,6 +55,16 @@ class AskingResult:
     asked: tuple[AskedKind, ...] = field(default=(), kw_only=True)
 
     @property
+    def is_plan(self) -> bool:
+        """Whether nothing was to be done: of a dry run or a preview."""
+        return self.estimate is not None or self.preview is not None
+
+    @property
+    def short_by(self) -> int:
+        """How many of the rationales or examples that were asked for are not there; 0 of a dry run or a preview."""
+        return 0
+
+    @property
     def figures(self) -> dict[str, Any]:
         """What was done, in figures, for the commit's summary."""
         others = ("manifest", "spent", "reckoned", "estimate", "preview", "asked")
@@ -67,7 +77,8 @@ class AskingResult:
         if self.preview is not None:
             return {"version": self.manifest.version, "preview": self.preview.to_dict()}
         asked = {"asked": [asdict(kind) for kind in self.asked]} if self.asked else {}
-        return {"version": self.manifest.version, **self.figures, "reckoned": reckoned, "estimate": estimate, **asked}
+        figures = {**self.figures, "short_by": self.short_by}
+        return {"version": self.manifest.version, **figures, "reckoned": reckoned, "estimate": estimate, **asked}
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,11 @@ class StageResult:
         """Rows accepted, each once."""
         return sum(self.achieved.values()) if self.rows is None else self.rows
 
+    @property
+    def short_by(self) -> int:
+        """How many slots are empty; 0 of a stage that is to come. A row of several labels fills one of each."""
+        return max(0, self.budget - sum(self.achieved.values())) if self.version is not None else 0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the figures for ``--json``."""
         return {**asdict(self), "reckoned": None if self.reckoned is None else self.reckoned.to_dict()}
@@ -156,8 +172,8 @@ class BalanceResult:
 
     @property
     def short_by(self) -> int:
-        """How many slots of the stages that were done are empty; 0 of a dry run. A row of several labels fills one of each."""
-        return sum(max(0, stage.budget - sum(stage.achieved.values())) for stage in self.stages if stage.version is not None)
+        """How many slots of the stages that were done are empty; 0 of a dry run."""
+        return sum(stage.short_by for stage in self.stages)
 
     def _per_written(self, name: str) -> float | None:
         """Return a stage's figure as the mean over the new examples of all stages; None where a stage has none."""
@@ -201,5 +217,6 @@ class BalanceResult:
             "tokens_per_written": self._per_written("tokens_per_written"),
             "usd_per_written": self._per_written("usd_per_written"),
             "complete": self.complete,
+            "short_by": self.short_by,
             "stages": [stage.to_dict() for stage in self.stages],
         }

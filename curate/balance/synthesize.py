@@ -57,6 +57,11 @@ class SynthesizeResult(AskingResult):
     tokens_per_written: float | None = None
     usd_per_written: float | None = None
 
+    @property
+    def short_by(self) -> int:
+        """How many new examples are missing, over all domains."""
+        return 0 if self.is_plan else sum(max(0, self.wanted - n) for n in self.written.values())
+
 
 @takes(SynthesizeSettings)
 def synthesize(manifest: Manifest, settings: SynthesizeSettings) -> SynthesizeResult:

@@ -287,10 +287,25 @@ def _annotated(result: Any) -> Iterable[Any]:
     title = f"{result.manifest}: {count(result.written)} rationales for {count(result.rows)} rows that had none"
     found = layouts_balance.rejections(result.rejected)
     refused = f"{count(result.refused)} by the server, as a finding of each row says" if result.refused else None
-    rejected = f"{found}; run the same command again to ask for others" if found else None
     yield from widgets.facts(
-        title, [("rejected", rejected), ("refused", refused), ("unanswered", count(result.unanswered)), *_spent(result)]
+        title, [("rejected", found or None), ("refused", refused), ("unanswered", count(result.unanswered)), *_spent(result)]
     )
+    if result.short_by:
+        rest = result.short_by - sum(result.rejected.values()) - result.refused - result.unanswered
+        whys = {"rejected": sum(result.rejected.values()), "refused by the server": result.refused}
+        whys |= {"not in the recording": result.unanswered, "not asked or not answered": rest}
+        told = ", ".join(f"{count(n)} {why}" for why, n in whys.items() if n > 0)
+        yield (
+            f"{count(result.short_by)} of {count(result.rows)} rows have no rationale ({told}), so this ends with exit status 4: "
+            f"{_way_out(result, 'run the same command again to ask for others' if result.rejected else _OTHERS)}"
+        )
+
+
+_OTHERS = "ask another model for them, or unselect them"
+
+
+def _way_out(result: Any, otherwise: str) -> str:
+    return otherwise if result.complete else "raise the cap, or mend what failed, and run the same command again"
 
 
 def _synthesized(result: Any) -> Iterable[Any]:
@@ -305,6 +320,12 @@ def _synthesized(result: Any) -> Iterable[Any]:
         (d, count(result.wanted), count(n), layouts_balance.rejections(result.rejected.get(d))) for d, n in result.written.items()
     ]
     yield grid(["domain", "wanted", "written", "rejected"], lines, left=(0, 3))
+    if result.short_by:
+        wanted = count(result.wanted * len(result.written))
+        yield (
+            f"{count(result.short_by)} of {wanted} new examples are missing, so this ends with exit status 4: "
+            f"{_way_out(result, 'raise --max-attempts, or ask another model')}"
+        )
 
 
 def _or_preview(layout: Callable[[Any], Iterable[Any]]) -> Callable[[Any], Iterable[Any]]:

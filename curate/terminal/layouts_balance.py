@@ -176,11 +176,10 @@ def balanced(result: Any) -> Iterable[Any]:
         yield from _stage_remarks(stage)
     if result.undone:
         yield f"undone, run them again: stages {', '.join(map(str, result.undone))}"
-    if result.short_by and result.complete:
-        yield (
-            f"{count(result.short_by)} of {rows} slots stay empty, so this ends with exit status 4: give it a teacher that fills "
-            "them, a larger --max-attempts, or a smaller --budget"
-        )
+    if result.short_by:
+        way = "give it a teacher that fills them, a larger --max-attempts, or a smaller --budget"
+        way = way if result.complete else "raise the cap, or mend what failed, and run the same command again"
+        yield f"{count(result.short_by)} of {rows} slots stay empty, so this ends with exit status 4: {way}"
 
 
 def _over_stages(stages: Iterable[Any]) -> list[Any]:

@@ -97,6 +97,8 @@ def test_selected_rows_without_a_rationale_get_one_if_it_comes_to_their_answer(t
     done = annotate(start, teacher=teacher)
     assert sorted(request.prompt for request in teacher.sent) == ["What is 2 + 2?", "What is 3 + 3?"]
     assert (done.rows, done.written, done.rejected, done.complete) == (2, 1, {"answer_mismatch": 1}, True)
+    assert (done.short_by, done.to_dict()["short_by"]) == (1, 1)
+    assert annotate(start, teacher=teacher, dry_run=True).short_by == 0
     after = done.manifest.examples().sort("prompt")
     assert after["rationale"].to_list() == [
         "This is reasoning number 0.\nThe answer is: 4",

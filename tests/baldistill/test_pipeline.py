@@ -22,6 +22,8 @@ from curate.errors import InputError, ModelError
 from curate.housekeeping.rename import rename
 from curate.manifest.manifest import Manifest, load
 from curate.report.runs import learned_snapshots
+from curate.teachers.base import RawResponse, Request
+from curate.teachers.fake import Fake
 from tests.support import tiny_student
 
 
@@ -156,9 +158,30 @@ def test_a_manifest_made_anew_is_trained_on_anew(start: Manifest, student: str, 
 
 
 def test_a_stage_that_a_cap_stopped_is_not_trained_on(start: Manifest, student: str, counted: dict[str, int]) -> None:
-    with pytest.raises(InputError, match="stopped before it was full"):
-        pipeline.run(plan(student, teacher="fake", max_calls=2, auditors=["malformed"]), root=start.root)
+    capped = plan(student, teacher="fake", max_calls=2, auditors=["malformed"])
+    with pytest.raises(InputError, match=r"stage 0 stopped .* at a cap .*: 4 of its 6 slots are empty.*allow_short"):
+        pipeline.run(capped, root=start.root)
     assert counted["train"] == 0
+
+
+def test_a_stage_that_could_not_be_filled_is_trained_on_only_where_the_plan_allows_it(
+    start: Manifest, student: str, counted: dict[str, int]
+) -> None:
+    def nothing_new(request: Request, _: int) -> RawResponse | None:
+        return RawResponse.of("I cannot help with that.") if request.purpose == "synthesis" else None
+
+    asked = plan(student, budget=28, teacher="fake", max_attempts=1, stages=1)
+    balance = {**asked.tables["balance"], "teacher": Fake(script=nothing_new)}
+    short = dataclasses.replace(asked, tables={**asked.tables, "balance": balance})
+    with pytest.raises(InputError, match="stage 0 could not be filled: 4 of its 28 slots are empty, so no student is trained"):
+        pipeline.run(short, root=start.root)
+    assert counted["train"] == 0
+    notes: list[str] = []
+    with progress.listen(lambda event: notes.append(event.message)):
+        allowed = pipeline.run(dataclasses.replace(short, allow_short=True), root=start.root)
+    assert counted["train"] == 1
+    assert any("4 of its 28 slots are empty; allow_short = true: a student is trained on what is there" in note for note in notes)
+    assert [stage.short_by for stage in allowed.balanced] == [4]
 
 
 def test_need_uses_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:

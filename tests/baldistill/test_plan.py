@@ -55,6 +55,13 @@ def test_a_good_plan_is_its_tables(tmp_path: Path) -> None:
     assert checked.parameters("export") == {}
 
 
+def test_short_stages_are_allowed_at_the_top(tmp_path: Path) -> None:
+    assert not plan.load(write(tmp_path, GOOD)).allow_short
+    assert plan.load(write(tmp_path, f"allow_short = true\n{GOOD}")).allow_short
+    found = mistakes(tmp_path, f'allow_short = "yes"\n{GOOD}')
+    assert found == ["allow_short: must be true or false, got 'yes'"]
+
+
 def test_every_setting_says_where_it_comes_from(tmp_path: Path) -> None:
     settings = {(s.verb, s.key): (s.value, s.origin) for s in plan.load(write(tmp_path, GOOD)).settings()}
     assert settings["balance", "stages"] == (2, "plan")

@@ -203,6 +203,25 @@ def test_a_dry_run_says_what_is_asked_in_which_domains_and_why() -> None:
         assert "answers are numbers or formulas" in seen(planned)
 
 
+def test_what_is_short_is_said_in_the_last_line_with_the_way_out() -> None:
+    def last(result: Any) -> str:
+        return words(seen(result).replace("\n", " ")).partition(" of ")[2]
+
+    short = AnnotateResult(MATH, 40, 30, {"answer_mismatch": 3}, 2, False, refused=1)
+    assert last(short).endswith(
+        "40 rows have no rationale (3 rejected, 1 refused by the server, 2 not in the recording, 4 not asked or not answered), "
+        "so this ends with exit status 4: raise the cap, or mend what failed, and run the same command again"
+    )
+    assert last(replace(short, complete=True)).endswith("run the same command again to ask for others")
+    assert last(replace(short, complete=True, rejected={})).endswith("ask another model for them, or unselect them")
+    missing = SynthesizeResult(MATH, 5, {"a": 5, "b": 3}, {})
+    assert "10 new examples are missing, so this ends with exit status 4: raise --max-attempts" in last(missing)
+    capped = BalanceResult(MATH, 10, (replace(STAGE, complete=False, achieved={"a": 3}),))
+    assert "slots stay empty, so this ends with exit status 4: raise the cap" in last(capped)
+    for whole in (replace(short, written=40), replace(missing, written={"a": 5, "b": 5})):
+        assert "exit status" not in seen(whole)
+
+
 def test_stages_that_were_undone_are_named() -> None:
     assert "undone, run them again: stages 1, 2" in seen(BalanceResult(MATH, 10, (STAGE,), undone=(1, 2)))
 
@@ -256,15 +275,16 @@ def test_what_a_teacher_wrote_alone() -> None:
     spent = Charged(calls=3, tokens=900, usd=0.02, saved=4)
     text = words(seen(AnnotateResult(MATH, 40, 30, {"answer_mismatch": 7}, 3, True, spent=spent)))
     assert text == (
-        "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7; "
-        "run the same command again to ask for others unanswered 3 "
-        "charged 3 calls, 900 tokens, $0.020 from the ledger 4 replies"
+        "math@7: 30 rationales for 40 rows that had none rejected answer_mismatch 7 unanswered 3 "
+        "charged 3 calls, 900 tokens, $0.020 from the ledger 4 replies "
+        "10 of 40 rows have no rationale (7 rejected, 3 not in the recording), so this ends with exit status 4: "
+        "run the same command again to ask for others"
     )
     new = words(
         seen(SynthesizeResult(MATH, 5, {"x": 5, "y": 2}, {"y": {"malformed": 1}}, False, spent=replace(spent, calls=0, saved=0)))
     )
     assert new.startswith("math@7: 7 new examples stopped by a cap or failed calls; what was bought is kept")
-    assert new.endswith("x 5 5 y 5 2 malformed 1")
+    assert "x 5 5 y 5 2 malformed 1 3 of 10 new examples are missing" in new
 
 
 def test_small_results() -> None:
