@@ -7,12 +7,13 @@ four kinds: ``number`` (anything mathematical, LaTeX included), ``choice`` (the 
 
 from __future__ import annotations
 
+import itertools
 import re
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from curate.answers import mathematics, texts
+from curate.answers import mathematics, quantities, texts
 from curate.answers.labels import label
 from curate.answers.letters import choices, letter
 from curate.answers.numbers import number
@@ -59,6 +60,14 @@ _EXPLAINED = 0.4  # distance of a short text that holds the right one and more
 _TITLED = 0.2  # distance of a name that lacks a title, or has one more
 _TITLES = texts.listed("dr mr mrs ms miss prof professor sir dame lord lady saint st king queen president jr sr mount mt")
 _DENYING = texts.listed("not no never neither nor cannot without none")
+_FUNCTION_WORDS = texts.listed(
+    "a an the of in on at by to from for with is was are were be been that which who whose where when because since as and or "
+    "but if than then into near under over between during after before about it he she they his her their its this these those "
+    "also maybe perhaps only has have had would could will can did does do i we you our my "
+    "em en de del da do dos das na no nas nos à au aux du des dans par pour sur avec com con por para que qui und et y e ou oder "
+    "ist est es é im am auf von mit aus bei bis zu der die das в на с и по из у к от di ke dari yang dan pada"
+)
+_COMPOUND_WORDS = 2  # after a name, up to the end or a function word, that make another name of it; more are a sentence
 _MOST_STEPS, _ROWS_OF_STEP = 11, 4  # of a scale: 0 to 10, and rows for each on average
 _SCALE = re.compile(
     r"\b(?:rat(?:e|es|ed|ing|ings)|stars?|scale|scor(?:e|es|ing)|grade|likert|label(?:led)?|class(?:ify|es)?|categor(?:y|ies|ize)"
@@ -211,6 +220,8 @@ def _same_quantity(a: str, b: str) -> bool:
     if not re.search(r"\d", a) or not re.search(r"\d", b):
         return False
     x, y = (mathematics.quantity(text) for text in (a, b))
+    if x is None and y is None and all(map(quantities.time_of_day, (a, b))):
+        return mathematics.compare(a, b) is True
     return x is not None and y is not None and bool(x.unit) == bool(y.unit) and mathematics.compare(a, b) is True
 
 
@@ -233,6 +244,8 @@ def text_distance(found: str, gold: str, *, stated: bool = True) -> float:
         if not stated:
             return 0.0
         return 1.0 if contradicts(found, gold) else 1.0 - f1(found, gold)
+    if _same_members(found, gold):
+        return 0.0
     figures = all(re.fullmatch(r"-?[\d.]+", word) for word in wanted)
     if sorted(said) == sorted(wanted) or (figures and texts.numbers(found) != texts.numbers(gold)):
         return 1.0
@@ -244,7 +257,9 @@ def text_distance(found: str, gold: str, *, stated: bool = True) -> float:
         or _DENIED.search(texts.fold(found).partition(texts.fold(gold))[0])
         or _denials(said) != _denials(wanted)
     ):
-        return _TITLED if _untitled(said) == _untitled(wanted) and texts.signs(found) == texts.signs(gold) else 1.0
+        return _TITLED if _untitled(said) == _untitled(wanted) != [] and texts.signs(found) == texts.signs(gold) else 1.0
+    if not _stands_apart(found, gold):
+        return 1.0
     rest = "#" if at is None else " ".join([*said[:at], "#", *said[at + len(wanted) :]])
     if re.search(r"\b(?:or|either|not|nor|neither|versus|vs)\b", rest):
         return 1.0
@@ -268,6 +283,40 @@ def _in_place(found: str, gold: str) -> bool:
         and texts.same(found, parts[0])
         and all(re.fullmatch(r"[A-Z][^\W\d]*(?: [A-Z][^\W\d]*)*", part) for part in parts)
     )
+
+
+def _stands_apart(found: str, gold: str) -> bool:
+    """Return whether an answer within a longer one is a part that stands for itself, and none of a compound or a longer name.
+
+    ``Paris, France``, ``the city of Paris`` and ``Paris (in France)`` say Paris; ``Paris Hilton`` and ``iron oxide`` say
+    something else than ``Paris`` and ``iron``.
+    """
+    part = re.sub(r"^(?:an?|the)\s(?=.)", "", gold.strip(" .,;:!?。\"'"), flags=re.IGNORECASE)
+    match = re.search(rf"(?<!\w){re.escape(part)}(?!\w)", found, re.IGNORECASE)
+    if not match:
+        return True
+    before = re.search(r"(\S+)\s\Z", found[: match.start()])
+    named = match.group()[0].isupper() and before and before[1][0].isupper() and before[1].isalpha()
+    if named and before and before[1].casefold() not in _FUNCTION_WORDS | _TITLES and not before[1].endswith("ly"):
+        return False
+    after = re.match(r"(?:\s[\w'-]+)+", found[match.end() :])
+    follows = list(
+        itertools.takewhile(lambda word: word not in _FUNCTION_WORDS, after.group().casefold().split() if after else ())
+    )
+    return not 1 <= len(follows) <= _COMPOUND_WORDS
+
+
+def _same_members(found: str, gold: str) -> bool:
+    """Return whether two lists of words have the same members in any order: ``bread, milk and eggs``; figures have an order."""
+    left, right = ([words(part) for part in _MEMBERS.split(text.strip(" .")) if words(part)] for text in (found, gold))
+    if len(left) < 2 or len(left) != len(right) or not (re.search(r"\band\b|&", found + " " + gold, re.IGNORECASE)):
+        return False
+    if any(word[:1].isdigit() for part in left for word in part):
+        return False
+    return sorted(left) == sorted(right) and texts.signs(found) == texts.signs(gold)
+
+
+_MEMBERS = re.compile(r"\s?[,;]\s?(?:and\s)?|\s(?:and|&)\s", re.IGNORECASE)
 
 
 def _position(said: list[str], wanted: list[str]) -> int | None:

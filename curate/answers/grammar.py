@@ -14,10 +14,13 @@ from functools import lru_cache
 from curate.answers import languages, texts
 from curate.answers.languages import ALPHABETS, Language
 
-__all__ = ["LETTERS", "SHOULD", "Grammar", "Rule", "has_blanks", "patterns", "rule"]
+__all__ = ["LETTERS", "SHOULD", "UNSPACED", "Grammar", "Rule", "has_blanks", "patterns", "rule"]
 
 _FOREIGN = "".join(alphabet for alphabet in ALPHABETS if not alphabet.isascii())
 LETTERS = "A-Za-z" + _FOREIGN  # by which options may be marked
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # letters of scripts without blanks
+_INDIC = "[\u0900-\u0963\u0966-\u0dff]"  # letters and vowel signs of scripts with blanks, of which \b knows no edges
+_QUOTED = r"\"'“”‘’«»‹›„「」『』*`_"  # quotes and signs of emphasis
 _TOKEN = re.compile(r"[^\W_]+")
 _NO_TOKEN = {sign: " " for sign in range(128) if not chr(sign).isalnum()}
 _FLAGS = re.IGNORECASE | re.MULTILINE
@@ -131,9 +134,14 @@ class Grammar:
     denied_after: re.Pattern[str]
     instead: re.Pattern[str]
     corrected: Rule
+    mended: Rule  # of words: a sentence that begins with a word of correction
     favoured: Rule
     chosen: Rule
     reason: Rule
+    doubts: re.Pattern[str]
+    judged: Rule  # an option with a verdict beside it: "A: no. B: yes."
+    doubted: re.Pattern[str]  # ends where an answer is announced or chosen
+    negated: Rule  # what says that the value after it is not the answer
     concluded: Rule
     joined: re.Pattern[str]
     ending: re.Pattern[str]
@@ -143,6 +151,11 @@ class Grammar:
     option: str
     minus: Rule
     class_is: Rule
+    denied_before: re.Pattern[str]  # ends where a denied class name begins
+    fits: re.Pattern[str]  # follows the class name that is the right one
+    predicate: re.Pattern[str]  # ends where the class name begins that a sentence comes to
+    class_noun: re.Pattern[str]  # stands after a class name, and closes a sentence …
+    class_noun_before: re.Pattern[str]  # … or has something after it
     yes: frozenset[str]
     no: frozenset[str]
 
@@ -151,6 +164,12 @@ SHOULD = (
     r"(?:(?:it|that|this|the\s(?:correct\s|right\s|final\s)?answer)\s(?:should|must|would|has\sto|ought\sto)(?:\s(?:actually|really|in\sfact))?\sbe"
     r"|(?:it|that|this)\sis(?:\s(?:actually|really|in\sfact))?|it's(?:\sactually)?|that's|make\s(?:it|that)|i\sme(?:an|ant))"
 )
+
+
+_INSTEAD = r"(?:but|rather|instead|sondern|mais|sino|mas|melainkan|а)"  # after a denial
+
+
+_DOCUMENT = r"(?:article|text|review|message|tweet|post|comment|story|question|sentence|e?mail|news|relation(?:ship)?|case)\b"
 
 
 class _Words:
@@ -183,11 +202,18 @@ def _build(_version: int) -> Grammar:
             f"{kind}_{code}" for kind in ("says", "direct") for code, language in words.known.items() if language.decimal_comma
         ),
         denied_after=_pattern(rf"^.{{1,60}}?{words.either('denies_after')}"),
-        instead=_instead(),
+        instead=_instead(words),
+        mended=_mended(words),
         corrected=_corrected(words),
         favoured=_favoured(words),
         chosen=_chosen(words),
-        reason=rule(rf"(?:\A|[\s,;(]){words.either('reasons')}\s", words.of("reasons"), before=1),
+        reason=_reason(words),
+        doubts=_pattern(words.either("doubts")),
+        judged=_judged(words),
+        doubted=_pattern(
+            rf"{words.either('doubts')}(?:,?\s(?:that|daß|dass|it|the|this|correct|right|final|la|el|le|die|der|a|o)){{0,4}}\s?$"
+        ),
+        negated=rule(words.either("negates") + r"\s?", words.of("negates")),
         concluded=_concluded(words),
         joined=_joined(words),
         ending=_pattern(rf"\s?{words.either('ends')}\s?\Z"),
@@ -197,6 +223,11 @@ def _build(_version: int) -> Grammar:
         option=words.either("option"),
         minus=rule(rf"(?<![\d)]\s)(?<![\d)]){words.either('minus')}\s?(?=[\d$])", words.of("minus")),
         class_is=_class_is(words),
+        denied_before=_denied_before(words),
+        fits=_pattern(rf"[{_QUOTED})]{{0,3}}\s(?:{words.either('remains')}|(?:is|seems)\s(?:the\s)?{words.either('correct')})"),
+        predicate=_predicate(words),
+        class_noun=_pattern(rf"{_class_noun(words)}\Z"),
+        class_noun_before=_pattern(_class_noun(words)),
         yes=frozenset(texts.fold(word) for word in words.of("yes")),
         no=frozenset(texts.fold(word) for word in words.of("no")),
     )
@@ -230,10 +261,20 @@ def _announcement(code: str, language: Language) -> str:
     return "|".join(parts)
 
 
-def _instead() -> re.Pattern[str]:
+def _instead(words: _Words) -> re.Pattern[str]:
     return _pattern(
-        r"(?:[,;.—–-]\s?|\s)(?:(?:but|rather|instead|sondern|mais|sino|mas|melainkan|а)(?:\s(?:rather|instead|que|sim))?",
-        rf"[,:]?\s(?:{SHOULD}\s)?|而是|बल्कि\s|بل\s|{SHOULD}\s)",
+        rf"(?:[,;.，；、—–-]\s?|\s)(?:{_INSTEAD}(?:\s(?:rather|instead|que|sim))?",
+        rf"[,:]?\s(?:{SHOULD}\s)?|而是|बल्कि\s|بل\s|{SHOULD}\s)|{words.either('denies_after')}[,、،]?\s?(?:बल्कि\s)?(?=\S)",
+    )
+
+
+def _mended(words: _Words) -> Rule:
+    corrects, joint = words.either("corrects"), r"\s?[,:—–-]\s?"
+    others = r"(?!(?:that|it|this|i|we|he|she|they|there|let|the|my|you|what|if|no)\b)"
+    return rule(
+        rf"(?:^|[.!?;,—–-]\s){corrects}{joint}(?:{corrects}(?:{joint}|\s)){{0,2}}{others}(?=\S)",
+        words.of("corrects"),
+        before=2,
     )
 
 
@@ -251,21 +292,42 @@ def _corrected(words: _Words) -> Rule:
 
 
 def _favoured(words: _Words) -> Rule:
-    letter = rf"[(\[\"'“*`]{{0,3}}(?P<letter>[{LETTERS}])[)\]\"'”*`.:]{{0,3}}"
-    is_ = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है)"
+    letter = rf"[(\[\"'“«„*`]{{0,3}}(?P<letter>[{LETTERS}])[)\]\"'”»“*`.:]{{0,3}}"
+    is_ = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है|(?=正确|正確|错|錯|正しい|正解))"
+    unspaced = "|".join(["正", "错", "錯", *(word for word in words.of("remains") if not has_blanks(word[0]))])
     return rule(
-        rf"(?<![\w(\[\"'“*`])(?:{letter})\s?{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
+        rf"(?:(?<!\w){words.either('option')}\s\(?(?P<figure>\d)\)?|(?<![\w(\[\"'“*`])(?:{letter}))\s?(?:{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
         r"(?:(?:the|a|clearly|definitely|obviously|therefore|thus|most|only|la|el|le|die|der|das|o|likely)\s){0,3}"
-        rf"(?P<what>{words.either('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)",
-        "".join(ALPHABETS),
+        rf"(?P<what>{words.either('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)(?!\sif\b)|\s?{words.either('remains')}|it\sis(?=\s?(?:[.,;!]|\Z))"
+        r"|(?P<unfit>(?:(?:does|do|did|is|was|can|could|would|will|has|had)\s?(?:not\b|n't\b)|cannot\b|can't\b|won't\b)))",
+        [*"".join(ALPHABETS), *words.of("option")],
         before=4,
-        signs=rf"(?<=[{LETTERS}])[)\]\"'”*`.:]{{0,3}}\s?(?:是|が|है)",
+        signs=rf"(?<=[{LETTERS}])[)\]\"'”*`.:]{{0,3}}\s?(?:是|が|है|{unspaced})",
+    )
+
+
+def _judged(words: _Words) -> Rule:
+    verdict = rf"(?:(?P<yes>{words.either('yes')}|{words.either('correct')})|{words.either('no')}|wrong\b|incorrect\b|false\b)"
+    return rule(
+        rf"(?:^|[.;,!]\s)[(*]{{0,3}}(?P<letter>[{LETTERS}])[).:*]{{0,3}}\s?(?:[^\n.;:?]{{1,80}}?\s?)??(?:(?<=:)|[:—–-])\s?{verdict}(?=\s?(?:[.,;!]|$))",
+        "".join(ALPHABETS),
+        before=5,
+        signs=rf"^[{LETTERS}]",
     )
 
 
 def _chosen(words: _Words) -> Rule:
-    letter = rf"(?:[(\[\"'“*`]{{1,3}}[{LETTERS}]|(?-i:[A-Z])|[{_FOREIGN}])(?!\w)"
-    return rule(rf"{words.either('chooses')}\s?[:：]?\s?(?=(?:{words.either('option')}\s?)?{letter})", words.of("chooses"))
+    letter = rf"(?:[(\[\"'“*`]{{1,3}}[{LETTERS}]|(?-i:[A-Z])|[{_FOREIGN}]|\d|[a-z](?=\)))(?![^\W{UNSPACED}])"
+    is_ = r"(?:is|would\sbe|must\sbe|est|es|é|ist|adalah|это)"
+    return rule(
+        rf"(?:{words.either('chooses')}\s?[:：]?|(?<!thing\s)(?<!all\s)(?<!none\s)\b{_INSTEAD}\b|{words.either('correct')}\s{is_}(?:\s(?:la|el|le|die|o|a))?)"
+        rf"\s?(?=(?:{words.either('option')}\s?)?{letter})",
+        [*words.of("chooses"), *words.of("correct"), *_INSTEAD[3:-1].split("|")],
+    )
+
+
+def _reason(words: _Words) -> Rule:
+    return rule(rf"(?:\A|[\s,;(，、；（]){words.either('reasons')}(?:\s|(?<=[{UNSPACED}]))", words.of("reasons"), before=1)
 
 
 def _concluded(words: _Words) -> Rule:
@@ -294,7 +356,7 @@ def _new_question(words: _Words) -> re.Pattern[str]:
 
 def _alone(words: _Words) -> re.Pattern[str]:
     return _pattern(
-        rf"{_dress(words.either('option'))}([{LETTERS}])(?:\s?[).:,;*\"'”’`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|입니다|이다|です|である|だ|が)",
+        rf"{_dress(words.either('option'))}([{LETTERS}])(?:\s?[).:,;!*\"'”’»›`$\]\\—–-]|\s?\Z|(?=[。，、」।؟۔]|입니다|이다|です|である|だ|が)",
         r"|\s(?=(?:because|since|as|for|is|was|and|or|but|not|with|in|y|o|ist|est|es|है|weil|car|porque)(?!\w)))",
     )
 
@@ -306,16 +368,37 @@ def _bracketed(words: _Words) -> re.Pattern[str]:
 
 def _class_is(words: _Words) -> Rule:
     return rule(
-        rf"{words.either('label')}(?:\s?(?:{words.either('says')}|[:：])\s?"
-        rf"|\s(?=[^\n.।]{{1,60}}?{words.either('ends')}(?!\w)))[\s\"'“‘*`「(]{{0,4}}",
+        rf"{words.either('label')}(?:\s?(?:{words.either('says')}|[:：])\s?|(?P<direct>\s)(?=[{_QUOTED}(]{{0,3}}\S)"
+        rf"|\s(?=[^\n.।]{{1,60}}?{words.either('ends')}(?!\w)))[\s{_QUOTED}(]{{0,4}}",
         words.of("label"),
+    )
+
+
+def _class_noun(words: _Words) -> str:
+    return rf"(?:{words.either('label')}|stars?\b|points?\b|★{{1,5}}|[类類](?:别|別)?|的|{_DOCUMENT})"
+
+
+def _denied_before(words: _Words) -> re.Pattern[str]:
+    small = r"be|an?|the|about|really|in|of|as|like|to|under|it|this|eine?|de|une?|una|uma?"
+    verbs = r"look|seem|sound|appear|belong|fall|call|consider"
+    return _pattern(
+        rf"(?:{words.either('negates')}|n't)(?:\s(?:{small}|{verbs}|{words.either('label')})){{0,4}}\s?[{_QUOTED}(]{{0,3}}$"
+    )
+
+
+def _predicate(words: _Words) -> re.Pattern[str]:
+    article = r"the|an?|clearly|definitely|mostly|mainly|likely|best|overall|der|die|das|eine?|el|la|le|une?|una|uma?|o"
+    before = rf"{words.either('says')}|{words.either('belongs')}|{words.either('chooses')}|\b{_INSTEAD}\b|而是"
+    return _pattern(
+        rf"(?:{before}|[:：=→⇒;—]|[-=]>)(?:\s(?:{article}|{words.either('label')})){{0,3}}",
+        rf"\s?[{_QUOTED}(]{{0,3}}$",
     )
 
 
 def _dress(option: str) -> str:
     """Return the pattern of what may stand before an option's letter: quotes, an article, "option"."""
     article = r"(?:(?:the|la|el|le|l'|die|der|das|o|a(?=\s(?:letra|alternativa|opção)))\s)?"
-    return rf"[\s\"'“”‘’*`$_:>-]{{0,6}}{article}(?:{option}[\s:]{{0,2}}){{0,2}}[\s\"'“”‘’*`$_]{{0,6}}"
+    return rf"[\s{_QUOTED}$:>-]{{0,6}}{article}(?:{option}[\s:]{{0,2}}){{0,2}}[\s{_QUOTED}$]{{0,6}}"
 
 
 def _either(names: Sequence[str]) -> str:
@@ -326,11 +409,13 @@ def _either(names: Sequence[str]) -> str:
 
 def _bounded(name: str) -> str:
     first, last = (r"\b" if has_blanks(sign) else "" for sign in (name[0], name[-1]))
+    if re.match(_INDIC, name[0]):
+        first = f"(?<!{_INDIC})"
+    if re.match(_INDIC, name[-1]):
+        last = f"(?!{_INDIC})"
     return first + re.escape(name).replace(r"\ ", r"\s") + last
 
 
 def has_blanks(sign: str) -> bool:
     """Return whether ``\\b`` finds the edges of words in a letter's script: it has blanks between them, and no vowel signs."""
-    return sign.isalpha() and not re.match(
-        "[\u0900-\u0dff\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]", sign
-    )
+    return sign.isalpha() and not re.match(f"[\u0900-\u0dff{UNSPACED}]", sign)

@@ -15,8 +15,10 @@ from curate.answers.statements import (
     SHORT_WORDS,
     Statement,
     bare,
+    corrections,
     first_sentence,
     last_sentence,
+    mended,
     standing,
     statements,
     undressed,
@@ -34,6 +36,11 @@ _IDIOM = rule(
     r"\b(?:no\s(?:doubt|question|way|matter|reason|wonder|longer|one|evidence)|without\s(?:a\s)?doubt)\b", ("no", "without")
 )
 
+_STEP = re.compile(
+    r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b(?=[\s-](?:stars?|points?|out\sof)\b)", re.IGNORECASE
+)
+_LAST_WORD = re.compile(r",\s(\w+)[.!]?\Z")
+_ABBREVIATION = 3  # letters; a shorter part of a name is no beginning of a word
 _DRESS_CHARS = 60  # of quotes, emphasis and blanks around a class name
 
 
@@ -48,7 +55,10 @@ class _Names:
     aliases: Mapping[str, str]  # yes and no in other languages, by which a reply may open or state its answer
 
     def found(self, match: re.Match[str], group: int = 0) -> str:
-        return self.by_key[_key(match.group(group))]
+        key = _key(match.group(group))
+        if key not in self.by_key:  # its first parts are written out
+            return next(name for name in self.by_key.values() if re.fullmatch(_written_out(name) or "(?!)", key, re.IGNORECASE))
+        return self.by_key[key]
 
 
 @lru_cache(maxsize=256)
@@ -58,7 +68,8 @@ def _names(labels: tuple[str, ...], _version: int) -> _Names:
     for name in names:
         by_key.setdefault(_key(name), name)
     spelt = "|".join(_spelt(name) for name in names) or r"(?!)"
-    whole = rule(rf"(?:{spelt})", [_parts(name)[0] for name in names])
+    longer = "|".join(rf"\b{pattern}" for name in names if (pattern := _written_out(name)))
+    whole = rule(rf"(?:{spelt})", [_parts(name)[0] for name in names], signs=longer)
     cue = rf"{_CUE.pattern}[^.:!?\n]{{0,160}}:[\s\"'“‘*-]{{0,6}}"
     after_colon = re.compile(
         rf"{cue}({'|'.join(_loose(name) for name in names) or '(?!)'})(?=(?-i:[A-Z])|(?![\w-]))", re.IGNORECASE
@@ -73,7 +84,17 @@ def _names(labels: tuple[str, ...], _version: int) -> _Names:
 
 
 def _loose(name: str) -> str:
-    return r"[\s_-]{1,3}".join(map(re.escape, _parts(name)))
+    """Return a pattern of a name with any signs between its parts; the first may be written out: ``natural gas`` of nat-gas."""
+    joined, longer = r"[\s_-]{1,3}".join(map(re.escape, _parts(name))), _written_out(name)
+    return f"(?:{joined}|{longer})" if longer else joined
+
+
+def _written_out(name: str) -> str:
+    """Return a pattern of a name of several parts whose first ones are longer words; empty where it has no such parts."""
+    *first, last = _parts(name)
+    if not first or not all(part.isalpha() and len(part) >= _ABBREVIATION for part in first):
+        return ""
+    return r"\s".join([*(rf"{re.escape(part)}[^\W\d_]{{0,12}}" for part in first), re.escape(last)])
 
 
 def _parts(name: str) -> list[str]:
@@ -110,13 +131,16 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
     names = _names(labels, languages.version())
     for idiom in _IDIOM.finditer(text):
         text = text[: idiom.start()] + "-" * len(idiom.group()) + text[idiom.end() :]
-    found = statements(text)
+    if "4" in names.by_key or "1" in names.by_key:
+        text = _STEP.sub(lambda match: str(texts.number_word(match.group())), text)
+    found = list(statements(text)) or corrections(text, 0)
+    found = sorted([*found, *mended(text, found[0].start if found else 1)], key=lambda s: s.start)
     reading = standing(found, lambda s: _label_in(s, names), lambda said: _key(bare(said)) in names.by_key)
     if reading.value is not None:
         return reading.value
     if found and found[-1].rule == "announced" and not found[-1].text:
         return None  # it breaks off there
-    lines = text.split("\n") if not reading.stated else []
+    lines = [*text.split("\n"), last_sentence(text)] if not reading.stated else []
     short = (line for line in (*lines[:1], *lines[-1:]) if len(line) <= names.most_chars)
     alone = {key for line in short if (key := _key(bare(line))) in names.by_key}
     if len(alone) == 1:
@@ -125,6 +149,8 @@ def label(text: str, labels: tuple[str, ...]) -> str | None:
         return opens
     rest = text[max(reading.withdrawn, 0) :]
     concluded = _called(rest, names) or _concluded(rest, names) or (None if reading.denied else _closing_label(rest, names))
+    if concluded is None and len(set(reading.denied)) == 1 and len(names.by_key) == 2:
+        return next((name for name in names.by_key.values() if name not in reading.denied), None)
     return concluded if concluded not in reading.denied else None
 
 
@@ -132,36 +158,71 @@ def _called(text: str, names: _Names) -> str | None:
     """Return the class name that follows "the category is" or the like last; None where it is one of a list, or denied."""
     for cue in reversed(list(patterns().class_is.finditer(text))):
         match = names.whole.match(text, cue.end())
-        if match and _not_denied(text, [match]) and not _JOIN.match(text, match.end()):
-            after = patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
-            return None if after else names.found(match)
+        if not match or not _not_denied(text, [match]) or _goes_on(text, match.end(), names):
+            continue
+        if cue["direct"] and not _CLOSED.match(text, match.end()):
+            continue  # "level B2, …", but not "label gold does not fit"
+        after = patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
+        return None if after else names.found(match)
     return None
 
 
 def _closing_label(text: str, names: _Names) -> str | None:
-    """Return the one class name of a last sentence that concludes, or says "it is …"; or a grade such as 4 of 5."""
+    """Return the class name that a last sentence comes to: its one name, after "is", "as" or the like; or a grade such as 4 of 5.
+
+    Of two classes, the other one where the sentence denies one.
+    """
     last = last_sentence(text)[-HALF_CHARS:]
     if grade := re.search(r"(?<![\d/.])(\d{1,2})\s?(?:/|out\sof)\s?\d{1,2}\b", last):
         return names.by_key.get(grade.group(1))
-    found = _not_denied(last, _outside_lists(last, list(names.whole.finditer(last))))
-    if len({names.found(match) for match in found}) != 1:
+    if patterns().reason.match(last) and ", " in last:
+        last = last.partition(", ")[2]  # "While … plays a role, this is about …"
+    reason = patterns().reason.search(last)
+    if reason and names.whole.search(last[: reason.start()]):
+        last = last[: reason.start()]
+    named = _outside_lists(last, list(names.whole.finditer(last)))
+    found = _not_denied(last, named)
+    distinct = {names.found(match) for match in found}
+    if named and not found and len(names.by_key) == 2:
+        denied = {names.found(match) for match in named}
+        return next(name for name in names.by_key.values() if name not in denied) if _closes(last, named[-1]) else None
+    fitting = {names.found(match) for match in found if patterns().fits.match(last, match.end())}
+    if len(fitting) == 1:
+        return fitting.pop()
+    if len(distinct) != 1 or not _closes(last, found[-1]):
         return None
-    after = last[found[-1].end() :].strip(QUOTES + " .!。")
-    closes = (
-        not after
-        or bool(patterns().ending.fullmatch(after))
-        or bool(_DENIED_BEFORE.match(after.lstrip(", ") + "") or after.startswith(", not"))
-    )
     concludes = (
-        patterns().concluded.search(" " + last)
+        not last[: found[-1].start()].strip(QUOTES + " (")
+        or patterns().concluded.search(" " + last)
         or re.match(r"(?:it|this|that)(?:'s|\sis)\s", last, re.IGNORECASE)
-        or (after and closes)
+        or patterns().predicate.search(last[max(0, found[-1].start() - 60) : found[-1].start()])
+        or last[found[-1].end() :].strip(QUOTES + " .!。")
     )
-    return names.found(found[-1]) if closes and concludes else None
+    return names.found(found[-1]) if concludes else None
+
+
+def _goes_on(text: str, end: int, names: _Names) -> bool:
+    """Return whether another class name is joined to one that ends there."""
+    joined = _JOIN.match(text, end)
+    return bool(joined and ";" not in joined.group() and names.whole.match(text, joined.end()))
+
+
+_CLOSED = re.compile(rf"[{re.escape(QUOTES)})]{{0,3}}\s?(?:[,.;:!?。，；、)\n]|\Z)")
+
+
+def _closes(last: str, match: re.Match[str]) -> bool:
+    """Return whether nothing follows a class name in its sentence but a noun for a class, a verb, or what it is not."""
+    grammar, after = patterns(), last[match.end() :].strip(QUOTES + " .!。,;(")
+    if not after or grammar.ending.fullmatch(after) or grammar.class_noun.match(after):
+        return True
+    if noun := grammar.class_noun_before.match(after):
+        after = after[noun.end() :]
+    negated = grammar.negated.search(after[:60])
+    return bool(negated and not after[: negated.start()].strip(" ,;，、-—–(").removeprefix("and").strip())
 
 
 def _label_in(statement: Statement, names: _Names) -> str | None:
-    said = undressed(statement.text) if statement.rule == "boxed" else statement.text.lstrip(QUOTES + " (")
+    said = undressed(statement.text) if statement.rule in ("boxed", "field") else statement.text.lstrip(QUOTES + " (")
     match = names.whole.match(said)
     stated = first_sentence(said)
     if match and match.end() > len(stated):
@@ -182,12 +243,6 @@ def _label_in(statement: Statement, names: _Names) -> str | None:
     return None
 
 
-_DENIED_BEFORE = re.compile(
-    r"(?:\bnot|\bhardly|n't|\bnever|\bnor|\bneither|\bno\slonger|\brather\sthan|\binstead\sof|\bunlike|\bnicht|\bkein\w{0,2}|\bpas|\bне|不是|并非)(?:\s(?:be|a|an|the|about|really|in|of|as|label|class|category|topic)){0,3}\s?[\"'“‘(*`]{0,3}$",
-    re.IGNORECASE,
-)
-
-
 def _not_denied(text: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
     """Drop the names that a denial stands before, or after as in Japanese, and those that such a name is joined to."""
     kept: list[re.Match[str]] = []
@@ -195,7 +250,8 @@ def _not_denied(text: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
     for match in found:
         follows = last is not None and bool(_JOIN.fullmatch(text, last.end(), match.start()))
         if (
-            _DENIED_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
+            patterns().denied_before.search(before := text[max(0, match.start() - 60) : match.start()])
+            or patterns().doubts.search(before)
             or follows
             or patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
         ):
@@ -213,14 +269,15 @@ def _opening_label(text: str, names: _Names) -> str | None:
         names.found(match)
         if match
         and re.match(
-            r"[\"'”*`]{0,3}(?:[,.;:!—–。，]|\s[—–-]\s|\s(?:because|since|as)\b|$)", start[match.end() : match.end() + 12]
+            r"[\"'”*`]{0,3}(?:[,.;:!—–。，]|\s[—–-]\s|\s(?:because|since|as)\b|\s(?:is|was)\s(?:the|my|an?)\b|$)",
+            start[match.end() : match.end() + 16],
         )
         else None
     )
     if opens is None and names.aliases and (word := re.match(r"([^\s,.;:!。，]+)[,.;:!。，]", start)):
         opens = names.aliases.get(texts.fold(word.group(1)))
     tail = text[-300:]
-    closes = None
+    closes = names.aliases.get(texts.fold(word.group(1))) if (word := _LAST_WORD.search(tail)) else None
     for conclusion in reversed(list(patterns().concluded.finditer(tail))):
         rest = tail[conclusion.end() :].lstrip(QUOTES + " ")
         end = names.whole.match(rest)

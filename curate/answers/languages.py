@@ -30,7 +30,10 @@ class Language:
         denies: what stands in the place of `says` in a denial, such as "is not".
         denies_after: what follows the value in a denial, such as "ではない".
         corrects: openings after which a corrected value follows, such as "I mean".
+        doubts: what stands before an answer that is doubted, such as "I don't think".
+        negates: what stands before a value that is not the answer, in the middle of a sentence, such as "rather than".
         chooses: verbs before an option's letter, such as "choose".
+        remains: what is said of the option that is left, or that fits, such as "remains".
         option: nouns before a letter or a class name, such as "option".
         correct: what is said of the right option, such as "correct".
         reasons: conjunctions that begin a reason, such as "because".
@@ -42,6 +45,7 @@ class Language:
         months: twelve names, January first.
         minus: words for the sign of a negative number, such as "minus".
         label: nouns for a class, such as "category".
+        belongs: what stands between a text and its class, such as "belongs to".
         decimal_comma: whether 12,5 is twelve and a half.
     """
 
@@ -52,7 +56,10 @@ class Language:
     denies: tuple[str, ...] = ()
     denies_after: tuple[str, ...] = ()
     corrects: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    negates: tuple[str, ...] = ()
     chooses: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
     option: tuple[str, ...] = ()
     correct: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -64,6 +71,7 @@ class Language:
     months: tuple[str, ...] = ()
     minus: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
+    belongs: tuple[str, ...] = ()
     decimal_comma: bool = False
 
 
@@ -95,6 +103,7 @@ _TABLE: dict[str, Language] = {
             "comes out to be",
             "turns out to be",
             "seems to be",
+            "to be",
             "becomes",
             "=",
         ),
@@ -148,9 +157,73 @@ _TABLE: dict[str, Language] = {
             "hmm",
             "make that",
         ),
-        chooses=("choose", "select", "pick", "go with"),
+        doubts=(
+            "don't think",
+            "do not think",
+            "don't believe",
+            "do not believe",
+            "doubt",
+            "wouldn't say",
+            "would not say",
+            "never said",
+            "not convinced",
+        ),
+        negates=(
+            "not",
+            "never",
+            "neither",
+            "nor",
+            "rather than",
+            "instead of",
+            "as opposed to",
+            "unlike",
+            "no longer",
+            "hardly",
+            "no sign of",
+            "no trace of",
+            "no hint of",
+            "no mention of",
+            "without",
+            "far from",
+        ),
+        remains=(
+            "remains",
+            "remain",
+            "fits",
+            "fits best",
+            "fits better",
+            "fits the",
+            "is left",
+            "works",
+            "works best",
+            "makes sense",
+            "applies",
+        ),
+        chooses=(
+            "choose",
+            "select",
+            "pick",
+            "go with",
+            "i would say",
+            "i'd say",
+            "i would answer",
+            "my choice is",
+            "my pick is",
+            "it is",
+            "it's",
+            "it was",
+            "it has to be",
+            "it must be",
+            "it should be",
+            "it can only be",
+            "only",
+            "rate it",
+            "rate this",
+            "give it",
+            "give this",
+        ),
         option=("option", "choice", "letter", "answer", "alternative", "statement"),
-        correct=("correct", "right", "the answer", "the best", "best", "the solution", "true", "the one"),
+        correct=("correct", "right", "better", "the answer", "the best", "best", "the solution", "true", "the one"),
         reasons=(
             "because",
             "since",
@@ -169,7 +242,24 @@ _TABLE: dict[str, Language] = {
             "but not",
             "not",
         ),
-        concludes=("so", "therefore", "thus", "hence", "consequently", "leaving", "leaves", "making it", "which means", "then"),
+        concludes=(
+            "so",
+            "therefore",
+            "thus",
+            "hence",
+            "consequently",
+            "leaving",
+            "leaves",
+            "making it",
+            "which means",
+            "then",
+            "definitely",
+            "absolutely",
+            "certainly",
+            "clearly",
+            "obviously",
+            "of course",
+        ),
         joins=("or", "and", "and/or"),
         question=(
             "question",
@@ -206,14 +296,75 @@ _TABLE: dict[str, Language] = {
             "december",
         ),
         minus=("negative", "minus"),
-        label=("topic", "label", "category", "class", "intent", "sentiment"),
+        belongs=(
+            "belongs to",
+            "looks like",
+            "seems like",
+            "sounds like",
+            "reads like",
+            "call this",
+            "call it",
+            "consider this",
+            "consider it",
+            "leans",
+            "leans toward",
+            "leans towards",
+            "about",
+            "falls under",
+            "falls into",
+            "classified as",
+            "categorized as",
+            "categorised as",
+            "labeled as",
+            "labelled as",
+            "labeled",
+            "labelled",
+            "shows",
+            "expresses",
+            "conveys",
+            "reflects",
+            "describes",
+            "has",
+            "about",
+            "under",
+            "as",
+            "feels",
+            "seems",
+            "appears",
+            "looks",
+            "sounds",
+            "feel",
+            "experiences",
+            "indicates",
+            "suggests",
+            "deserves",
+        ),
+        label=(
+            "topic",
+            "label",
+            "category",
+            "class",
+            "intent",
+            "sentiment",
+            "emotion",
+            "level",
+            "rating",
+            "verdict",
+            "prediction",
+        ),
     ),
     "zh": Language(
         answer=("答案", "答"),
         says=("是", "为", "為", "应该是", "應該是", "应为", "就是", "等于", "选", "選"),
         denies=("不是", "并非", "並非", "不可能是", "不应该是", "不會是", "不会是", "绝不是", "不等于"),
         corrects=("不对", "不對", "应该是", "應該是", "更正"),
-        chooses=("选择", "選擇", "选", "選", "故选", "应选"),
+        doubts=(
+            "不认为",
+            "不觉得",
+        ),
+        negates=("不是", "而不是", "而非", "并非", "並非", "不属于", "不在"),
+        chooses=("选择", "應選", "選擇", "选", "選", "故选", "应选"),
+        remains=("符合", "最合适"),
         option=("选项", "選項"),
         correct=("正确", "正確", "对的", "正确答案"),
         reasons=("因为", "因為", "由于", "而"),
@@ -223,6 +374,7 @@ _TABLE: dict[str, Language] = {
         yes=("是", "是的", "对"),
         no=("不", "不是", "否"),
         minus=("负", "負"),
+        belongs=("属于", "屬於", "归为", "关于"),
         label=("分类", "分類", "类别", "類別", "标签", "主题", "情感"),
     ),
     "hi": Language(
@@ -244,9 +396,16 @@ _TABLE: dict[str, Language] = {
         label=("श्रेणी", "वर्ग", "भावना"),
     ),
     "es": Language(
-        answer=("respuesta", "respuestas", "resultado"),
-        says=("es", "son", "sería", "será", "debe ser", "debería ser"),
+        answer=("respuesta", "respuestas", "resultado", "solución correcta"),
+        says=("es", "son", "sería", "será", "debe ser", "debería ser", "sea"),
         denies=("no es", "no son", "no puede ser", "nunca es", "tampoco es", "no sería"),
+        doubts=(
+            "no creo que",
+            "no pienso que",
+            "dudo que",
+        ),
+        negates=("no", "no es", "y no", "en vez de", "en lugar de"),
+        remains=("queda", "encaja"),
         corrects=("más bien", "mejor dicho", "perdón", "en realidad", "quiero decir", "corrección"),
         chooses=("elijo", "elegimos", "escojo"),
         option=("respuesta", "opción", "alternativa", "letra"),
@@ -273,12 +432,20 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("menos",),
+        belongs=("pertenece a", "corresponde a", "se clasifica como", "como"),
         label=("categoría", "etiqueta", "clase", "tema", "sentimiento"),
     ),
     "fr": Language(
-        answer=("réponse", "réponses", "résultat"),
-        says=("est", "sont", "serait", "sera", "doit être", "c'est"),
+        answer=("réponse", "réponses", "résultat", "bonne solution"),
+        says=("est", "sont", "serait", "sera", "doit être", "c'est", "soit"),
         denies=("n'est pas", "n’est pas", "ne sont pas", "ne peut pas être", "n'est jamais", "ne peut être"),
+        doubts=(
+            "ne pense pas que",
+            "ne crois pas que",
+            "doute que",
+        ),
+        negates=("pas", "et non", "et pas", "plutôt que", "au lieu de"),
+        remains=("reste", "convient"),
         corrects=("ou plutôt", "plutôt", "pardon", "en fait", "je veux dire", "correction", "non"),
         chooses=("je choisis", "choisissons"),
         option=("réponse", "option", "lettre", "proposition"),
@@ -305,6 +472,7 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("moins",),
+        belongs=("appartient à", "relève de", "comme"),
         label=("catégorie", "étiquette", "classe", "sujet", "sentiment"),
     ),
     "ar": Language(
@@ -312,6 +480,7 @@ _TABLE: dict[str, Language] = {
         says=("هي", "هو", "تكون", "يكون"),
         direct=True,
         denies=("ليست", "ليس", "لا يمكن أن تكون", "لا يمكن أن يكون", "لا تكون"),
+        negates=("ليس", "وليس", "ليست", "وليست", "بدلا من"),
         corrects=("بل", "عفوا", "في الواقع"),
         option=("الخيار", "خيار", "الحرف"),
         correct=("صحيح", "صحيحة", "الصحيح", "الصحيحة"),
@@ -342,9 +511,16 @@ _TABLE: dict[str, Language] = {
         label=("শ্রেণী", "বিভাগ"),
     ),
     "pt": Language(
-        answer=("resposta", "respostas", "resultado"),
-        says=("é", "são", "seria", "será", "deve ser", "deveria ser"),
+        answer=("resposta", "respostas", "resultado", "solução correta"),
+        says=("é", "são", "seria", "será", "deve ser", "deveria ser", "seja"),
         denies=("não é", "não são", "não pode ser", "nunca é"),
+        doubts=(
+            "não acho que",
+            "não creio que",
+            "duvido que",
+        ),
+        negates=("não", "e não", "em vez de", "ao invés de"),
+        remains=("resta", "sobra"),
         corrects=("ou melhor", "aliás", "na verdade", "quero dizer", "desculpe", "correção"),
         chooses=("escolho",),
         option=("resposta", "opção", "alternativa", "letra"),
@@ -371,13 +547,21 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("menos",),
+        belongs=("pertence a", "classificado como", "como"),
         label=("categoria", "etiqueta", "classe", "tema", "sentimento"),
     ),
     "ru": Language(
-        answer=("ответ", "ответом", "ответы"),
+        answer=("ответ", "ответом", "ответы", "правильный вариант", "верный вариант", "результат"),
         says=("это", "—", "–", "-", "будет", "равен", "является"),
         direct=True,
         denies=("не", "это не", "не является", "не может быть", "— не"),
+        doubts=(
+            "не думаю, что",
+            "не считаю, что",
+            "сомневаюсь, что",
+        ),
+        negates=("не", "а не", "вместо"),
+        remains=("остаётся", "остается", "подходит"),
         corrects=("нет", "точнее", "вернее", "извините", "на самом деле"),
         chooses=("выбираю", "выбираем"),
         option=("вариант", "буква", "пункт"),
@@ -404,6 +588,7 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("минус",),
+        belongs=("относится к", "как"),
         label=("категория", "метка", "класс", "тема", "тональность"),
     ),
     "ur": Language(
@@ -424,9 +609,16 @@ _TABLE: dict[str, Language] = {
         label=("زمرہ",),
     ),
     "de": Language(
-        answer=("antwort", "antworten", "ergebnis"),
+        answer=("antwort", "antworten", "ergebnis", "richtige lösung"),
         says=("ist", "lautet", "sind", "wäre", "beträgt"),
         denies=("ist nicht", "lautet nicht", "sind nicht", "kann nicht", "ist kein", "ist keine", "ist niemals"),
+        doubts=(
+            "glaube nicht, dass",
+            "denke nicht, dass",
+            "bezweifle, dass",
+        ),
+        negates=("nicht", "und nicht", "kein", "keine", "keinen", "keiner", "keinem", "statt", "anstatt"),
+        remains=("bleibt", "passt"),
         corrects=("sondern", "nein", "vielmehr", "genauer", "ich meine", "korrektur", "moment", "eigentlich"),
         chooses=("ich wähle", "wir wählen"),
         option=("option", "buchstabe", "antwort", "möglichkeit"),
@@ -453,6 +645,7 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("minus",),
+        belongs=("gehört zu", "gehört zur", "gehört zum", "als"),
         label=("kategorie", "klasse", "thema", "stimmung"),
     ),
     "ja": Language(
@@ -471,13 +664,21 @@ _TABLE: dict[str, Language] = {
         denies_after=("ではない", "ではありません", "じゃない", "ではなく"),
         minus=("マイナス",),
         label=("カテゴリ", "カテゴリー", "分類", "ラベル", "感情"),
+        remains=(
+            "を選びます",
+            "を選ぶ",
+            "を選択",
+            "が正解",
+            "が正しい",
+            "が当てはまる",
+        ),
     ),
     "ko": Language(
         answer=("정답", "답", "답변"),
         says=("은", "는"),
         direct=True,
         ends=("입니다", "이다", "이에요", "예요"),
-        denies_after=("이 아닙니다", "가 아닙니다", "이 아니다", "가 아니다"),
+        denies_after=("이 아닙니다", "가 아닙니다", "이 아니다", "가 아니다", "이 아니라", "가 아니라"),
         chooses=("선택",),
         option=("선택지", "보기"),
         correct=("정답", "맞습니다"),
@@ -489,11 +690,24 @@ _TABLE: dict[str, Language] = {
         no=("아니요", "아니오"),
         minus=("마이너스", "음수"),
         label=("분류", "범주", "감정"),
+        remains=(
+            "번이 정답",
+            "이 정답",
+            "가 정답",
+            "번입니다",
+            "번이다",
+            "번이 맞습니다",
+        ),
     ),
     "id": Language(
         answer=("jawaban", "jawabannya", "jawab"),
         says=("adalah", "ialah", "yaitu"),
         denies=("bukan", "bukanlah", "tidak mungkin", "adalah bukan"),
+        doubts=(
+            "tidak yakin",
+            "ragu",
+        ),
+        negates=("bukan", "dan bukan", "daripada"),
         corrects=("maksud saya", "maaf", "sebenarnya"),
         chooses=("saya memilih",),
         option=("opsi", "pilihan", "huruf"),
@@ -520,6 +734,7 @@ _TABLE: dict[str, Language] = {
         ),
         decimal_comma=True,
         minus=("minus", "negatif"),
+        belongs=("termasuk", "tergolong", "sebagai"),
         label=("kategori", "kelas", "topik", "sentimen"),
     ),
 }

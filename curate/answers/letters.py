@@ -16,12 +16,14 @@ from curate.answers.statements import (
     MOST_STATEMENTS,
     STATED_CHARS,
     Statement,
+    corrections,
     first_sentence,
     split_sentences,
     standing,
     statements,
+    without_negated,
 )
-from curate.answers.texts import words
+from curate.answers.texts import fold, words
 
 __all__ = ["choices", "letter"]
 
@@ -75,15 +77,23 @@ def letter(text: str, prompt: str) -> str | None:
     """Return the letter of the option that a text gives as its answer; None where it is not clear."""
     grammar, offered = patterns(), choices(prompt)
     text = DRESS.sub(lambda match: match.group(1), text)
-    found = [s for s in statements(text) if not (s.rule == "announced" and text.startswith("A:", s.start))]
-    announced = any(s.holds and s.rule in ("boxed", "hashes", "announced") for s in found)
-    found += [s for s in _favoured(text, grammar, offered) if not (announced and s.holds)]
+    found = [s for s in statements(text) if not (s.rule in ("announced", "denied") and _NAMED.match(text, s.start))]
+    announced = any(s.holds and s.rule in ("boxed", "hashes", "field", "announced") for s in found)
+    favoured = [s for s in _favoured(text, grammar, offered) if not (announced and s.holds)]
+    if not found:
+        found += corrections(text, min((s.start for s in favoured), default=0))
+    found += favoured
     reading = standing(sorted(found, key=lambda s: s.start), lambda s: _letter_in(s, prompt), bool)
     if reading.value is not None:
         return reading.value
+    left = [mark for mark in offered if mark not in reading.denied]
+    if len(left) == 1 and len(offered) > 2:
+        return left[0]  # the others are denied
     if not reading.stated or reading.denied or reading.withdrawn >= 0:
         rest = text[reading.withdrawn :] if reading.withdrawn >= 0 else text
-        one = (None if reading.stated else _opening_letter(text, prompt)) or _concluded_letter(rest, grammar, prompt)
+        one = (None if reading.stated and not reading.denied else _opening_letter(text, prompt)) or _concluded_letter(
+            rest, grammar, prompt
+        )
         if one is None and not reading.stated:
             one = _only_letter(text, prompt, grammar)
         return one if one not in reading.denied else None
@@ -93,24 +103,39 @@ def letter(text: str, prompt: str) -> str | None:
 def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterator[Statement]:
     """Yield "B is correct" and "(A) is wrong", and "I choose B"."""
     for match in list(grammar.favoured.finditer(text))[-MOST_STATEMENTS:]:
-        mark = match["letter"]
-        bracketed = text[match.start("letter") - 1 : match.start("letter")] in ("(", "[", "*", '"', "'")
-        if not (mark.isupper() or not mark.isascii() or bracketed) or (
+        group = "letter" if match["letter"] else "figure"
+        mark = match[group]
+        bracketed = (
+            text[match.start(group) - 1 : match.start(group)] in ("(", "[", "*", '"', "'") or text[match.end(group) :][:1] == ")"
+        )
+        if not (mark.isupper() or mark.isdigit() or not mark.isascii() or bracketed) or (
             offered and mark not in offered and mark.upper() not in offered
         ):
             continue
-        wrong = match["what"].casefold() in ("wrong", "incorrect", "false", "falsch", "错")
+        wrong = bool(match["unfit"]) or (match["what"] or "").casefold() in ("wrong", "incorrect", "false", "falsch", "错")
         holds = wrong == bool(match["deny"])
         clause = re.split(r"[.!?;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]
         if (wrong and match["deny"]) or (holds and grammar.reason.match(f" {clause.strip()} ")):
             continue
-        yield Statement("favoured" if holds else "denied", f"({mark})", match.start("letter"), holds)
+        yield Statement("favoured" if holds else "denied", f"({mark})", match.start(group), holds)
+    judged = [match for match in grammar.judged.finditer(text) if match["letter"] in offered][-MOST_STATEMENTS:]
+    several = len({match["letter"] for match in judged if match["yes"]}) > 1
+    for match in judged:
+        holds = bool(match["yes"])
+        if not (holds and several):
+            yield Statement("favoured" if holds else "denied", f"({match['letter']})", match.start("letter"), holds)
     for match in list(grammar.chosen.finditer(text))[-MOST_STATEMENTS:]:
-        yield Statement("favoured", text[match.end() : match.end() + STATED_CHARS], match.start())
+        rest = text[match.end() : match.end() + STATED_CHARS]
+        if offered and rest[:1] in offered and not re.match(r"[AI]\s[a-z]", rest):
+            rest = f"({rest[0]}){rest[1:]}"
+        doubted = grammar.doubted.search(text[max(0, match.start() - 60) : match.start()])
+        yield Statement("denied" if doubted else "favoured", rest, match.start(), not doubted)
 
 
 def _letter_in(statement: Statement, prompt: str) -> str | None:
     line = statement.text.strip().split("\n", 1)[0].strip()
+    if _ASKED.match(line):
+        return None
     if statement.rule == "denied" or statement.rule == "corrected":
         line = first_sentence(line)
         found = _letter_at_start(line, prompt)
@@ -131,11 +156,15 @@ def _letter_at_start(stated: str, prompt: str) -> str | None:
     if not match:
         return _digit_at_start(stated, prompt)
     mark = next(group for group in match.groups() if group)
+    if stated[match.end(match.lastindex or 1) :].lstrip(" )]*\"'")[:1] == "?":
+        return None  # a question
+    if (offered := choices(prompt)) and mark.isascii() and _as_offered(mark, prompt) not in offered:
+        return None  # "I was …"
     end = match.end(match.lastindex or 1)
     if _is_joined(stated, end, mark, prompt):
         return None
     mark = _as_offered(mark, prompt)
-    offered, rest = choices(prompt), words(first_sentence(stated[end:].lstrip(" )].:*-）】")))
+    rest = words(first_sentence(stated[end:].lstrip(" )].:*-）】")))
     others = [other for other, option in offered.items() if rest and words(option) == rest]
     if others and mark not in others and mark in offered:
         return None  # the letter of one option, and the text of another
@@ -168,7 +197,8 @@ def _is_joined(stated: str, end: int, mark: str, prompt: str) -> bool:
     """Return whether another option's letter is joined to one: ``A, B``, ``(A) hive, (B) nest``, ``A or B``."""
     grammar = patterns()
     joined = grammar.joined.match(stated, end)
-    if joined and joined["letter"].upper() != mark.upper() and not re.match(r"\s\w", stated[joined.end() : joined.end() + 2]):
+    article = joined and joined["letter"] in "aAI" and re.match(r"\s\w", stated[joined.end() : joined.end() + 2])
+    if joined and joined["letter"].upper() != mark.upper() and not article:
         return True
     text = choices(prompt).get(_as_offered(mark, prompt), "")
     skipped = _after(stated, end, text) if text else None
@@ -183,19 +213,27 @@ def _after(stated: str, start: int, text: str) -> int | None:
     return next((end for end in ends if stated[end - len(text) : end].casefold() == text.casefold()), None)
 
 
+_ASKED = re.compile(r"\(?[A-Z]\)?\?")
+_NAMED = re.compile(
+    r"A:|[A-Za-z]{3,12}\s\(?[A-Z]\)?\s(?:is|was|would|must|seems|ist|est|es|é|adalah)\b"
+)  # "answer C is …" is about the letter
+_ALONE = re.compile(rf"[\s\"'“*`(\[]{{0,4}}([{LETTERS}])[\s)\].:,;!*\"'”`]{{0,4}}")
+_CAPITAL = re.compile(
+    r"(?<![\w'-])(?:(?!A\s(?!(?:and|or|nor|is|was|und|oder|et|ou|y|o|e|dan|atau)\b)[^\W\dA-Z_])([A-Z]))(?![\w'-])"
+)
 _ANY_BRACKET = re.compile(rf"[(\[]\s?([{LETTERS}])\s?[)\]]|\*\*\s?\(?([A-Z])\)?\s?\*\*")
 
 
 def _letter_of(stated: str, prompt: str) -> str | None:
     """Read the letter that a statement names, at its beginning, in brackets within it, or by the option's text."""
-    stated = stated[:HALF_CHARS]
-    if re.match(r"[\s*]{0,3}(?:either|neither|both|none|any)\b", stated, re.IGNORECASE):
-        return None
+    stated = without_negated(stated[:HALF_CHARS])
     offered = choices(prompt)
     said = words(first_sentence(stated))
     exact = [mark for mark, option in offered.items() if words(option) and words(option) == said]
     if len(exact) == 1 and len(said) > 1:
         return exact[0]
+    if re.match(r"[\s*]{0,3}(?:either|neither|both|none|any)\b", stated, re.IGNORECASE):
+        return None
     grammar = patterns()
     if grammar.bracketed.match(stated) or grammar.alone.match(stated) or "1" in offered:
         found = _letter_at_start(stated, prompt)
@@ -230,7 +268,7 @@ def _opening_letter(text: str, prompt: str) -> str | None:
     if match.group(1).isdigit() and not offered:
         return None
     if rest and (
-        not match["mark"]
+        (not match["mark"] and not re.match(r"(?:[-–—]\s|because\b|since\b)", rest))
         or (
             match["mark"] in (",", ";")
             and not patterns().reason.match(rest)
@@ -260,18 +298,43 @@ def _only_letter(text: str, prompt: str, grammar: Grammar) -> str | None:
     parts = split_sentences(text)
     whole = len(parts) == 1 and len(text) <= 200
     last = text if whole else parts[-1] if parts else ""
+    last_part = re.split(r"[;:—–]\s", last)[-1]
+    if (yes := re.match(r"(\w+),\s", last_part)) and fold(yes[1]) in grammar.yes:
+        last_part = last_part[yes.end() :]
+    if (alone := _ALONE.fullmatch(last_part)) and _as_offered(alone[1], prompt) in choices(prompt):
+        return _as_offered(alone[1], prompt)
+    if not whole and (closing := _closing_letter(last, prompt)):
+        return closing
     if not whole and not _LETTER_CUE.search(last[-HALF_CHARS:]):
         return None
     clauses = [c for c in re.split(r"[,;—–]\s", last[-HALF_CHARS:]) if not grammar.reason.match(" " + c)]
     kept = ", ".join(clause[: reason.start()] if (reason := grammar.reason.search(clause)) else clause for clause in clauses)
     if re.search(r"\b(?:not|isn't|cannot|can't|wrong|incorrect|don't|doesn't|neither|nor)\b", kept, re.IGNORECASE):
         return None
-    found = {_as_offered(a or b, prompt) for a, b in _ANY_BRACKET.findall(kept)}
-    named = {m.upper() for m in re.findall(r"\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)\s([A-Z])\b", kept)}
-    one = found or named
-    if len(one) == 1:
-        return one.pop()
-    return _letter_of(kept, prompt) if whole and not one else None
+    found = {_as_offered(a or b, prompt) for a, b in _ANY_BRACKET.findall(kept)} | _capitals(kept, prompt)
+    if len(found) == 1:
+        return found.pop()
+    return _letter_of(kept, prompt) if whole and not found else None
+
+
+def _closing_letter(last: str, prompt: str) -> str | None:
+    """Read the one letter of a last sentence where it closes it (``so cork, C``), or the one option's text after "is"."""
+    grammar, offered = patterns(), choices(prompt)
+    if grammar.negated.search(last) or "n't" in last:
+        return None
+    named = {_as_offered(a or b, prompt) for a, b in _ANY_BRACKET.findall(last)} | _capitals(last, prompt)
+    if len(named) == 1 and re.search(r"[\s(\[*]([A-Z])[)\]*]{0,3}\s?[.!]?\s?\Z", last):
+        return named.pop() if named <= offered.keys() else None
+    ends = [mark for mark, option in offered.items() if option and fold(last).rstrip(" .!").endswith(" " + fold(option))]
+    if len(ends) != 1 or named:
+        return None
+    before = fold(last).rstrip(" .!").removesuffix(fold(offered[ends[0]]))
+    return ends[0] if grammar.predicate.search(before) else None
+
+
+def _capitals(text: str, prompt: str) -> set[str]:
+    """Return the offered letters that stand alone in a text; A before a small letter is an article."""
+    return {m for m in _CAPITAL.findall(text) if m in choices(prompt)}
 
 
 def _contains(words: list[str], part: list[str]) -> bool:

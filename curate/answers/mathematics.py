@@ -19,6 +19,9 @@ __all__ = ["compare", "is_mathematical", "number", "quantity", "same", "tidy"]
 _MOST_CHARS = 400  # longer answers are compared as text
 _MOST_ITEMS = 40  # of a list whose order does not matter, where its items are no numbers
 
+_PRIMES = re.compile(
+    r"\A\s*(?:(?P<feet>\d+(?:\.\d+)?)\s?['’′](?:\s?(?P<inches>\d+(?:\.\d+)?)\s?(?:[\"”″]|''))?|(?P<alone>\d+(?:\.\d+)?)\s?[\"”″])\s*\Z"
+)
 _WRAPPED = re.compile(
     r"^(?:\$\$(.*)\$\$|\$([^$]*)\$|\\\((.*)\\\)|\\\[(.*)\\\]|\\boxed\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\})$", re.DOTALL
 )
@@ -29,7 +32,8 @@ _GROUPED = re.compile(r"(?<=\d)(?:,|\{,\})(?=\d{3}(?!\d))")
 _NAMED = re.compile(r"^[A-Za-z]\w{0,3}(?:\([a-z]\))?\s*(?:=|\\in(?![a-z]))\s*([^=]+)$")
 _REPEATING = re.compile(r"(?<![\d.])(\d{1,20})?\.(\d{0,20})(?:\\(?:overline|bar)\s*\{?(\d{1,20})\}?|\((\d{1,20})\))")
 _UNIT_AFTER = re.compile(r"^(.*[\d})\]])\s+((?:[A-Za-z]{2,}\.?(?:\^?\{?[23]\}?)?(?:\s|/|$)\s?){1,4})$")
-_WORDS = re.compile(r"[^\W\d_]{3,}")
+_WORDS = re.compile(r"[^\W\d_]{3,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
+_TRIGONOMETRIC = re.compile(r"(?<![A-Za-z])(?:arc)?(?:sin|cos|tan|sec|csc|cot)(?![A-Za-z])")  # whose degrees say something
 _FUNCTIONS = {"sqrt", "sin", "cos", "tan", "log", "exp", "arcsin", "arccos", "arctan", "max", "min", "sec", "csc", "cot", "inf",
               "mod", "gcd", "lcm", "sinh", "cosh", "tanh", "det"}  # fmt: skip
 _ENVIRONMENTS = re.compile(r"\\(begin|end)\s*\{(?:[pbvBV]?(?:small)?matrix\*?|array|cases)\}(?:\s*\{[lcr| ]*\})?")
@@ -185,6 +189,8 @@ def _split(text: str) -> tuple[str, tuple[str, ...]] | None:
         return "{}", ()
     if text.startswith("\\pm") and (items := _top_level(text[3:], ",")) and len(items) == 1 and items[0]:
         return "", (items[0], f"-{items[0]}" if re.fullmatch(r"[\w./]+|\\sqrt\{\w+\}", items[0]) else f"-({items[0]})")
+    if text.count("\\pm") == 1 and not re.search(r"[,;=]|\bor\b|\band\b", text):  # 3 ± √2, two values
+        return "", (text.replace("\\pm", "+"), text.replace("\\pm", "-"))
     if len(text) > 1 and text[0] in "([{" and text[-1] in ")]}" and _closes_at_end(text):
         items = _top_level(text[1:-1], ",;" if ";" in text and "," not in text else ",")
         if len(items) > 1 or text[0] + text[-1] in ("{}", "[]"):
@@ -345,6 +351,8 @@ def tidy(text: str) -> str:
         text = unicodedata.normalize("NFKC", text)
         text = text.replace("−", "-").replace("–", "-").replace("—", "-")
         text = "".join(_SIGNS.get(sign, sign) for sign in text)
+    text = re.sub(r"\A\s*(?:~|≈|\\approx\b|\\sim\b)\s?(?=[\d$.-])", "", text)
+    text = _PRIMES.sub(_feet, text)
     text = text.strip(" *`\"'“”‘’\n\t_")
     text = text.rstrip(".。").strip() if not re.search(r"\d\.$", text) else text.removesuffix(".")
     while match := _WRAPPED.match(text):
@@ -367,14 +375,21 @@ def tidy(text: str) -> str:
     text = re.sub(r"(?<=\d)\s?:\s?(?=\d)", ":", _REPEATING.sub(_repeated, text))
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text)
     text = re.sub(r"\\(?:cdot|times)(?![A-Za-z])\s?", "*", text)
-    text = re.sub(r"(\d)°(?!\s*[CFcf]\b)", r"\1 ", text) if "°" in text else text
+    if "°" in text and not _TRIGONOMETRIC.search(text):
+        text = re.sub(r"(\d)°(?!\s*[CFcf]\b)", r"\1 ", text)
     text = re.sub(r"\s+", " ", _ungrouped(text)).strip().rstrip(".")
     return re.sub(r"(?<=\d)\s+degrees?$", "", text)
 
 
+def _feet(match: re.Match[str]) -> str:
+    feet, inches = match["feet"], match["inches"] or match["alone"]
+    return " ".join([*([f"{feet} ft"] if feet else []), *([f"{inches} in"] if inches else [])])
+
+
 def _latex(text: str) -> str:
     """Write an expression as latex2sympy2 reads it: powers, roots, fractions and functions with braces and backslashes."""
-    text = text.replace("**", "^").replace("°", "^{\\circ}")
+    text = re.sub(r"(\d+(?:\.\d+)?)\s?°", r"{\1*\\frac{\\pi}{180}}", text.replace("**", "^"))
+    text = text.replace("°", "^{\\circ}")
     text = re.sub(r"\\sqrt\s*(\d|[A-Za-z](?![A-Za-z]))", r"\\sqrt{\1}", text)
     text = re.sub(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)

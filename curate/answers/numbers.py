@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from curate.answers import mathematics
-from curate.answers.grammar import patterns
-from curate.answers.statements import SHORT_WORDS, Statement, first_sentence, last_sentence, standing, statements
+from curate.answers import mathematics, texts
+from curate.answers.grammar import UNSPACED, patterns
+from curate.answers.statements import SHORT_WORDS, Statement, first_sentence, last_sentence, standing, statements, without_negated
 
 __all__ = ["number"]
 
@@ -17,15 +17,23 @@ _ASIDE = re.compile(
     r"|when|rounded)\b",
     re.IGNORECASE,
 )
+_EDGE = rf"(?<![^\W{UNSPACED}])(?<![.^])"  # no figure of a longer number or name; scripts without blanks may stand before it
 _NUMBER = re.compile(
-    r"(?:\b(?:negative|minus)\s)?(?<![\w.^])(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\s?(?:0[xXbB][0-9A-Fa-f]+|\d{1,2}(?:,\d{2})+,\d{3}|\d+_\{?\d+\}?)"
-    r"|(?:\b(?:negative|minus)\s)?(?<![\w.^])(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s?/\s?\d+)?%?",
+    r"(?:\b(?:negative|minus)\s)?"
+    + _EDGE
+    + r"(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\s?(?:0[xXbB][0-9A-Fa-f]+|\d{1,2}(?:,\d{2})+,\d{3}|\d+_\{?\d+\}?)"
+    r"|(?:\b(?:negative|minus)\s)?" + _EDGE + r"(?<!\^\{)[-−+]?(?:US)?[$€£¥₹]?\d+(?:,\d{3}(?!\d))*(?:\.\d+)?(?:\s?/\s?\d+)?%?",
     re.IGNORECASE,
 )
 _ROOTS = re.compile(r"\b([A-Za-z])\s?=\s?-?[\d./]+(?:,?\s(?:or|and)\s\1\s?=\s?-?[\d./]+){1,8}(?=\W*$)")
+_IT_IS = re.compile(r"\A(?:(?:so|thus|then|hence)\s)?(?:it|that|this)(?:'s|\sis)\s", re.IGNORECASE)
+_FILLER = re.compile(r"(?:(?:the|a|all|just|exactly|really|by)\s){0,3}", re.IGNORECASE)  # between "not" and a number
+_CONDITION = re.compile(r",?\s(?:when|if|where|since|because)\s", re.IGNORECASE)
+_OPENING = re.compile(r"\s?[*_]{0,2}([-+]?[$€£¥₹]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)[*_]{0,2}(?:[.!]\s|\n)\s?(?=[^\W\d_])")
+_STEP = re.compile(r"^\s?(?:\d{1,2}[.)]|[-*•])\s", re.MULTILINE)  # of a list
 _TIME = re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\b\.?)?|\b\d{1,2}\s?[ap]\.?m\b\.?", re.IGNORECASE)
 _CLAUSE = re.compile(
-    r"(.{1,400}?)[,;]\s(?!(?:and|or|und|oder|et|ou|y|o|e)\b)(?=[^\W\d_]{2,}\s)"
+    r"(.{1,400}?)(?:[,;]\s(?!(?:and|or|und|oder|et|ou|y|o|e)\b)(?=[^\W\d_]{2,}\s)|[，；](?=[^\W\d_]))"
 )  # an answer, then words about it
 
 
@@ -35,7 +43,7 @@ def number(text: str) -> str | None:
     if reading.withdrawn >= 0 and reading.value is None:
         return _last_number(last_sentence(text[reading.withdrawn :]))
     if not reading.stated:
-        return _last_number(last_sentence(text))
+        return _opening_number(text) or _last_number(last_sentence(text))
     if reading.value is None and reading.denied:  # "The answer is not 64. Hence the count is 63."
         last = last_sentence(text)
         found = _last_number(last) if not any(last.find(denied) >= 0 for denied in reading.denied) else None
@@ -43,15 +51,22 @@ def number(text: str) -> str | None:
     return reading.value
 
 
+def _opening_number(text: str) -> str | None:
+    """Read a first sentence that is a number and nothing else, before reasons: ``42. She had 50.``; no step of a list."""
+    match = _OPENING.match(text)
+    return match[1] if match and not _STEP.search(text, match.end()) else None
+
+
 def _has_number(text: str) -> bool:
     return mathematics.is_mathematical(text) or bool(re.search(r"\d", text))
 
 
 def _number_in(statement: Statement) -> str | None:
-    if statement.rule == "boxed":
-        return statement.text or None
+    if statement.rule in ("boxed", "field"):
+        return statement.text.strip("[]") if statement.rule == "field" else statement.text or None
     line = patterns().minus.sub("-", _line(statement.text))
     if statement.comma:
+        line = re.sub(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?=,\d{1,2}(?![\d,]))", lambda match: match.group().replace(".", ""), line)
         line = re.sub(r"(?<![\d,])(\d+),(\d{1,2}|\d{4,})(?![\d,])", r"\1.\2", line)
     line = re.sub(r"\\text\s?\{\s?(or|and)\s?\}", r" \1 ", line)
     if statement.rule == "corrected" and not re.match(r"[-+$\\(\[\"'*\s]{0,4}(?:\d|negative\b|minus\b|\\)", line):
@@ -66,8 +81,12 @@ def _number_in(statement: Statement) -> str | None:
     stated = first_sentence(_UNWRAP.sub("", line))
     aside = _ASIDE.search(stated)
     stated = _side(patterns().ending.sub("", stated[: aside.start()] if aside else stated))
+    stated = without_negated(stated)
     if not stated:
         return None
+    if mathematics.is_mathematical(stated):
+        return stated
+    stated = _affirmed(stated)
     if mathematics.is_mathematical(stated):
         return stated
     clause = _CLAUSE.match(stated)
@@ -77,6 +96,12 @@ def _number_in(statement: Statement) -> str | None:
     if not numbers:
         return stated if len(stated.split()) <= SHORT_WORDS else None
     return numbers[0].strip() if len(set(numbers)) == 1 and "\\" not in stated else stated
+
+
+def _affirmed(stated: str) -> str:
+    """Return a statement up to its reason, where a figure stands before it."""
+    reason = patterns().reason.search(stated)
+    return stated[: reason.start()].strip() if reason and re.search(r"\d", stated[: reason.start()]) else stated
 
 
 def _line(text: str) -> str:
@@ -95,6 +120,7 @@ def _side(expression: str) -> str:
 
 
 def _last_number(sentence: str) -> str | None:
+    sentence = _IT_IS.sub("", sentence)
     spans = [next(g for g in match.groups() if g) for match in _MATH_SPAN.finditer(sentence)]
     if spans and not _NUMBER.search(sentence[sentence.rindex(spans[-1]) + len(spans[-1]) :]):
         return spans[-1].split("=")[-1].strip()
@@ -103,11 +129,22 @@ def _last_number(sentence: str) -> str | None:
     sentence = patterns().minus.sub("-", sentence)
     if roots := _ROOTS.search(sentence):
         return roots.group()
-    numbers, times = list(_NUMBER.finditer(sentence)), list(_TIME.finditer(sentence))
+    condition = _CONDITION.search(sentence)
+    if condition and _NUMBER.search(sentence[: condition.start()]):
+        sentence = sentence[: condition.start()]
+    denied = {_FILLER.match(sentence, match.end()).end() for match in patterns().negated.finditer(sentence)}  # type: ignore[union-attr]
+    numbers = [match for match in _NUMBER.finditer(sentence) if match.start() not in denied]
+    times = list(_TIME.finditer(sentence))
     if not numbers:
-        return None
+        return None if denied or _NUMBER.search(sentence) else _number_in_words(sentence)
     if times and times[-1].end() >= numbers[-1].end():
         return times[-1].group().strip()
     rest = sentence[numbers[-1].start() :].strip(" .*_`\"'")
     measured = len(rest.split()) <= SHORT_WORDS and mathematics.quantity(rest) is not None
     return rest if measured else numbers[-1].group().strip()
+
+
+def _number_in_words(sentence: str) -> str | None:
+    """Return the one number that a sentence without figures names in words; None for several, and for a mere "one"."""
+    found = texts.number_words(sentence)
+    return found[0] if len(found) == 1 and found[0].casefold() != "one" else None

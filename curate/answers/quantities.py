@@ -68,6 +68,10 @@ _SHARES = {
     "tenth": 10,
     "tenths": 10,
 }
+_AND_PART = re.compile(
+    rf"\s+and\s+(an?|one|two|three|four|five|six|seven|eight|nine)[\s-]+({'|'.join(sorted(_SHARES, key=len, reverse=True))})\b",
+    re.IGNORECASE,
+)
 
 # Currency: name → (code, part of the whole).
 _CURRENCY_NAMES = {
@@ -96,6 +100,13 @@ _CURRENCY_NAMES = {
     **dict.fromkeys(("s$", "sgd"), ("sgd", Fraction(1))),
     **dict.fromkeys(("mx$", "mxn"), ("mxn", Fraction(1))),
 }  # fmt: skip
+# Names that several currencies share, or that a unit has as well: name → part of the whole, and the codes.
+_SHARED_NAMES = {
+    **dict.fromkeys(("pound", "pounds"), (Fraction(1), frozenset({"gbp"}))),
+    **dict.fromkeys(("dollar", "dollars", "$"), (Fraction(1), frozenset({"cad", "aud", "hkd", "sgd", "mxn"}))),
+    **dict.fromkeys(("cent", "cents"), (Fraction(1, 100), frozenset({"eur", "cad", "aud"}))),
+    **dict.fromkeys(("peso", "pesos"), (Fraction(1), frozenset({"mxn", "php"}))),
+}
 _SYMBOL = re.compile(
     r"^(-?)\s*("
     + "|".join(
@@ -265,7 +276,16 @@ def _based(text: str) -> Quantity | None:
 
 
 def _magnitude(text: str) -> tuple[Fraction, int] | None:
-    """Return the value of the number at the beginning of a text, and where it ends."""
+    """Return the value of the number at the beginning of a text, and where it ends; ``two and a half`` is one number."""
+    found = _single(text)
+    if found and found[0].denominator == 1 and (part := _AND_PART.match(text, found[1])):
+        count = texts.number_word(part[1]) if part[1].casefold() not in ("a", "an") else 1
+        if count:
+            return found[0] + Fraction(count, _SHARES[part[2].casefold()]) * (-1 if found[0] < 0 else 1), part.end()
+    return found
+
+
+def _single(text: str) -> tuple[Fraction, int] | None:
     if match := _TEN_TO.match(text):
         exponent = int(match[2] or match[3] or match[4])
         if abs(exponent) <= _MOST_DIGITS:
@@ -309,7 +329,7 @@ def _in_words(text: str) -> tuple[Fraction, int] | None:
             break
         said = text[: piece.end()].casefold()
         number = texts.number_word(said)
-        if number is not None:
+        if number is not None and piece.group().casefold() != "and":
             best = Fraction(number), piece.end()
         elif piece.group().casefold() in _SHARES and at <= 2:
             top = said[: piece.start()].strip(" -")
@@ -332,11 +352,13 @@ def _ratio(top: str, bottom: str) -> Fraction | None:
 
 def _unit(rest: str) -> str | None:
     """Return the unit that a number's rest is, "" for none, None where the rest is something else."""
-    rest = rest.rstrip(" .,;")
+    rest = re.sub(r"\A\s(?:of\s)?an?\s(?=[^\W\d_]{2})", " ", rest.rstrip(" .,;"))
     if not rest.strip():
         return ""
     if re.fullmatch(r"(?:st|nd|rd|th)\b.{0,40}", rest):
         return ""
+    if re.fullmatch(r"\s?-?[A-Za-zµ]{1,12}\^\{-?\d\}", rest) and _physical(rest.strip(" -")):
+        rest = re.sub(r"\^\{(-?\d)\}", r"^\1", rest)
     if not _UNIT_TEXT.match(rest):
         return None
     unit = " ".join(rest.strip(" -").split())
@@ -345,7 +367,12 @@ def _unit(rest: str) -> str | None:
         return None
     if re.search(r"\d", re.sub(r"\^\{?-?\d\}?|(?<=[A-Za-z])-?[23]\b", "", unit)):
         return None
-    if len(named) == 1 and len(named[0]) == 1 and named[0].isascii() and (not rest[0].isspace() or named[0] not in _LETTER_UNITS):
+    if (
+        len(named) == 1
+        and len(named[0]) == 1
+        and named[0].isascii()
+        and (not (rest[0].isspace() or rest[0] == "°") or named[0] not in _LETTER_UNITS)
+    ):
         return None
     if "*" in unit or re.search(r"\^(?!\{?-?\d)", unit):
         return None
@@ -375,6 +402,9 @@ def compare(a: Quantity, b: Quantity, written: tuple[str, str] = ("", "")) -> bo
     equal = close(a.value, b.value, written)
     if not a.unit or not b.unit or texts.fold(a.unit) == texts.fold(b.unit):
         return equal
+    for named, other in ((a, b), (b, a)):
+        if part := _as_shared(named.unit, other.unit):
+            return close(named.value * part, other.value, written)
     left, right = _known(a.unit), _known(b.unit)
     if left is None and right is None:
         return equal and (True if _same_noun(a.unit, b.unit) else None)
@@ -383,6 +413,16 @@ def compare(a: Quantity, b: Quantity, written: tuple[str, str] = ("", "")) -> bo
     if left[0] != right[0]:
         return False
     return _converted(a, b, left[1], right[1], written)
+
+
+def _as_shared(unit: str, other: str) -> Fraction | None:
+    """Return what part of a currency a name is that several share, where the other unit is that currency: £12 and 12 pounds."""
+    part, codes = _SHARED_NAMES.get(texts.fold(unit), (None, frozenset()))
+    return part if _known_code(other) in codes else None
+
+
+def _known_code(unit: str) -> str:
+    return _CURRENCY_NAMES.get(texts.fold(unit), ("", None))[0]
 
 
 def _compare_based(a: Quantity, b: Quantity) -> bool:
@@ -476,7 +516,7 @@ def _parsed(name: str) -> tuple[str, Any] | None:
     for spelling in dict.fromkeys((name, name.lower())):
         try:
             unit = _registry().parse_units(spelling)
-        except (pint.PintError, ValueError, TypeError, AttributeError, ArithmeticError, SyntaxError):
+        except (pint.PintError, ValueError, TypeError, AttributeError, ArithmeticError, SyntaxError, AssertionError):
             continue
         if not unit.dimensionless or "degree" in spelling or "radian" in spelling:
             return str(unit.dimensionality), unit

@@ -34,24 +34,28 @@ __all__ = [
     "Reading",
     "Statement",
     "bare",
+    "corrections",
     "denials",
     "first_sentence",
     "is_stated",
     "last_sentence",
+    "mended",
     "reply_of",
     "sentence",
     "split_sentences",
     "standing",
     "statements",
     "undressed",
+    "without_negated",
 ]
 
 MOST_CHARS = 200_000  # a longer text is no reply to one question
 
-# How a text states an answer. The first five give a value, the last two take one back.
+# How a text states an answer. All but the last two give a value, the last two take one back.
 RULES = {
     "boxed": r"what stands in \boxed or \fbox; boxes of one sentence that are joined are one answer",
     "hashes": "what follows ####",
+    "field": 'what a reply in JSON has under "answer", "label" or the like',
     "announced": 'what follows "the answer is", "Answer:" or the like, in any language of the table',
     "favoured": '"B is correct", "option B is the best answer", "I choose B": letters alone',
     "corrected": '"…, but it should be 6", "no, 6", "not 5 but 6", after a statement',
@@ -64,6 +68,11 @@ _END_MARK = re.compile(
     r"</s>|<\|(?:im_end|im_start|eot_id|eom_id|endoftext|end_of_text|end_of_turn|end|user|assistant)\|>|<end_of_turn>|<eos>"
     r"|<｜end▁of▁sentence｜>|\[/?INST\]"
 )
+_MARKUP = re.compile(
+    r"</?(?:strong|em|span|div|p|ul|ol|li|code|center|h[1-6])>|<br\s?/?>|<([biu])>(?=[^<\n]{1,400}</\1>)|</[biu]>", re.IGNORECASE
+)
+_SCRIPT = re.compile(r"<(sub|sup)>([^<>\n]{1,20})</\1>", re.IGNORECASE)
+_FENCE = re.compile(r"^\s?```\w{0,12}\s?(?:\n|\Z)", re.MULTILINE)
 _THOUGHT = re.compile(r"</(?:think|thinking|thought|reasoning|reflection)>", re.IGNORECASE)
 _ABBREVIATIONS = texts.listed(
     "dr mr mrs ms prof st sr jr vs vol fig eq gen col lt sgt capt rev hon pres gov sen rep messrs mt ft inc ltd co "
@@ -83,6 +92,13 @@ _BOX_JOIN = re.compile(
 _HASHES = re.compile(r"####+")
 _OPENS_VALUE = re.compile(r"[\s:*\"'“]{0,9}(?:(?!a\s)[A-Za-z]\b|[$\\\d(\[+.€£¥₹-]|negative\b|minus\b)")
 _TAGGED = re.compile(r"<(answer|final_answer|final)>\s?(.{1,2000}?)\s?</\1>", re.IGNORECASE | re.DOTALL)
+_FIELD = re.compile(
+    r"[\"'](?:the_|final_|correct_|predicted_)?(?:answer|label|class|category|prediction|sentiment|choice|option|result|intent)[\"']\s?:\s?"
+    r"(?:\"((?:[^\"\\\n]|\\.){0,2000})\"|'([^'\n]{0,2000})'|(\[[^\]\n]{0,2000}\]|[^\"',}\s][^,}\n]{0,400}))",
+    re.IGNORECASE,
+)
+_ITEMS = re.compile(r"(?:[-*•–]|\d{1,2}[.)])\s[^\n]{1,400}(?:\n{1,2}(?:[-*•–]|\d{1,2}[.)])\s[^\n]{1,400}){1,40}")
+_ITEM = re.compile(r"^(?:[-*•–]|\d{1,2}[.)])\s", re.MULTILINE)
 DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit|mathit|rm|bf)\s?\{([^{}]*)\}")  # of words in LaTeX
 ALONE_WORDS = 12  # a longer sentence argues; it is not an answer
 SHORT_WORDS = 5  # a class name, or an answer given instead of one, is no longer than this
@@ -101,6 +117,7 @@ class Statement:
         start: where in the reply the statement begins.
         holds: False for a denial.
         comma: whether a comma in its numbers is the decimal sign of its language.
+        instead: of a correction, whether a denial says it in the same breath: "not 5 but 6".
         firm: whether it is put as an answer, by a box or a colon, and so counts even where no value can be read in it.
     """
 
@@ -110,6 +127,7 @@ class Statement:
     holds: bool = True
     comma: bool = False
     firm: bool = True
+    instead: bool = False
 
 
 _WITHDRAWN = re.compile(
@@ -118,6 +136,7 @@ _WITHDRAWN = re.compile(
     r"|\bi\s(?:made|have\smade)\s(?:a\s|an\s)?(?:mistake|error)|\bthat\s(?:isn't|wasn't)\s(?:right|correct)\b|\bscratch\sthat\b",
     re.IGNORECASE,
 )
+_NEGATION = re.compile(r"(?:\s?[,;(—–，；、-]\s?|\s)(?:(?:and|but|und|et|y|e|a|dan)\s)?$")  # what joins "not …" to a value
 _VERDICT = re.compile(r"\s?(?:not|wrong|incorrect|mistaken|right|correct|a\smistake|an\serror)\b", re.IGNORECASE)
 
 
@@ -133,7 +152,7 @@ def reply_of(text: str) -> str:
 def _reply_of(text: str, _version: int) -> str:
     if len(text) > MOST_CHARS:
         return ""
-    text = texts.plain(text).replace("’", "'").strip()
+    text = _undecorated(texts.plain(text).replace("’", "'")).strip()
     thoughts = list(_THOUGHT.finditer(text))
     if thoughts and text[thoughts[-1].end() :].strip():
         text = text[thoughts[-1].end() :].strip()
@@ -146,6 +165,13 @@ def _reply_of(text: str, _version: int) -> str:
         if head and (_is_answer(head) or any(s.holds for s in statements(head))):
             return head
     return text.strip()
+
+
+def _undecorated(text: str) -> str:
+    """Return a text without HTML tags of emphasis and structure, and without the fences of code."""
+    if "<" in text:
+        text = _MARKUP.sub("", _SCRIPT.sub(lambda match: ("_{" if match[1].casefold() == "sub" else "^{") + match[2] + "}", text))
+    return _FENCE.sub("", text) if "```" in text else text
 
 
 def _is_answer(text: str) -> bool:
@@ -169,6 +195,8 @@ def _statements(text: str, _version: int) -> tuple[Statement, ...]:
         *_boxes(text),
         *(Statement("hashes", text[m.end() : m.end() + STATED_CHARS].strip(), m.start()) for m in _HASHES.finditer(text)),
     ]
+    fields = [(m.span(), next(g for g in m.groups() if g is not None)) for m in _FIELD.finditer(text)]
+    found += [Statement("field", said.strip(), span[0]) for span, said in fields]
     last_box = max((s.start + len(s.text) for s in found if s.rule == "boxed"), default=-1)
     for match in grammar.announced.finditer(text):
         group = match.lastgroup or ""
@@ -177,13 +205,16 @@ def _statements(text: str, _version: int) -> tuple[Statement, ...]:
         rest = rest.strip()
         if last_box >= 0 and (match.end() <= last_box or not _OPENS_VALUE.match(text, match.end())):
             continue  # words about a box, such as "so our answer is correct"
+        if any(start <= match.start() < end for (start, end), _ in fields):
+            continue
         if rest.startswith("\\boxed"):
             continue
         holds = not group.startswith("deny") and not grammar.denied_after.match(first_sentence(rest[:200]))
+        holds = holds and not grammar.doubted.search(text[max(0, match.start() - 60) : match.start()])
         found.append(
             Statement(
                 "announced" if holds else "denied",
-                rest.lstrip(":：").strip(),
+                _listed(rest.lstrip(":：").strip()),
                 match.start(),
                 holds,
                 group in grammar.decimal_comma,
@@ -191,18 +222,30 @@ def _statements(text: str, _version: int) -> tuple[Statement, ...]:
             )
         )
         if not holds and (instead := grammar.instead.search(first_sentence(rest))):
-            found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end()))
+            found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end(), instead=True))
     found += [Statement("announced", m.group(2).strip(), m.start()) for m in _TAGGED.finditer(text)]
     for match in grammar.heading.finditer(text):
         if rest := text[match.end() : match.end() + STATED_CHARS].strip():
             found.append(Statement("announced", rest, match.start()))
     if found:
-        first = min(s.start for s in found)
-        for match in grammar.corrected.finditer(text, first):
-            if not _VERDICT.match(text, match.end()):
-                found.append(Statement("corrected", text[match.end() : match.end() + STATED_CHARS].strip(), match.end()))
-        found += [Statement("withdrawn", "", m.start(), False) for m in _WITHDRAWN.finditer(text, first)]
+        found += corrections(text, min(s.start for s in found))
     return tuple(sorted(found, key=lambda s: s.start)[-MOST_STATEMENTS:])
+
+
+def corrections(text: str, first: int) -> list[Statement]:
+    """Return the places after the first statement of a text where it puts another value in its place, or takes it back."""
+    found = [
+        Statement("corrected", text[match.end() : match.end() + STATED_CHARS].strip(), match.end())
+        for match in patterns().corrected.finditer(text, first)
+        if not _VERDICT.match(text, match.end())
+    ]
+    return found + [Statement("withdrawn", "", m.start(), False) for m in _WITHDRAWN.finditer(text, first)]
+
+
+def _listed(text: str) -> str:
+    """Return a text that begins with the items of a list, each on its line, as one line of them."""
+    items = _ITEMS.match(text)
+    return _ITEM.sub("", items.group()).replace("\n\n", "\n").replace("\n", ", ") + text[items.end() :] if items else text
 
 
 def _boxes(text: str) -> Iterator[Statement]:
@@ -281,37 +324,57 @@ def standing(found: Sequence[Statement], read: Callable[[Statement], str | None]
 def sentence(text: str) -> str | None:
     """Return the words that a text states as its answer, or a short text of one sentence itself; None where it is not clear."""
     found = [s for s in statements(text) if s.rule != "corrected" or _is_correction(text, s)]
+    if found:
+        found = sorted([*found, *mended(text, found[0].start)], key=lambda s: s.start)
     reading = standing(found, lambda s: _tail(s) or None, bool)
     if reading.stated:
         return reading.value
+    if (items := _ITEMS.match(text)) and items.end() == len(text):
+        return _listed(text)
     alone = len(text.split()) <= ALONE_WORDS and not any(_ends(text.rstrip(".!?。 "), names=True))
-    return text if alone else None
+    return without_negated(text) if alone else None
 
 
 def _is_correction(text: str, statement: Statement) -> bool:
     """Return whether words, not figures, were corrected: only "it should be" and the like say so, and "not … but"."""
-    return bool(
-        re.search(
-            rf"{SHOULD}[\s:]{{0,2}}$|\b(?:but|sondern|mais|sino|а)\s$|而是$",
-            text[max(0, statement.start - 60) : statement.start],
-            re.IGNORECASE,
-        )
+    before = text[max(0, statement.start - 60) : statement.start]
+    return statement.instead or bool(
+        re.search(rf"{SHOULD}[\s:]{{0,2}}$|\b(?:but|sondern|mais|sino|а)\s$|而是$", before, re.IGNORECASE)
     )
+
+
+def mended(text: str, first: int) -> list[Statement]:
+    """Return the short sentences after a statement that begin with a word of correction: ``No, sorry, Milan.``"""
+    found = ((match.end(), text[match.end() : match.end() + STATED_CHARS]) for match in patterns().mended.finditer(text, first))
+    return [
+        Statement("corrected", rest, at) for at, rest in found if len(first_sentence(rest, names=True).split()) <= SHORT_WORDS
+    ]
 
 
 def _tail(statement: Statement) -> str:
     text = statement.text
-    if statement.rule == "boxed":
+    if statement.rule in ("boxed", "field"):
         return undressed(text)
     cut = first_sentence(text, names=True)
     cut = patterns().ending.sub("", cut)
-    parts = re.split(r",\s(?=(?:not|and\snot|rather\sthan|instead\sof|because|since|which\sis\swhy)\b)", cut, maxsplit=1)
+    parts = [without_negated(re.split(r",\s(?=(?:because|since|which\sis\swhy)\b)", cut, maxsplit=1)[0])]
     corrected = patterns().corrected.search(parts[0])
     return (
         parts[0][: corrected.start()]
         if corrected and corrected.start() > 0 and re.search(SHOULD + r"[\s:]{0,2}$", corrected.group(), re.IGNORECASE)
         else parts[0]
     ).strip()
+
+
+def without_negated(text: str) -> str:
+    """Return a statement up to where it goes on to say what the answer is not: ``12, not 21``, ``12 rather than 21``."""
+    for match in patterns().negated.finditer(text):
+        before = _NEGATION.search(text[: match.start()])
+        if before and match.group().strip().casefold() == "no" and "," not in before.group():
+            continue  # Spanish for "not"; English where no comma stands before it
+        if before and text[: before.start()].strip():
+            return text[: before.start()].strip()
+    return text
 
 
 def undressed(text: str) -> str:
@@ -373,7 +436,7 @@ def last_sentence(text: str) -> str:
 
 def is_stated(text: str) -> bool:
     """Return whether a text says "the answer is" or the like, or puts its answer in a box."""
-    return any(statement.rule in ("boxed", "hashes", "announced") for statement in statements(text))
+    return any(statement.rule in ("boxed", "hashes", "field", "announced") for statement in statements(text))
 
 
 def bare(text: str) -> str:

@@ -28,6 +28,7 @@ __all__ = ["LIMIT_SECONDS", "RELATIVE", "compare"]
 
 LIMIT_SECONDS = 2.0  # of processor time, for one comparison
 RELATIVE = 1e-10  # by which two values may differ, as a fraction of the larger
+_EXACT = 1e-30  # … where both are written without decimals
 _DIGITS = 40  # that are computed
 _UNSURE_BITS = 8  # a value of which sympy vouches for fewer bits is 0
 _POINTS = 12  # at which expressions with variables are compared …
@@ -161,12 +162,15 @@ def _read(text: str) -> Any:
 
 def _same_value(left: Any, right: Any, relative: float) -> bool | None:
     """Compare two expressions at points; None where there is no value, as of an unknown function."""
+    import sympy
+
     symbols = sorted({*left.free_symbols, *right.free_symbols}, key=str)
     if not symbols:
         values = _value(left, {}), _value(right, {})
         if None in values:
             return _equal_by_rules(left, right)
-        return _near(*values, relative)
+        exact = relative == RELATIVE and not (left.has(sympy.Float) or right.has(sympy.Float))
+        return _near(*values, _EXACT if exact else relative)
     draw, agreed, drawn = random.Random(0), 0, 0
     for _ in range(_POINTS):
         point = {s: draw.randint(1, 9) if str(s) in _INTEGERS else draw.randint(-4000, 4000) / 1000 + 0.0005 for s in symbols}

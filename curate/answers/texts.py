@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["dates", "fold", "holds", "listed", "number_word", "numbers", "plain", "same", "signs", "words"]
+__all__ = ["dates", "fold", "holds", "listed", "number_word", "number_words", "numbers", "plain", "same", "signs", "words"]
 
 _UNSEEN = re.compile(r"[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f]")
 _JOINERS = {"\u200c", "\u200d"}  # they shape Persian and Indic words; dropped only where texts are compared
@@ -31,13 +31,19 @@ _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", stric
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
 _RAISED = re.compile("[" + "".join(_SUPER) + "]+")
 _LOWERED = re.compile("[" + "".join(_SUB) + "]+")
-_STYLED = re.compile("[\U0001d400-\U0001d7ff]+")  # mathematical bold letters and the like
+_STYLED = re.compile(  # mathematical bold letters, letters in circles, and full-width ones
+    "[\U0001d400-\U0001d7ff\u249c-\u24e9\uff21-\uff3a\uff41-\uff5a\U0001f110-\U0001f149]+"
+)
+_SQUARED = {0x1F150 + at: 65 + at for at in range(26)} | {0x1F170 + at: 65 + at for at in range(26)}  # no folding knows them
 _MINUS = re.compile(r"(?<![\w)] )(?<![\w)])[\u2013\u2212](?=\d)")
 _DECIMALS = re.compile(r"(?![0-9])\d")  # of other scripts
 _VULGAR = re.compile(r"(\d*)([¼½¾⅐-⅞])")
 
 _EMPHASIS = re.compile(r"(\*\*|__|\*|(?<!\w)_|`)(?=\S)(.{1,400}?)(?<=\S)\1")
 _MARKED = re.compile(r"[*_`]")
+_LOW = re.compile(r"(?<=[^\W\d_)\]])_\{(\d{1,3})\}")  # H₂O is H2O
+_ION = re.compile(r"(?<=[^\W_)\]])\^\{(\d?[+-])\}")
+_HALVES = re.compile(r"(?<=\d)\s?([ap])\.?\s?m\b\.?")  # of a day
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"(?<![\w.])(?:(?<![)\w])-)?\d+(?:\.\d+)?")
 _IGNORED = set(" \n.,;:!?\"'_…·、。，；：！？।؟،؛-/")  # between and around words these say nothing …
@@ -50,7 +56,14 @@ _ONES = (
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _SMALL = {word: at for at, word in enumerate(_ONES.split())} | {word: 10 * at for at, word in enumerate(_TENS.split(), 2)}
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_RANKS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth "
+    "seventeenth eighteenth nineteenth twentieth"
+)
+_ORDINALS = {word: at for at, word in enumerate(_RANKS.split(), 1)}
+_ORDINAL_WORDS = re.compile(rf"(?<![\w-])(?:{'|'.join(_ORDINALS)})(?![\w-])")
+_INITIALS = re.compile(r"(?<![\w.])(?:[^\W\d_]\.\s?){1,5}[^\W\d_](?:\.|(?![\w']))")  # U.S. is US
 _ABBREVIATED = {"saint": "st", "doctor": "dr", "mister": "mr", "versus": "vs", "percent": "%"}
 
 
@@ -72,6 +85,7 @@ def plain(text: str) -> str:
     text = _UNSEEN.sub(lambda match: match.group() if match.group() in _JOINERS else "", text).translate(_HYPHENS)
     text = _RAISED.sub(lambda match: "^{" + "".join(_SUPER[sign] for sign in match.group()) + "}", text)
     text = _LOWERED.sub(lambda match: "_{" + "".join(_SUB[sign] for sign in match.group()) + "}", text)
+    text = text.translate(_SQUARED)
     text = _VULGAR.sub(_fraction, _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match.group()), text))
     text = _MINUS.sub("-", text)
     text = _DECIMALS.sub(lambda match: str(unicodedata.digit(match.group())), text)
@@ -131,6 +145,8 @@ def _says_nothing(text: str, at: int) -> bool:
     sign = text[at]
     if sign.isalnum() or unicodedata.category(sign)[0] == "M":
         return True
+    if sign in "'\"" and text[at - 1 : at].isdigit() and text.count(sign, 0, at) % 2 == 0:
+        return text.count(sign, at) > 1  # 5' is five feet, and closes no quotation
     if sign in "-/":  # between words, or a bullet; a minus, a grade's or a blood group's sign is meant
         before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
         return (before.isalnum() and after.isalnum()) or (not before.isalnum() and (after == " " or after.isdigit()))
@@ -142,7 +158,14 @@ def same(a: str, b: str) -> bool:
     if fold(a) == fold(b):
         return bool(fold(a))
     left, right = words(a), words(b)
-    return bool(left) and left == right and signs(a) == signs(b)
+    if not left or left != right or signs(a) != signs(b):
+        return False
+    return "[" not in a + b or _written(a) == _written(b)
+
+
+def _written(text: str) -> str:
+    """Return a text without blanks and quotes: within brackets every sign counts, as in ``x[1:]``."""
+    return re.sub(r"[\s'\"]", "", fold(text)).strip(".")
 
 
 def holds(text: str, part: str) -> bool:
@@ -152,7 +175,7 @@ def holds(text: str, part: str) -> bool:
         return any(f"{quote}{part.strip()}{quote}" in text for quote in "\"'`")
     edges = [
         r"(?<![\w+#♭♯@$%^*=<>&-])" if _is_spaced(wanted[0]) else "",
-        r"(?![\w+#♭♯%^*=<>&]|-(?!\w)|\.\d)" if _is_spaced(wanted[-1]) else "",
+        r"(?![\w+#♭♯%^*=<>&]|-(?!\w)|\.\d|'\w)" if _is_spaced(wanted[-1]) else "",
     ]
     whole = _unified(text)
     found = re.finditer(edges[0] + re.escape(wanted) + edges[1], whole)
@@ -176,10 +199,14 @@ def _unified(text: str) -> str:
     if _MARKED.search(text):
         text = _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", text))
     text = text.replace(" & ", " and ")
+    if "{" in text:
+        text = _ION.sub(r"\1", _LOW.sub(r"\1", text))
     if _DIGIT.search(text):
+        text = _HALVES.sub(r" \1m", text)
         text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", _ORDINAL.sub("", _dated(text)))
         text = re.sub(r"(?<![\w.])(\d+)\.0+(?![\d.])", r"\1", text)
-    return _digits(text)
+    text = _INITIALS.sub(lambda match: re.sub(r"[.\s]", "", match.group()) + " ", text)
+    return _digits(_ORDINAL_WORDS.sub(lambda match: str(_ORDINALS[match.group()]), text))
 
 
 def _digits(text: str) -> str:
@@ -197,10 +224,17 @@ _NUMBER_WORDS = re.compile(
 )
 
 
+def number_words(text: str) -> list[str]:
+    """Return the numbers in English words that a text names, as they are written."""
+    return [match.group() for match in _NUMBER_WORDS.finditer(text) if number_word(match.group()) is not None]
+
+
 def number_word(text: str) -> int | None:
     """Return the value of a number in English words, such as ``twenty-three`` or ``two hundred and five``; None for others."""
     total, part = 0, None
-    for word in re.split(r"[\s-]+", text.strip().casefold()):
+    for at, word in enumerate(spelt := re.split(r"[\s-]+", text.strip().casefold())):
+        if not at and word == "a" and spelt[1:2] and spelt[1] in _SCALES:
+            continue  # a dozen
         if word == "and" and (total or part):
             continue
         if word in _SMALL:

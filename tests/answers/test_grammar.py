@@ -38,7 +38,7 @@ def test_a_rule_finds_what_its_pattern_finds(name: str, parts: list[str], joint:
 @given(st.text(alphabet="aAbB -_.1+", max_size=30))
 @example("+1 a-b")
 def test_names_of_any_signs_are_found(text: str) -> None:
-    names = rule(r"(?:\ba\b|\+1|\bb1)", ("a", "+1", "b1"))
+    names = rule(r"(?:\ba\b|\+1|\bb1\b)", ("a", "+1", "b1"))
     assert [m.span() for m in names.finditer(text)] == [m.span() for m in names.pattern.finditer(text)]
 
 
