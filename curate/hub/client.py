@@ -16,7 +16,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from curate import progress
 from curate.errors import HubError, InputError
@@ -25,11 +27,12 @@ from curate.files import reason
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-__all__ = ["Address", "asking", "client", "is_offline", "login", "parse_address", "patiently", "resolve"]
+__all__ = ["Address", "asking", "cached", "client", "is_offline", "login", "parse_address", "patiently", "resolve"]
 
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|[A-Za-z0-9]")
+_TOKEN = re.compile(r"[!-~]*")  # printable ASCII without blanks
 _LONGEST = 96  # characters of a repository's name, as the client library counts them
 _BUSY = (408, 429, 500, 502, 503, 504)  # what a later try may not meet
 _WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries, where the Hub does not say how long
@@ -91,10 +94,27 @@ def parse_address(text: str, *, scheme: str, type: str = "dataset") -> Address:
 
 
 def client() -> HfApi:
-    """Return the client library's API, which sends the user's token, if there is one."""
-    from huggingface_hub import HfApi
+    """Return the client library's API, which sends the user's token, if there is one.
 
+    Raises:
+        HubError: HF_ENDPOINT is no address, or the token holds what no token does (an error of the library would show it).
+    """
+    from huggingface_hub import HfApi, get_token
+
+    parts = urlsplit(_endpoint())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise HubError(f"HF_ENDPOINT {_endpoint()!r} is no address of a Hub: write one as https://huggingface.co, or unset it")
+    if not _TOKEN.fullmatch(get_token() or ""):
+        raise HubError(f"{_who()} holds characters that no token has: copy it again from {_endpoint()}/settings/tokens")
     return HfApi(library_name="curate")
+
+
+def cached(address: Address, path: str, commit: str) -> Path | None:
+    """Return where the client library's cache has a file of a commit; None where it has none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(address.name, path, revision=commit, repo_type=address.type) if path else None
+    return Path(found) if isinstance(found, str) else None
 
 
 def is_offline() -> bool:
@@ -190,14 +210,14 @@ def asking(address: Address | None, doing: str, *, so_far: Callable[[], str] = s
     """
     from huggingface_hub.errors import HTTPError
 
-    with _quiet(), _limited():
-        try:
+    try:
+        with _quiet(), _limited():
             yield
-        except (HTTPError, OSError, ValueError, RuntimeError) as e:
-            told = _explain(_cause(e), address)
-            where = f"{doing} {address}" if address else doing
-            left = so_far()
-            raise HubError(f"{where}: {told}{f'; {left}' if left else ''}") from e
+    except (HTTPError, OSError, ValueError, RuntimeError, ImportError) as e:  # ImportError: of what a proxy needs
+        told = _explain(_cause(e), address)
+        where = f"{doing} {address}" if address else doing
+        left = so_far()
+        raise HubError(f"{where}: {told}{f'; {left}' if left else ''}") from e
 
 
 def _cause(error: BaseException) -> BaseException:

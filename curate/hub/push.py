@@ -50,7 +50,6 @@ _FORMAT = 1  # of the record
 _BLOCK = 1 << 20  # bytes read at a time
 _REGULAR = 10_000_000  # bytes; larger files always go to the large storage, and git's own hash is not needed
 _TOGETHER = 4  # files sent at a time; so many at most are begun and not whole when a push is killed
-_SHOWN = 50  # domains in a commit's description
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ class Repository:
         if self.commit is not None:
             return f"its files are there, as commit {self.commit[:12]}, and are not tagged: run it again"
         made = f"{self.address} was made and has no files yet" if self.created else ""
-        sent = f"{self.sent} files are sent and wait for the commit; they are not sent again" if self.sent else ""
+        sent = f"files sent and waiting for the commit, not to be sent again: {self.sent}" if self.sent else ""
         return "; ".join(part for part in (made, sent) if part)
 
 
@@ -232,7 +231,15 @@ def open_repository(repo: str, *, repo_type: str = "dataset", private: bool = Tr
     Raises:
         HubError, InputError: as `push` does.
     """
-    return _look(_full(_address(repo, repo_type), dry_run=dry_run), private=private)
+    address, mine = _full(_address(repo, repo_type), dry_run=dry_run)
+    found = _look(address, private=private)
+    owner = address.name.partition("/")[0]
+    if found.head is None and mine and owner.lower() not in [name.lower() for name in mine]:
+        raise HubError(
+            f"push to {address}: there is no such repository, and none can be made in {owner!r}, which is neither you "
+            f"({mine[0]}) nor an organisation of yours ({', '.join(mine[1:]) or 'you have none'}): name one of these"
+        )
+    return found
 
 
 def push_work(found: Repository, work: Work, *, force: bool = False, dry_run: bool = False) -> PushResult:
@@ -294,18 +301,23 @@ def _address(repo: str, repo_type: str) -> Address:
     return address
 
 
-def _full(address: Address, *, dry_run: bool) -> Address:
-    """Return an address with the user's namespace where it names none; refuse a token that may only read."""
+def _full(address: Address, *, dry_run: bool) -> tuple[Address, Sequence[str]]:
+    """Return an address with the user's namespace where it names none, and the namespaces that are the user's.
+
+    Raises:
+        HubError: nobody is logged in, or the token may only read; a dry run goes on without a login.
+    """
     try:
         user = client.login(f"push to {address}")
     except HubError as e:
         if not dry_run:
             raise
         progress.note("push", f"{e}. What follows is a push to a repository that is not there yet")
-        return address
+        return address, ()
     if user["role"] == "read":
         raise HubError(f"push to {address}: the token of {user['name']!r} may only read: use one that may write (HF_TOKEN)")
-    return address if "/" in address.name else replace(address, name=f"{user['name']}/{address.name}")
+    full = address if "/" in address.name else replace(address, name=f"{user['name']}/{address.name}")
+    return full, (user["name"], *user["orgs"])
 
 
 def _look(address: Address, *, private: bool) -> Repository:
@@ -372,8 +384,11 @@ def _as_record(text: bytes) -> dict[str, Any]:
         record = json.loads(text)
     except ValueError:
         return {}
-    ours = isinstance(record, dict) and "curate_push" in record and isinstance(record.get("files"), dict)
-    return record if ours else {}
+    if not isinstance(record, dict) or "curate_push" not in record or not isinstance(record.get("files"), dict):
+        return {}
+    domains = record.get("domains")
+    counts = {name: n for name, n in domains.items() if isinstance(n, int)} if isinstance(domains, dict) else {}
+    return {**record, "domains": counts}
 
 
 def _contents(folder: Path, files: Sequence[Path] | None) -> dict[str, _Local]:
@@ -469,12 +484,17 @@ def _check_room(found: Repository, content: Mapping[str, _Local], *, force: bool
         if path in content and not content[path].is_at(there):
             raise InputError(f"push to {name}: {path!r} is there, no push wrote it, and it would be written over: {way_out}")
     data = [path for path in foreign if path.endswith(_DATA) and path not in content]
-    folders = {PurePosixPath(path).parent for path in content if path.endswith(_DATA)}
-    mixed = [path for path in data if _split_of(path) and PurePosixPath(path).parent in folders]
+    tops = {_top(path) for path in content if path.endswith(_DATA)}  # below which the patterns of configs are
+    mixed = [path for path in data if _split_of(path) and _top(path) in tops]
     if mixed or (data and not force):
         path = (mixed or data)[0]
         hint = "" if mixed else ", or leave it there with --force"
         raise InputError(f"push to {name}: it holds data that no push wrote, {path!r}{_columns(found, path)}: {way_out}{hint}")
+
+
+def _top(path: str) -> str:
+    """Return the first folder of a path; empty where it is in none."""
+    return path.rpartition("/")[0].partition("/")[0]
 
 
 def _split_of(path: str) -> str:
@@ -573,6 +593,12 @@ def _create(api: HfApi, found: Repository) -> None:
     client.patiently(lambda: api.create_repo(name, private=found.private, repo_type=kind, exist_ok=True))
     found.created = True
     info: Any = client.patiently(lambda: api.repo_info(name, repo_type=kind))
+    if bool(info.private) != found.private:  # somebody else was quicker, or the organisation has a rule of its own
+        there = "private" if info.private else "public"
+        raise HubError(
+            f"push to {found.address}: it was made and is {there}, which was not asked for; nothing was sent: see its "
+            f"settings at {found.address.url}/settings"
+        )
     found.head = str(info.sha)
     found.files = client.patiently(lambda: _tree(api, found.address, str(info.sha)))
 
@@ -589,7 +615,7 @@ def _upload(api: HfApi, found: Repository, added: Sequence[CommitOperationAdd]) 
     """Send the files, a few at a time; each counts as sent once it is whole.
 
     Raises:
-        ValueError: a rule of the repository (its .gitignore) would leave a file out.
+        HubError: a rule of the repository (its .gitignore) would leave a file out.
     """
     with progress.step("push", len(added)) as counter:
         for at in range(0, len(added), _TOGETHER):
@@ -597,7 +623,7 @@ def _upload(api: HfApi, found: Repository, added: Sequence[CommitOperationAdd]) 
             api.preupload_lfs_files(found.address.name, part, repo_type=found.address.type, num_threads=_TOGETHER)
             ignored = [addition.path_in_repo for addition in part if getattr(addition, "_should_ignore", False)]
             if ignored:
-                raise ValueError(f"its .gitignore leaves out {ignored[0]!r}; take that rule out of it")
+                raise HubError(f"push to {found.address}: its .gitignore leaves out {ignored[0]!r}: take that rule out of it")
             found.sent += sum(getattr(addition, "_upload_mode", "") == "lfs" for addition in part)
             counter.advance(len(part))
 

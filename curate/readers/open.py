@@ -10,6 +10,7 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,13 +183,15 @@ def _open_hub(source: str) -> Source:
                 f"{source!r}: HF_HUB_OFFLINE is set, and nobody can say whether the cache holds that revision: unset it"
             )
         progress.note("read", f"{called}: HF_HUB_OFFLINE is set: what the cache holds is read, whatever its revision")
-        return _from_datasets(_load(address, None, source), called, called)
+        found, marks = _load(address, None, source)
+        return _from_datasets(found, called, called, marks=marks)
     commit, now = client.resolve(address)
-    return _from_datasets(_load(now, commit, source), called, called, revision=commit)
+    found, marks = _load(now, commit, source)
+    return _from_datasets(found, called, called, marks=marks, revision=commit)
 
 
-def _load(address: Address, commit: str | None, source: str) -> Any:
-    """Return the splits of a data set at a commit; of None the newest in the cache.
+def _load(address: Address, commit: str | None, source: str) -> tuple[Any, dict[str, Any]]:
+    """Return the splits of a data set at a commit, and what exports say of themselves in them; of None the newest in the cache.
 
     Where files of the Hub do not come, `datasets` takes an older copy from its cache, which has other rows than were asked for.
     """
@@ -200,7 +203,7 @@ def _load(address: Address, commit: str | None, source: str) -> Any:
             if commit is not None and f"@{commit}" not in str(builder.base_path):
                 raise ConnectionError("its files did not come, and the cache has another revision")
             builder.download_and_prepare()
-            return builder.as_dataset()
+            return builder.as_dataset(), _export_marks(builder, address, commit)
         except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as e:
             if commit is not None and str(e).startswith("Couldn't find cache"):
                 raise ConnectionError("its files did not come") from e
@@ -208,6 +211,18 @@ def _load(address: Address, commit: str | None, source: str) -> Any:
                 raise
             told = e.__cause__ if isinstance(e, datasets.exceptions.DatasetGenerationError) and e.__cause__ else e
             raise InputError(f"data set {source!r} cannot be loaded: {_first_line(told)}") from e
+
+
+def _export_marks(builder: Any, address: Address, commit: str | None) -> dict[str, Any]:
+    """Return split → what an export says of itself in all of its files; `datasets` does not pass it on."""
+    found = {}
+    for split, files in (getattr(builder.config, "data_files", None) or {}).items() if commit is not None else ():
+        names = [str(file).partition(f"@{commit}/")[2] for file in files]
+        kept = [client.cached(address, name, str(commit)) for name in names]
+        marks = [typed.read_export_mark(path) if path is not None else None for path in kept]
+        if marks and all(mark is not None and mark == marks[0] for mark in marks):
+            found[str(split)] = marks[0]
+    return found
 
 
 def _open_saved(path: Path) -> Source:
@@ -224,13 +239,16 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _from_datasets(found: Any, address: str, place: str, *, revision: str | None = None) -> Source:
+def _from_datasets(
+    found: Any, address: str, place: str, *, marks: Mapping[str, Any] | None = None, revision: str | None = None
+) -> Source:
     files = []
     for name, part in found.items() if isinstance(found, dict) else [("", found)]:
         label = f"{address}/{name}" if name else address
         with typed.one_line(label, "a data set"):
             batches = part.with_format("arrow").iter(_ROWS)
             table = typed.from_batches(batches, part.features.arrow_schema, label, features=part.features.to_dict())
+        table = replace(table, export=(marks or {}).get(name))
         split, ambiguous = split_in_names(name or str(part.split or address))
         content = f"revision:{revision}" if revision else f"fingerprint:{part._fingerprint}"
         files.append(SourceFile(table, split, ambiguous, content, f"{place}/{name}" if name else place, label))

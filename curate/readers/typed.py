@@ -27,7 +27,7 @@ from curate.readers.tables import Column, Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["from_batches", "one_line", "read_arrow", "read_parquet"]
+__all__ = ["from_batches", "one_line", "read_arrow", "read_export_mark", "read_parquet"]
 
 _ROWS = 1 << 16  # in a batch
 _DAY = 86_400  # seconds
@@ -131,6 +131,17 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_export_mark(path: Path) -> dict[str, Any] | None:
+    """Return what a Parquet file of an export says of itself; None of any other file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return _export_mark(pq.read_schema(path))
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _export_mark(schema: pa.Schema) -> dict[str, Any] | None:

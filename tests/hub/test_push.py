@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,6 +101,21 @@ def test_an_export_to_the_hub_is_one_private_commit_that_loads_by_the_line_it_pr
     assert {split: part.num_rows for split, part in found.items()} == {"train": 2}
     local = told(tmp_path / "work" / "exports" / "m-v1-datasets")
     assert there(repo) == {path: data for path, data in local.items() if not path.startswith(".")}
+
+
+def test_what_was_pushed_is_read_back_to_the_same_rows(selected, hub, cli, tmp_path):
+    from curate.manifest.rows import in_snapshot
+    from curate.sources import ingest
+
+    cli("hub:me/sums", "--held-out")
+    (tag,) = hub.repos["dataset", "me/sums"].tags
+    back = ingest.ingest([f"hf://me/sums@{tag}"], to="back", root=tmp_path).manifest
+    columns = ["id", "content", "domain", "split", "source", "origin", "status", "stage"]
+    rows = [each.scan().filter(in_snapshot()).select(columns).collect().sort("id") for each in (selected, back)]
+    assert rows[0].drop("status").equals(rows[1].drop("status"))
+    assert rows[1].filter(split="train")["status"].to_list() == ["selected"] * 2
+    (source, *_) = back.log()[-1].summary["sources"]
+    assert (source["address"], source["hash"]) == ("hf://me/sums", f"revision:{hub.repos['dataset', 'me/sums'].head.oid}")
 
 
 def test_a_name_without_an_organisation_is_in_the_users_own_namespace(selected, hub, cli):
@@ -216,8 +235,8 @@ def test_the_command_ends_with_one_line_and_status_1(selected, hub, cli):
     assert done.exit_code == 1
     assert done.stderr.splitlines()[-1] == (
         "error: push to me/sums: the token in HF_TOKEN may not do that in me (no rights): use one that may write there, of "
-        f"{hub.url}/settings/tokens; me/sums was made and has no files yet; 1 files are sent and wait for the commit; they are "
-        "not sent again"
+        f"{hub.url}/settings/tokens; me/sums was made and has no files yet; files sent and waiting for the commit, not to be "
+        "sent again: 1"
     )
 
 
@@ -262,7 +281,7 @@ def test_only_what_is_missing_is_sent_after_a_broken_push(folder, hub):
     for n in range(2, 12):
         pl.DataFrame({"a": range(n * 1000)}).write_parquet(folder / "data" / f"train-{n}.parquet")
     hub.break_("upload", request=10, skip=6)
-    with pytest.raises(HubError, match=r"me/d was made and has no files yet; \d+ files are sent and wait for the commit"):
+    with pytest.raises(HubError, match=r"me/d was made and has no files yet; files sent and waiting for the commit, .*: \d+$"):
         pushing.push(folder, "me/d")
     stored = set(hub.repos["dataset", "me/d"].stored.values())
     assert stored
@@ -270,6 +289,24 @@ def test_only_what_is_missing_is_sent_after_a_broken_push(folder, hub):
     hub.requests.clear()
     pushing.push(folder, "me/d")
     assert hub.seen["upload"] == 12 - len(stored)
+    assert there(hub.repos["dataset", "me/d"]) == told(folder)
+
+
+def test_a_process_that_is_killed_loses_nothing_that_was_sent(folder, hub, tmp_path):
+    for n in range(2, 10):
+        (folder / "data" / f"train-{n}.parquet").write_bytes(random.Random(n).randbytes(200_000))
+    code = f"from curate.hub.push import push; push({str(folder)!r}, 'me/d', tag='v1')"
+    environment = {**hubs.environment(hub, tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    hub.arrived = lambda total: process.kill() if total > 1_000_000 else None
+    assert process.wait() == -signal.SIGKILL
+    hub.arrived = lambda total: None
+    stored = dict(hub.repos["dataset", "me/d"].stored)
+    assert stored
+    hub.received.clear()
+    pushing.push(folder, "me/d", tag="v1")
+    missing = sum(map(len, told(folder).values())) - sum(map(len, stored.values()))
+    assert hub.received["upload"] < 1.05 * missing
     assert there(hub.repos["dataset", "me/d"]) == told(folder)
 
 
@@ -304,9 +341,9 @@ def test_a_repository_of_somebody_elses_data_is_refused_with_its_columns(folder,
         pushing.push(folder, "me/d")
     assert pushing.push(folder, "me/d", force=True).committed
     assert "other/x.parquet" in repo.head.files
-    repo.write(data__train_dot_parquet=(tmp_path / "x.parquet").read_bytes())
+    repo.write(data__deeper__train_dot_parquet=(tmp_path / "x.parquet").read_bytes())
     with pytest.raises(
-        InputError, match=r"'data/train.parquet' \(columns question, label\): push to another repository, such as \S+$"
+        InputError, match=r"'data/deeper/train.parquet' \(columns question, label\): push to another repository, such as \S+$"
     ):
         pushing.push(folder, "me/d", force=True)
 
@@ -318,6 +355,40 @@ def test_the_rows_of_another_manifest_are_replaced_only_by_force(folder, hub):
     ):
         pushing.push(folder, "me/d", about={"manifest": "sums"})
     assert pushing.push(folder, "me/d", about={"manifest": "sums"}, force=True).committed
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"[]", b"{}", b'{"curate_push": 1, "files": []}', b'{"curate_push": 1, "files": {"a": 1, "README.md": {}}}']
+)
+def test_a_record_that_somebody_wrote_is_none_of_ours(folder, hub, record):
+    repo = hub.repo("me/d")
+    repo.write(curate_dash_push_dot_json=record)
+    pushing.push(folder, "me/d")
+    assert set(told(folder)) <= set(there(repo))
+
+
+def test_odd_numbers_in_a_record_are_left_out(candidates, hub, cli):
+    first = select(candidates, 1)
+    cli("hub:me/sums", name=str(first))
+    repo = hub.repos["dataset", "me/sums"]
+    record = json.loads(repo.head.files[pushing.RECORD].data)
+    repo.write(curate_dash_push_dot_json=json.dumps({**record, "snapshot": 1, "domains": {"law": "many"}, "rows": 7}).encode())
+    assert cli("hub:me/sums", name=str(select(first, 2))).exit_code == 0
+    assert repo.log[0] == "m@2: 2 rows more and 0 fewer than m@1"
+
+
+def test_a_repository_that_is_made_with_another_visibility_gets_nothing(folder, hub, monkeypatch):
+    kept = hub._create
+
+    def public(*given):
+        answer = kept(*given)
+        hub.repos["dataset", "me/d"].private = False
+        return answer
+
+    monkeypatch.setattr(hub, "_create", public)
+    with pytest.raises(HubError, match=r"^push to me/d: it was made and is public, which was not asked for; nothing was sent"):
+        pushing.push(folder, "me/d")
+    assert not hub.repos["dataset", "me/d"].stored
 
 
 def test_a_renamed_repository_is_named(folder, hub):
@@ -343,8 +414,36 @@ def test_no_token_and_the_login_of_hf_auth(folder, hub, monkeypatch, tmp_path):
     with pytest.raises(HubError, match=r"the token of 'me' may only read"):
         pushing.push(folder, "me/d")
     monkeypatch.setenv("HF_TOKEN", hubs.OTHER)
-    with pytest.raises(HubError, match=r"the token in HF_TOKEN may not do that in org"):
+    with pytest.raises(HubError, match=r"none can be made in 'org', which is neither you \(other\) nor .* \(you have none\)"):
         pushing.push(folder, "org/d")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("HF_ENDPOINT", "huggingface.co", r"HF_ENDPOINT 'huggingface.co' is no address of a Hub"),
+        ("HF_ENDPOINT", "ftp://huggingface.co", r"HF_ENDPOINT 'ftp://huggingface.co' is no address"),
+        ("HF_TOKEN", "hf_\x01secret", r"the token in HF_TOKEN holds characters that no token has"),
+        ("HF_TOKEN", "hf_sécret", r"the token in HF_TOKEN holds characters that no token has"),
+        ("HF_TOKEN", "hf_two secret", r"the token in HF_TOKEN holds characters that no token has"),
+        ("ALL_PROXY", "socks4://127.0.0.1:9", r"push to me/d: "),
+        ("ALL_PROXY", "http://127.0.0.1:9", r"push to me/d: the Hub at \S+ cannot be reached"),
+    ],
+)
+def test_odd_settings_are_one_line_that_shows_no_secret(folder, hub, monkeypatch, name, value, line):
+    import huggingface_hub
+
+    if name == "HF_ENDPOINT":
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", value)
+    for proxy in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setenv(name, value)
+    huggingface_hub.utils.close_session()
+    with pytest.raises(HubError, match=f"^{line}") as raised:
+        pushing.push(folder, "me/d")
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+    huggingface_hub.utils.close_session()
 
 
 def test_no_network_is_one_line_at_once(folder, hub, monkeypatch):
@@ -399,6 +498,14 @@ def test_a_dry_run_needs_no_login(selected, hub, cli, monkeypatch):
     done = cli("hub:me/sums", "--dry-run")
     assert done.exit_code == 0
     assert "push: push to me/sums: there is no token of the Hub" in done.stderr
+
+
+def test_the_result_as_json(selected, hub, cli):
+    told = json.loads(cli("hub:me/sums", "--json").stdout)
+    pushed = told["pushed"]
+    assert (pushed["repo"], pushed["private"], pushed["committed"]) == ("me/sums", True, True)
+    assert pushed["revision"] == hub.repos["dataset", "me/sums"].head.oid
+    assert told["left"] == {"train rows that are not selected": 1, "held-out rows (--held-out takes them along)": 2}
 
 
 def test_flags_of_the_hub_are_refused_elsewhere(selected, cli):
@@ -557,7 +664,10 @@ def test_ctrl_c_says_what_is_there(folder, hub, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("huggingface_hub.HfApi.create_commit", stop)
-    with pytest.raises(KeyboardInterrupt, match="me/d was made and has no files yet; 2 files are sent and wait for the commit"):
+    with pytest.raises(
+        KeyboardInterrupt,
+        match="me/d was made and has no files yet; files sent and waiting for the commit, not to be sent again: 2",
+    ):
         pushing.push(folder, "me/d")
 
 
