@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from typer import Argument
+from typer import Argument, Option
 
 from baldistill.settings import EvaluateSettings, ScoreSettings, TrainSettings
 from curate.terminal.commands import Json, Root, command, make_app, settings_verb
@@ -41,12 +41,28 @@ def run(
 
 @command(app, RUN)
 def compare(
-    runs: Annotated[list[str], Argument(metavar="RUN...", help="Names of runs; default: all.", show_default=False)] = NOTHING,
+    runs: Annotated[
+        list[str],
+        Argument(metavar="GRID.toml|RUN...", help="A grid of methods, or names of runs; default: all runs.", show_default=False),
+    ] = NOTHING,
     *,
+    show: Annotated[bool, Option("--show", help="Of a grid: run nothing, compare what is done.")] = False,
     json: Json = False,
     root: Root = None,
 ) -> Any:
-    """Show the students of several runs side by side."""
+    """Compare methods over seeds, by a grid, or show the students of several runs side by side.
+
+    A grid names a plan, and the methods that are compared on it. Its cells are run one after the other; a comparison that was
+    stopped goes on where it was.
+    """
+    if any(name.endswith(".toml") for name in runs):
+        from baldistill.runs.grid import load_grid
+        from baldistill.runs.methods import compare_methods
+        from curate.errors import InputError
+
+        if len(runs) > 1:
+            raise InputError(f"compare: got {len(runs)} arguments; name one grid, or only runs")
+        return compare_methods(load_grid(runs[0]), root=root, run=not show)
     from baldistill.runs import compare
 
     return compare.compare(runs, root=root)

@@ -182,6 +182,40 @@ def _compare(result: Any) -> Iterable[Any]:
         yield f"these figures do not compare, since they were measured on different rows: {'; '.join(result.differing)}"
 
 
+def _methods(result: Any) -> Iterable[Any]:
+    """A row per method with its means over seeds, then the differences in words, and what is not done."""
+    shares = ", ".join(f"{n} {group}" for group, n in result.groups.items())
+    yield from widgets.facts(
+        f"{result.grid}: {result.done} of {result.cells} cells, on {count(result.test_rows)} {result.split} rows",
+        [("manifest", result.manifest), ("domains", shares), ("plot", result.figure), ("record", result.record)],
+    )
+    yield ""
+    names = [
+        name for name in ("macro", "micro", "head", "middle", "tail", "macro_f1", "micro_f1") if name in result.lines[0].figures
+    ]
+    settings = {(line.budget, line.stages) for line in result.lines if line.budget is not None}
+    columns = ["method", *(name.replace("_f1", " F1") for name in names), "seeds", "rows", "synthetic", "replies", "charged"]
+    rows = []
+    for line in result.lines:
+        title = line.title if len(settings) < 2 or line.budget is None else f"{line.title} ({line.budget}, {line.stages} stages)"
+        figures = [f"{100 * line.figures[name].value:.1f}" for name in names]
+        if line.budget is None:
+            rows.append([title, *figures, *[None] * 5])
+        else:
+            told = [len(line.seeds), round(line.rows), round(line.synthetic), round(line.replies)]
+            rows.append([title, *figures, *map(count, told), format_usd(line.usd)])
+    yield grid(columns, rows, left=(0,))
+    yield ""
+    yield "Means over seeds, in per cent. Head: the largest domains that hold half of the train rows. Tail: those with fewer rows"
+    yield "than an even share of the budget. Replies: of the teacher, charged or from the ledger, for one seed."
+    if result.sentences:
+        yield ""
+        yield from result.sentences
+    if result.failed:
+        yield ""
+        yield from (f"{name} has no result: {why}" for name, why in result.failed.items())
+
+
 def _student(stage: int) -> str:
     return "base" if stage < 0 else f"after stage {stage}"
 
@@ -192,6 +226,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "baldistill.demo:DemoResult": _demo,
     "baldistill.evaluation.evaluate:EvaluateResult": _evaluate,
     "baldistill.runs.pipeline:RunResult": _run,
+    "baldistill.runs.methods:MethodsResult": _methods,
     "baldistill.evaluation.score:ScoreResult": _score,
     "baldistill.training.train:TrainResult": _train,
 }

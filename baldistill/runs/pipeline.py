@@ -33,7 +33,7 @@ from curate.selection.policies import uses_metrics
 from curate.sources import ingest
 from curate.vectors import cluster
 
-__all__ = ["RunResult", "Stage", "run"]
+__all__ = ["RunResult", "Stage", "prepare", "run", "stage_folder", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
     """
     models.check_one_process()
     models.check_one_gpu()
-    current = _prepare(plan, root)
+    current = prepare(plan, root)
     folder = runs_folder(current.root) / plan.name
     n_stages = int(plan.parameters("balance").get("stages", 1))
     if not all((folder / f"stage-{index}" / TRAINING).exists() for index in range(n_stages)):
@@ -130,7 +130,7 @@ def run(plan: Plan, *, root: str | Path | None = None) -> RunResult:
             scored = current.version > before
         balanced.append(result)
         lines.append(_line(index, snapshot, result, adapter, metrics))
-        _write(folder / RECORD, [asdict(line) for line in lines])
+        write_json(folder / RECORD, [asdict(line) for line in lines])
     exported = export.export(current, **plan.parameters("export")).paths if "export" in plan else ()
     return RunResult(current, folder, tuple(lines), tuple(balanced), tuple(exported))
 
@@ -156,7 +156,7 @@ def _check_short(plan: Plan, index: int, result: StageResult) -> None:
     progress.note("run", f"{found}; {ALLOW_SHORT} = true: a student is trained on what is there")
 
 
-def _prepare(plan: Plan, root: str | Path | None) -> Manifest:
+def prepare(plan: Plan, root: str | Path | None) -> Manifest:
     """Ingest, sample and cluster where the plan has a table for it; what was done before is not done again."""
     if "ingest" in plan:
         options = plan.parameters("ingest")
@@ -203,6 +203,11 @@ def _needs_metrics(plan: Plan, current: Manifest) -> bool:
     return True
 
 
+def stage_folder(plan: Plan, manifest: Manifest, index: int) -> Path:
+    """Return where a run keeps what it made in a stage, its students' answers among it; -1 is the base student."""
+    return runs_folder(manifest.root) / plan.name / (f"stage-{index}" if index >= 0 else "base")
+
+
 def _evaluate(
     plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None, split: str | None = None
 ) -> dict[str, Any]:
@@ -232,7 +237,7 @@ def _score(plan: Plan, folder: Path, name: str, snapshot: Manifest, current: Man
         return current
     student = plan.parameters("train").get("student", DEFAULT_STUDENT)
     scored = score.score(current, **{"student": student, **table}, adapter=adapter)
-    _write(path, {"inputs": inputs, "result": {"version": scored.manifest.version, "rows": scored.rows}})
+    write_json(path, {"inputs": inputs, "result": {"version": scored.manifest.version, "rows": scored.rows}})
     return scored.manifest
 
 
@@ -257,7 +262,7 @@ def _once(path: Path, snapshot: Manifest, inputs: Mapping[str, Any], work: Calla
         result: dict[str, Any] = done["result"]
         return result
     result = work()
-    _write(path, {"inputs": inputs, "result": result})
+    write_json(path, {"inputs": inputs, "result": result})
     return result
 
 
@@ -274,7 +279,8 @@ def _read(path: Path, snapshot: Manifest) -> dict[str, Any] | None:
     return found
 
 
-def _write(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, whole or not at all; what JSON has no form for is written as its text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8"), sync=True)

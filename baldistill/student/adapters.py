@@ -18,7 +18,7 @@ from curate import progress
 from curate.errors import ModelError
 from curate.models import Weights
 
-__all__ = ["RECORD", "attach", "check", "fingerprint", "is_whole", "merge", "quiet", "record", "save"]
+__all__ = ["RECORD", "attach", "check", "fingerprint", "is_whole", "merge", "quiet", "read", "record", "save", "write"]
 
 RECORD = "snapshot.json"
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -124,6 +124,26 @@ def save(model: Any, folder: Path, *, base: str) -> None:
         config.target_modules = sorted(config.target_modules)  # and a set in whatever order it has today
     model.save_pretrained(folder, save_embedding_layers=False)  # they stay as they were
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an adapter's configuration, and its tensors by name.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    from safetensors.torch import load_file
+
+    _check_whole(folder)
+    return _json(folder / _FILES[0]), dict(load_file(folder / _FILES[1]))
+
+
+def write(folder: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+    """Write an adapter's two files into a folder that exists."""
+    from safetensors.torch import save_file
+
+    (folder / _FILES[0]).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+    save_file(tensors, folder / _FILES[1], metadata={"format": "pt"})
 
 
 def merge(model: Any, folder: Path) -> Any:

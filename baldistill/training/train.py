@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from baldistill.student.tokens import check_forms
 from baldistill.training import sft
 from curate import models, progress
 from curate.errors import InputError
-from curate.files import replace_folder, runs_folder
+from curate.files import replace_folder, runs_folder, write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import in_snapshot, is_usable_real
 from curate.settings import takes
@@ -87,11 +88,20 @@ def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
         progress.note("train", f"{folder.name} is there already, trained on {manifest}; nothing to do")
         return done
 
+    same = _learned_before(manifest, made_from)
+    if same is not None:
+        progress.note("train", f"{same.name} learned the same rows with the same parameters; it is copied, not trained again")
+
     def make(part: Path) -> None:
-        record = _train_into(part, manifest, rows, settings)
-        (part / adapters.RECORD).write_text(json.dumps({**made_from, **record}, indent=1), encoding="utf-8")
+        if same is None:
+            record = _train_into(part, manifest, rows, settings)
+        else:
+            shutil.copytree(same, part, dirs_exist_ok=True)
+            record = adapters.record(same)
+        (part / adapters.RECORD).write_text(json.dumps({**record, **made_from}, indent=1), encoding="utf-8")
 
     replace_folder(folder, make)
+    _remember(manifest, made_from, folder)
     return _read_record(manifest, folder)
 
 
@@ -168,6 +178,37 @@ def _made_before(manifest: Manifest, folder: Path, made_from: dict[str, Any]) ->
         return None
     progress.note("train", f"{folder.name} holds an adapter of {record['snapshot']}, made otherwise; it will be replaced")
     return None
+
+
+def _pointer(manifest: Manifest, made_from: dict[str, Any]) -> Path:
+    """Return the file that says where the adapter is that learned these rows, whatever version of whatever manifest had them."""
+    content = {key: value for key, value in made_from.items() if key != "snapshot"}
+    digest = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return runs_folder(manifest.root) / "adapters" / "by-content" / digest
+
+
+def _learned_before(manifest: Manifest, made_from: dict[str, Any]) -> Path | None:
+    """Return the folder of a whole adapter that was made from the same rows, student and parameters, where there is one."""
+    pointer = _pointer(manifest, made_from)
+    if not pointer.exists():
+        return None
+    folder = Path(manifest.root) / pointer.read_text(encoding="utf-8")
+    if not folder.is_dir() or not adapters.is_whole(folder):
+        return None
+    record = adapters.record(folder)
+    same = all(record.get(key) == value for key, value in made_from.items() if key != "snapshot")
+    return folder if same else None
+
+
+def _remember(manifest: Manifest, made_from: dict[str, Any], folder: Path) -> None:
+    """Keep where an adapter is that learned these rows; of one outside the root nothing is kept."""
+    try:
+        place = folder.resolve().relative_to(Path(manifest.root).resolve()).as_posix()
+    except ValueError:
+        return
+    pointer = _pointer(manifest, made_from)
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(pointer, lambda part: part.write_text(place, encoding="utf-8"))
 
 
 def _read_record(manifest: Manifest, folder: Path) -> TrainResult:

@@ -5,7 +5,10 @@ Knows no row and no version. Works on local roots alone: what is at a URL cannot
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from curate.errors import InputError, ManifestError, ManifestNotFoundError, Unkn
 from curate.files import find_root, move_folder, remove_folder, write_whole
 from curate.manifest.manifest import names, split_reference
 
-__all__ = ["find_folder", "folder_of", "former_names", "free_folder", "move", "remove", "size"]
+__all__ = ["copy", "find_folder", "folder_of", "former_names", "free_folder", "move", "remove", "size"]
 
 _TABLES = ("manifest", "examples")
 _FORMER = "former_names.json"
@@ -97,6 +100,30 @@ def move(folder: Path, to: Path) -> None:
         move_folder(folder, to)
     except OSError as e:
         raise ManifestError(f"manifest {folder.name!r} cannot be renamed, it is as it was: {e}") from e
+
+
+def copy(folder: Path, to: Path) -> None:
+    """Copy a manifest's folder under another name, whole or not at all; data files, which never change, are shared by links.
+
+    Raises:
+        ManifestError: it cannot be copied.
+    """
+    part = to.with_name(f".{to.name}.part")
+    try:
+        if part.exists():
+            remove_folder(part)
+        shutil.copytree(folder, part, copy_function=_link, ignore=shutil.ignore_patterns("*.lock", _FORMER))
+        move_folder(part, to)
+    except (OSError, shutil.Error) as e:
+        raise ManifestError(f"manifest {folder.name!r} cannot be copied: {e}") from e
+
+
+def _link(file: str, to: str) -> None:
+    if file.endswith(".parquet"):
+        with contextlib.suppress(OSError):  # no links here, or another disk
+            os.link(file, to)
+            return
+    shutil.copy2(file, to)
 
 
 def remove(folder: Path) -> None:

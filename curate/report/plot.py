@@ -1,4 +1,4 @@
-"""Draws a tail before and after, as PNG or SVG: as bars, or as a distribution where there are too many domains for bars.
+"""Draws a tail before and after, as bars or, of many domains, as a distribution; and methods by two figures. PNG or SVG.
 
 The only importer of altair. Computes no figure. Every text of data goes through `curate.escapes.drawable`: a character that XML
 has not ends the whole process inside the renderer.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,11 +17,12 @@ from curate.escapes import drawable
 from curate.files import write_whole
 from curate.report.tail import ENDS, MOST_LISTED
 
-__all__ = ["FORMATS", "Part", "Tail", "check_ending", "plot_tail"]
+__all__ = ["FORMATS", "FrontPoint", "Part", "Tail", "check_ending", "plot_front", "plot_tail"]
 
 FORMATS = (".png", ".svg")
 
 _BLUE, _ORANGE, _INK, _FAINT = "#3b6ea8", "#e8853d", "#2b2f36", "#8a9099"
+_HUES = ["#3b6ea8", "#b3541e", "#3d7a4b", "#7a4fa0", "#a83b5a", "#5c6370", "#8a6d1f", "#1f7a86"]  # dark enough on white
 _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 _STEP, _TIGHT = 20, 11  # pixels from bar to bar, for few and for many domains
 _MANY = 30  # bars from which on they are packed tightly
@@ -225,3 +227,68 @@ def _subtitle(profile: Tail) -> str:
     figures = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
     several = "" if len(profile.domains) <= MOST_LISTED else f" in {len(profile.domains):,} {profile.by}s"
     return f"{profile.rows:,} rows{several}, largest to smallest {figures} : 1, Gini {profile.gini:.2f}"
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """A point of `plot_front`: two figures from 0 to 1 with their intervals (``value``, ``low``, ``high``).
+
+    Attributes:
+        name: written beside it.
+        group: points of one group have one colour, and a line joins them.
+        x: the figure along.
+        y: the figure upwards.
+    """
+
+    name: str
+    group: str
+    x: Any
+    y: Any
+
+
+def plot_front(points: Sequence[FrontPoint], path: str | Path, *, x: str, y: str) -> Path:
+    """Draw what methods reach by two figures that pull against each other; the best stand at the upper right.
+
+    Args:
+        points: of the methods, at least one.
+        path: a file that ends in ``.png`` or ``.svg``.
+        x: title of the axis along.
+        y: title of the axis upwards.
+
+    Raises:
+        InputError: the ending is another one, there is nothing to draw, or the file cannot be written.
+    """
+    import altair as alt
+
+    target = Path(path)
+    check_ending(target)
+    if not points:
+        raise InputError(f"plot {target.name!r}: there is nothing to draw")
+    values = [
+        {"name": drawable(p.name), "group": drawable(p.group), "order": i, **_ends("x", p.x), **_ends("y", p.y)}
+        for i, p in enumerate(points)
+    ]
+    drawn = alt.InlineData(values=values)
+    axis: dict[str, Any] = {"format": ".0%", "gridColor": "#e6e8eb", "domain": False, "tickColor": "#e6e8eb", "labelColor": _INK}
+    axis |= {"titleColor": _INK, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12}
+    along = alt.X("x:Q", scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(title=x, **axis))
+    up = alt.Y("y:Q", scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(title=y, **axis))
+    colour = alt.Color("group:N", legend=None, scale=alt.Scale(range=_HUES))
+    chart = alt.Chart(drawn)
+    layers = (
+        chart.mark_line(strokeWidth=1, opacity=0.6).encode(x=along, y=up, color=colour, order="order:Q"),
+        chart.mark_rule(strokeWidth=1, opacity=0.35).encode(x=alt.X("x_low:Q"), x2="x_high:Q", y=up, color=colour),
+        chart.mark_rule(strokeWidth=1, opacity=0.35).encode(x=along, y=alt.Y("y_low:Q"), y2="y_high:Q", color=colour),
+        chart.mark_circle(size=70, opacity=1).encode(x=along, y=up, color=colour),
+        chart.mark_text(align="left", dx=7, dy=-7, fontSize=11, color=_INK).encode(x=along, y=up, text="name:N"),
+    )
+    whole = alt.layer(*layers).properties(width=520, height=360).configure(font=_FONT, background="white", padding=14)
+    try:
+        write_whole(target, lambda part: _render(whole.configure_view(stroke=None), part, target))
+    except OSError as e:
+        raise InputError(f"plot {str(target)!r} cannot be written: {e.strerror or e}") from e
+    return target
+
+
+def _ends(name: str, figure: Any) -> dict[str, float]:
+    return {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
