@@ -46,26 +46,14 @@ def compare(
         Argument(metavar="GRID.toml|RUN...", help="A grid of methods, or names of runs; default: all runs.", show_default=False),
     ] = NOTHING,
     *,
-    show: Annotated[bool, Option("--show", help="Of a grid: run nothing, compare what is done.")] = False,
+    show: Annotated[bool, Option("--show", help="Run nothing of the grid, and compare what is done.")] = False,
     json: Json = False,
     root: Root = None,
 ) -> Any:
-    """Compare methods over seeds, by a grid, or show the students of several runs side by side.
-
-    A grid names a plan, and the methods that are compared on it. Its cells are run one after the other; a comparison that was
-    stopped goes on where it was.
-    """
-    if any(name.endswith(".toml") for name in runs):
-        from baldistill.runs.grid import load_grid
-        from baldistill.runs.methods import compare_methods
-        from curate.errors import InputError
-
-        if len(runs) > 1:
-            raise InputError(f"compare: got {len(runs)} arguments; name one grid, or only runs")
-        return compare_methods(load_grid(runs[0]), root=root, run=not show)
+    """Compare the methods of a grid over seeds, or show the students of several runs side by side."""
     from baldistill.runs import compare
 
-    return compare.compare(runs, root=root)
+    return compare.compare(runs, show=show, root=root)
 
 
 settings_verb(

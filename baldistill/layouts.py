@@ -193,16 +193,25 @@ def _methods(result: Any) -> Iterable[Any]:
     names = [
         name for name in ("macro", "micro", "head", "middle", "tail", "macro_f1", "micro_f1") if name in result.lines[0].figures
     ]
-    settings = {(line.budget, line.stages) for line in result.lines if line.budget is not None}
-    columns = ["method", *(name.replace("_f1", " F1") for name in names), "seeds", "rows", "synthetic", "replies", "charged"]
+    settings = {line.budget for line in result.lines if line.budget is not None}
+    columns = [
+        "method",
+        *(name.replace("_f1", " F1") for name in names),
+        "stages",
+        "seeds",
+        "rows",
+        "synthetic",
+        "replies",
+        "charged",
+    ]
     rows = []
     for line in result.lines:
-        title = line.title if len(settings) < 2 or line.budget is None else f"{line.title} ({line.budget}, {line.stages} stages)"
+        title = line.title if len(settings) < 2 or line.budget is None else f"{line.title}, {count(line.budget)} rows"
         figures = [f"{100 * line.figures[name].value:.1f}" for name in names]
         if line.budget is None:
-            rows.append([title, *figures, *[None] * 5])
+            rows.append([title, *figures, *[None] * 6])
         else:
-            told = [len(line.seeds), round(line.rows), round(line.synthetic), round(line.replies)]
+            told = [line.stages, len(line.seeds), round(line.rows), round(line.synthetic), round(line.replies)]
             rows.append([title, *figures, *map(count, told), format_usd(line.usd)])
     yield grid(columns, rows, left=(0,))
     yield ""

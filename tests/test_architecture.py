@@ -89,6 +89,7 @@ OWNERS = {
         "baldistill.student.generate",
         "baldistill.student.label_scores",
         "baldistill.student.losses",
+        "baldistill.student.soup",
         "baldistill.student.students",
         "curate.vectors.backends",
         "curate.vectors.encoders",

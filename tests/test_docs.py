@@ -17,7 +17,7 @@ import typer
 
 import baldistill.cli
 import curate.terminal.cli
-from baldistill.runs import plan
+from baldistill.runs import grid, plan
 from curate.manifest.schema import CONTENT_SCHEMA, SCHEMA
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +121,11 @@ def test_what_python_blocks_use_exists(page: str, module: str, name: str) -> Non
 @pytest.mark.parametrize(("page", "text"), list(blocks("toml")))
 def test_plans_in_the_documents_are_good(page: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tomllib.loads(text)
+    if "methods" in data:
+        (tmp_path / "plan.toml").write_text('manifest = "math"\n[balance]\nbudget = 9\n', encoding="utf-8")
+        (tmp_path / "grid.toml").write_text(text, encoding="utf-8")
+        assert grid.load_grid(tmp_path / "grid.toml").name == data["name"]
+        return
     if "manifest" not in data:
         pytest.skip("not a plan")
     monkeypatch.chdir(tmp_path)
@@ -132,10 +137,17 @@ def test_plans_in_the_documents_are_good(page: str, text: str, tmp_path: Path, m
     assert plan.parse(data).manifest == data["manifest"]
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.toml")), ids=lambda path: path.name)
-def test_plans_in_examples_are_good(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert "balance" in plan.load(path)
+@pytest.mark.parametrize("path", sorted(ROOT.glob("examples/**/*.toml")), ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_plans_and_grids_in_examples_are_good(path: Path, tmp_path: Path) -> None:
+    for file in path.parent.glob("*.toml"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for name in ("questions.jsonl", "stories.jsonl", "teacher.jsonl", "teacher.parquet"):  # some are made by a script beside them
+        (tmp_path / name).touch()
+    copy = tmp_path / path.name
+    if "methods" in tomllib.loads(path.read_text(encoding="utf-8")):
+        assert grid.load_grid(copy).cells()
+    else:
+        assert "balance" in plan.load(copy)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

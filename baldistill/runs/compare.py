@@ -1,4 +1,4 @@
-"""Puts several runs side by side, from the records that `baldistill.runs.pipeline` wrote: `compare`. Runs and writes nothing."""
+"""Puts several runs side by side, from the records that `baldistill.runs.pipeline` wrote, or hands on a grid: `compare`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baldistill.runs import grid, methods
 from curate.errors import InputError, UnknownNameError
 from curate.files import find_root, runs_folder
 from curate.report.runs import read_run, run_names
@@ -52,17 +53,26 @@ class CompareResult:
     differing: tuple[str, ...]
 
 
-def compare(runs: Sequence[str] = (), *, root: str | Path | None = None) -> CompareResult:
-    """Put the students of several runs side by side.
+def compare(
+    runs: Sequence[str] = (), *, show: bool = False, root: str | Path | None = None
+) -> CompareResult | methods.MethodsResult:
+    """Put the students of several runs side by side, or compare the methods of a grid over seeds.
 
     Args:
-        runs: names of runs; all that are there unless given.
+        runs: names of runs; all that are there unless given. Or one file of a grid, ``GRID.toml``.
+        show: of a grid: run nothing, compare the cells that are done.
         root: the folder that holds ``manifests/``.
 
     Raises:
         UnknownNameError: no run of that name.
-        InputError: there is no run at all, or a record cannot be read.
+        InputError: there is no run at all, a record cannot be read, or the grid cannot be compared.
     """
+    if any(name.endswith(".toml") for name in runs):
+        if len(runs) > 1:
+            raise InputError(f"compare: {', '.join(runs)}: name one grid, or only runs")
+        return methods.compare_methods(grid.load_grid(runs[0]), root=root, run=not show)
+    if show:
+        raise InputError("compare --show: is about a grid; name its file, such as grid.toml")
     home = find_root(root)
     known = run_names(home)
     if not known:

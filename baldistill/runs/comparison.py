@@ -63,6 +63,8 @@ class Difference:
         rows_needed: test rows at which a difference of this size would show, where today's rows cannot tell it from 0; None
             where they can, or where more seeds are what is missing.
         seeds_needed: the same of seeds.
+        budget: accepted rows over all stages of both.
+        stages: the number of stages of those that have no number of their own.
     """
 
     method: str
@@ -75,6 +77,8 @@ class Difference:
     wins: float
     rows_needed: int | None
     seeds_needed: int | None
+    budget: int = 0
+    stages: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,7 +31,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ class Grid:
         for verb in _SEEDED:
             tables[verb] = {**tables.get(verb, {}), "seed": cell.seed}
         tables["balance"] |= {"budget": cell.budget, "stages": cell.stages}
-        return Plan(f"{self.name}.{cell.key}", manifest, tables, self.base.path)
+        return replace(self.base, name=f"{self.name}.{cell.key}", manifest=manifest, tables=tables)
 
 
 def load_grid(path: str | Path) -> Grid:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -311,32 +312,45 @@ def _compared(
     lines: list[MethodLine] = []
     differences: list[comparison.Difference] = []
     groups: dict[str, str] = {}
+    test_rows = 0
     titles = {method.name: method.title for method in grid.methods} | {BASE: "base student"}
     cells = list(results.values())
-    for budget, stages in dict.fromkeys((cell.budget, cell.stages) for cell in cells):
-        mine = [cell for cell in cells if (cell.budget, cell.stages) == (budget, stages)]
+    shown: set[tuple[str, int, int]] = set()
+    for budget, stages in product(grid.budgets, grid.stages):
+        mine = [cell for cell in cells if cell.budget == budget and cell.stages == (_own_stages(grid, cell.method) or stages)]
+        if not mine:
+            continue
         groups = comparison.groups_of(counts, budget)
-        tables = {(cell.method, cell.seed): _predictions(start, cell.predictions) for cell in mine}
         base = _predictions(start, json.loads((home / f"{BASE}.json").read_text(encoding="utf-8"))["predictions"])
         rows = comparison.rows_of(base, population, groups, classes=_are_classes(base))
         answers = base.sort("id")["answer"].to_list()
-        methods = list(dict.fromkeys(cell.method for cell in mine))
-        runs = {name: {seed: table for (m, seed), table in tables.items() if m == name} for name in methods}
-        found = {name: comparison.runs_of(tables_, rows, answers) for name, tables_ in runs.items()}
         if not lines:
             lines.append(_line(BASE, titles[BASE], comparison.runs_of({0: base}, rows, answers), rows, []))
-        for name in methods:
+        found: dict[str, comparison.Runs] = {}
+        for name in [method.name for method in grid.methods]:
             of = [cell for cell in mine if cell.method == name]
-            lines.append(_line(name, titles[name], found[name], rows, of, budget=budget, stages=stages))
-        for one, other in _pairs(grid, methods):
+            if not of:
+                continue
+            tables = {cell.seed: _predictions(start, cell.predictions) for cell in of}
+            found[name] = comparison.runs_of(tables, rows, answers)
+            if (name, budget, of[0].stages) not in shown:
+                shown.add((name, budget, of[0].stages))
+                lines.append(_line(name, titles[name], found[name], rows, of, budget=budget, stages=of[0].stages))
+        test_rows = len(rows.ids)
+        for one, other in _pairs(grid, found):
             each = (comparison.difference(found[one], found[other], rows, f, names=(one, other)) for f in rows.weights)
-            differences += [d for d in each if d is not None]
-    said = [comparison.sentence(d, titles) for d in differences if d.figure in _SENTENCES]
+            differences += [replace(d, budget=budget, stages=stages) for d in each if d is not None]
+    several = len(grid.budgets) * len(grid.stages) > 1
+    said = [
+        (f"{d.budget:,} rows, {d.stages} stages: " if several else "") + comparison.sentence(d, titles)
+        for d in differences
+        if d.figure in _SENTENCES
+    ]
     result = MethodsResult(
         manifest=start,
         grid=grid.name,
         split=split,
-        test_rows=len(base),
+        test_rows=test_rows,
         groups={group: sum(g == group for g in groups.values()) for group in ("head", "middle", "tail")},
         lines=tuple(lines),
         differences=tuple(differences),
@@ -351,7 +365,12 @@ def _compared(
     return result
 
 
-def _pairs(grid: Grid, methods: Sequence[str]) -> list[tuple[str, str]]:
+def _own_stages(grid: Grid, name: str) -> int | None:
+    method = grid.method(name)
+    return grid.method(method.of).stages if method.of else method.stages
+
+
+def _pairs(grid: Grid, methods: Collection[str]) -> list[tuple[str, str]]:
     """Return which methods are compared: each with the reference, and the last with each other one."""
     there = [method.name for method in grid.methods if method.name in methods]
     pairs = [(name, grid.reference) for name in there if name != grid.reference] if grid.reference in there else []

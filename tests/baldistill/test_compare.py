@@ -63,3 +63,10 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "manifests/runs/ours/record.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="the record of run 'ours' cannot be read"):
         compare(root=tmp_path)
+
+
+def test_a_grid_is_named_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"compare: grid\.toml, other: name one grid, or only runs"):
+        compare(["grid.toml", "other"], root=tmp_path)
+    with pytest.raises(InputError, match="compare --show: is about a grid"):
+        compare(["other"], show=True, root=tmp_path)
