@@ -116,7 +116,7 @@ def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, 
         "audit": lambda: _audit(facts),
         "selection": lambda: _selection(facts),
         "limits": lambda: _limits(facts),
-        "columns": _columns,
+        "columns": lambda: _columns(facts),
         "reproduce": lambda: _reproduce(facts),
     }
     assert tuple(parts) == PARTS
@@ -415,7 +415,8 @@ def _some(domains: Sequence[str], show: Callable[[str], str]) -> str:
     return ", ".join(names[:_ENDS]) + (f" and {len(names) - _ENDS:,} more" if len(names) > _ENDS else "")
 
 
-def _columns() -> str:
+def _columns(facts: CardFacts) -> str:
+    weights = ("weight", "of train rows: by it every domain counts as much as the balance wanted; the mean is 1")
     lines = (
         ("id, split", "the row's name, which never changes, and train, validation or test"),
         ("prompt, answer", "the question and its final answer"),
@@ -425,6 +426,7 @@ def _columns() -> str:
         ("reason, origin, parents", "why the row was chosen, where it came from, and the ids it was written from"),
         ("cluster, score", "its cluster within the domain and its newest difficulty score"),
         ("extra", "JSON: the further columns of its source"),
+        *([weights] if facts.weights else []),
     )
     return "## Columns\n\n" + table(("column", "meaning"), lines)
 

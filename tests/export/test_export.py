@@ -219,3 +219,18 @@ def test_the_last_step_of_the_readme_ends_in_a_training_run(tmp_path, student, m
     trl = [sys.executable, "-c", f"from {program}.cli import main; main()", *arguments, *options]
     subprocess.run(trl, cwd=tmp_path / change.removeprefix("cd "), check=True, capture_output=True)
     assert (tmp_path / "trained" / "model.safetensors").is_file()
+
+
+def test_the_card_says_what_a_weight_is_and_what_was_left_out(uneven, tmp_path, student):
+    def card(**options):
+        done = export.export(uneven, to="datasets", destination=tmp_path / "x", **options)
+        assert done.rows["train"] == sum(pl.read_parquet(path).height for path in done.paths if path.name.startswith("train"))
+        return (done.folder / "README.md").read_text(encoding="utf-8"), done
+
+    text, done = card(max_tokens=1, student=student)
+    assert "| weight |" not in text
+    limit = max(line.longest for line in done.lengths if line.split == "train") - 1
+    text, done = card(weights=True, max_tokens=limit, student=student, over_long="drop")
+    assert "| weight |" in text
+    gone = 12 - done.rows["train"]
+    assert f"{gone} train row{'s' if gone > 1 else ''} of more than {limit} tokens" in text
