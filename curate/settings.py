@@ -52,6 +52,7 @@ def option(
     heading: str | None = None,
     flag: str | None = None,
     positional: bool = False,
+    bare: int | None = None,
 ) -> Any:
     """Return a dataclass field that is an option of a verb.
 
@@ -64,14 +65,15 @@ def option(
         heading: that the help lists it under.
         flag: of the command, where it is not the field's name (singular where the field is a list).
         positional: whether the command takes it without a flag, as an argument after its subject.
+        bare: the number that the command's flag stands for where no number follows it.
     """
     about = {"help": help, "more": more, "metavar": metavar or "|".join(choices) or None, "heading": heading, "flag": flag}
-    known = about | {"positional": positional, "choices": tuple(choices)}
+    known = about | {"positional": positional, "choices": tuple(choices), "bare": bare}
     return dataclasses.field(default=default, kw_only=True, metadata={_HELP: known})
 
 
 def help_of(field: dataclasses.Field[Any]) -> Mapping[str, Any]:
-    """Return what `option` was given for a field: help, more, choices, metavar, heading, flag, positional."""
+    """Return what `option` was given for a field: help, more, choices, metavar, heading, flag, positional, bare."""
     found: Mapping[str, Any] = field.metadata[_HELP]
     return found
 

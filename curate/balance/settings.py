@@ -17,7 +17,7 @@ PLAN = "Selection"
 _TEACHER = "Teacher to ask: a URL, openai, recorded:FILE or fake."
 _ENCODER = "Embedding model for near-duplicates and leakage; default: the one used by cluster."
 _AUDITORS = "Auditor that every row must pass; repeat for several."
-_PREVIEW = "Buy only N of the replies, show them, and change nothing; the verb itself then has them already."
+_PREVIEW = "Buy only N of the replies (5 where no number follows), show them, and change nothing; the verb itself then has them."
 _PROMPT = "Prompt template, or a folder of them; default: the built-in ones."
 
 
@@ -101,7 +101,7 @@ class BalanceSettings(TeacherOptions):
         help="Prompt template for new examples, or a folder of them; default: the built-in ones.",
     )
     rows_per_call: int = option(1, heading=TEACHER, help="New examples requested per call.")
-    preview: int | None = option(None, heading=TEACHER, help=_PREVIEW)
+    preview: int | None = option(None, metavar="[N]", heading=TEACHER, help=_PREVIEW, bare=5)
     dry_run: bool = option(False, help="Show the plan and its cost; send and change nothing.")
     seed: int = option(0, help="Seed of every random choice.")
 
@@ -116,7 +116,7 @@ class AnnotateSettings(TeacherOptions):
     words: int = option(120, heading=TEACHER, help="Length of a rationale to ask for, in words.")
     temperature: float = option(0.2, metavar="T", heading=TEACHER, help="Sampling temperature of the teacher.")
     reply_tokens: int = option(512, heading=TEACHER, help="Longest reply, in tokens.")
-    preview: int | None = option(None, heading=TEACHER, help=_PREVIEW)
+    preview: int | None = option(None, metavar="[N]", heading=TEACHER, help=_PREVIEW, bare=5)
     dry_run: bool = option(False, help="Show what it would cost; send and change nothing.")
 
 
@@ -136,6 +136,6 @@ class SynthesizeSettings(TeacherOptions):
     max_attempts: int = option(5, heading=TEACHER, help="Judged replies per example before a domain stops.")
     auditors: Sequence[str] = option(DEFAULT_AUDITORS, metavar="NAME", help=_AUDITORS)
     encoder: str | Any | None = option(None, metavar="MODEL", help=_ENCODER)
-    preview: int | None = option(None, heading=TEACHER, help=_PREVIEW)
+    preview: int | None = option(None, metavar="[N]", heading=TEACHER, help=_PREVIEW, bare=5)
     dry_run: bool = option(False, help="Show what it would cost; send and change nothing.")
     seed: int = option(0, help="Seed of the choice of the examples shown.")

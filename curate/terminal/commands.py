@@ -67,6 +67,12 @@ class _Command(TyperCommand):
     Arguments are shown by their metavar alone, without Typer's braces and Python types.
     """
 
+    bare: Mapping[str, int] = types.MappingProxyType({})  # flag → the number that it stands for where none follows
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse a command line, with the number that a bare flag stands for."""
+        return super().parse_args(ctx, _with_numbers(args, self.bare))
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         names = [(_shown(p), p.required) for p in self.get_params(ctx) if p.param_type_name == "argument"]
         return ["[OPTIONS]", *(name if required else f"[{name}]" for name, required in names)]
@@ -82,6 +88,19 @@ class _Command(TyperCommand):
                 sections.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         sections["Options"] = sections.pop("Options")  # the general ones come last
         _write_sections(formatter, sections)
+
+
+def _with_numbers(args: list[str], bare: Mapping[str, int]) -> list[str]:
+    """Return a command line in which a number follows each flag of `bare`; Typer knows no option whose value may be left out."""
+    found: list[str] = []
+    for at, given in enumerate(args):
+        found.append(given)
+        if given == "--":
+            return [*found, *args[at + 1 :]]
+        follows = args[at + 1] if at + 1 < len(args) else ""
+        if given in bare and not re.fullmatch(r"[-+]?[\d.]+", follows):
+            found.append(str(bare[given]))
+    return found
 
 
 def _shown(argument: Any) -> str:
@@ -205,7 +224,8 @@ def settings_verb(
     parameters = [first, *flags.values(), json, root]
     call.__name__, call.__doc__ = target.partition(":")[2], about
     call.__annotations__ = {each.name: each.annotation for each in parameters}
-    call.__dict__ |= {"verb": target, "__signature__": inspect.Signature(parameters)}
+    numbers = {f"--{name}": help_of(field)["bare"] for name, field in fields.items() if help_of(field)["bare"] is not None}
+    call.__dict__ |= {"verb": target, "bare": numbers, "__signature__": inspect.Signature(parameters)}
     return command(app, heading, ask=ask)(call)
 
 
@@ -275,7 +295,8 @@ def command(
             if not getattr(result, "complete", True) or getattr(result, "short_by", None):
                 raise SystemExit(STOPPED)
 
-        app.command(name or function.__name__.replace("_", "-"), cls=_Command, rich_help_panel=heading)(run)
+        kind = type("_Command", (_Command,), {"bare": getattr(function, "bare", {})})
+        app.command(name or function.__name__.replace("_", "-"), cls=kind, rich_help_panel=heading)(run)
         return run
 
     return add

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -149,3 +150,40 @@ def test_a_real_ctrl_c_is_status_130() -> None:
     assert process.returncode == 130
     assert "every reply that was bought is kept" in err
     assert "Traceback" not in err
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    """Options of a made-up verb."""
+
+    some: int | None = option(None, help="How many.", bare=5)
+    dry_run: bool = option(False, help="Send nothing.")
+    root: str | None = option(None, help="A folder.")
+
+
+@pytest.mark.parametrize(
+    ("given", "some"),
+    [
+        (["a"], None),
+        (["a", "--some"], 5),
+        (["a", "--some", "7"], 7),
+        (["a", "--some=3"], 3),
+        (["--some", "a"], 5),
+        (["a", "--some", "--dry-run"], 5),
+        (["a", "--some", "-1"], -1),
+        (["--", "--some"], None),
+    ],
+)
+def test_a_flag_may_stand_for_a_number(given: list[str], some: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def verb(subject: str, **options: Any) -> None:
+        seen.append(options["some"])
+
+    monkeypatch.setitem(sys.modules, "made_up", types.SimpleNamespace(verb=verb))
+    app = commands.make_app("t", "A test.")
+    about = "Do some."
+    commands.settings_verb(app, Several, "made_up:verb", "Work", about, subject=("subject", Annotated[str, typer.Argument()]))
+    commands.command(app, "Work", name="other")(lambda: None)
+    result = CliRunner().invoke(app, ["verb", *given])
+    assert (result.exit_code, seen) == (0, [some]), result.output
