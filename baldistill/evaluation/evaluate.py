@@ -31,7 +31,7 @@ from curate.audit.kinds import Survey, survey_of, with_said_kinds
 from curate.errors import InputError
 from curate.files import reason, write_whole
 from curate.manifest.manifest import Manifest
-from curate.manifest.rows import domain_counts, head_domains, is_usable_real
+from curate.manifest.rows import domain_counts, head_domains, is_usable_real, per_label
 from curate.registry import Registry
 from curate.settings import takes
 
@@ -89,6 +89,8 @@ class EvaluateResult:
         label_sets: the closed sets of those answers.
         path: of predictions.parquet, where it was written.
         measured: the metrics that were asked for.
+        labels: where rows of the split have several labels, one of ``{domain, n, correct}`` per label, a row counted for each of
+            its labels; the policy `need` goes by it. Empty where none has.
     """
 
     manifest: Manifest
@@ -111,6 +113,7 @@ class EvaluateResult:
     label_sets: tuple[LabelSet, ...] = ()
     path: Path | None = None
     measured: Mapping[str, Metric] = field(default_factory=dict, compare=False, repr=False)
+    labels: list[dict[str, Any]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain values, without the predictions; of their file the name alone, without its folder."""
@@ -135,7 +138,7 @@ class EvaluateResult:
         population = {line["domain"]: line["held"] for line in self.domains}
         order = [line["domain"] for line in self.domains]
         figures = _measure(adjusted, order, heads, population, self.measured)
-        return replace(self, prior=prior, predictions=adjusted, **figures)
+        return replace(self, prior=prior, predictions=adjusted, labels=[], **figures)
 
 
 @takes(EvaluateSettings)
@@ -186,6 +189,7 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         path=_write(predictions, settings.output),
         predictions=predictions,
         measured=extra,
+        labels=_per_label(predictions, held),
         **figures,
     )
 
@@ -246,12 +250,26 @@ def class_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Seque
 
 
 def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
-    rows = manifest.scan().filter(pl.col("status") != "rejected").select("id", "domain", "kind", "content", "split").collect()
+    rows = (
+        manifest.scan()
+        .filter(pl.col("status") != "rejected")
+        .select("id", "domain", "labels", "kind", "content", "split")
+        .collect()
+    )
     held = rows.filter(pl.col("split") == split)
     if held.is_empty():
         there = ", ".join(f"{name} ({n})" for name, n in sorted(rows["split"].value_counts().rows())) or "none"
         raise InputError(f"{manifest} has no rows of split {split!r}; there are: {there}. Choose one with --split")
     return held
+
+
+def _per_label(predictions: pl.DataFrame, held: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return how many rows of each label are right, where any row has several labels."""
+    if not held["labels"].count():
+        return []
+    each = per_label(predictions.select("id", "domain", "correct").join(held.select("id", "labels"), on="id"))
+    counted = each.group_by("domain").agg(n=pl.len(), correct=pl.col("correct").sum()).sort("domain")
+    return [{"domain": domain, "n": n, "correct": correct} for domain, n, correct in counted.iter_rows()]
 
 
 def _counts(rows: pl.DataFrame) -> dict[str, int]:

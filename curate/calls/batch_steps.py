@@ -41,6 +41,7 @@ class BatchSettings:
         longest: seconds between two polls, at most.
         grace: seconds that a batch may take to show in the provider's list, after a making of unknown outcome.
         tries: batches that one request may go into.
+        ask_first: send one request live to a server of which nothing is known, so that no batch is refused for a parameter.
     """
 
     requests: int = 50_000
@@ -49,6 +50,7 @@ class BatchSettings:
     longest: float = 60.0
     grace: float = 30.0
     tries: int = 3
+    ask_first: bool = True
 
 
 class BatchSteps:

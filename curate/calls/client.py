@@ -20,7 +20,7 @@ from curate.calls.account import Account
 from curate.calls.batch_steps import BatchSettings
 from curate.calls.live import LiveRun
 from curate.calls.throttle import Backoff, RateLimit
-from curate.errors import InputError, UnknownNameError
+from curate.errors import InputError, TeacherError, UnknownNameError
 from curate.files import ledger_path
 from curate.ledger import network_disk
 from curate.ledger.ledger import Ledger, existing_ledger
@@ -37,6 +37,7 @@ MODES = ("live", "batch")
 T = TypeVar("T")
 
 _LOOK = 0.2  # seconds between looks whether a run has ended
+_ONCE = Backoff(tries=2, patience=10.0)  # of a request that is sent to learn what a server takes
 
 
 @runtime_checkable
@@ -175,11 +176,36 @@ class _Run:
 
     async def _ask_in_batches(self, missing: list[tuple[Request, CallSpec]], *, make: bool = True) -> None:
         """Have requests answered in batches; without `make`, those that are in one already."""
+        if make and self.batch_settings.ask_first and len(missing) > 1 and self.account.is_unknown:
+            missing = await self._ask_one_first(missing)
         outcome = await batch.ask_in_batches(
             self.account, missing, stopped=lambda: self.stopped, settings=self.batch_settings, make=make
         )
         self.replies |= outcome.replies
         self.cap = self.cap or outcome.cap
+
+    async def _ask_one_first(self, missing: list[tuple[Request, CallSpec]]) -> list[tuple[Request, CallSpec]]:
+        """Send one request live, so that what the server refuses is known before a batch is made; return what is still missing.
+
+        A batch tells hours later that a parameter is not taken, of all of its requests, and of one parameter only. Where nothing
+        comes of it the request goes into the batch as well; a server may take no live requests.
+        """
+        if batch.keys_in_batches(self.account, [spec.key for _, spec in missing]):
+            return missing  # a batch is there, which will tell
+        progress.note(
+            "batch",
+            f"nothing is known of {self.account.teacher.model!r} here, so one of {len(missing):,} requests is sent live first, "
+            "at the price of a live one: what the server does not take would else be refused in a whole batch",
+        )
+        usual, self.live = self.live, LiveRun(self.account, _ONCE, self.live.rate_limit)
+        try:
+            await self.live.send(missing[:1])
+        except TeacherError as e:
+            progress.note("batch", f"nothing came of the live request: {e}; going on with batches")
+        answered = {key: reply for key, reply in self.live.replies.items() if reply.status == "answered"}
+        self.replies |= answered
+        self.live = usual
+        return [entry for entry in missing if entry[1].key not in answered]
 
 
 def check_mode(mode: str, teacher: Teacher | None) -> None:

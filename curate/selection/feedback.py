@@ -40,7 +40,8 @@ def read(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, DomainResu
 
     Args:
         metrics: a file that ``baldistill evaluate NAME --split validation --json`` wrote, or the same as a mapping: ``split``
-            and ``domains``, a list of ``{domain, n, correct}``; further keys are ignored.
+            and ``domains``, a list of ``{domain, n, correct}``; where rows have several labels ``labels``, the same with a row
+            counted for each of its labels, which goes before. Further keys are ignored.
 
     Raises:
         InputError: it cannot be read, is of another split, or holds something else.
@@ -51,10 +52,12 @@ def read(metrics: str | Path | Mapping[str, Any] | None) -> dict[str, DomainResu
     found = metrics if isinstance(metrics, Mapping) else _load(Path(metrics), what)
     if not isinstance(found, Mapping) or not isinstance(found.get("domains"), list | tuple):
         raise InputError(f"{what}: 'domains' is missing; write the file with: baldistill evaluate NAME --split validation --json")
+    labels = found.get("labels")
+    lines = labels if isinstance(labels, list | tuple) and labels else found["domains"]
     if found.get("split") != SPLIT:
         raise InputError(f"{what}: must be of split 'validation', got {found.get('split')!r}; test rows never steer a stage")
-    results = dict(_domain_result(line, what) for line in found["domains"])
-    if len(results) != len(found["domains"]):
+    results = dict(_domain_result(line, what) for line in lines)
+    if len(results) != len(lines):
         raise InputError(f"{what}: a domain comes twice in 'domains'; give each one line")
     return dict(sorted(results.items()))
 

@@ -27,7 +27,8 @@ from curate.manifest.schema import conform
 from curate.report.explain import explain
 from curate.report.profile import profile
 from curate.report.show import show
-from curate.selection.base import Quotas
+from curate.selection import feedback
+from curate.selection.base import Quotas, selectors
 from curate.selection.select import select
 from curate.terminal import layouts
 from tests.support.balancing import ENCODER, questions, run, teacher
@@ -260,3 +261,58 @@ def test_exports_name_all_domains_of_a_row(chosen: Manifest, tmp_path: Path) -> 
     assert "A row of several domains counts in each." in card
     assert "| a | 3 | 2 | 2 | 0 |" in card
     assert "| b | 1 | 1 | 1 | 0 |" in card
+
+
+@pytest.mark.parametrize("selector", selectors.names())
+def test_every_selector_fills_the_slots_of_every_label_with_rows_that_count_for_all_of_theirs(
+    tmp_path: Path, selector: str
+) -> None:
+    rows = labelled([["a", "b"]] * 10 + [["a"]] * 20 + [["b", "c"]] * 5 + [["c"]] * 4)
+    scored = [
+        {**row, "cluster": n % 4, "centrality": n / 50, "score": n % 7 / 7, "score_kind": "ifd_ppl:answer", "scored_by": "s"}
+        for n, row in enumerate(rows)
+    ]
+    start = ingested(tmp_path, scored)
+    options: dict[str, Any] = {"budget": 16, "stages": 2, "fill": "none", "rationales": "none", "selector": selector}
+    done = run(start, **options)
+    selected = done.manifest.rows().filter(status="selected")
+    for stage in done.stages:
+        mine = selected.filter(stage=stage.stage)
+        counted = count_labels(mine)
+        assert mine.height == stage.rows <= stage.budget
+        assert all(counted.get(name, 0) >= n for name, n in stage.quotas.planned.items())
+    again = run(ingested(tmp_path / "again", scored[::-1]), **options).manifest.rows().filter(status="selected")
+    assert set(again["prompt_key"]) == set(selected["prompt_key"]), "the order of the rows makes no difference"
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_need_shifts_slots_to_the_labels_where_the_student_is_wrong(tmp_path: Path, weight: float) -> None:
+    start = ingested(tmp_path, labelled([["a", "b"]] * 12 + [["a"]] * 20 + [["b", "c"]] * 8 + [["c"]] * 6))
+    options: dict[str, Any] = {
+        "budget": 20,
+        "stages": 2,
+        "policy": "need",
+        "fill": "none",
+        "rationales": "none",
+        "selector": "random",
+    }
+    first = run(start, **options, stage=0).manifest
+    lines = [{"domain": "a", "n": 20, "correct": 18}, {"domain": "c", "n": 20, "correct": 2}]  # nothing is known of b
+    (usual,) = run(first, **{**options, "policy": "adaptive"}, stage=1, dry_run=True).stages
+    done = run(first, **options, stage=1, need_weight=weight, metrics={"split": "validation", "domains": lines})
+    (stage,) = done.stages
+    assert sum(stage.quotas.wanted.values()) == sum(stage.quotas.planned.values()) == 10
+    counted = count_labels(done.manifest.rows().filter(status="selected", stage=1))
+    assert stage.achieved == {name: counted.get(name, 0) for name in "abc"}
+    assert all(counted.get(name, 0) >= n for name, n in stage.quotas.planned.items())
+    if weight:
+        assert stage.quotas.wanted["c"] >= usual.quotas.wanted["c"]
+        assert stage.quotas.wanted["c"] > stage.quotas.wanted["a"]
+
+
+def test_metrics_per_label_go_before_those_of_the_domain_that_rows_are_filed_under() -> None:
+    filed = [{"domain": "a", "n": 9, "correct": 5}]
+    labels = [{"domain": "a", "n": 9, "correct": 5}, {"domain": "b", "n": 4, "correct": 0}]
+    found = feedback.read({"split": "validation", "domains": filed, "labels": labels})
+    assert found == {"a": feedback.DomainResult(9, 5), "b": feedback.DomainResult(4, 0)}
+    assert feedback.read({"split": "validation", "domains": filed, "labels": []}) == {"a": feedback.DomainResult(9, 5)}

@@ -159,6 +159,18 @@ def test_class_names_are_read_among_the_corpus_classes(tmp_path: Path, base: str
     assert found.metrics["class_f1"] == pytest.approx({"macro": (2 / 3) / 2, "micro": 0.5})
 
 
+def test_results_per_label_count_a_row_for_each_of_its_labels() -> None:
+    predictions = pl.DataFrame({"id": ["1", "2", "3"], "domain": ["a", "a", "b"], "correct": [True, False, True]})
+    held = pl.DataFrame(
+        {"id": ["1", "2", "3"], "labels": [["a", "b"], None, None]}, schema_overrides={"labels": pl.List(pl.String)}
+    )
+    assert evaluate._per_label(predictions, held) == [
+        {"domain": "a", "n": 2, "correct": 1},
+        {"domain": "b", "n": 2, "correct": 2},
+    ]
+    assert evaluate._per_label(predictions, held.with_columns(labels=pl.lit(None, pl.List(pl.String)))) == []
+
+
 def test_a_row_is_graded_by_the_kind_that_it_says(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"prompt": f"{n} + 1?", "answer": str(n + 1), "domain": "d", "split": "train"} for n in range(10)]
     double = {"answer": "2x", "domain": "d", "split": "test"}

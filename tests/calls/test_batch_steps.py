@@ -407,3 +407,39 @@ def test_what_is_refused_to_everybody_in_a_batch_ends_the_run(ledger: Ledger) ->
     ):
         ask(provider, ledger, 30)
     assert provider.sizes == [30]
+
+
+def refusing(request: dict[str, Any]) -> dict[str, Any]:
+    """Refuse three parameters, one at a time, as servers do."""
+    there = [name for name in ("max_tokens", "temperature", "seed") if name in request["body"]]
+    return problem(400, f"Unsupported parameter: '{there[0]}'", "unsupported_parameter") if there else echo(request)
+
+
+def test_one_live_request_learns_what_would_else_cost_three_batches(ledger: Ledger) -> None:
+    requests = [asked(n) for n in range(5)]
+    notes: list[str] = []
+    with providing(Provider(reply=refusing, live=True)) as provider, progress.listen(lambda event: notes.append(event.message)):
+        replies = metered(provider, ledger, settings=replace(QUICK, ask_first=True)).ask(requests)
+        assert [reply.text for reply in replies] == good(5)
+        assert provider.sizes == [4], "one batch, without the request that was answered"
+        assert provider.seen["chat"] == 4, "three parameters that are refused, and the reply"
+        answered = [row for row in statuses(ledger) if row[0] == "answered"]
+        assert sorted(nano for *_, nano, _ in answered) == [20_000] * 4 + [40_000], "one at the price of a live request"
+        chats = provider.seen["chat"]
+        metered(provider, ledger, settings=replace(QUICK, ask_first=True)).ask([asked(n) for n in range(5, 9)])
+        assert (provider.seen["chat"], provider.sizes) == (chats, [4, 4]), "what was learned is kept"
+    assert sum("one of 5 requests is sent live first, at the price of a live one" in note for note in notes) == 1
+
+
+def test_where_no_live_request_is_taken_everything_goes_into_the_batch(ledger: Ledger) -> None:
+    with providing(Provider()) as provider:  # answers 404 to a chat completion
+        asker = metered(provider, ledger, settings=replace(QUICK, ask_first=True))
+        assert [reply.text for reply in asker.ask([asked(n) for n in range(3)])] == good(3)
+    assert (provider.sizes, provider.seen["chat"]) == ([3], 1)
+
+
+def test_a_request_that_is_in_a_batch_is_not_sent_live_beside_it(ledger: Ledger) -> None:
+    with providing(Provider(live=True, looks=3)) as provider:
+        asker = metered(provider, ledger, settings=replace(QUICK, ask_first=True))
+        assert asker.ask([asked(0)])[0].text == good(1)[0]
+        assert provider.seen["chat"] == 0, "one request alone is a batch of one"

@@ -51,7 +51,7 @@ BatchStore.record = record_and_die
 requests = [Request("rationale", [{"role": "user", "content": f"question {k}"}], prompt=f"question {k}", max_tokens=50)
             for k in range(int(n))]
 teacher = OpenAITeacher(url, model="m", price=Price(1.0, 2.0))
-settings = BatchSettings(first=float(first), longest=float(first), grace=0.05)
+settings = BatchSettings(first=float(first), longest=float(first), grace=0.05, ask_first=False)
 replies = MeteredTeacher(teacher, Ledger(path), "math", Caps(), "balance", 0, mode="batch", batch_settings=settings).ask(requests)
 print([reply.text for reply in replies])
 """
