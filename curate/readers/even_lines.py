@@ -2,20 +2,18 @@
 
 What is read so is exact, since a pattern says what each line may be, byte by byte; of anything else the answer is None, and
 `curate.readers.json_files` reads it record by record, to the same result. Polars does the work, without a Python object for each
-value and on every core.
+value.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 
 import polars as pl
 
-__all__ = ["columns", "in_parallel"]
+__all__ = ["columns"]
 
 _STRING = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
@@ -25,22 +23,6 @@ _SEPARATOR = "\x1f"  # never part of a JSON text, so that a line is one cell
 # A pattern is quick, several hundred MB a second, while it is small enough for a table of its states.
 _KEYS, _CHARACTERS = 12, 400
 _FIRST = 20  # lines that are tried before the others
-_THREADS = 8  # at most, since each has a block
-
-
-def in_parallel(blocks: Iterable[bytes]) -> Iterator[tuple[bytes, dict[str, pl.Series] | None]]:
-    """Yield every block with its `columns`, in order; as many are read ahead as there are threads."""
-    threads = min(pl.thread_pool_size(), _THREADS)
-    ahead: deque[tuple[bytes, Future[dict[str, pl.Series] | None]]] = deque()
-    with ThreadPoolExecutor(threads, "read") as pool:
-        for block in blocks:
-            ahead.append((block, pool.submit(columns, block)))
-            if len(ahead) > threads:
-                first, found = ahead.popleft()
-                yield first, found.result()
-        while ahead:
-            first, found = ahead.popleft()
-            yield first, found.result()
 
 
 def columns(block: bytes) -> dict[str, pl.Series] | None:

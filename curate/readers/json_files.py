@@ -18,7 +18,7 @@ import polars as pl
 
 from curate.errors import InputError, nearest
 from curate.readers import even_lines
-from curate.readers.streams import Mistake, blocks, refuse_or_list
+from curate.readers.streams import Mistake, blocks, read_ahead, refuse_or_list
 from curate.readers.tables import Column, Table
 
 __all__ = ["checked", "compact", "problem", "read", "records_hint"]
@@ -70,8 +70,10 @@ def read(file: IO[bytes], name: str, *, on_error: str = "fail", records: str | N
                 found.add(texts, list(range(at + 1, at + 1 + len(texts))))
     else:
         line = 1
-        for block, columns in even_lines.in_parallel(chain((first,), parts)):
-            if columns is None or not found.add_columns(columns, line):
+        for block, columns in read_ahead(chain((first,), parts), _columns_at_once):
+            if columns is not None:
+                found.add_columns(columns, line)
+            else:
                 found.add_lines(block, line)
             line += block.count(b"\n")
     return found.table(on_error)
@@ -139,17 +141,12 @@ class _Records:
         found = (part.get(key, _NOTHING.new_from_index(0, len(n))) for part, n in zip(self.parts, self.numbers, strict=True))
         return pl.concat([part.alias(key) for part in found])
 
-    def add_columns(self, columns: dict[str, pl.Series], first: int) -> bool:
-        """Add the columns of lines that are written alike, the first of number `first`; return False where they cannot be."""
-        try:
-            made = {key: _plainly_written(key, literals) for key, literals in columns.items()}
-        except ValueError:  # half of a letter
-            return False
-        self._check(made)
-        self.parts.append(made)
-        n = len(next(iter(made.values())))
+    def add_columns(self, columns: dict[str, pl.Series], first: int) -> None:
+        """Add the columns of lines of text, of which the first has the number `first`."""
+        self._check(columns)
+        self.parts.append(columns)
+        n = len(next(iter(columns.values())))
         self.numbers.append(pl.int_range(first, first + n, dtype=pl.Int64, eager=True))
-        return True
 
     def add_lines(self, block: bytes, first: int) -> None:
         """Add lines of text, of which the first has the number `first`."""
@@ -257,6 +254,16 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _columns_at_once(block: bytes) -> dict[str, pl.Series] | None:
+    """Return the columns of a block of lines that are written alike, or None where they are not, or something may be wrong."""
+    found = even_lines.columns(block) or {}
+    escaped = b"\\" in block
+    try:
+        return {key: _plainly_written(literals, nested=False, escaped=escaped) for key, literals in found.items()} or None
+    except ValueError:  # half of a letter
+        return None
+
+
 def _all_of_lines(block: bytes) -> list[dict[str, msgspec.Raw]] | None:
     """Return the records of a block in which each line holds a flat one, or None where that is not sure.
 
@@ -340,25 +347,29 @@ def _series(key: str, records: list[dict[str, msgspec.Raw]], *, plain: bool = Fa
     except KeyError:
         literals = [bytes(record.get(key, _NULL)) for record in records]
     texts = pl.Series(key, literals, dtype=pl.Binary).cast(pl.String)
-    if plain:
-        nulls = texts == "null"
-        return texts.scatter(nulls.arg_true(), None) if nulls.any() else texts
-    return _plainly_written(key, texts)
+    return _plainly_written(texts, nested=not plain, escaped=not plain)
 
 
-def _plainly_written(key: str, texts: pl.Series) -> pl.Series:
-    """Return literals without blanks between values and with no escapes that JSON does not need; null where one is null."""
-    frame = texts.to_frame("v")
-    value = pl.col("v")
-    escaped = value.str.contains("\\u", literal=True) | value.str.contains("\\/", literal=True)
-    frame = frame.select(
-        pl.when(value != "null").then(value).alias(key), (value.str.contains(r"^[\[{]") | escaped).alias("other")
-    )
-    values, other = frame.to_series(0), frame.to_series(1)
-    if other.any():
-        made = compact(values.filter(other).cast(pl.Binary).to_list())
-        values = values.scatter(other.arg_true(), pl.Series(made, dtype=pl.Binary).cast(pl.String))
-    return values
+def _plainly_written(literals: pl.Series, *, nested: bool, escaped: bool) -> pl.Series:
+    """Return literals without blanks between values and with no escapes that JSON does not need; null where one is null.
+
+    Args:
+        literals: as they are written.
+        nested: whether there may be lists and objects among them.
+        escaped: whether there may be escapes in them.
+
+    Raises:
+        ValueError: half of a letter.
+    """
+    nulls = literals == "null"
+    values = literals.scatter(nulls.arg_true(), None) if nulls.any() else literals
+    signs = [values.str.contains(r"^[\[{]")] if nested else []
+    signs += [values.str.contains(mark, literal=True) for mark in ("\\u", "\\/")] if escaped else []
+    if not any(sign.any() for sign in signs):
+        return values
+    other = pl.select(pl.any_horizontal(sign.alias(str(at)) for at, sign in enumerate(signs))).to_series().arg_true()
+    made = compact(values.gather(other).cast(pl.Binary).to_list())
+    return values.scatter(other, pl.Series(made, dtype=pl.Binary).cast(pl.String))
 
 
 def _begins_document(block: bytes) -> bool:

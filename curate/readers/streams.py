@@ -12,21 +12,28 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+import polars as pl
 
 from curate.errors import InputError
 
-__all__ = ["COMPRESSED", "Mistake", "blocks", "encoding", "plain_name", "refuse_or_list", "unpacked"]
+__all__ = ["COMPRESSED", "Mistake", "blocks", "encoding", "plain_name", "read_ahead", "refuse_or_list", "unpacked"]
+
+_T = TypeVar("_T")
 
 COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".zip")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bz2", b"PK\x03\x04": "zip"}
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _FREE, _RATIO = 1 << 30, 200  # bytes that any file may unpack to, and how many times its size beyond that
 _BLOCK = 8 << 20  # bytes
+_THREADS = 8  # at most, since each has a block
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
 _MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # after UTF-32, whose mark begins like it
 
@@ -105,6 +112,21 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
     rest = b"".join((*before, decoder.decode(b"", final=True).encode() if decoder else b""))
     if rest:
         yield rest
+
+
+def read_ahead(blocks: Iterable[bytes], work: Callable[[bytes], _T]) -> Iterator[tuple[bytes, _T]]:
+    """Yield every block with what the work makes of it, in order; as many are worked on ahead as there are threads."""
+    threads = min(pl.thread_pool_size(), _THREADS)
+    ahead: deque[tuple[bytes, Future[_T]]] = deque()
+    with ThreadPoolExecutor(threads, "read") as pool:
+        for block in blocks:
+            ahead.append((block, pool.submit(work, block)))
+            if len(ahead) > threads:
+                first, made = ahead.popleft()
+                yield first, made.result()
+        while ahead:
+            first, made = ahead.popleft()
+            yield first, made.result()
 
 
 def encoding(begin: bytes) -> str:

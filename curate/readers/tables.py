@@ -153,7 +153,7 @@ def _written(value: Any) -> str:
 def _decoded(literals: pl.Series) -> pl.Series:
     """Return the texts of JSON strings; null stays null."""
     escaped = literals.str.contains("\\", literal=True).fill_null(False)
-    texts = literals.str.strip_prefix('"').str.strip_suffix('"')
+    texts = literals.str.strip_chars('"')  # a quotation mark inside is escaped, and such strings are decoded below
     if not escaped.any():
         return texts
     slow = _STRINGS.decode("[" + ",".join(literals.filter(escaped).to_list()) + "]")

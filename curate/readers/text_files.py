@@ -12,12 +12,14 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, Any
 
+import numpy as np
 import polars as pl
 
 from curate.errors import InputError
-from curate.readers.streams import Mistake, blocks, refuse_or_list
+from curate.readers.streams import Mistake, blocks, read_ahead, refuse_or_list
 from curate.readers.tables import Column, Table
 
 __all__ = ["TextOptions", "looks_like_data", "read"]
@@ -114,8 +116,12 @@ def read(
     reader = _Reader(name, options.separator or separator, options)
     limit = csv.field_size_limit(2**31 - 1)
     try:
-        for block in blocks(file):
-            reader.add(block)
+        parts = blocks(file)
+        first = next(parts, b"")
+        end = first.find(b"\n") + 1
+        reader.add(first[:end], None)  # the header by itself, so that the rest can go the quick way
+        for block, cells in read_ahead(chain((first[end:],), parts), reader.cells):
+            reader.add(block, cells)
         reader.finish()
     finally:
         csv.field_size_limit(limit)
@@ -140,51 +146,37 @@ class _Reader:
         self._line = 1  # number of the next line
         self._rest: list[str] = []  # lines of a record that the last block did not end
 
-    def add(self, block: bytes) -> None:
-        end = block.find(b"\n") + 1
-        if end and not self.names and not self._rest and not (self._quote and self._quote.encode() in block[:end]):
-            self._add_strictly(_lines(block[:end]), last=False)  # the header by itself, so that the rest can go the quick way
-            block = block[end:]
-        if not block:
-            return
-        if self._rest or not self.names or not self._add_plain(block):
+    def add(self, block: bytes, cells: pl.DataFrame | None) -> None:
+        """Add a block of whole lines, and its `cells` where they are known."""
+        if cells is not None and not self._rest:
+            self.frames.append(cells.rename(dict(zip(cells.columns, self.names, strict=True))))
+            self.numbers.append(pl.int_range(self._line, self._line + cells.height, dtype=pl.Int64, eager=True))
+            self._line += cells.height
+        elif block:
             self._add_strictly([*self._rest, *_lines(block)], last=False)
 
     def finish(self) -> None:
         self._add_strictly(self._rest, last=True)
 
-    def _add_plain(self, block: bytes) -> bool:
-        """Add a block in which nothing is quoted and every line has its number of fields; elsewhere False, and nothing is done.
+    def cells(self, block: bytes) -> pl.DataFrame | None:
+        """Return the cells of a block in which nothing is quoted and every line has its number of fields; None elsewhere.
 
         Polars refuses a line with too many fields, so that the right number of delimiters in all is the right number in each.
         """
-        if self._quote and self._quote.encode() in block:
-            return False
-        if b"\r" in block:
-            if block.count(b"\r") != block.count(b"\r\n"):
-                return False
-            block = block.replace(b"\r\n", b"\n")
-        n_lines = block.count(b"\n") + (not block.endswith(b"\n"))
         fields = len(self.names)
-        if fields < 2 or not self._separator.isascii() or block.count(self._separator.encode()) != n_lines * (fields - 1):
-            return False
-        if b"\n\n" in block or block.startswith((b"\n", codecs.BOM_UTF8)):
-            return False
+        if fields < 2 or not self._separator.isascii() or (self._quote and self._quote.encode() in block):
+            return None
+        n_lines = _filled_lines(block)
+        if not n_lines or block.startswith(codecs.BOM_UTF8):
+            return None
+        if block.count(self._separator.encode()) != n_lines * (fields - 1):
+            return None
+        schema = {str(at): pl.String for at in range(fields)}
         try:
-            cells = pl.read_csv(
-                block,
-                has_header=False,
-                separator=self._separator,
-                quote_char=None,
-                schema={str(at): pl.String for at in range(fields)},
-            )
+            cells = pl.read_csv(block, has_header=False, separator=self._separator, quote_char=None, schema=schema)
         except pl.exceptions.PolarsError:  # a line with too many fields, or not UTF-8
-            return False
-        if cells.height != n_lines:
-            return False
-        self._keep(list(cells), range(self._line, self._line + n_lines))
-        self._line += n_lines
-        return True
+            return None
+        return cells.rechunk() if cells.height == n_lines else None
 
     def _add_strictly(self, lines: list[str], *, last: bool) -> None:
         """Add lines record by record; those of a record that does not end in them are kept for the next block."""
@@ -212,7 +204,9 @@ class _Reader:
         self._line += at
         self._rest = lines[at:]
         if rows:
-            self._keep([pl.Series(cells, dtype=pl.String) for cells in zip(*rows, strict=True)], numbers)
+            columns = [pl.Series(name, cells, pl.String) for name, cells in zip(self.names, zip(*rows, strict=True), strict=True)]
+            self.frames.append(pl.DataFrame(columns).with_columns(pl.when(pl.all() != "").then(pl.all())))
+            self.numbers.append(pl.Series(numbers, dtype=pl.Int64))
 
     def _is_record(self, cells: list[str], lines: list[str], at: int, end: int) -> bool:
         """Return whether the cells of some lines are a record; the first that are none name the columns."""
@@ -293,10 +287,14 @@ class _Reader:
     def _refuse(self, at: int, message: str) -> None:
         self.mistakes.append(Mistake(self._line + at, message))
 
-    def _keep(self, cells: list[pl.Series], numbers: Sequence[int]) -> None:
-        frame = pl.DataFrame([column.alias(name) for name, column in zip(self.names, cells, strict=True)])
-        self.frames.append(frame.with_columns(pl.when(pl.all() != "").then(pl.all())))
-        self.numbers.append(pl.Series(numbers, dtype=pl.Int64))
+
+def _filled_lines(block: bytes) -> int | None:
+    """Return how many lines a block has; None where one is empty, or a carriage return is elsewhere than before a line feed."""
+    content = np.frombuffer(block if block.endswith(b"\n") else block + b"\n", dtype=np.uint8)
+    ends = np.flatnonzero(content == ord("\n"))  # (n,) places of the line feeds
+    returns = content[ends - 1] == ord("\r")
+    lengths = np.diff(ends, prepend=-1) - 1 - returns
+    return len(ends) if lengths.all() and block.count(b"\r") == returns.sum() and not block.endswith(b"\r") else None
 
 
 def _lines(block: bytes) -> list[str]:

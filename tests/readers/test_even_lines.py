@@ -108,18 +108,3 @@ def test_records_of_many_and_long_keys_are_read_in_several_steps():
     found = even_lines.columns(block)
     assert found is not None
     assert {key: json.loads(values[1]) for key, values in found.items()} == row
-
-
-def test_blocks_come_back_in_order_and_only_some_are_read_ahead(monkeypatch):
-    monkeypatch.setattr(even_lines, "_THREADS", 2)
-    taken = []
-
-    def blocks():
-        for n in range(20):
-            taken.append(n)
-            yield b'{"a":%d}\n' % n if n % 3 else b"x\n"
-
-    for n, (block, found) in enumerate(even_lines.in_parallel(blocks())):
-        assert block == (b'{"a":%d}\n' % n if n % 3 else b"x\n")
-        assert (found["a"].to_list() if found else None) == ([str(n)] if n % 3 else None)
-        assert taken[-1] <= n + 2

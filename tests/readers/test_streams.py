@@ -83,3 +83,24 @@ def test_blocks_end_where_lines_end(monkeypatch, size, encoding):
     parts = list(streams.blocks(io.BytesIO(text.encode(encoding))))
     assert b"".join(parts).decode() == text
     assert all(part.endswith(b"\n") for part in parts[:-1])
+
+
+def test_blocks_worked_on_ahead_come_back_in_order_and_only_some_are(monkeypatch):
+    monkeypatch.setattr(streams, "_THREADS", 2)
+    taken = []
+
+    def blocks():
+        for n in range(20):
+            taken.append(n)
+            yield b"%d" % n
+
+    for n, (block, made) in enumerate(streams.read_ahead(blocks(), int)):
+        assert (block, made) == (b"%d" % n, n)
+        assert taken[-1] <= n + 2
+
+
+def test_what_fails_in_the_work_on_a_block_fails_where_it_is_taken():
+    ahead = streams.read_ahead([b"1", b"x", b"3"], int)
+    assert next(ahead) == (b"1", 1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        next(ahead)

@@ -77,6 +77,20 @@ def test_the_quick_path_takes_nothing_that_the_strict_one_refuses(lines):
     assert strict.skipped == quick.skipped
 
 
+@given(st.lists(st.sampled_from(["a", "bc", ",", "\n", "\r\n", "\r", " "])).map("".join))
+def test_lines_are_counted_where_none_is_empty_and_returns_end_them(content):
+    plain = content.replace("\r\n", "\n")
+    lines = plain.removesuffix("\n").split("\n")
+    expected = len(lines) if all(lines) and "\r" not in plain else None
+    assert text_files._filled_lines(content.encode()) == expected
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blocks_without_quotation_marks_go_the_quick_way(monkeypatch, end):
+    monkeypatch.setattr("curate.readers.text_files._lines", lambda block: ["a,b\n"] if block.startswith(b"a,b") else None)
+    assert list(rows(read(end.join(["a,b", "1,", "x y,é", ""]))).values()) == [("1", None), ("x y", "é")]
+
+
 def test_quotes_that_stand_inside_a_cell_are_text():
     assert list(rows(read('a,b\n5" screen,x"\n')).values()) == [('5" screen', 'x"')]
 
