@@ -5,6 +5,8 @@ The only importer of deltalake; `curate.manifest.manifest` is its only caller.
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,37 +134,67 @@ def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metada
         ConflictError: somebody else wrote a version meanwhile; nothing was written.
         ManifestError: the disk is full, or the location cannot be written; nothing was changed.
     """
-    from deltalake import ColumnProperties, CommitProperties, WriterProperties, write_deltalake
+    from deltalake import CommitProperties
     from deltalake.exceptions import CommitFailedError, DeltaError
 
-    # Keys are all different: a dictionary of them costs time and saves nothing. Zstandard at 1 is as fast as the default.
-    keys = [name for name in frame.columns if name in ("id", "content", "record_key")]
-    plain = dict.fromkeys(keys, ColumnProperties(dictionary_enabled=False))
-    writer = WriterProperties(compression="ZSTD", compression_level=1, column_properties=plain)
-    options: dict[str, Any] = {"writer_properties": writer, "post_commithook_properties": _keep_log()}
-    options["commit_properties"] = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
     local = "://" not in location
+    options: dict[str, Any] = {"post_commithook_properties": _keep_log()}
+    options["commit_properties"] = CommitProperties(custom_metadata=dict(metadata), max_commit_retries=0)
     try:
-        if version < 0:
-            Path(location).mkdir(parents=True, exist_ok=True) if local else None
-            write_deltalake(location, frame, mode="error", configuration=dict(KEEP_FOR_EVER), **options)
-        else:
-            table = open_table(location, version)
-            grown = set(frame.columns) > {entry.name for entry in table.schema().fields}
-            options["schema_mode"] = "overwrite" if grown and mode == "overwrite" else None
-            version = _keep_for_ever(table)
-            write_deltalake(table, frame, mode=mode, **options)
+        table = open_table(location, version) if version >= 0 else None
+        version = _keep_for_ever(table) if table is not None else version
         if local:
+            Path(location).mkdir(parents=True, exist_ok=True)
+            _write_local(location, frame, table, mode, options)
             commit_files.sync_commit(location, version + 1)
+        else:
+            _write_remote(location, frame, table, mode, options)
     except CommitFailedError as e:
         raise ConflictError(str(e)) from e
     except DeltaError as e:
         if "already exists" in str(e):
             raise ConflictError(str(e)) from e
         raise ManifestError(f"{location!r} cannot be written, nothing was changed: {reason(e)}") from e
-    except OSError as e:
+    except (OSError, pl.exceptions.PolarsError) as e:
         raise ManifestError(f"{location!r} cannot be written, nothing was changed: {reason(e)}") from e
     return version + 1
+
+
+def _write_local(location: str, frame: pl.DataFrame, table: Any, mode: Any, options: Mapping[str, Any]) -> None:
+    """Write the rows into a new data file by Polars, which compresses on every core, and commit it."""
+    from deltalake import Schema
+    from deltalake.transaction import AddAction, create_table_with_add_actions
+
+    name = f"part-00000-{uuid.uuid4()}-c000.zstd.parquet"  # as deltalake names its own
+    path = Path(location, name)
+    try:
+        frame.write_parquet(path, compression="zstd", compression_level=1)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    status = path.stat()
+    statistics = json.dumps({"numRecords": frame.height})
+    added = [AddAction(name, status.st_size, {}, int(status.st_mtime * 1000), data_change=True, stats=statistics)]
+    schema = Schema.from_arrow(frame.schema)
+    if table is None:
+        create_table_with_add_actions(location, schema, added, configuration=dict(KEEP_FOR_EVER), **options)
+    else:
+        table.create_write_transaction(added, mode, schema, **options)
+
+
+def _write_remote(location: str, frame: pl.DataFrame, table: Any, mode: Any, options: Mapping[str, Any]) -> None:
+    from deltalake import ColumnProperties, WriterProperties, write_deltalake
+
+    # Keys are all different: a dictionary of them costs time and saves nothing. Zstandard at 1 is as fast as the default.
+    keys = [name for name in frame.columns if name in ("id", "content", "record_key")]
+    plain = dict.fromkeys(keys, ColumnProperties(dictionary_enabled=False))
+    writer = WriterProperties(compression="ZSTD", compression_level=1, column_properties=plain)
+    if table is None:
+        write_deltalake(location, frame, mode="error", configuration=dict(KEEP_FOR_EVER), writer_properties=writer, **options)
+        return
+    grown = set(frame.columns) > {entry.name for entry in table.schema().fields}
+    schema_mode: Any = "overwrite" if grown and mode == "overwrite" else None
+    write_deltalake(table, frame, mode=mode, schema_mode=schema_mode, writer_properties=writer, **options)
 
 
 def _keep_for_ever(table: Any) -> int:

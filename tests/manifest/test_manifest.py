@@ -356,16 +356,17 @@ def test_a_disk_that_fills_up_in_a_commit(start: Manifest) -> None:
 
 @pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_write_that_stops_changes_nothing(start: Manifest, monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
-    import deltalake
-
-    def stop(*_: Any, **__: Any) -> None:
+    def stop(_: pl.DataFrame, path: Path, **__: Any) -> None:
+        path.write_bytes(b"a part")
         raise raised
 
-    monkeypatch.setattr(deltalake, "write_deltalake", stop)
+    files = sorted(Path(start.location, "manifest").iterdir())
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", stop)
     expected: type[BaseException] = ManifestError if isinstance(raised, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         start.commit(with_status(start, "selected"), verb="balance")
     assert manifest.load("tail", root=start.root).rows()["status"].to_list() == ["candidate", "candidate"]
+    assert sorted(Path(start.location, "manifest").iterdir()) == files
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
@@ -392,6 +393,11 @@ def test_the_table_is_plain_delta(start: Manifest) -> None:
     metadata = table.history(1)[0]
     assert metadata["curate.verb"] == "ingest"
     assert json.loads(metadata["curate.parameters"]) == {}
+    assert pl.from_arrow(table.to_pyarrow_table()).equals(start.rows())
+    newer = start.commit(with_status(start, "selected"), verb="balance")
+    table.update_incremental()
+    assert pl.from_arrow(table.to_pyarrow_table()).equals(newer.rows())
+    assert pl.DataFrame(table.get_add_actions())["num_records"].to_list() == [2]
 
 
 def test_tags_need_a_local_root() -> None:
