@@ -52,21 +52,17 @@ def row_ids(frame: pl.DataFrame) -> pl.Series:
     return ids.rename("id")
 
 
-def record_ids(frame: pl.DataFrame) -> pl.Series:
+def record_ids(records: pl.Series, source: str) -> pl.Series:
     """Return the id of every row of a source: 128 bits of XXH3 of source, record and occurrence, as 32 hex digits.
 
-    It depends on what the record says and on no flag that says how it is read. Equal records of one source are counted from 0,
-    so that two equal rows stay two rows.
+    It depends on what the record says and on no flag that says how it is read. Equal records are counted from 0, so that two
+    equal rows stay two rows.
 
     Args:
-        frame: with the columns ``source`` (its label) and ``record`` (the whole record as text), both strings.
+        records: every whole record as text, of all rows of the source.
+        source: its label.
     """
-    parts = [
-        _digests(rows, pl.col("record"), seed=xxhash.xxh3_64_intdigest(str(source).encode()))
-        for (source,), rows in frame.group_by("source", maintain_order=True)
-    ]
-    order = frame.select(pl.int_range(pl.len()).alias("at"), "source").group_by("source", maintain_order=True).agg("at")
-    ids = pl.concat([pl.Series(dtype=pl.String), *parts]).gather(order.explode("at")["at"].arg_sort())
+    ids = _digests(records.to_frame("record"), pl.col("record"), seed=xxhash.xxh3_64_intdigest(source.encode()))
     if ids.n_unique() < len(ids):
         again = ids.is_duplicated()
         counted = ids.filter(again).to_frame("id").with_columns(pl.int_range(pl.len()).over("id").cast(pl.String).alias("n"))
@@ -78,7 +74,9 @@ def record_ids(frame: pl.DataFrame) -> pl.Series:
 
 def prompt_keys(prompts: pl.Series | Iterable[str]) -> pl.Series:
     """Return 64 bits of XXH3 of every normalised prompt, reinterpreted as a signed integer (Int64); null is as empty."""
-    keys = normalise(prompts).to_frame().select(_xxh3(pl.col("prompt")).xxh3_64()).to_series()
+    given = pl.Series("prompt", prompts, dtype=pl.String).to_frame()
+    parts = (normalise(part["prompt"]).to_frame().select(_xxh3(pl.col("prompt")).xxh3_64()) for part in given.iter_slices(_ROWS))
+    keys = pl.concat([pl.Series("prompt", [], dtype=pl.UInt64), *(part["prompt"] for part in parts)])
     return keys.reinterpret(signed=True).rename("prompt_key")
 
 

@@ -167,9 +167,9 @@ def _by_shape(table: Table, columns: Columns) -> Iterator[tuple[Shape, pl.Series
     codes = pl.DataFrame([_kinds(table.columns[name]).alias(name) for name in names]) if names else pl.DataFrame()
     groups: dict[Shape | None, list[pl.Series]] = {}
     found = codes.with_row_index("\0").group_by(names, maintain_order=True).agg("\0") if names else codes
-    for row in found.iter_rows(named=True):
-        kinds = {name: row[name] for name in names if row[name] is not None}
-        groups.setdefault(_shape(kinds, table, columns), []).append(pl.Series(row["\0"], dtype=pl.UInt32))
+    for at, row in enumerate(found.select(names).iter_rows(named=True)):
+        kinds = {name: kind for name, kind in row.items() if kind is not None}
+        groups.setdefault(_shape(kinds, table, columns), []).append(found["\0"][at])
     if not set(groups) - {None}:
         raise InputError(_no_shape(table, columns))
     unknown = Shape("unknown")
@@ -181,7 +181,7 @@ def _kinds(column: Column) -> pl.Series:
     """Return the kind of each value (see `curate.sources.shapes`); null where there is none."""
     values = column.values.to_frame("v")
     value = pl.col("v")
-    if not column.is_json:
+    if not column.is_json or column.values.str.starts_with('"').all():  # of the values that there are
         return values.select(pl.when(value.is_not_null()).then(pl.lit(shapes.TEXT))).to_series()
     return values.select(
         pl.when(value.is_null())
@@ -507,8 +507,12 @@ def _records(table: Table) -> pl.Series:
     """
     names = sorted(table.columns)
     frame = pl.DataFrame([_unmistakable(table.columns[name]).alias(name) for name in names])
-    parts = [pl.concat_str(pl.lit(json.dumps(name) + "\0"), pl.col(name)) for name in names]
-    return frame.select(pl.concat_str(parts, separator="\1", ignore_nulls=True)).to_series()
+    parts: list[pl.Expr] = []
+    for name in names:
+        key = pl.lit("\1" + json.dumps(name) + "\0")
+        pair = pl.concat_str(key, pl.col(name)).fill_null("")
+        parts += [pair] if frame[name].has_nulls() else [key, pl.col(name)]
+    return frame.select(pl.concat_str(parts).str.slice(1)).to_series()
 
 
 def _unmistakable(column: Column) -> pl.Series:

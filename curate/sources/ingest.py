@@ -25,7 +25,8 @@ from curate.manifest import manifest as manifests
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import file_origin, held_out, is_held_out, is_repeat, origin_file, per_label
 from curate.manifest.schema import AUTO, CONTENT_SCHEMA, SCHEMA, SPLITS, conform
-from curate.readers.open import SourceFile, TextOptions, open_source
+from curate.readers.open import Source, SourceFile, TextOptions, open_source
+from curate.readers.tables import Table
 from curate.settings import takes
 from curate.sources.columns import Columns, to_examples
 from curate.sources.exported import check_ids, licence_of, original_sources, to_exported
@@ -37,6 +38,7 @@ from curate.sources.settings import IngestSettings
 
 __all__ = ["IngestResult", "ingest"]
 
+_NOTHING = Table("", {}, pl.Series(dtype=pl.Int64))
 _LISTED = 20  # rows that the commit lists by name where some were skipped
 # Options that say how a file is read.
 _READING = (
@@ -128,7 +130,8 @@ def ingest(sources: Sequence[str | Path], settings: IngestSettings) -> IngestRes
         texts = _texts_before(base, known, found, pairs)
         merged = merge(known, found, pairs, texts, labels=labels, was_auto=was_auto, prune=settings.prune)
     result = _result(base, gathered, merged, added=fresh.height + merged.returned, dry_run=settings.dry_run)
-    _note_repeats(fresh, known)
+    if known.height or len(labels) > 1 or "exported" in found.columns:
+        _note_repeats(fresh, known)
     changes_nothing = not (result.added or merged.retired or merged.updated)
     if changes_nothing and not _new_record(base, gathered.records):
         progress.note("ingest", f"{base}: nothing new, {result.already} rows are already there")
@@ -205,68 +208,117 @@ def _read_sources(
     sources: Sequence[str], columns: Columns, settings: IngestSettings, known: pl.DataFrame, files: Mapping[str, KnownFile]
 ) -> _Sources:
     """Read every source, make examples of its files, and give every row its key."""
-    prompts = dict(known.group_by(file=origin_file()).agg("prompt_key").iter_rows()) if files else {}
-    before = {label: pl.Series(keys, dtype=pl.Int64) for label, keys in prompts.items()}
-    taken: list[str] = []
-    places: set[str] = set()
-    frames: list[pl.DataFrame] = []
-    skipped: list[str] = []
-    records: list[dict[str, Any]] = []
-    shapes: dict[str, int] = {}
-    readings: dict[str, str] = {}
-    unchanged: set[str] = set()
-    origins: dict[str, dict[str, Any]] = {}
+    reading = _Reading(columns, settings, known, files)
     for item in sources:
-        source = open_source(item, on_error=settings.on_error, options=_text_options(settings))
-        listed, rows, lines = [], 0, list[str]()
-        for entry in source.files:
-            if entry.place in places:
+        reading.add(open_source(item, on_error=settings.on_error, options=_text_options(settings)))
+    addresses = [record["address"] for record in reading.records]
+    further = [{**source, "export": True} for address, source in reading.origins.items() if address not in addresses]
+    if not any(frame.height for frame in reading.frames):
+        first = f"; the first skipped: {reading.skipped[0]}" if reading.skipped else ""
+        raise InputError(f"no example is left of {', '.join(addresses)}{first}")
+    rows = pl.concat(reading.frames, how="diagonal")
+    for remark in similar_domains([*known["domain"].unique().to_list(), *rows["domain"].unique().to_list()]):
+        progress.note("ingest", remark)
+    if "exported" in rows.columns:
+        check_ids(rows)
+        rows = rows.with_columns(pl.col("exported").fill_null(False))
+    if rows["domain"].eq(AUTO).any():
+        progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
+    unchanged, records = frozenset(reading.unchanged), [*reading.records, *further]
+    return _Sources(rows.drop("number"), records, tuple(reading.skipped), reading.shapes, reading.readings, unchanged)
+
+
+class _Reading:
+    """Takes sources one by one; keeps the rows of their files with labels and keys, and what the commit records of them.
+
+    Attributes:
+        frames: the rows of each file.
+        records: what the commit says of each source.
+        origins: address → what it says of a source that an export's rows came from.
+    """
+
+    def __init__(self, columns: Columns, settings: IngestSettings, known: pl.DataFrame, files: Mapping[str, KnownFile]) -> None:
+        self.frames: list[pl.DataFrame] = []
+        self.records: list[dict[str, Any]] = []
+        self.origins: dict[str, dict[str, Any]] = {}
+        self.skipped: list[str] = []
+        self.shapes: dict[str, int] = {}
+        self.readings: dict[str, str] = {}
+        self.unchanged: set[str] = set()
+        self._columns, self._settings, self._files = columns, settings, files
+        prompts = dict(known.group_by(file=origin_file()).agg("prompt_key").iter_rows()) if files else {}
+        self._before = {label: pl.Series(keys, dtype=pl.Int64) for label, keys in prompts.items()}
+        self._taken: list[str] = []
+        self._places: set[str] = set()
+
+    def add(self, source: Source) -> None:
+        """Add the rows of a source's files; a file that was read before is left out."""
+        begin, listed, n_skipped = len(self.frames), [], len(self.skipped)
+        record: dict[str, Any] = {"address": source.address, "hash": source.fingerprint}
+        marks = [entry.table.export for entry in source.files if entry.table.export is not None]
+        entries = list(source.files)
+        del source  # so that what a file says is let go of once its examples are made
+        while entries:
+            entry = entries.pop(0)
+            if entry.place in self._places:
                 progress.note("read", f"{entry.label}: was read already by this command; it is taken once")
                 continue
-            places.add(entry.place)
-            exported = entry.table.export is not None and _as_exported(entry.label, settings)
-            if exported:
-                made = to_exported(entry.table)
-                origins |= {source["address"]: source for source in original_sources(entry.table.export or {})}
-            else:
-                made = to_examples(entry.table, columns, split=_split(entry, columns), on_error=settings.on_error)
-            readings = {**made.readings, **readings}
-            for remark in made.remarks:
-                progress.note("ingest", remark)
-            lines += [*entry.table.skipped, *made.skipped]
-            for shape, n in made.shapes.items():
-                shapes[shape] = shapes.get(shape, 0) + n
-            frame = _check_training(entry.label, made.frame, settings.source)
-            conversations = chats.conversations(frame)
-            frame = frame.with_columns(identity.prompt_keys(conversations), identity.content_keys(frame))
-            label = _label(entry, settings, files, before, taken, frame["prompt_key"])
-            taken.append(label)
-            origin = pl.coalesce("origin", file_origin(label, "number")) if exported else file_origin(label, "number")
-            frames.append(frame.with_columns(origin.alias("origin"), source_label=pl.lit(label)))
+            self._places.add(entry.place)
+            frame, entry = self._examples(entry), replace(entry, table=_NOTHING)
+            label = self._add_rows(entry, frame)
             auto = bool(frame.height) and bool((frame["domain"] == AUTO).all())
-            listed.append(record_of(_file(entry, frame["prompt_key"]), label, auto=auto))
-            if label in files and files[label].content == _content(entry):
-                unchanged.add(label)
-            rows += frame.height
-        skipped += lines
-        record = {"address": source.address, "hash": source.fingerprint, "rows": rows, "skipped": len(lines), "files": listed}
-        record |= {"source": settings.source, "licence": settings.licence}
-        marks = [entry.table.export for entry in source.files if entry.table.export is not None]
-        if marks and settings.licence is None:
+            listed.append(record_of(_file(entry, self.frames[-1]["prompt_key"]), label, auto=auto))
+            if label in self._files and self._files[label].content == _content(entry):
+                self.unchanged.add(label)
+        record |= {"rows": sum(frame.height for frame in self.frames[begin:]), "skipped": len(self.skipped) - n_skipped}
+        record |= {"files": listed, "source": self._settings.source, "licence": self._settings.licence}
+        if marks and self._settings.licence is None:
             record |= {"licence": licence_of(marks), "export": True}
-        records.append(record)
-    records += [
-        {**source, "export": True}
-        for address, source in origins.items()
-        if address not in {record["address"] for record in records}
-    ]
-    if not any(frame.height for frame in frames):
-        first = f"; the first skipped: {skipped[0]}" if skipped else ""
-        raise InputError(f"no example is left of {', '.join(r['address'] for r in records)}{first}")
-    whole = pl.concat(frames, how="diagonal") if origins or any("id" in frame.columns for frame in frames) else pl.concat(frames)
-    for remark in similar_domains([*known["domain"].unique().to_list(), *whole["domain"].unique().to_list()]):
-        progress.note("ingest", remark)
-    return _Sources(_keyed(whole, settings.source), records, tuple(skipped), shapes, readings, frozenset(unchanged))
+        self.records.append(record)
+
+    def _examples(self, entry: SourceFile) -> pl.DataFrame:
+        """Return the examples of a file; what was left out of it, its shapes and remarks are noted."""
+        if entry.table.export is not None and _as_exported(entry.label, self._settings):
+            made = to_exported(entry.table)
+            self.origins |= {source["address"]: source for source in original_sources(entry.table.export)}
+        else:
+            split = _split(entry, self._columns)
+            made = to_examples(entry.table, self._columns, split=split, on_error=self._settings.on_error)
+        self.readings = {**made.readings, **self.readings}
+        for remark in made.remarks:
+            progress.note("ingest", remark)
+        self.skipped += [*entry.table.skipped, *made.skipped]
+        for shape, n in made.shapes.items():
+            self.shapes[shape] = self.shapes.get(shape, 0) + n
+        return _check_training(entry.label, made.frame, self._settings.source)
+
+    def _add_rows(self, entry: SourceFile, frame: pl.DataFrame) -> str:
+        """Add the rows of a file with their keys and the other columns of a row that is new; return the file's label.
+
+        The key is the hash of source and record; of a row of an export it is its id, and what it says of itself stays.
+        """
+        exported = "id" in frame.columns
+        with ThreadPoolExecutor(1) as thread:
+            contents = thread.submit(identity.content_keys, frame)
+            prompts = identity.prompt_keys(chats.conversations(frame))
+            label = _label(entry, self._settings, self._files, self._before, self._taken, prompts)
+            keys = frame["id"] if exported else identity.record_ids(frame["record"], label)
+            origin = pl.coalesce("origin", file_origin(label, "number")) if exported else file_origin(label, "number")
+            length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
+            rows = frame.drop("record", "id", strict=False).with_columns(
+                prompts,
+                contents.result(),
+                keys.alias("key"),
+                origin.alias("origin"),
+                length.cast(pl.Int32).alias("n_chars"),
+                pl.lit(label).alias("source_label"),
+                _unless_said(frame, "source", self._settings.source),
+                _unless_said(frame, "status", "candidate"),
+                *([pl.lit(True).alias("exported")] if exported else []),
+            )
+        self._taken.append(label)
+        self.frames.append(rows)
+        return label
 
 
 def _split(entry: SourceFile, columns: Columns) -> str | None:
@@ -313,33 +365,6 @@ def _check_training(label: str, rows: pl.DataFrame, source: str) -> pl.DataFrame
             f"use --split train, or leave out such rows"
         )
     return rows
-
-
-def _keyed(rows: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Return the rows read with their key, their length and the other columns of a row that is new."""
-    keys = _keys(rows)
-    if rows["domain"].eq(AUTO).any():
-        progress.note("ingest", "domain 'auto': curate cluster will make domains of these rows")
-    length = pl.sum_horizontal(pl.col("prompt", "rationale", "answer").str.len_chars().fill_null(0))
-    keyed = rows.drop("record", "number").with_columns(
-        keys,
-        length.cast(pl.Int32).alias("n_chars"),
-        _unless_said(rows, "source", source),
-        _unless_said(rows, "status", "candidate"),
-        *([pl.col("id").is_not_null().alias("exported")] if "id" in rows.columns else []),
-    )
-    return keyed.drop("id", strict=False)
-
-
-def _keys(rows: pl.DataFrame) -> pl.Series:
-    """Return the key of every row: of an export's its id, of any other the hash of its source and record."""
-    if "id" not in rows.columns:
-        return identity.record_ids(rows.select(pl.col("source_label").alias("source"), "record")).alias("key")
-    others = rows["id"].is_null()
-    made = identity.record_ids(rows.filter(others).select(pl.col("source_label").alias("source"), "record"))
-    keys = rows["id"].clone().scatter(others.arg_true(), made).alias("key")
-    check_ids(rows.select("source_label", "number", keys))
-    return keys
 
 
 def _unless_said(rows: pl.DataFrame, name: str, value: str) -> pl.Expr:

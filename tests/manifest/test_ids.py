@@ -53,16 +53,16 @@ def test_every_hash_is_that_of_the_c_library(rows, seed):
     assert identity.prompt_keys(texts).to_list() == [key - (key >> 63 << 64) for key in keys]
     assert identity.draws(texts, seed).to_list() == [xxhash.xxh3_64_intdigest(f"{seed}:{text}".encode()) for text in texts]
     of_source = xxhash.xxh3_64_intdigest(b"source")
-    records = texts.to_frame("record").with_columns(source=pl.lit("source"))
     expected = [xxhash.xxh3_128_hexdigest(text.encode(), seed=of_source) for text in texts]
-    assert identity.record_ids(records).to_list() == expected
+    assert identity.record_ids(texts, "source").to_list() == expected
 
 
 def test_rows_beyond_one_slice_are_hashed_as_those_before_it(monkeypatch):
     frame = contents(*((f"q{n}", "a", None, None, None) for n in range(7)))
-    whole = identity.content_keys(frame)
+    whole = identity.content_keys(frame), identity.prompt_keys(frame["prompt"])
     monkeypatch.setattr(identity, "_ROWS", 3)
-    assert identity.content_keys(frame).to_list() == whole.to_list()
+    assert identity.content_keys(frame).to_list() == whole[0].to_list()
+    assert identity.prompt_keys(frame["prompt"]).to_list() == whole[1].to_list()
 
 
 def test_an_absent_column_counts_as_null_and_null_is_not_empty():
