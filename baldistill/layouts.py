@@ -59,6 +59,7 @@ def _evaluate(result: Any) -> Iterable[Any]:
                 if result.truncated + result.unended
                 else None,
             ),
+            ("learned before", f"{count(result.overlap)} of these rows, or near copies" if result.overlap else None),
             ("without a clear answer", f"{count(result.unread)}, counted as wrong" if result.unread else None),
             ("chosen among labels", _scored(result) if result.scored else None),
             ("predictions", result.path),

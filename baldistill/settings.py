@@ -57,6 +57,9 @@ class TrainSettings:
         help="Adapter to train on, instead of a new one.",
         more="With that adapter's rank, alpha and dropout.",
     )
+    allow_overlap: bool = option(
+        False, help="Train on rows that are held-out rows too, or near copies of such; they are counted."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import polars as pl
 from baldistill.evaluation import closed
 from baldistill.evaluation.closed import LabelSet
 from baldistill.settings import EvaluateSettings
-from baldistill.student import generate, students
+from baldistill.student import generate, overlap, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
 from baldistill.student.tokens import encode, note_cut, stratify
 from curate import progress
@@ -84,6 +84,7 @@ class EvaluateResult:
             `prediction` is the final answer read from `output`, null where none is clear, or the label of the best score;
             `labels` and `scores` (nats, before any correction) are those of a scored row, else null.
         unread: written answers in which no final answer is clear; they count as wrong.
+        overlap: rows among them from which the student learned, or from near copies of which.
         scored: rows whose answer was chosen among labels by their scores.
         prior: that scored answers were corrected to.
         label_sets: the closed sets of those answers.
@@ -108,6 +109,7 @@ class EvaluateResult:
     seconds: float
     predictions: pl.DataFrame = field(compare=False, repr=False)
     unread: int = 0
+    overlap: int = 0
     scored: int = 0
     prior: str | None = None
     label_sets: tuple[LabelSet, ...] = ()
@@ -164,7 +166,8 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
     examples = with_said_kinds(manifest.examples(drawn))
     corpus = _Corpus.of(manifest, examples)
     candidates = _candidates(examples, corpus, settings)
-    learned = closed.learned_rows(manifest, settings.adapter) if any(candidates) else None
+    learned = closed.learned_rows(manifest, settings.adapter)
+    seen = _seen(manifest, learned, examples)
     student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
     found, truncated = _answers(student, manifest, examples, candidates, settings, _reasons(settings, learned))
     named = {domain: corpus.labels[domain] for domain in corpus.closed if any(candidates)}
@@ -182,6 +185,7 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         rows=predictions.height,
         truncated=truncated,
         unended=int((~predictions["ended"]).sum()),
+        overlap=seen,
         scored=int(predictions["scores"].is_not_null().sum()),
         prior=settings.prior,
         label_sets=sets,
@@ -359,6 +363,19 @@ def _candidates(examples: pl.DataFrame, corpus: _Corpus, settings: EvaluateSetti
     if strange:
         progress.note("evaluate", f"{strange} rows have an answer that no train row has; they count as wrong")
     return found
+
+
+def _seen(manifest: Manifest, learned: pl.DataFrame | None, examples: pl.DataFrame) -> int:
+    """Return how many of the rows that are asked the student learned from, themselves or near copies, and say it."""
+    if learned is None:
+        return 0
+    found = overlap.find(manifest, learned, manifest.rows().join(examples.select("id"), on="id", how="semi"))
+    n = len({*found.same.values(), *found.near.values()})
+    if n:
+        progress.note(
+            "evaluate", f"the student learned from {n:,} of the rows that it is asked: {found}; its figures are too good"
+        )
+    return n
 
 
 def _reasons(settings: EvaluateSettings, learned: pl.DataFrame | None) -> bool:

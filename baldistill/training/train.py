@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from baldistill.settings import TrainSettings
-from baldistill.student import adapters, students
+from baldistill.student import adapters, overlap, students
 from baldistill.student.tokens import check_forms
 from baldistill.training import sft
 from curate import models, progress
@@ -68,7 +68,7 @@ def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
         manifest: the version to train on.
 
     Raises:
-        InputError: nothing is selected, a parameter is out of range, or `output` holds something else.
+        InputError: nothing is selected, or held-out rows are; a parameter is out of range, or `output` holds something else.
         ModelError: the weights cannot be loaded, or the loss is no longer a number.
     """
     _check(settings)
@@ -87,6 +87,7 @@ def train(manifest: Manifest, settings: TrainSettings) -> TrainResult:
     if done is not None:
         progress.note("train", f"{folder.name} is there already, trained on {manifest}; nothing to do")
         return done
+    overlap.refuse(manifest, manifest.examples(rows), allow=settings.allow_overlap)
 
     same = _learned_before(manifest, made_from)
     if same is not None:
@@ -140,7 +141,7 @@ def _check(settings: TrainSettings) -> None:
 
 def _parameters(settings: TrainSettings) -> dict[str, Any]:
     """Return what shapes the adapter beside rows and student, as it is recorded: no local path, ``auto`` resolved."""
-    shaping = {name: value for name, value in asdict(settings).items() if name not in ("student", "output")}
+    shaping = {name: value for name, value in asdict(settings).items() if name not in ("student", "output", "allow_overlap")}
     start = settings.warm_start
     shaping["dtype"] = models.resolve_dtype(settings.dtype)
     shaping["warm_start"] = None if start is None else adapters.fingerprint(Path(start))
