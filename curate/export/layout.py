@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Layout", "write_layout", "write_parquet"]
 
+T = TypeVar("T")
+
 _SHARD_BYTES = 500_000_000  # of a file, and a group of rows more
 _GROUP_BYTES = 64 << 20  # of the texts in a group of rows
 _HELD_BYTES = 192 << 20  # of all groups that are not full yet
@@ -38,7 +41,7 @@ _HELD_BYTES = 192 << 20  # of all groups that are not full yet
 _CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 _SURVEYED = 50_000  # rows from which the kinds of answers are recognised
 _CLASSES = 1_000  # a set of more class names is no closed one
-_REPEATED = ("domain", "split", "source", "stage", "reason", "cluster", "label")  # columns with few values
+_REPEATED = ("domain", "kind", "split", "source", "stage", "reason", "cluster", "label")  # columns with few values
 
 _TEXT = {"dtype": "string", "_type": "Value"}
 _TURN = {
@@ -114,8 +117,8 @@ def write_parquet(snapshot: Snapshot, destination: Path) -> tuple[Path, ...]:
 
     def write(part: Path, split: str) -> None:
         with _Shard(part, schema) as shard:
-            for frame in snapshot.frames(split):
-                shard.write(_arrow(frame, schema))
+            for table in _ahead(_arrow(frame, schema) for frame in snapshot.frames(split)):
+                shard.write(table)
 
     return tuple(write_whole(destination / f"{split}.parquet", partial(write, split=split)) for split in snapshot.rows)
 
@@ -132,7 +135,7 @@ def write_layout(snapshot: Snapshot, destination: Path) -> Layout:
     paths: list[Path] = []
     for split in snapshot.rows:
         parts = _Parts(destination / "data", split, schema)
-        for frame in snapshot.frames(split):
+        for frame in _ahead(snapshot.frames(split)):
             for (source, stage), part in _parted(frame):
                 rows[split, stage, source] += part.height
                 parts.write(stage, source, _typed(part, columns, schema), int(part.estimated_size()))
@@ -329,6 +332,15 @@ def _parted(frame: pl.DataFrame) -> Iterator[tuple[tuple[str, int | None], pl.Da
 # --- files ---
 
 
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield items of which the next one is made while the last one is worked on."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
 class _Shard:
     """One Parquet file in the writing."""
 
@@ -337,11 +349,13 @@ class _Shard:
 
         self.path, self.schema, self.chunked = path, schema, chunked
         self.sink = path.open("wb")
+        repeated = [name for name in schema.names if name in _REPEATED]
         self.writer: parquet.ParquetWriter = parquet.ParquetWriter(
             self.sink,
             schema,
             compression="zstd",
-            use_dictionary=[name for name in schema.names if name in _REPEATED],
+            use_dictionary=repeated,
+            write_statistics=repeated,  # of texts that are all different they cost more than half as much as the rest
             use_content_defined_chunking=_CHUNKING if chunked else False,
             write_page_index=chunked,
         )

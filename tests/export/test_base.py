@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -86,6 +87,25 @@ def test_rows_that_are_left_out_take_their_weights_along(tmp_path_factory, data)
     assert whole[base.WEIGHT].to_list() == [*range(len(texts))]
     assert part.equals(whole[[n for n in range(len(texts)) if n not in gone]])
     assert (found.rows["train"], part.schema) == (part.height, found.schema)
+
+
+def test_texts_in_any_order_are_read_in_few_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 200
+    order = [(7919 * k) % n for k in range(n)]
+    manifest = made(tmp_path, range(n), order, ["train"] * n)
+    for name, value in {"_FRAME_ROWS": 8, "_FIRST_ROWS": 8, "_REGION": 64}.items():
+        monkeypatch.setattr(base, name, value)
+    read = []
+    take = base._take
+
+    def counted(table, places, *, window=8):
+        read.append(1 + int((np.diff(places) > window).sum()))
+        return take(table, places, window=window)
+
+    monkeypatch.setattr(base, "_take", counted)
+    found = pl.concat(read_snapshot(manifest).frames("train", columns=("answer",)))
+    assert found["answer"].to_list() == [str(k) for k in range(n)]
+    assert sum(read) < n / 2, "and not each by itself"
 
 
 def test_frames_of_long_texts_have_few_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

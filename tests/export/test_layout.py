@@ -295,6 +295,16 @@ def test_an_export_of_rows_that_are_there_adds_none(tmp_path: Path) -> None:
     assert (result.added, result.already, result.gone, result.updated) == (0, 4, 0, {})
 
 
+def test_rows_of_an_export_are_known_again_by_their_ids_alone(tmp_path: Path) -> None:
+    manifest = ingested(tmp_path, [chosen(prompt="p?", answer="1"), {"prompt": "p?", "answer": "2"}], name="m")
+    read_back(written(manifest, tmp_path / "first")[0].folder, tmp_path)
+    other = pl.when(pl.col("status") == "selected").then(pl.lit("candidate")).otherwise(pl.lit("selected"))
+    later = manifest.commit(manifest.rows().with_columns(status=other, stage=0), verb="x")
+    result = ingest.ingest([str(written(later, tmp_path / "second")[0].folder)], to="back", root=tmp_path)
+    assert (result.added, result.updated) == (1, {})
+    assert set(result.manifest.rows()["id"]) == set(manifest.rows()["id"])
+
+
 def test_where_rows_and_licences_came_from_is_read_back(tmp_path: Path) -> None:
     source = tmp_path / "a.jsonl"
     source.write_text('{"prompt": "q?", "answer": "a", "domain": "d"}\n', encoding="utf-8")
