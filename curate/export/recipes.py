@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import dedent
 
-__all__ = ["STUDENT", "Recipe", "command", "files"]
+__all__ = ["MAX_LENGTH", "STUDENT", "Recipe", "command", "files", "limit"]
 
 STUDENT = "Qwen/Qwen2.5-0.5B-Instruct"  # an example, to be replaced
-_MAX_LENGTH = 1024  # tokens; TRL's own default, written out since it cuts what is longer
+MAX_LENGTH = 2048  # tokens of a sequence, where no limit was given; in every config, since trainers cut or drop what is longer
 _DROPPED = "What is longer than `sequence_len` tokens Axolotl drops: `--max-tokens` of the export counts it beforehand."
 _CUT = "What is longer than `max_length` tokens TRL cuts: `--max-tokens` of the export counts it beforehand."
 
@@ -48,7 +48,7 @@ class Recipe:
     @property
     def length(self) -> int:
         """Tokens of a sequence, at most."""
-        return self.max_tokens or _MAX_LENGTH
+        return self.max_tokens or MAX_LENGTH
 
 
 def _trl(recipe: Recipe) -> tuple[str, str, str]:
@@ -117,7 +117,7 @@ def _alpaca(recipe: Recipe) -> tuple[str, str, str]:
           - path: train.jsonl
             ds_type: json
             type: alpaca
-        sequence_len: {recipe.max_tokens or 2048}
+        sequence_len: {recipe.length}
         micro_batch_size: 4
         num_epochs: 2
         learning_rate: 2.0e-5
@@ -137,7 +137,7 @@ def _sharegpt(recipe: Recipe) -> tuple[str, str, str]:
             field_messages: conversations
             message_property_mappings: {{role: from, content: value}}
             roles: {{user: [human], assistant: [gpt, function_call], tool: [observation], system: [system]}}
-        sequence_len: {recipe.max_tokens or 2048}
+        sequence_len: {recipe.length}
         micro_batch_size: 4
         num_epochs: 2
         learning_rate: 2.0e-5
@@ -150,14 +150,14 @@ def _llama_factory(recipe: Recipe) -> tuple[str, str, str]:
     held = f"\n        eval_dataset: {recipe.name}_{recipe.held}" if recipe.held else ""
     config = f"""\
         model_name_or_path: {recipe.student}
-        template: qwen
+        template: qwen  # of the model's family
         stage: sft
         do_train: true
         finetuning_type: lora
         dataset_dir: .
         dataset: {recipe.name}_train{held}
         mask_history: {str(not recipe.every).lower()}
-        cutoff_len: {recipe.max_tokens or 2048}
+        cutoff_len: {recipe.length}
         num_train_epochs: 2
         output_dir: ../trained
         """
@@ -174,7 +174,7 @@ def _axolotl(recipe: Recipe) -> tuple[str, str, str]:
             type: chat_template
             roles_to_train: []
             message_field_training: train
-        sequence_len: {recipe.max_tokens or 2048}
+        sequence_len: {recipe.length}
         micro_batch_size: 4
         num_epochs: 2
         learning_rate: 2.0e-5
@@ -191,11 +191,12 @@ def _unsloth(recipe: Recipe) -> tuple[str, str, str]:
         from datasets import load_dataset
         from trl import SFTConfig, SFTTrainer
 
-        model, tokenizer = FastLanguageModel.from_pretrained("{recipe.student}", max_seq_length={recipe.max_tokens or 2048})
+        model, tokenizer = FastLanguageModel.from_pretrained("{recipe.student}", max_seq_length={recipe.length})
         model = FastLanguageModel.get_peft_model(model, r=16)
         rows = load_dataset("json", data_files="train.jsonl", split="train")
         rows = rows.map(lambda row: {{"text": tokenizer.apply_chat_template(row["messages"], tokenize=False)}})
         trainer = SFTTrainer(model, train_dataset=rows, processing_class=tokenizer, args=SFTConfig("../trained"))
+        # as the template of the model begins a turn of either
         parts = {{"instruction_part": "<|im_start|>user\\n", "response_part": "<|im_start|>assistant\\n"}}
         train_on_responses_only(trainer, **parts{last}).train()
         """
@@ -226,19 +227,21 @@ class _Trainer:
         write: recipe → (what to know, language of the lines, the lines).
         command: that trains, from inside the folder; "" where the lines are code, or a part of a config.
         config: the file of the lines, which the command names.
+        limits: whether the lines limit the tokens of a sequence.
     """
 
     page: str
     write: Callable[[Recipe], tuple[str, str, str]]
     command: str = ""
     config: str = ""
+    limits: bool = True
 
 
 _SFT = "sft.yaml"
 _TRAINERS = {
     "trl": _Trainer("https://huggingface.co/docs/trl/sft_trainer", _trl, f"trl sft --config {_SFT}", _SFT),
     "trl-dpo": _Trainer("https://huggingface.co/docs/trl/dpo_trainer", _trl_dpo, "trl dpo --config dpo.yaml", "dpo.yaml"),
-    "openai": _Trainer("https://developers.openai.com/api/docs/guides/supervised-fine-tuning", _openai),
+    "openai": _Trainer("https://developers.openai.com/api/docs/guides/supervised-fine-tuning", _openai, limits=False),
     "alpaca": _Trainer("https://docs.axolotl.ai/docs/dataset-formats/inst_tune.html", _alpaca, f"axolotl train {_SFT}", _SFT),
     "sharegpt": _Trainer(
         "https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _sharegpt, f"axolotl train {_SFT}", _SFT
@@ -253,13 +256,18 @@ _TRAINERS = {
         "https://docs.axolotl.ai/docs/dataset-formats/conversation.html", _axolotl, f"axolotl train {_SFT}", _SFT
     ),
     "unsloth": _Trainer("https://unsloth.ai/docs/get-started/fine-tuning-llms-guide/datasets-guide", _unsloth),
-    "torchtune": _Trainer("https://docs.pytorch.org/torchtune/stable/basics/chat_datasets.html", _torchtune),
+    "torchtune": _Trainer("https://docs.pytorch.org/torchtune/stable/basics/chat_datasets.html", _torchtune, limits=False),
 }
 
 
 def command(trainer: str) -> str:
     """Return the command that trains on an export, from inside its folder; "" where its format has none."""
     return _TRAINERS[trainer].command if trainer in _TRAINERS else ""
+
+
+def limit(trainer: str) -> int | None:
+    """Return the tokens to which a trainer's lines limit a row unless another limit is given; None where they limit none."""
+    return MAX_LENGTH if _TRAINERS[trainer].limits else None
 
 
 def files(trainer: str, recipe: Recipe) -> dict[str, str]:

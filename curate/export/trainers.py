@@ -27,6 +27,7 @@ from curate.manifest import chats
 
 __all__ = ["Row", "dataset_info", "write_records"]
 
+_TOKEN_BYTES = 3  # of a text; with more bytes for each token of a limit it may be over that
 _SLICE = 10_000  # rows put together at a time
 _HERE = ("id", "domain", "domains", WEIGHT)  # columns that stand beside the chat, which no trainer reads
 # Of OpenAI's fine-tuning: https://developers.openai.com/api/docs/guides/supervised-fine-tuning#formatting-your-data and the
@@ -95,6 +96,12 @@ class Row:
         """Count a row of which a trainer that trains on every answer trains on more than is meant."""
         if self.trained in ("last", "some"):
             self.lost.add("that earlier answers are not trained on (all are)")
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of its texts in UTF-8."""
+        texts = (turn.get("content") for turn in self.chat.all)
+        return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
 
     @property
     def tools_text(self) -> str | None:
@@ -352,6 +359,8 @@ class _Tally:
         skipped: why rows are left out → rows.
         refused: what the trainer would refuse → rows.
         cut: beyond what the trainer would cut → rows.
+        limit: in tokens, for which nothing was counted; None where that is known, or there is none.
+        long: rows that may be over it.
         answers: rows of several answers, by which of them are trained on (`Row.trained`).
         used: keys that are not null in every record.
         written: split → records.
@@ -361,6 +370,8 @@ class _Tally:
     skipped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     cut: Counter[str] = field(default_factory=Counter)
+    limit: int | None = None
+    long: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     used: dict[str, None] = field(default_factory=dict)
     written: Counter[str] = field(default_factory=Counter)
@@ -378,6 +389,7 @@ class _Tally:
         if row.skipped:
             self.skipped[row.skipped] += 1
             return
+        self.long += self.limit is not None and row.n_bytes > _TOKEN_BYTES * self.limit
         self.written[split] += len(records)
         self.answers[row.trained] += 1
         for record in records:
@@ -394,6 +406,12 @@ class _Tally:
             progress.note("export", f"{name}: {n:,} rows have {what}, for which the trainer refuses the file")
         for what, n in sorted(self.cut.items()):
             progress.note("export", f"{name}: {n:,} rows have {what}; --max-tokens counts them for a student")
+        if self.limit is not None and self.long:
+            progress.note(
+                "export",
+                f"{name}: {self.long:,} rows have more than {_TOKEN_BYTES * self.limit:,} bytes, and may be longer than "
+                f"the {self.limit:,} tokens to which the lines in its README limit them; --max-tokens N counts them and sets it",
+            )
 
 
 def write_records(
@@ -426,7 +444,8 @@ def write_records(
     Raises:
         InputError: no train row is left.
     """
-    tally = _tally(snapshot, make, beside=beside, carried=carried)
+    limit = recipes.limit(name) if snapshot.max_tokens is None else None
+    tally = _tally(snapshot, make, limit, beside=beside, carried=carried)
     answers = tally.answers
     if masks and (unsaid := answers["some"] + (answers["last"] if answers["all"] else 0)):
         tally.lost["that some answers are not trained on (all are)"] = unsaid
@@ -454,8 +473,8 @@ def write_records(
     return tuple(paths)
 
 
-def _tally(snapshot: Snapshot, make: Make, *, beside: bool, carried: Collection[str]) -> _Tally:
-    tally = _Tally()
+def _tally(snapshot: Snapshot, make: Make, limit: int | None, *, beside: bool, carried: Collection[str]) -> _Tally:
+    tally = _Tally(limit=limit)
     for split in snapshot.rows:
         for _, row, records in _records(snapshot.frames(split), make):
             tally.add(split, row, records, carried)

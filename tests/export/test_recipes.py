@@ -60,7 +60,7 @@ def test_a_config_has_the_keys_that_its_trainer_documents(
     for dataset in config["datasets"] if "dataset" in keys else ():
         assert set(dataset) <= keys["dataset"]
     limits = [value for key, value in config.items() if key in ("sequence_len", "cutoff_len")]
-    assert limits == ([] if trainer == "torchtune" else [max_tokens or 2048])
+    assert limits == ([] if trainer == "torchtune" else [max_tokens or recipes.limit(trainer)])
     rates = [value for key, value in config.items() if key == "learning_rate"]
     assert all(isinstance(rate, float) for rate in rates), "YAML reads 2e-5 as a text"
 

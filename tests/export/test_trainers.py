@@ -213,6 +213,17 @@ def test_a_file_that_is_too_large_for_openai_is_told(write, monkeypatch):
     assert any("train.jsonl has 0 MB" in note for note in write("openai", PLAIN)[2])
 
 
+@pytest.mark.parametrize("form", TRAINERS)
+def test_rows_that_the_limit_of_the_lines_may_cut_are_told(write, form):
+    rows = [*PLAIN, {"prompt": "a word and " * 600, "answer": "x"}, {"prompt": "ü" * 3073, "answer": "x"}]
+    told = [note for note in write(form, rows)[2] if "limit them" in note]
+    said = (
+        "2 rows have more than 6,144 bytes, and may be longer than the 2,048 tokens to which the lines in its README limit them"
+    )
+    assert len(told) == (form not in ("openai", "torchtune"))
+    assert all(note.startswith(f"{form}: {said}; --max-tokens N counts them") for note in told)
+
+
 def test_examples_that_openai_may_cut_are_told(write):
     notes = write("openai", [*PLAIN, {"prompt": "ü" * 40_000, "answer": "x"}])[2]
     assert len(notes) == 1
