@@ -22,12 +22,46 @@ from curate.manifest.schema import SPLITS
 from curate.settings import takes
 from curate.teachers.prices import format_usd
 
-__all__ = ["MEASURED", "MOST_LISTED", "PARTS", "CardResult", "Configs", "body", "card", "configs_of", "limits", "text_of"]
+__all__ = [
+    "ABOUT",
+    "MEASURED",
+    "MOST_LISTED",
+    "PARTS",
+    "CardResult",
+    "Configs",
+    "body",
+    "card",
+    "configs_of",
+    "limits",
+    "text_of",
+]
 
 Configs = Sequence[Mapping[str, Any]]  # as a card's header has them: ``config_name``, ``data_files`` and, of one, ``default``
 
 PARTS = ("summary", "domains", "sources", "teacher", "audit", "selection", "limits", "columns", "reproduce")
 MOST_LISTED = 500  # domains that are listed in the card; more are in a file of their own
+# Columns of a data set, and what they hold.
+ABOUT = {
+    "id": "the row's name, which never changes",
+    "prompt": "the question",
+    "answer": "its final answer",
+    "label": "the answer as the number of its class, where answers are class names",
+    "rationale": "the reasoning that leads to the answer, where there is one",
+    "messages": "the other turns of a chat, where there are any",
+    "domain": "the kind of question",
+    "domains": "all labels of the row",
+    "split": "train, validation or test",
+    "source": "real, or synthetic where a teacher wrote the row",
+    "stage": "that chose the row, from 0",
+    "reason": "why the row was chosen",
+    "origin": "where the row came from",
+    "parents": "ids of the rows that it was written from",
+    "cluster": "within the domain",
+    "score": "newest difficulty score",
+    "weight": "of train rows: by it every domain counts as much as the balance wanted; the mean is 1",
+    "extra": "JSON: the further columns of its source",
+}
+_AT_TIMES = ("label", "domains", "weight", "messages")  # columns that some data sets have
 _LONG, _ENDS = 24, 8  # domains from which a table is folded, and how many it then shows at either end
 _FEW = 10  # train rows; a domain with fewer is told
 _MOST_SOURCES = 20  # listed
@@ -37,10 +71,9 @@ MEASURED = {
     "answer_mismatch": "of 300 cases written by somebody who had not seen its rules it judged 257 rightly at the first run, and "
     "accepted 9 of their 169 wrong answers; since those faults were mended, all 300 and none",
 }
-_KEYS = (
-    *("budget", "stages", "policy", "schedule", "temperature", "need_weight", "n", "selector", "rationales", "wrong_rationale"),
-    *("fill", "show_answer", "rows_per_call", "max_attempts", "seed"),
-)
+# Parameters that are told of a choice; the plan has all of them. An option of a policy is told beside that policy alone.
+_KEYS = ("budget", "stages", "policy", "schedule", "temperature", "need_weight", "n", "selector", "rationales", "fill", "seed")
+_OPTIONS_OF = {"adaptive": ("schedule",), "need": ("schedule", "need_weight"), "temperature": ("temperature",)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +112,14 @@ def card(manifest: Manifest, settings: CardSettings) -> CardResult:
     return CardResult(manifest, eu_summary(facts) if settings.eu_summary else text_of(facts))
 
 
-def text_of(facts: CardFacts, configs: Configs | None = None, *, picture: str = "", listing: str = "") -> str:
+def text_of(
+    facts: CardFacts,
+    configs: Configs | None = None,
+    *,
+    picture: str = "",
+    listing: str = "",
+    columns: Sequence[str] = (),
+) -> str:
     """Return the card that states some facts.
 
     Args:
@@ -87,9 +127,10 @@ def text_of(facts: CardFacts, configs: Configs | None = None, *, picture: str = 
         configs: of the data set; `configs_of` unless given.
         picture: of the domains before and after, a path beside the card; "" for none.
         listing: the file beside the card that lists all domains; "" where there is none.
+        columns: of the files; those that every data set has, unless given.
     """
     configs = configs_of(facts) if configs is None else configs
-    parts = body(facts, picture=picture, configs=configs, listing=listing)
+    parts = body(facts, picture=picture, configs=configs, listing=listing, columns=columns)
     return assemble(metadata.header_of(facts, configs), parts)
 
 
@@ -99,7 +140,9 @@ def configs_of(facts: CardFacts) -> list[dict[str, Any]]:
     return [{"config_name": "default", "data_files": files}]
 
 
-def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, Any]] = (), listing: str = "") -> dict[str, str]:
+def body(
+    facts: CardFacts, *, picture: str = "", configs: Configs = (), listing: str = "", columns: Sequence[str] = ()
+) -> dict[str, str]:
     """Return the parts of a card's text by name, in their order; a part that has nothing to say is left out.
 
     Args:
@@ -107,6 +150,7 @@ def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, 
         picture: of the domains before and after: a path beside the card; "" for none.
         configs: of the data set, as its header has them.
         listing: the file beside the card that lists all domains; "" where there is none.
+        columns: of the files; those that every data set has, unless given.
     """
     parts: dict[str, Callable[[], str]] = {
         "summary": lambda: _summary(facts, configs),
@@ -116,7 +160,7 @@ def body(facts: CardFacts, *, picture: str = "", configs: Sequence[Mapping[str, 
         "audit": lambda: _audit(facts),
         "selection": lambda: _selection(facts),
         "limits": lambda: _limits(facts),
-        "columns": lambda: _columns(facts),
+        "columns": lambda: _columns(columns),
         "reproduce": lambda: _reproduce(facts),
     }
     assert tuple(parts) == PARTS
@@ -258,23 +302,27 @@ def _licences(facts: CardFacts) -> str:
     if found.missing:
         lines.append(
             f"No licence is stated for the whole: {count(found.missing, 'source has', 'sources have')} none. "
-            f"Given for the others: {', '.join(map(escape, found.stated))}."
+            f"Given for the others: {', '.join(map(_quote, found.stated))}."
         )
-    elif len(found.stated) == 1 and not found.unknown:
-        lines.append(f"Every source was ingested with the licence {escape(found.stated[0])}.")
+    elif len(found.stated) == 1:
+        lines.append(f"Every source was ingested with the licence {_quote(found.stated[0])}.")
     else:
-        lines.append(f"The sources have several licences: {', '.join(map(escape, found.stated))}.")
+        lines.append(f"The sources have several licences: {', '.join(map(_quote, found.stated))}.")
     if found.unknown:
         lines.append(
-            f"The Hub has no identifier for {', '.join(map(escape, found.unknown))}: the header says `other` and the name."
+            f"The Hub has no identifier for {', '.join(map(_quote, found.unknown))}: the header says `other` and the name."
         )
-    lines += [f"{escape(choice)} is a choice: one of them is enough." for choice in found.choices]
+    lines += [f"{_quote(choice)} is a choice: one of them is enough." for choice in found.choices]
     if found.conflicts:
         lines.append("What they say of each other (no legal advice):\n")
         lines += [
             f"- {' and '.join(conflict.licences)}: {conflict.about} ([source]({conflict.page}))." for conflict in found.conflicts
         ]
     return "\n".join(lines)
+
+
+def _quote(name: str) -> str:
+    return f"“{escape(name)}”"
 
 
 def _languages(facts: CardFacts) -> str:
@@ -352,7 +400,8 @@ def _measured(facts: CardFacts) -> str:
     lines = [f"How often {escape(name)} is right: {MEASURED[name]}." for name in names if name in MEASURED]
     others = [escape(name) for name in names if name not in MEASURED]
     if others:
-        lines.append(f"How often {', '.join(others)} {'is' if len(others) == 1 else 'are'} right was not measured.")
+        named = " and ".join([", ".join(others[:-1]), others[-1]] if len(others) > 1 else others)
+        lines.append(f"How often {named} {'is' if len(others) == 1 else 'are'} right was not measured.")
     return " ".join(lines)
 
 
@@ -360,7 +409,8 @@ def _selection(facts: CardFacts) -> str:
     newest = facts.newest
     if not newest:
         return ""
-    values = [(key, newest[key]) for key in _KEYS if newest.get(key) is not None]
+    idle = {"schedule", "temperature", "need_weight"} - set(_OPTIONS_OF.get(str(newest.get("policy")), ()))
+    values = [(key, newest[key]) for key in _KEYS if newest.get(key) is not None and key not in idle]
     text = f"By `curate {newest['verb']}`: " + ", ".join(f"{key} {escape(value)}" for key, value in values) + "."
     sampled = [commit for commit in facts.log if commit.verb == "sample"]
     if sampled:
@@ -415,19 +465,8 @@ def _some(domains: Sequence[str], show: Callable[[str], str]) -> str:
     return ", ".join(names[:_ENDS]) + (f" and {len(names) - _ENDS:,} more" if len(names) > _ENDS else "")
 
 
-def _columns(facts: CardFacts) -> str:
-    weights = ("weight", "of train rows: by it every domain counts as much as the balance wanted; the mean is 1")
-    lines = (
-        ("id, split", "the row's name, which never changes, and train, validation or test"),
-        ("prompt, answer", "the question and its final answer"),
-        ("rationale", "the reasoning that leads to the answer, where there is one"),
-        ("messages", "the other turns of a chat, where there are any; turn in a marker is that of the prompt or answer"),
-        ("domain, source, stage", "the kind of question, real or synthetic, and the stage that chose it (from 0)"),
-        ("reason, origin, parents", "why the row was chosen, where it came from, and the ids it was written from"),
-        ("cluster, score", "its cluster within the domain and its newest difficulty score"),
-        ("extra", "JSON: the further columns of its source"),
-        *([weights] if facts.weights else []),
-    )
+def _columns(names: Sequence[str]) -> str:
+    lines = [(name, ABOUT.get(name, "")) for name in names or (name for name in ABOUT if name not in _AT_TIMES)]
     return "## Columns\n\n" + table(("column", "meaning"), lines)
 
 

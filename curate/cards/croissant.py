@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from curate.cards.card import MEASURED, limits
+from curate.cards.card import ABOUT, MEASURED, limits
 from curate.cards.markup import clean, count
 
 if TYPE_CHECKING:
     from curate.cards.facts import CardFacts
 
-__all__ = ["CONFORMS_TO", "croissant"]
+__all__ = ["CONFORMS_TO", "columns_of", "croissant"]
 
 CONFORMS_TO = ("http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0")
 _PARQUET = "application/x-parquet"  # as Croissant's own examples have it, and as its reader knows it
@@ -45,24 +45,6 @@ _CONTEXT: dict[str, Any] = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-}
-_ABOUT = {
-    "id": "the row's name, which never changes",
-    "prompt": "the question",
-    "answer": "its final answer",
-    "rationale": "the reasoning that leads to the answer, where there is one",
-    "messages": "the other turns of a chat, where there are any",
-    "domain": "the kind of question",
-    "domains": "all labels of the row",
-    "split": "train, validation or test",
-    "source": "real, or synthetic where a teacher wrote the row",
-    "stage": "that chose the row, from 0",
-    "reason": "why the row was chosen",
-    "origin": "where the row came from",
-    "parents": "ids of the rows that it was written from",
-    "cluster": "within the domain",
-    "score": "newest difficulty score",
-    "extra": "JSON: the further columns of its source",
 }
 
 
@@ -93,6 +75,17 @@ def croissant(facts: CardFacts, configs: Sequence[Mapping[str, Any]], folder: Pa
         **_responsible(facts),
     }
     return json.dumps({key: value for key, value in described.items() if value is not None}, ensure_ascii=False, indent=1) + "\n"
+
+
+def columns_of(configs: Sequence[Mapping[str, Any]], folder: Path) -> tuple[str, ...]:
+    """Return the columns of the first config, as its files have them.
+
+    Args:
+        configs: of the data set.
+        folder: that holds the files.
+    """
+    schemas = (_schema(files, folder) for config in configs[:1] for files in _file_sets(config))
+    return tuple(dict.fromkeys(name for schema in schemas if schema for name in schema))
 
 
 def _description(facts: CardFacts) -> str:
@@ -136,7 +129,7 @@ def _field(files: str, records: str, column: str, kind: pl.DataType) -> dict[str
     source = {"fileSet": {"@id": files}, "extract": {"column": column}}
     inner, repeated = (kind.inner, True) if isinstance(kind, pl.List) else (kind, False)
     field: dict[str, Any] = {"@type": "cr:Field", "@id": f"{records}/{column}", "name": column, "source": source}
-    field |= {"description": _ABOUT[column]} if column in _ABOUT else {}
+    field |= {"description": ABOUT[column]} if column in ABOUT else {}
     field |= {"repeated": True} if repeated else {}
     if isinstance(inner, pl.Struct):
         return field | {"subField": [_sub_field(field, source, part.name) for part in inner.fields]}

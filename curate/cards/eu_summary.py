@@ -53,7 +53,7 @@ def _sections(facts: CardFacts) -> Iterator[str]:
     )
     yield "### 1.3. Modalities, overall training data size and other characteristics"
     yield _listed(
-        ("Modality", "text; this data set has no other."),
+        ("Modality", "text."),
         ("Training data size", _size(facts)),
         ("Types of content", _content(facts)),
         ("Latest date of data acquisition", _acquired(facts)),
@@ -138,10 +138,15 @@ def _synthetic(facts: CardFacts) -> str:
     lines.append(
         ("Rows", f"{count(facts.synthetic, 'row')} of the train split; rationales of {count(facts.rationales, 'real row')}.")
     )
-    models = ", ".join(map(escape, facts.teachers)) or _UNKNOWN.rstrip(".")
+    models = ", ".join(map(_model, facts.teachers)) or _UNKNOWN.rstrip(".")
     lines.append(("AI models used to generate it", f"{models}. Which of them are on the Union market: not known to this tool."))
     text = _listed(*lines)
     return f"{text}\n\nSources that were synthetic when they were read:\n\n{_table(ready)}" if ready else text
+
+
+def _model(name: str) -> str:
+    recording = " (a recording; which model gave its answers is not known to this tool)"
+    return escape(name) + (recording if name.startswith("recorded:") else "")
 
 
 def _other(facts: CardFacts) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curate.cards.card import MOST_LISTED, Configs, configs_of, text_of
-from curate.cards.croissant import croissant
+from curate.cards.croissant import columns_of, croissant
 from curate.cards.eu_summary import eu_summary
 from curate.cards.facts import COLUMNS, CardFacts, read_facts
 from curate.cards.markup import escape, table
@@ -41,7 +41,8 @@ def write_card(snapshot: Snapshot, destination: Path, *, configs: Configs | None
     configs = configs_of(facts) if configs is None else configs
     picture = draw(facts, destination / _PICTURE)
     listing = _write_listing(facts, destination / _LISTING)
-    text = text_of(facts, configs, picture=_PICTURE if picture else "", listing=_LISTING if listing else "")
+    beside = {"picture": _PICTURE if picture else "", "listing": _LISTING if listing else ""}
+    text = text_of(facts, configs, **beside, columns=columns_of(configs, destination))
     described = _write(destination / _CROISSANT, croissant(facts, configs, destination))
     return (_write(destination / "README.md", text), *picture, *listing, described)
 
