@@ -10,9 +10,11 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from curate.cards.markup import clean, quoted
 from curate.manifest.manifest import Commit
+from curate.teachers.base import LOOPBACK
 
 __all__ = ["plan_of"]
 
@@ -42,6 +44,9 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "restore": (),
 }
 _DEFAULTS = {"source": "real", "format": "auto", "turns": "last", "on_error": "fail", "holdout": 0.0}
+_ADDRESS = re.compile(r"[0-9.]+|.*:.*")  # of a machine in figures, IPv4 or IPv6
+_NOT_PUBLIC = (".corp", ".home", ".internal", ".intranet", ".lan", ".local", ".localdomain", ".localhost", ".private")
+_YOURS, _HERE = "https://your-server/v1", "http://127.0.0.1:8000/v1"
 _RECORDING = re.compile(r"(recorded:.+):[0-9a-f]{16}")  # as the ledger knows it: the file and a hash of it
 
 
@@ -90,8 +95,23 @@ def _values(verb: str, commit: Commit) -> Iterator[tuple[str, Any]]:
 
 
 def _teacher(endpoint: str) -> str:
-    found = _RECORDING.fullmatch(endpoint)
-    return found[1] if found else endpoint
+    """Return a teacher as a user writes it; the address of a server that is not everybody's is not said."""
+    if found := _RECORDING.fullmatch(endpoint):
+        return found[1]
+    if endpoint.startswith(LOOPBACK):  # with a port behind it, or without
+        return _HERE
+    if not endpoint.startswith(("http://", "https://")):
+        return endpoint
+    host = _host(endpoint)
+    public = "." in host and not _ADDRESS.fullmatch(host) and not host.endswith(_NOT_PUBLIC)
+    return endpoint if public else _YOURS
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _settings(verb: str, commit: Commit) -> Iterator[str]:

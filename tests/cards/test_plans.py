@@ -6,6 +6,7 @@ import tomllib
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,24 @@ def test_what_a_plan_has_no_table_for_is_said_as_commands() -> None:
         "# v3: curate audit m --auditor malformed --apply --threshold malformed=0.9",
         "# v4: curate a_verb_of_later m",
     ]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+        ("http://10.1.2.3:8000/v1", "https://your-server/v1"),
+        ("http://[fd00::1]:8000/v1", "https://your-server/v1"),
+        ("http://gpu7:8000/v1", "https://your-server/v1"),
+        ("https://llm.acme.internal/v1", "https://your-server/v1"),
+        ("http://[bad", "https://your-server/v1"),
+        ("openai", "openai"),
+        ("local", "http://127.0.0.1:8000/v1"),
+        ("local:8001/v1", "http://127.0.0.1:8000/v1"),
+    ],
+)
+def test_the_address_of_a_server_that_is_not_everybodys_is_not_told(endpoint: str, told: str) -> None:
+    assert tomllib.loads(plan_of("m", [commit(0, "balance", 0, teacher=endpoint)]))["balance"]["teacher"] == told
 
 
 @given(st.text() | st.sampled_from(["```\n# x", "<!-- /curate:reproduce -->", '"""', "\\u003c", "\x7f\x00", "a' b"]))
