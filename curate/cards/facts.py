@@ -134,7 +134,6 @@ class CardFacts:
         complete_only: whether rows of stages that a cap cut short are left out.
         max_tokens: by which rows were measured, or None.
         too_long: train rows over it that are left out.
-        weights: whether train rows have a column of weights.
     """
 
     manifest: Manifest
@@ -167,7 +166,6 @@ class CardFacts:
     complete_only: bool
     max_tokens: int | None
     too_long: int
-    weights: bool = False
 
     @property
     def train(self) -> int:

@@ -6,7 +6,7 @@ What they say is made in `curate.cards`; `merge` keeps what a person wrote in an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from curate.cards.card import MOST_LISTED, Configs, configs_of, text_of
@@ -15,7 +15,7 @@ from curate.cards.eu_summary import eu_summary
 from curate.cards.facts import COLUMNS, CardFacts, read_facts
 from curate.cards.markup import escape, table
 from curate.cards.merging import is_ours, merge
-from curate.export.base import WEIGHT, Snapshot
+from curate.export.base import Snapshot
 from curate.files import write_whole
 from curate.manifest.manifest import Manifest
 
@@ -63,14 +63,13 @@ def write_eu_summary(snapshot: Snapshot, destination: Path) -> Path:
 
 def _facts(snapshot: Snapshot) -> CardFacts:
     limit = snapshot.max_tokens  # rows over it may have been left out
-    facts = read_facts(
+    return read_facts(
         snapshot.manifest,
         language=snapshot.language,
         held_out=not snapshot.kept_back,
         complete_only=snapshot.complete_only,
         within=None if limit is None else (limit, snapshot.narrow(*COLUMNS).lazy()),
     )
-    return replace(facts, weights=WEIGHT in snapshot.schema)
 
 
 def _write_listing(facts: CardFacts, path: Path) -> tuple[Path, ...]:
