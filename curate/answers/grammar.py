@@ -31,27 +31,25 @@ class Rule:
     """A pattern that is tried only where one of its words stands; it finds what the pattern alone would find.
 
     Attributes:
-        pattern: begins with one of the words or signs, or up to `before` characters earlier.
+        pattern: begins with one of the words or signs; what stands before them it only looks at.
         words: its words, up to a blank, by their first token, in small letters; of scripts that write blanks between words.
         signs: finds words of other scripts, and what is no word; None where there are none.
         everywhere: whether `signs` finds something in a text of ASCII.
-        before: characters.
+        back: how many characters before a sign the pattern may begin.
     """
 
     pattern: re.Pattern[str]
     words: Mapping[str, tuple[str, ...]]
     signs: re.Pattern[str] | None = None
     everywhere: bool = False
-    before: int = 0
+    back: int = 0
 
     def finditer(self, text: str, start: int = 0) -> Iterator[re.Match[str]]:
         """Yield the matches of the pattern, from left to right, none within another."""
-        for first, place in self._places(text):
-            for at in range(max(start, first), place + 1):
-                if match := self.pattern.match(text, at):
-                    yield match
-                    start = max(match.end(), at + 1)
-                    break
+        for place in self.places(text):
+            if place >= start and (match := self.pattern.match(text, place)):
+                yield match
+                start = max(match.end(), place + 1)
 
     def search(self, text: str) -> re.Match[str] | None:
         """Return the first match, None where there is none."""
@@ -69,12 +67,13 @@ class Rule:
             end = match.end()
         return "".join([*parts, text[end:]])
 
-    def _places(self, text: str) -> list[tuple[int, int]]:
+    def places(self, text: str) -> list[int]:
+        """Return where the pattern may begin."""
         small = _small(text)
         begun = [word for token in _tokens(small) & self.words.keys() for word in self.words[token]]
-        found = [(at - self.before, at) for word in begun for at in _found(small, word)]
+        found = {at for word in begun for at in _found(small, word)}
         if self.signs and (self.everywhere or not text.isascii()):
-            found += [(match.start() - self.before, match.end()) for match in self.signs.finditer(text)]
+            found |= {max(0, match.start() - self.back) for match in self.signs.finditer(text)}
         return sorted(found)
 
 
@@ -102,14 +101,14 @@ def _small(text: str) -> str:
     return small.replace("ς", "σ")
 
 
-def rule(pattern: str, words: Iterable[str], *, before: int = 0, signs: str = "") -> Rule:
+def rule(pattern: str, words: Iterable[str], *, signs: str = "", back: int = 0) -> Rule:
     """Return a rule, in any case and with ``^`` at every line.
 
     Args:
         pattern: a regular expression.
         words: that it begins with.
-        before: how many characters may stand before them, in the pattern.
         signs: a pattern of further places where it may begin.
+        back: how many characters before those.
     """
     tokens: dict[str, tuple[str, ...]] = {}
     others = [signs] if signs else []
@@ -121,7 +120,7 @@ def rule(pattern: str, words: Iterable[str], *, before: int = 0, signs: str = ""
         else:
             others.append(re.escape(word))
     found = re.compile("|".join(others), _FLAGS) if others else None
-    return Rule(re.compile(pattern, _FLAGS), tokens, found, any(map(str.isascii, others)), before)
+    return Rule(re.compile(pattern, _FLAGS), tokens, found, any(map(str.isascii, others)), back)
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,15 @@ class Grammar:
     announced: Rule
     heading: re.Pattern[str]
     decimal_comma: frozenset[str]  # groups of `announced`
-    denied_after: re.Pattern[str]
+    denies_after: Rule
+    denied_after: re.Pattern[str]  # a value and such a word
     instead: re.Pattern[str]
     corrected: Rule
     mended: Rule  # of words: a sentence that begins with a word of correction
     favoured: Rule
     chosen: Rule
     reason: Rule
-    doubts: re.Pattern[str]
+    doubts: Rule
     judged: Rule  # an option with a verdict beside it: "A: no. B: yes."
     doubted: re.Pattern[str]  # ends where an answer is announced or chosen
     negated: Rule  # what says that the value after it is not the answer
@@ -201,6 +201,7 @@ def _build(_version: int) -> Grammar:
         decimal_comma=frozenset(
             f"{kind}_{code}" for kind in ("says", "direct") for code, language in words.known.items() if language.decimal_comma
         ),
+        denies_after=rule(words.either("denies_after"), words.of("denies_after")),
         denied_after=_pattern(rf"^.{{1,60}}?{words.either('denies_after')}"),
         instead=_instead(words),
         mended=_mended(words),
@@ -208,7 +209,7 @@ def _build(_version: int) -> Grammar:
         favoured=_favoured(words),
         chosen=_chosen(words),
         reason=_reason(words),
-        doubts=_pattern(words.either("doubts")),
+        doubts=rule(words.either("doubts"), words.of("doubts")),
         judged=_judged(words),
         doubted=_pattern(
             rf"{words.either('doubts')}(?:,?\s(?:that|daß|dass|it|the|this|correct|right|final|la|el|le|die|der|a|o)){{0,4}}\s?$"
@@ -272,9 +273,8 @@ def _mended(words: _Words) -> Rule:
     corrects, joint = words.either("corrects"), r"\s?[,:—–-]\s?"
     others = r"(?!(?:that|it|this|i|we|he|she|they|there|let|the|my|you|what|if|no)\b)"
     return rule(
-        rf"(?:^|[.!?;,—–-]\s){corrects}{joint}(?:{corrects}(?:{joint}|\s)){{0,2}}{others}(?=\S)",
+        rf"(?:^|(?<=[.!?;,—–-]\s)){corrects}{joint}(?:{corrects}(?:{joint}|\s)){{0,2}}{others}(?=\S)",
         words.of("corrects"),
-        before=2,
     )
 
 
@@ -282,37 +282,35 @@ def _corrected(words: _Words) -> Rule:
     corrects, between = words.either("corrects"), r"(?:[,:;.—–-]|\s){1,3}"
     value = r"(?=[-+$\\(\[\"'*]{0,3}(?:\d|[A-Za-z]\b|negative\b|minus\b|\\))"
     return rule(
-        rf"(?:[,;.?!—–(…-]\s?|\s|^)(?:(?:but|so|{corrects}){between}(?:(?:{corrects}){between})?{SHOULD}[\s:]{{1,2}}"
+        rf"(?<![^\s,;.?!—–(…-])(?:(?:but|so|{corrects}){between}(?:(?:{corrects}){between})?{SHOULD}[\s:]{{1,2}}"
         rf"|(?:{corrects})\s?[,:—–-]\s?(?:(?:{corrects})[\s,:]{{1,2}})?(?:to\s)?{value}"
         r"|(?:i\sme(?:an|ant)|or\srather|make\s(?:it|that)|actually|correction)[:,]?\s)"
-        r"|(?:^|[.!?]\s)(?:it|that)\s(?:should|must)\s(?:actually\s|really\s|instead\s)?be\s",
+        r"|(?:^|(?<=[.!?]\s))(?:it|that)\s(?:should|must)\s(?:actually\s|really\s|instead\s)?be\s",
         ["but", "so", *words.of("corrects"), "i", "or", "make", "actually", "correction", "it", "that"],
-        before=2,
     )
 
 
 def _favoured(words: _Words) -> Rule:
-    letter = rf"[(\[\"'“«„*`]{{0,3}}(?P<letter>[{LETTERS}])[)\]\"'”»“*`.:]{{0,3}}"
+    letter = rf"(?P<letter>[{LETTERS}])[)\]\"'”»“*`.:]{{0,3}}"
     is_ = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है|(?=正确|正確|错|錯|正しい|正解))"
     unspaced = "|".join(["正", "错", "錯", *(word for word in words.of("remains") if not has_blanks(word[0]))])
     return rule(
-        rf"(?:(?<!\w){words.either('option')}\s\(?(?P<figure>\d)\)?|(?<![\w(\[\"'“*`])(?:{letter}))\s?(?:{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
+        rf"(?:(?<!\w){words.either('option')}\s\(?(?P<figure>\d)\)?|(?<!\w)(?:{letter}))\s?(?:{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
         r"(?:(?:the|a|clearly|definitely|obviously|therefore|thus|most|only|la|el|le|die|der|das|o|likely)\s){0,3}"
         rf"(?P<what>{words.either('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)(?!\sif\b)|\s?{words.either('remains')}|it\sis(?=\s?(?:[.,;!]|\Z))"
         r"|(?P<unfit>(?:(?:does|do|did|is|was|can|could|would|will|has|had)\s?(?:not\b|n't\b)|cannot\b|can't\b|won't\b)))",
         [*"".join(ALPHABETS), *words.of("option")],
-        before=4,
         signs=rf"(?<=[{LETTERS}])[)\]\"'”*`.:]{{0,3}}\s?(?:是|が|है|{unspaced})",
+        back=1,
     )
 
 
 def _judged(words: _Words) -> Rule:
     verdict = rf"(?:(?P<yes>{words.either('yes')}|{words.either('correct')})|{words.either('no')}|wrong\b|incorrect\b|false\b)"
     return rule(
-        rf"(?:^|[.;,!]\s)[(*]{{0,3}}(?P<letter>[{LETTERS}])[).:*]{{0,3}}\s?(?:[^\n.;:?]{{1,80}}?\s?)??(?:(?<=:)|[:—–-])\s?{verdict}(?=\s?(?:[.,;!]|$))",
+        rf"(?P<letter>[{LETTERS}])(?![^\W{UNSPACED}])[).:*]{{0,3}}\s?(?:[^\n.;:?]{{1,80}}?\s?)??(?:(?<=:)|[:—–-])\s?{verdict}(?=\s?(?:[.,;!]|$))",
         "".join(ALPHABETS),
-        before=5,
-        signs=rf"^[{LETTERS}]",
+        signs=rf"^[(*]{{0,3}}(?=[{LETTERS}])",
     )
 
 
@@ -327,15 +325,14 @@ def _chosen(words: _Words) -> Rule:
 
 
 def _reason(words: _Words) -> Rule:
-    return rule(rf"(?:\A|[\s,;(，、；（]){words.either('reasons')}(?:\s|(?<=[{UNSPACED}]))", words.of("reasons"), before=1)
+    return rule(rf"(?<![^\s,;(，、；（]){words.either('reasons')}(?:\s|(?<=[{UNSPACED}]))", words.of("reasons"))
 
 
 def _concluded(words: _Words) -> Rule:
     return rule(
-        rf"(?:\A|[\s,;:—–-]){words.either('concludes')}(?:[\s,:]{{1,2}})"
+        rf"(?<![^\s,;:—–-]){words.either('concludes')}(?:[\s,:]{{1,2}})"
         r"(?:(?:it\sis|it's|it\smust\sbe|we\s(?:get|choose|pick)|i\s(?:choose|pick)|only|the|that\sleaves)\s){0,2}",
         words.of("concludes"),
-        before=1,
     )
 
 

@@ -40,6 +40,7 @@ _STEP = re.compile(
     r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten)\b(?=[\s-](?:stars?|points?|out\sof)\b)", re.IGNORECASE
 )
 _LAST_WORD = re.compile(r",\s(\w+)[.!]?\Z")
+_DENIAL_CHARS = 60  # before a class name, in which it may be denied
 _ABBREVIATION = 3  # letters; a shorter part of a name is no beginning of a word
 _DRESS_CHARS = 60  # of quotes, emphasis and blanks around a class name
 
@@ -179,7 +180,7 @@ def _closing_label(text: str, names: _Names) -> str | None:
         last = last.partition(", ")[2]  # "While … plays a role, this is about …"
     reason = patterns().reason.search(last)
     if reason and names.whole.search(last[: reason.start()]):
-        last = last[: reason.start()]
+        last = last[: reason.start()].rstrip(" ,;(，；（")
     named = _outside_lists(last, list(names.whole.finditer(last)))
     found = _not_denied(last, named)
     distinct = {names.found(match) for match in found}
@@ -193,7 +194,7 @@ def _closing_label(text: str, names: _Names) -> str | None:
         return None
     concludes = (
         not last[: found[-1].start()].strip(QUOTES + " (")
-        or patterns().concluded.search(" " + last)
+        or patterns().concluded.search(last)
         or re.match(r"(?:it|this|that)(?:'s|\sis)\s", last, re.IGNORECASE)
         or patterns().predicate.search(last[max(0, found[-1].start() - 60) : found[-1].start()])
         or last[found[-1].end() :].strip(QUOTES + " .!。")
@@ -247,18 +248,29 @@ def _not_denied(text: str, found: list[re.Match[str]]) -> list[re.Match[str]]:
     """Drop the names that a denial stands before, or after as in Japanese, and those that such a name is joined to."""
     kept: list[re.Match[str]] = []
     last: re.Match[str] | None = None
+    marks = _marks_of_denial(text) if found else []
     for match in found:
         follows = last is not None and bool(_JOIN.fullmatch(text, last.end(), match.start()))
-        if (
-            patterns().denied_before.search(before := text[max(0, match.start() - 60) : match.start()])
-            or patterns().doubts.search(before)
-            or follows
-            or patterns().denied_after.match(text[match.end() - 1 : match.end() + 12])
-        ):
+        if _is_denied(text, match, marks) or follows or patterns().denied_after.match(text[match.end() - 1 : match.end() + 12]):
             last = match
         else:
             kept.append(match)
     return kept
+
+
+def _marks_of_denial(text: str) -> list[int]:
+    """Return where words stand that may deny or doubt what follows them."""
+    grammar = patterns()
+    short = [match.start() for match in re.finditer("n't", text, re.IGNORECASE)]
+    return sorted([*short, *grammar.negated.places(text), *grammar.doubts.places(text)])
+
+
+def _is_denied(text: str, match: re.Match[str], marks: list[int]) -> bool:
+    start = max(0, match.start() - _DENIAL_CHARS)
+    if not any(start <= mark < match.start() for mark in marks):
+        return False
+    before = text[start : match.start()]
+    return bool(patterns().denied_before.search(before) or patterns().doubts.search(before))
 
 
 def _opening_label(text: str, names: _Names) -> str | None:

@@ -115,10 +115,15 @@ def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterat
         wrong = bool(match["unfit"]) or (match["what"] or "").casefold() in ("wrong", "incorrect", "false", "falsch", "错")
         holds = wrong == bool(match["deny"])
         clause = re.split(r"[.!?;,\n]", text[max(0, match.start() - 120) : match.start()])[-1]
-        if (wrong and match["deny"]) or (holds and grammar.reason.match(f" {clause.strip()} ")):
+        if (wrong and match["deny"]) or (holds and grammar.reason.match(f"{clause.strip()} ")):
             continue
         yield Statement("favoured" if holds else "denied", f"({mark})", match.start(group), holds)
-    judged = [match for match in grammar.judged.finditer(text) if match["letter"] in offered][-MOST_STATEMENTS:]
+    judged = [
+        m
+        for m in grammar.judged.finditer(text)
+        if m["letter"] in offered and _BEGINS.search(text[max(0, m.start() - 5) : m.start()])
+    ]
+    judged = judged[-MOST_STATEMENTS:]
     several = len({match["letter"] for match in judged if match["yes"]}) > 1
     for match in judged:
         holds = bool(match["yes"])
@@ -128,7 +133,8 @@ def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterat
         rest = text[match.end() : match.end() + STATED_CHARS]
         if offered and rest[:1] in offered and not re.match(r"[AI]\s[a-z]", rest):
             rest = f"({rest[0]}){rest[1:]}"
-        doubted = grammar.doubted.search(text[max(0, match.start() - 60) : match.start()])
+        before = text[max(0, match.start() - 60) : match.start()]
+        doubted = grammar.doubts.search(before) and grammar.doubted.search(before)
         yield Statement("denied" if doubted else "favoured", rest, match.start(), not doubted)
 
 
@@ -214,6 +220,7 @@ def _after(stated: str, start: int, text: str) -> int | None:
 
 
 _ASKED = re.compile(r"\(?[A-Z]\)?\?")
+_BEGINS = re.compile(r"(?:\A|\n|[.;,!]\s)[(*]{0,3}\Z")  # a sentence, before the letter
 _NAMED = re.compile(
     r"A:|[A-Za-z]{3,12}\s\(?[A-Z]\)?\s(?:is|was|would|must|seems|ist|est|es|é|adalah)\b"
 )  # "answer C is …" is about the letter
@@ -307,7 +314,7 @@ def _only_letter(text: str, prompt: str, grammar: Grammar) -> str | None:
         return closing
     if not whole and not _LETTER_CUE.search(last[-HALF_CHARS:]):
         return None
-    clauses = [c for c in re.split(r"[,;—–]\s", last[-HALF_CHARS:]) if not grammar.reason.match(" " + c)]
+    clauses = [c for c in re.split(r"[,;—–]\s", last[-HALF_CHARS:]) if not grammar.reason.match(c.lstrip())]
     kept = ", ".join(clause[: reason.start()] if (reason := grammar.reason.search(clause)) else clause for clause in clauses)
     if re.search(r"\b(?:not|isn't|cannot|can't|wrong|incorrect|don't|doesn't|neither|nor)\b", kept, re.IGNORECASE):
         return None

@@ -101,7 +101,7 @@ def _number_in(statement: Statement) -> str | None:
 def _affirmed(stated: str) -> str:
     """Return a statement up to its reason, where a figure stands before it."""
     reason = patterns().reason.search(stated)
-    return stated[: reason.start()].strip() if reason and re.search(r"\d", stated[: reason.start()]) else stated
+    return stated[: reason.start()].strip(" ,;(，；") if reason and re.search(r"\d", stated[: reason.start()]) else stated
 
 
 def _line(text: str) -> str:

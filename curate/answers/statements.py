@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from curate.answers import languages, texts
-from curate.answers.grammar import SHOULD, patterns
+from curate.answers.grammar import SHOULD, patterns, rule
 
 __all__ = [
     "ALONE_WORDS",
@@ -130,13 +130,15 @@ class Statement:
     instead: bool = False
 
 
-_WITHDRAWN = re.compile(
+_WITHDRAWN = rule(
     r"\b(?:that|this|it)(?:'s|\s(?:is|was|can't\sbe|cannot\sbe|must\sbe))\s(?:(?:actually|clearly|obviously)\s)?"
     r"(?:(?:wrong|incorrect|mistaken|a\smistake|an\serror)|not\s(?:right|correct))\b(?=\s?(?:[.,;!?—–-]|$|\n))"
     r"|\bi\s(?:made|have\smade)\s(?:a\s|an\s)?(?:mistake|error)|\bthat\s(?:isn't|wasn't)\s(?:right|correct)\b|\bscratch\sthat\b",
-    re.IGNORECASE,
+    ("that", "this", "it", "i", "scratch"),
 )
 _NEGATION = re.compile(r"(?:\s?[,;(—–，；、-]\s?|\s)(?:(?:and|but|und|et|y|e|a|dan)\s)?$")  # what joins "not …" to a value
+_NEGATION_CHARS = 12
+_DOUBT_CHARS = 60  # before an announcement, in which it may be doubted
 _VERDICT = re.compile(r"\s?(?:not|wrong|incorrect|mistaken|right|correct|a\smistake|an\serror)\b", re.IGNORECASE)
 
 
@@ -190,46 +192,56 @@ def denials(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _statements(text: str, _version: int) -> tuple[Statement, ...]:
-    grammar = patterns()
-    found = [
-        *_boxes(text),
-        *(Statement("hashes", text[m.end() : m.end() + STATED_CHARS].strip(), m.start()) for m in _HASHES.finditer(text)),
-    ]
-    fields = [(m.span(), next(g for g in m.groups() if g is not None)) for m in _FIELD.finditer(text)]
-    found += [Statement("field", said.strip(), span[0]) for span, said in fields]
-    last_box = max((s.start + len(s.text) for s in found if s.rule == "boxed"), default=-1)
-    for match in grammar.announced.finditer(text):
-        group = match.lastgroup or ""
-        rest = text[match.end() : match.end() + STATED_CHARS]
-        begin = match.end() + len(rest) - len(rest.lstrip())
-        rest = rest.strip()
-        if last_box >= 0 and (match.end() <= last_box or not _OPENS_VALUE.match(text, match.end())):
-            continue  # words about a box, such as "so our answer is correct"
-        if any(start <= match.start() < end for (start, end), _ in fields):
-            continue
-        if rest.startswith("\\boxed"):
-            continue
-        holds = not group.startswith("deny") and not grammar.denied_after.match(first_sentence(rest[:200]))
-        holds = holds and not grammar.doubted.search(text[max(0, match.start() - 60) : match.start()])
-        found.append(
-            Statement(
-                "announced" if holds else "denied",
-                _listed(rest.lstrip(":：").strip()),
-                match.start(),
-                holds,
-                group in grammar.decimal_comma,
-                match.group().endswith((":", "：")),
-            )
-        )
-        if not holds and (instead := grammar.instead.search(first_sentence(rest))):
-            found.append(Statement("corrected", rest[instead.end() :].strip(), begin + instead.end(), instead=True))
-    found += [Statement("announced", m.group(2).strip(), m.start()) for m in _TAGGED.finditer(text)]
-    for match in grammar.heading.finditer(text):
+    found = list(_boxes(text))
+    boxed = max((s.start + len(s.text) for s in found), default=-1)
+    if "##" in text:
+        found += [Statement("hashes", text[m.end() : m.end() + STATED_CHARS].strip(), m.start()) for m in _HASHES.finditer(text)]
+    fields = list(_FIELD.finditer(text)) if "{" in text else []
+    found += [Statement("field", next(g for g in m.groups() if g is not None).strip(), m.start()) for m in fields]
+    found += _announcements(text, boxed, [match.span() for match in fields])
+    if "<" in text:
+        found += [Statement("announced", m.group(2).strip(), m.start()) for m in _TAGGED.finditer(text)]
+    for match in patterns().heading.finditer(text) if "\n" in text else ():
         if rest := text[match.end() : match.end() + STATED_CHARS].strip():
             found.append(Statement("announced", rest, match.start()))
     if found:
         found += corrections(text, min(s.start for s in found))
     return tuple(sorted(found, key=lambda s: s.start)[-MOST_STATEMENTS:])
+
+
+def _announcements(text: str, boxed: int, fields: Sequence[tuple[int, int]]) -> Iterator[Statement]:
+    """Yield "the answer is …" and its denials, with what these put in the place of the denied value.
+
+    Args:
+        text: a reply.
+        boxed: where its last box ends; words about a box, such as "so our answer is correct", announce nothing.
+        fields: where JSON has its fields.
+    """
+    grammar = patterns()
+    for match in grammar.announced.finditer(text):
+        rest = text[match.end() : match.end() + STATED_CHARS]
+        begin = match.end() + len(rest) - len(rest.lstrip())
+        rest = rest.strip()
+        if boxed >= 0 and (match.end() <= boxed or not _OPENS_VALUE.match(text, match.end())):
+            continue
+        if rest.startswith("\\boxed") or any(start <= match.start() < end for start, end in fields):
+            continue
+        group = match.lastgroup or ""
+        holds = not group.startswith("deny") and not _is_denied(text, match.start(), first_sentence(rest[:200]))
+        said = _listed(rest.lstrip(":：").strip())
+        comma, firm = group in grammar.decimal_comma, match.group().endswith((":", "："))
+        yield Statement("announced" if holds else "denied", said, match.start(), holds, comma, firm)
+        if not holds and (instead := grammar.instead.search(first_sentence(rest))):
+            yield Statement("corrected", rest[instead.end() :].strip(), begin + instead.end(), instead=True)
+
+
+def _is_denied(text: str, start: int, said: str) -> bool:
+    """Return whether an announcement is doubted before it, or denied after its value, as in Japanese."""
+    grammar = patterns()
+    if grammar.denies_after.places(said) and grammar.denied_after.match(said):
+        return True
+    before = text[max(0, start - _DOUBT_CHARS) : start]
+    return bool(grammar.doubts.search(before) and grammar.doubted.search(before))
 
 
 def corrections(text: str, first: int) -> list[Statement]:
@@ -360,7 +372,7 @@ def _tail(statement: Statement) -> str:
     parts = [without_negated(re.split(r",\s(?=(?:because|since|which\sis\swhy)\b)", cut, maxsplit=1)[0])]
     corrected = patterns().corrected.search(parts[0])
     return (
-        parts[0][: corrected.start()]
+        parts[0][: corrected.start()].rstrip(" ,;?!—–(…-")
         if corrected and corrected.start() > 0 and re.search(SHOULD + r"[\s:]{0,2}$", corrected.group(), re.IGNORECASE)
         else parts[0]
     ).strip()
@@ -369,7 +381,7 @@ def _tail(statement: Statement) -> str:
 def without_negated(text: str) -> str:
     """Return a statement up to where it goes on to say what the answer is not: ``12, not 21``, ``12 rather than 21``."""
     for match in patterns().negated.finditer(text):
-        before = _NEGATION.search(text[: match.start()])
+        before = _NEGATION.search(text, max(0, match.start() - _NEGATION_CHARS), match.start())
         if before and match.group().strip().casefold() == "no" and "," not in before.group():
             continue  # Spanish for "not"; English where no comma stands before it
         if before and text[: before.start()].strip():
