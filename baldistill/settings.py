@@ -138,5 +138,8 @@ class EvaluateSettings:
     )
     dtype: str = option("auto", choices=DTYPES, help=_DTYPE)
     metrics: Sequence[str | Any] = option(
-        (), metavar="NAME", help="Additional metric: class_f1 or token_f1; repeat for several.", more="Or a callable."
+        (),
+        metavar="NAME",
+        help="Additional metric: class_f1, label_f1, token_f1 or rouge_l; repeat for several.",
+        more="Or a callable.",
     )

@@ -80,7 +80,7 @@ OWNERS = {
     "rich": {"curate.terminal.console", "curate.terminal.widgets", "curate.terminal.progress_view"},
     "safetensors": {"baldistill.student.adapters", "curate.vectors.encoders", "curate.models"},
     "sentence_transformers": {"curate.vectors.encoders"},
-    "sklearn": {"baldistill.evaluation.evaluate"},
+    "sklearn": {"baldistill.evaluation.metrics"},
     "sqlite3": {"curate.ledger.ledger"},
     "sympy": {"curate.answers.symbolic"},
     "torch": {

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import NormalDist, fmean
+from statistics import NormalDist
 from typing import Any
 
 import polars as pl
 
 from baldistill.evaluation import closed
 from baldistill.evaluation.closed import LabelSet
+from baldistill.evaluation.metrics import Metric, class_f1, metrics, token_f1
 from baldistill.settings import EvaluateSettings
 from baldistill.student import generate, overlap, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
@@ -32,13 +33,9 @@ from curate.errors import InputError
 from curate.files import reason, write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real, per_label
-from curate.registry import Registry
 from curate.settings import takes
 
 __all__ = ["PREDICTIONS", "EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
-
-Metric = Callable[[Sequence[str], Sequence[str], Sequence[str]], Mapping[str, float]]
-metrics: Registry[Metric] = Registry("metric", "baldistill.metrics")
 
 PREDICTIONS = "predictions.parquet"
 _Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
@@ -231,26 +228,6 @@ def combine(domains: Sequence[Mapping[str, Any]], *, weights: Sequence[float] | 
     below = math.sqrt(math.fsum((w * (line["accuracy"] - line["low"])) ** 2 for w, line in zip(shares, domains, strict=True)))
     above = math.sqrt(math.fsum((w * (line["high"] - line["accuracy"])) ** 2 for w, line in zip(shares, domains, strict=True)))
     return Rate(value, max(0.0, value - below), min(1.0, value + above), sum(line["n"] for line in domains))
-
-
-@metrics.register("token_f1")
-def token_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Sequence[str]) -> dict[str, float]:
-    """Return the mean word overlap of predictions with answers: macro over the domains, and micro over the rows."""
-    scores = pl.DataFrame({"domain": domains, "f1": [answers.f1(a, b) for a, b in zip(predictions, answers_, strict=True)]})
-    per_domain = scores.group_by("domain").agg(pl.col("f1").mean())["f1"]
-    return {"macro": fmean(per_domain), "micro": fmean(scores["f1"])}
-
-
-@metrics.register("class_f1")
-def class_f1(predictions: Sequence[str], answers_: Sequence[str], domains: Sequence[str]) -> dict[str, float]:
-    """Return F1 over the classes that occur as answers: macro (every class once) and micro, for classification."""
-    from sklearn.metrics import f1_score
-
-    classes = sorted(set(answers_))
-    return {
-        kind: float(f1_score(list(answers_), list(predictions), labels=classes, average=kind, zero_division=0.0))
-        for kind in ("macro", "micro")
-    }
 
 
 def _held_out(manifest: Manifest, split: str) -> pl.DataFrame:
