@@ -163,9 +163,9 @@ def _exported(result: Any) -> Iterable[Any]:
         ]
         yield grid(["domain", "split", "rows", "over --max-tokens", "share", "longest"], lines, left=(0, 1))
         yield from _more(len(over), "domains; --json has them all")
-    ways = [f"load it with {result.load}"] if result.load else []
-    ways += [f"train on it with cd {shlex.quote(str(result.folder))} && {result.train}"] if result.train else []
-    yield "; ".join([f"{result.folder} is complete", *ways])
+    yield f"{result.folder} is complete" + (f"; load it with {result.load}" if result.load else "")
+    if result.train:  # a line of its own, to be copied
+        yield f"cd {shlex.quote(str(result.folder))} && {result.train}"
 
 
 def _pushed(result: Any, pushed: Any) -> Iterable[Any]:

@@ -298,9 +298,10 @@ def test_small_results() -> None:
     assert seen(exported).startswith("math@7: train 1,500\nwritten  x")
     assert seen(exported).splitlines()[-1] == "x is complete; load it with datasets.load_dataset('x')"
     lengths = (DomainLengths("train", "a", 4, 3, 1200), DomainLengths("train", "b", 9, 0, 80))
-    trained = words(seen(replace(exported, folder=Path("it's x"), train="trl sft --config sft.yaml", lengths=lengths)))
+    shown = seen(replace(exported, folder=Path("it's x"), train="trl sft --config sft.yaml", lengths=lengths))
+    trained = words(shown)
     assert "domain split rows over --max-tokens share longest a train 4 3 75.0% 1,200 it's x is complete" in trained
-    assert """train on it with cd 'it'"'"'s x' && trl sft --config sft.yaml""" in trained
+    assert shown.splitlines()[-1] == """cd 'it'"'"'s x' && trl sft --config sft.yaml"""
 
 
 def test_a_result_without_a_layout_is_shown_field_by_field() -> None:
