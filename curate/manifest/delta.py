@@ -80,6 +80,8 @@ def open_table(location: str, version: int | None) -> Any:
 def scan(location: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
     """Return the rows of a Delta table, at a version or at its newest, in the given columns and types.
 
+    On a disk they are in the order in which they were written.
+
     Columns that it does not have yet, because an earlier version of this package wrote it, are null.
 
     Raises:
@@ -90,7 +92,7 @@ def scan(location: str, version: int | None, schema: pl.Schema) -> pl.LazyFrame:
         found = pl.scan_delta(table)
         there = found.collect_schema().names()
         return found.select(name if name in there else pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items())
-    added = pl.DataFrame(table.get_add_actions())
+    added = pl.DataFrame(table.get_add_actions()).sort("modification_time", "path")  # as they were written
     # Paths are percent-encoded; `scan_delta` would not find roots with spaces, `%` or letters beyond ASCII.
     files = {f"{location}/{unquote(path)}": size for path, size in added.select("path", "size_bytes").iter_rows()}
     for file, size in files.items():

@@ -51,3 +51,11 @@ def test_what_is_no_table_and_what_cannot_be_written_say_so(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(ManifestError, match="cannot be written, nothing was changed"):
         delta.write(str(tmp_path / "file" / "table"), ONE, -1, mode="overwrite", metadata={})
+
+
+def test_rows_come_in_the_order_in_which_they_were_written(tmp_path: Path) -> None:
+    location = str(tmp_path / "t")
+    for n in range(4):
+        delta.write(location, pl.DataFrame({"id": [f"{n}a", f"{n}b"]}), n - 1, mode="append", metadata={})
+    found = delta.scan(location, None, pl.Schema({"id": pl.String()})).collect()
+    assert found["id"].to_list() == [f"{n}{letter}" for n in range(4) for letter in "ab"]
