@@ -13,7 +13,7 @@ from typing import Any
 from curate.cards import metadata
 from curate.cards.eu_summary import eu_summary
 from curate.cards.facts import CardFacts, DomainRows, read_facts
-from curate.cards.markup import clean, count, escape, table
+from curate.cards.markup import clean, count, escape, table, without_folder
 from curate.cards.merging import assemble
 from curate.cards.plans import plan_of
 from curate.cards.settings import CardSettings
@@ -193,7 +193,7 @@ def _money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
     for model, total in found.items():
         recorded = model.startswith("recorded:")
         usd = "nothing" if recorded else "no price known" if total.usd is None else format_usd(total.usd)
-        lines.append((model, "used" if recorded else "billed", total.calls, total.tokens, usd))
+        lines.append((without_folder(model), "used" if recorded else "billed", total.calls, total.tokens, usd))
     return lines
 
 
@@ -210,7 +210,7 @@ def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
         f"; {' and '.join(back)} rows are kept back, questions and answers" if back else "" if held else "; nothing is held out"
     )
     text += (
-        f". It is the snapshot `{facts.manifest}` (`{facts.fingerprint}`), chosen and exported with baldistill "
+        f". It is the snapshot `{facts.manifest}` (`{facts.fingerprint}`), last changed with baldistill "
         f"{escape(facts.package)}. This card was made from the manifest's log and ledger."
     )
     if facts.unknown:
@@ -270,8 +270,8 @@ def _domain_line(domain: DomainRows) -> tuple[str, int, int, int, int]:
 
 
 def _sums(domains: Sequence[DomainRows]) -> tuple[int, int, int, int]:
-    lines = [_domain_line(domain)[1:] for domain in domains]
-    before, after, real, synthetic = (sum(column) for column in zip(*lines, strict=True))
+    counts = [(domain.before, domain.after, domain.real, domain.synthetic) for domain in domains]
+    before, after, real, synthetic = (sum(column) for column in zip((0, 0, 0, 0), *counts, strict=True))
     return before, after, real, synthetic
 
 

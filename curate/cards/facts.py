@@ -16,6 +16,7 @@ import xxhash
 
 from curate.cards.languages import SAMPLE, Languages, find_languages
 from curate.cards.licences import Licences, read_licences
+from curate.cards.markup import without_folder
 from curate.errors import ManifestError
 from curate.manifest import ids
 from curate.manifest.manifest import Commit, Manifest
@@ -357,7 +358,8 @@ def _teachers(log: Iterable[Commit], kept: pl.LazyFrame) -> tuple[str, ...]:
     """Return the models that were asked, and those that the rows say wrote them."""
     named = {str(commit.parameters["model"]) for commit in log if commit.verb in _ASKING and commit.parameters.get("model")}
     written = kept.filter(is_written_by()).select(pl.col("origin").str.replace(r"#[0-9]+$", "").unique()).collect()
-    return tuple(sorted(named | {parse_origin(f"{origin}#0").name for origin in written["origin"]}))
+    names = named | {parse_origin(f"{origin}#0").name for origin in written["origin"]}
+    return tuple(sorted({without_folder(name) for name in names}))
 
 
 def _prompts(log: Iterable[Commit]) -> dict[str, tuple[str, ...]]:

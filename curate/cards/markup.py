@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["clean", "count", "escape", "quoted", "table"]
+__all__ = ["clean", "count", "escape", "quoted", "table", "without_folder"]
 
 # What Markdown reads as structure: an underscore only at the edge of a word.
 _MARKUP = re.compile(r"[\\`*\[\]<>#!|~$&]|(?<![^\W_])_|_(?![^\W_])")
@@ -15,6 +15,7 @@ _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _ADDRESS = re.compile(r":(?=//)|(?<=\bmailto):|(?<=\bxmpp):|(?<=\bwww)\.|@", re.IGNORECASE)  # would become a link by itself
 # Controls, overrides of the direction of a text, halves of surrogate pairs, and what is no character.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]")
+_PATH = re.compile(r"[/\\]|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|file:")  # of a machine; ids of the Hub are none
 _IN_FENCE = re.compile("[<>`~&]")  # what could end a fence of code, or be a mark of ours
 
 
@@ -29,6 +30,20 @@ def escape(text: object) -> str:
     No character of it begins a heading, a cell, a link, an image, HTML or another line; controls are shown as ``\ufffd``.
     """
     return _ADDRESS.sub(r"\\\g<0>", _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"\\{found[0]}"), clean(text)))
+
+
+def without_folder(name: str) -> str:
+    """Return a name; of one that is a path on somebody's machine its last part alone.
+
+    Example:
+        >>> without_folder("/home/me/models/Qwen2.5-7B")
+        'Qwen2.5-7B'
+        >>> without_folder("Qwen/Qwen2.5-7B")
+        'Qwen/Qwen2.5-7B'
+    """
+    if not _PATH.match(name):
+        return name
+    return next((part for part in reversed(re.split(r"[\\/]", name)) if part not in ("", "~", ".", "..")), "a folder")
 
 
 def quoted(text: object) -> str:

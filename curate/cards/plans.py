@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from curate.cards.markup import clean, quoted
+from curate.cards.markup import clean, quoted, without_folder
 from curate.manifest.manifest import Commit
 from curate.teachers.base import LOOPBACK
 
@@ -43,6 +43,7 @@ _COMMANDS: dict[str, tuple[str, ...]] = {
     "unselect": ("stage", "domains", "rows", "all"),
     "restore": (),
 }
+_OF_MODELS = ("encoder", "student", "teacher", "model", "selector", "policy")  # that may be named by a path
 _DEFAULTS = {"source": "real", "format": "auto", "turns": "last", "on_error": "fail", "holdout": 0.0}
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*")  # of a machine in figures, IPv4 or IPv6
 _NOT_PUBLIC = (".corp", ".home", ".internal", ".intranet", ".lan", ".local", ".localdomain", ".localhost", ".private")
@@ -90,6 +91,8 @@ def _values(verb: str, commit: Commit) -> Iterator[tuple[str, Any]]:
             continue
         if key == "teacher":
             value = _teacher(str(value))
+        if key in _OF_MODELS:
+            value = without_folder(str(value))
         if not (key == "model" and str(value).startswith("recorded:")):
             yield key, value
 

@@ -168,8 +168,16 @@ def test_no_field_of_data_changes_the_structure_of_a_card(made, text: str) -> No
     assert not {"\x1b", "\u202e", "\u2028"} & set(whole)
 
 
+def test_a_manifest_of_held_out_rows_alone_has_a_card(ingest) -> None:
+    text = card(ingest("t.jsonl", "x", split="test")).text
+    assert "0 train rows in 0 domains" in text
+    assert "1 test rows with their answers" in text
+
+
 def test_a_local_path_is_nowhere_in_a_card(ingest, balance, tmp_path: Path) -> None:
-    handle: Manifest = balance(ingest("a.jsonl", "x"))
+    at = f"{tmp_path}/models/qwen"
+    handle: Manifest = balance(ingest("a.jsonl", "x"), teacher=at, model=at, encoder=at)
+    assert "qwen" in card(handle).text
     for text in (card(handle).text, card(handle, eu_summary=True).text):
         assert str(tmp_path) not in text
         assert tmp_path.name not in text
