@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from baldistill.settings import EvaluateSettings, ScoreSettings, TrainSettings
+from baldistill.settings import AnswersSettings, EvaluateSettings, MergeSettings, ScoreSettings, TrainSettings
 from curate.terminal.commands import Json, Root, command, make_app, settings_verb
 
 __all__ = ["app", "main"]
 
 NOTHING: list[str] = []
-RUN, STEPS = "Whole method", "Single steps"
+RUN, STEPS, SHARE = "Whole method", "Single steps", "What a student leaves"
 
 app = make_app(
     "baldistill",
@@ -76,6 +76,23 @@ settings_verb(
     "baldistill.evaluation.evaluate:evaluate",
     STEPS,
     "Let a student answer held-out rows, and measure its accuracy.",
+)
+
+settings_verb(
+    app,
+    AnswersSettings,
+    "baldistill.share.show:show",
+    SHARE,
+    "Show what a student of a run answered, the wrong answers alone if you like.",
+    subject=("run", Annotated[str, Argument(metavar="RUN", help="Name of the run.")]),
+)
+settings_verb(
+    app,
+    MergeSettings,
+    "baldistill.share.merge:merge",
+    SHARE,
+    "Merge a student's adapter into its base model, as a folder with a card, or at the Hub.",
+    subject=("source", Annotated[str, Argument(metavar="RUN", help="Name of a run, or the folder of an adapter.")]),
 )
 
 

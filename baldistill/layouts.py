@@ -17,6 +17,7 @@ from curate.terminal.widgets import accuracy, count, grid, number, seconds
 
 __all__ = ["LAYOUTS"]
 
+_BEST = 3  # labels of an answer that was chosen by its score
 _HEAD, _TAIL, _SYNTHETIC = "cyan", "yellow", "magenta"
 
 
@@ -109,6 +110,17 @@ def _run(result: Any) -> Iterable[Any]:
     yield from quota_grid(result.balanced, dry=False)
     yield ""
     yield _accuracies(result.stages)
+    yield ""
+    last = result.stages[-1]
+    name = result.folder.name
+    yield widgets.pairs(
+        [
+            ("last adapter", last.adapter or None),
+            ("read its wrong answers", f"baldistill show {name} --wrong"),
+            ("take it along", f"baldistill merge {name}"),
+            ("put it beside other runs", "baldistill compare"),
+        ]
+    )
     for stage in result.balanced:
         if stage.short_by:
             yield f"stage {stage.stage}: {count(stage.short_by)} of {count(stage.budget)} slots stayed empty, as the plan allows"
@@ -226,6 +238,63 @@ def _methods(result: Any) -> Iterable[Any]:
         yield from (f"{name} has no result: {why}" for name, why in result.failed.items())
 
 
+def _answers(result: Any) -> Iterable[Any]:
+    """Each answer as a person reads it: the question, the right answer, what the student wrote and what was read in it."""
+    here = len(result.answers)
+    share = f"{count(result.correct)} of {count(result.asked)} {result.split} answers are right"
+    which = f"{count(result.matched)} match, {count(here)} shown" if here < result.matched else f"{count(here)} shown"
+    yield from widgets.facts(f"{result.student}: {share}; {which}", [])
+    for at, answer in enumerate(result.answers, 1):
+        yield ""
+        yield widgets.rule(f"{count(at)} of {count(here)}: {answer['domain']}, {'right' if answer['correct'] else 'wrong'}")
+        yield ""
+        yield answer["prompt"] or ""
+        yield ""
+        read = answer["prediction"]
+        scores = sorted(zip(answer["labels"] or (), answer["scores"] or (), strict=True), key=lambda pair: -pair[1])[:_BEST]
+        yield widgets.pairs(
+            [
+                ("right answer", answer["answer"]),
+                ("read as", "no clear answer" if read is None else read),
+                ("output", answer["output"] or None),
+                ("likeliest", ", ".join(f"{label} {score:.2f}" for label, score in scores) or None),
+                ("cut", None if answer["ended"] in (True, None) else "at the token limit"),
+                ("id", answer["id"]),
+            ]
+        )
+    if here < result.matched:
+        yield ""
+        yield f"--n {min(10 * here, result.matched)} shows more"
+
+
+def _merge(result: Any) -> Iterable[Any]:
+    what = "its adapter" if result.adapter_only else "full weights"
+    pushed = result.pushed
+    yield from widgets.facts(
+        f"{result.student}: {what}, {count(len(result.files))} files, {widgets.size(result.size)}",
+        [
+            ("base", result.base),
+            ("licence", result.licence or "not known: look it up before you share this"),
+            ("written", result.folder),
+            *([] if pushed is None else _pushed(pushed)),
+        ],
+    )
+    if pushed is not None and pushed.dry_run:
+        yield from ("", widgets.Verbatim(pushed.card if pushed.card.endswith("\n") else f"{pushed.card}\n"))
+    if pushed is None and not result.adapter_only:
+        yield ""
+        yield f"vllm serve {result.folder}"
+
+
+def _pushed(pushed: Any) -> list[tuple[str, Any]]:
+    who = "private" if pushed.private else "public: everybody sees it"
+    if pushed.dry_run:
+        done = "nothing, this is a dry run"
+    else:
+        done = f"commit {pushed.revision}" if pushed.committed else "nothing: all of it is there already"
+    return [("repository", f"{pushed.url} ({who})"), ("pushed", done), ("load it", None if pushed.dry_run else pushed.load)]
+
+
 def _student(stage: int) -> str:
     return "base" if stage < 0 else f"after stage {stage}"
 
@@ -238,5 +307,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "baldistill.runs.pipeline:RunResult": _run,
     "baldistill.runs.methods:MethodsResult": _methods,
     "baldistill.evaluation.score:ScoreResult": _score,
+    "baldistill.share.merge:MergeResult": _merge,
+    "baldistill.share.show:AnswersResult": _answers,
     "baldistill.training.train:TrainResult": _train,
 }

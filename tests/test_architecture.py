@@ -42,7 +42,13 @@ MAY_IMPORT = {
     ),
 }
 # The same for `baldistill`, whose top (the command line, plans' demo, settings) may import all of them.
-TRAINING_MAY_IMPORT = {"student": "", "training": "student", "evaluation": "student", "runs": "evaluation student training"}
+TRAINING_MAY_IMPORT = {
+    "student": "",
+    "training": "student",
+    "evaluation": "student",
+    "runs": "evaluation student training",
+    "share": "student",
+}
 MOST_MODULES = 11  # in a folder of `curate`, `__init__` aside
 MOST_LEVELS = 9  # of modules that import each other, in `curate`
 
@@ -86,6 +92,7 @@ OWNERS = {
     "torch": {
         "baldistill.student.adapters",
         "baldistill.training.sft",
+        "baldistill.share.merge",
         "baldistill.student.generate",
         "baldistill.student.label_scores",
         "baldistill.student.losses",

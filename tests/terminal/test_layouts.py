@@ -431,7 +431,7 @@ OTHERS = """curate.manifest.history:diff curate.manifest.history:log curate.mani
 curate.generation.prompts:built_in curate.report.explain:explain
 curate.housekeeping.listing:list_manifests curate.housekeeping.restore:restore
 curate.report.costs:read_costs curate.report.costs:read_receipts curate.report.costs:read_call
-baldistill.runs.compare:compare baldistill.runs.pipeline:run baldistill.demo:demo"""
+baldistill.runs.compare:compare baldistill.runs.pipeline:run baldistill.demo:demo baldistill.share.merge:merge baldistill.share.show:show"""
 
 
 def targets() -> list[str]:
@@ -444,7 +444,8 @@ def targets() -> list[str]:
 @pytest.mark.parametrize("target", targets())
 def test_every_result_of_a_verb_has_a_layout(target: str) -> None:
     result = typing.get_type_hints(kind(target))["return"]
-    assert f"{result.__module__}:{result.__qualname__}" in baldistill.layouts.LAYOUTS
+    for each in typing.get_args(result) or (result,):
+        assert f"{each.__module__}:{each.__qualname__}" in baldistill.layouts.LAYOUTS
 
 
 def test_a_class_of_the_same_name_elsewhere_gets_no_layout_but_a_class_made_from_one_does() -> None:
