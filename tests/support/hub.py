@@ -29,7 +29,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN, READER, OTHER = "hf_ofMeWhoMayWrite", "hf_ofMeWhoMayRead", "hf_ofSomebodyElse"
-ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+# Some of what the Hub puts into a new data set's .gitattributes: files of these names go to the large storage.
+_LARGE_KINDS = (".arrow", ".bin", ".gz", ".jpg", ".parquet", ".png", ".safetensors", ".zip", ".zst")
+ATTRIBUTES = "".join(f"*{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in _LARGE_KINDS).encode()
 _PIECE = 1 << 16  # bytes read at a time
 _PAGE = 3  # entries of a listing in one answer, so that every client has to turn pages
 _LARGE = 10_000_000  # bytes; from here on a file of any name goes to the large storage
@@ -127,7 +129,7 @@ class Repo:
         """Commit files as somebody else would; ``__`` stands for a slash, ``_dot_`` for a dot and ``_dash_`` for a hyphen."""
         signs = {"__": "/", "_dot_": ".", "_dash_": "-"}
         named = {functools.reduce(lambda text, sign: text.replace(*sign), signs.items(), name): files[name] for name in files}
-        large = {name: Blob(data, name.endswith((".parquet", ".safetensors"))) for name, data in named.items()}
+        large = {name: Blob(data, name.endswith(_LARGE_KINDS)) for name, data in named.items()}
         return self.add("by somebody else", {**self.head.files, **large})
 
     def at(self, revision: str) -> Commit | None:
