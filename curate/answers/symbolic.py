@@ -34,6 +34,14 @@ _UNSURE_BITS = 8  # a value of which sympy vouches for fewer bits is 0
 _POINTS = 12  # at which expressions with variables are compared …
 _ENOUGH = 3  # … of which so many must give finite values
 _INTEGERS = {"n", "k", "m"}  # variables that usually stand for whole numbers
+_NO_VALUE = (
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    NotImplementedError,
+)  # of sympy's, where there is none
 _WALL_SECONDS = 60.0  # by the clock, where a process cannot limit its own processor time, or sleeps
 _START_SECONDS = 120.0  # for the process to import sympy, on a busy machine
 
@@ -192,7 +200,7 @@ def _value(expression: Any, point: dict[Any, Any]) -> Any:
 
     try:
         found = sympy.N(expression.subs(point), _DIGITS)
-    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, NotImplementedError):
+    except _NO_VALUE:
         return None
     if found in (sympy.oo, -sympy.oo):
         return found
@@ -217,7 +225,7 @@ def _equal_by_rules(left: Any, right: Any) -> bool | None:
 
     try:
         return True if left == right or sympy.simplify(left - right) == 0 else None
-    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError, NotImplementedError):
+    except _NO_VALUE:
         return None
 
 

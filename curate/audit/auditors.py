@@ -231,11 +231,18 @@ def _matches(
     equal = left.join(right, on="prompt_key", suffix="_other").filter(pl.col("id") != pl.col("id_other"))
     equal = equal.select("row", "other", score=pl.lit(1.0))
     left = left.filter(pl.col("conversation").str.strip_chars() != "")
-    near = _neighbors(left.join(right, on="numbers", how="semi"), right.join(left, on="numbers", how="semi"), context, threshold)
+    left = left.join(right, on="numbers", how="semi").join(_shared(left, right), on="numbers", how="semi")
+    near = _neighbors(left, right.join(left, on="numbers", how="semi"), context, threshold)
     found = pl.concat([equal, near]).group_by("row", "other").agg(pl.col("score").max())
     found = found.sort("row", "score", "other", descending=[False, True, False])
     found = found.unique("row", keep="first", maintain_order=True) if best else found
     return [(int(row), int(other), float(score)) for row, other, score in found.iter_rows()]
+
+
+def _shared(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+    """Return the numbers that two rows or more hold: no vector is made of a row that would be compared with itself alone."""
+    both = pl.concat([frame.select("numbers", "id") for frame in (left, right)]).unique()
+    return both.group_by("numbers").len().filter(pl.col("len") > 1).select("numbers")
 
 
 def _neighbors(left: pl.DataFrame, right: pl.DataFrame, context: Context, threshold: float) -> pl.DataFrame:

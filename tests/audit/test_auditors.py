@@ -248,6 +248,8 @@ def test_no_vector_is_asked_for_without_need() -> None:
     assert said(auditors.near_duplicate, batch({}), **known) == {}  # real rows are no duplicates of real rows
     assert said(auditors.leakage, batch({}), **known) == {}  # other numbers
     assert said(auditors.near_duplicate, batch({"source": "synthetic"}), **known) == {}
+    others = batch(*({"source": "synthetic", "prompt": f"What is {n} + {n}?"} for n in (5, 7)))
+    assert said(auditors.near_duplicate, others, **known) == {}  # each has the numbers of no other row
 
 
 PREAMBLE = "You are a careful assistant. Read the instruction, think step by step, then answer in one line. " * 12
