@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
 
@@ -115,11 +116,19 @@ def blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def read_ahead(blocks: Iterable[bytes], work: Callable[[bytes], _T]) -> Iterator[tuple[bytes, _T]]:
-    """Yield every block with what the work makes of it, in order; as many are worked on ahead as there are threads."""
+    """Yield every block with what the work makes of it, in order; as many are worked on ahead as there are threads.
+
+    A single block is worked on where it is taken, without a thread.
+    """
+    parts = iter(blocks)
+    begin = list(islice(parts, 2))
+    if len(begin) < 2:
+        yield from ((block, work(block)) for block in begin)
+        return
     threads = min(pl.thread_pool_size(), _THREADS)
     ahead: deque[tuple[bytes, Future[_T]]] = deque()
     with ThreadPoolExecutor(threads, "read") as pool:
-        for block in blocks:
+        for block in chain(begin, parts):
             ahead.append((block, pool.submit(work, block)))
             if len(ahead) > threads:
                 first, made = ahead.popleft()

@@ -104,3 +104,9 @@ def test_what_fails_in_the_work_on_a_block_fails_where_it_is_taken():
     assert next(ahead) == (b"1", 1)
     with pytest.raises(ValueError, match="invalid literal"):
         next(ahead)
+
+
+def test_a_single_block_needs_no_thread(monkeypatch):
+    monkeypatch.setattr(streams, "ThreadPoolExecutor", None)
+    assert list(streams.read_ahead([b"1"], int)) == [(b"1", 1)]
+    assert list(streams.read_ahead([], int)) == []
