@@ -26,6 +26,7 @@ __all__ = ["BatchOutcome", "BatchRun", "TakesBatches", "ask_in_batches", "batch_
 
 _LOOK = 0.2  # seconds between looks whether to stop
 _SHOWN = 200  # characters of a line that cannot be read
+_NO_REPLY = RawResponse("refused", error="its batch ended without a reply")
 _LEAST_SHARE = 0.05  # of the calls asked for must fit under a cap for a further batch
 
 
@@ -122,6 +123,7 @@ class BatchRun:
         self.tries: Counter[str] = Counter()
         self.wait = settings.first
         self.full = False  # a cap stands against more until a batch is over
+        self.alone = False  # a whole batch was refused for a parameter, so one request goes first until one is answered
 
     async def run(self) -> None:
         """Plan, make and poll batches until nothing is missing, a cap is reached, or the run is stopped."""
@@ -179,9 +181,10 @@ class BatchRun:
         """Reserve what is in no batch yet, and write down the batches for it."""
         in_batches = set().union(*(self.keys[batch] for batch in self.open))
         new = [entry for key, entry in self.missing.items() if key not in in_batches]
-        if not new or not self.make or (self.full and self.open):
+        if not new or not self.make or ((self.full or self.alone) and self.open):
             return
-        least = int(_LEAST_SHARE * self.n_asked) if self.replies else 0
+        new = new[:1] if self.alone else new
+        least = int(_LEAST_SHARE * self.n_asked) if self.replies and not self.alone else 0
         groups = [[(spec, self.account.bound(request, batched=True)) for request, spec in group] for group in self._split(new)]
         planned = self.store.plan(groups, self.account.caps, least=least)
         self.steps.planned_here |= set(planned.batches)
@@ -243,9 +246,12 @@ class BatchRun:
         refusals = self.account.refusals
         if any(key not in self.missing for key in keys):
             refusals.record_answer()
+            self.alone = False
+        elif all(self._outcome(key) == "adapted" for key in keys):
+            self.alone = bool(keys)
         self._check_readable([key for key in keys if key in self.missing])
         for key in [key for key in keys if key in self.missing]:
-            response = self.steps.errors.get(key, RawResponse("refused", error="its batch ended without a reply"))
+            response = self.steps.errors.get(key, _NO_REPLY)
             self.tries[key] += response.outcome != "adapted"  # it was refused for what is sent no more
             if response.outcome == "denied":
                 raise TeacherError(f"{self.steps.where} refuses: {response.error}{response.advice}")
@@ -255,6 +261,10 @@ class BatchRun:
                 self._reply(key, Reply(status="rejected", error=response.error))
             elif self.tries[key] >= self.settings.tries:
                 self._reply(key, Reply(status="failed", error=response.error))
+
+    def _outcome(self, key: str) -> str:
+        """Return what became of a call without a reply."""
+        return self.steps.errors.get(key, _NO_REPLY).outcome
 
     def _check_readable(self, keys: Sequence[str]) -> None:
         """End the run after a first batch of which nothing can be read, so that the same is not bought again."""

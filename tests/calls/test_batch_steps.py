@@ -172,7 +172,7 @@ def test_a_parameter_that_the_model_does_not_take_is_left_out_of_the_next_batch(
 
     with providing(Provider(reply=reply)) as provider:
         assert [reply.text for reply in ask(provider, ledger, 2)] == good(2)
-    assert provider.sizes == [2, 2]
+    assert provider.sizes == [2, 1, 1]
 
 
 def test_a_request_without_a_line_stays_charged_and_is_asked_again(ledger: Ledger) -> None:
@@ -388,16 +388,16 @@ def test_a_file_that_the_provider_is_still_at_work_on_is_waited_for(ledger: Ledg
             ask(provider, ledger, 3)
 
 
-def test_three_parameters_are_three_batches_and_no_tries_and_the_next_run_knows(ledger: Ledger) -> None:
+def test_after_a_batch_that_was_refused_for_a_parameter_one_request_goes_first_and_the_next_run_knows(ledger: Ledger) -> None:
     def reply(request: dict[str, Any]) -> Any:
         there = [name for name in ("max_tokens", "temperature", "seed") if name in request["body"]]
         return problem(400, f"Unsupported parameter: '{there[0]}'", "unsupported_parameter") if there else echo(request)
 
     with providing(Provider(reply=reply)) as provider:
-        assert [reply.text for reply in ask(provider, ledger, 2)] == good(2)
-        assert provider.sizes == [2] * 4
-        assert [reply.text for reply in ask(provider, ledger, 4)] == good(4)
-    assert provider.sizes == [2] * 5
+        assert [reply.text for reply in ask(provider, ledger, 40)] == good(40)
+        assert provider.sizes == [40, 1, 1, 1, 39], "one that is refused as a whole, two parameters more, a reply, and the rest"
+        assert [reply.text for reply in ask(provider, ledger, 44)] == good(44)
+    assert provider.sizes[5:] == [4]
 
 
 def test_what_is_refused_to_everybody_in_a_batch_ends_the_run(ledger: Ledger) -> None:

@@ -38,6 +38,7 @@ VERBS = {
     "annotate": [],
     "synthesize": ["--domain", "head", "--domain", "tail", "--n", "6", *AUDITED],
 }
+ENDS = {"annotate": STOPPED}  # of an undisturbed run: some rationales are wrong, and annotate asks for each once
 TURNS = ("balance", "balance", "balance", "annotate", "synthesize")  # by seed
 LOST = re.compile(r"(\d+) calls were under way when an earlier run ended")
 
@@ -105,7 +106,7 @@ class Bench:
                     known = len(server.answered)
                     time.sleep(0.005)
                     answered = time.monotonic() if len(server.answered) > known else answered
-                assert self.warm.wait(pid) == 0, (root / "said.txt").read_text()
+                assert self.warm.wait(pid) == ENDS.get(verb, 0), (root / "said.txt").read_text()
                 seconds = time.monotonic() - begun
                 assert len(server.bodies) == len({sent(body) for body in server.bodies})
                 last = manifest.load("sums", root=root).version
@@ -160,8 +161,8 @@ def run_killed(bench: Bench, verb: str, root: Path, server: Server, rng: random.
                 break
             time.sleep(0.002)
         status = bench.warm.wait(pid)
-        assert status in (0, -signal.SIGKILL), (root / "said.txt").read_text()
-        kills += status != 0
+        assert status in (ENDS.get(verb, 0), -signal.SIGKILL), (root / "said.txt").read_text()
+        kills += status == -signal.SIGKILL
     return kills
 
 
