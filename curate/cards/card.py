@@ -200,15 +200,15 @@ def _money(facts: CardFacts) -> list[tuple[str, str, int, int, str]]:
 def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
     notices = _incomplete(facts)
     warning = f"> **Not complete.** {' '.join(notices)}\n\n" if notices else ""
-    share = f", {_percent(facts.synthetic, facts.train)} of them synthetic" if facts.synthetic else ", all of them real"
+    share = f"{_percent(facts.synthetic, facts.train)} of them synthetic" if facts.synthetic else "all of them real"
     after = sum(1 for domain in facts.domains if domain.after)
-    held = [f"{facts.splits[split]:,} {split}" for split in SPLITS[1:] if facts.splits.get(split)]
-    back = [f"{n:,} {split}" for split, n in facts.kept_back.items()]
-    text = f"{count(facts.train, 'train row')} in {count(after, 'domain')}{share}"
-    text += f", and {' and '.join(held)} rows with their answers" if held else ""
-    text += (
-        f"; {' and '.join(back)} rows are kept back, questions and answers" if back else "" if held else "; nothing is held out"
+    text = (
+        f"{count(facts.train, 'train row')} in {count(after, 'domain')}, {share}" if facts.train else "No train row is selected"
     )
+    held = _by_split(facts.splits)
+    text += f", and {held} with their answers" if held else ""
+    back = _by_split(facts.kept_back)
+    text += f"; kept back, questions and answers: {back}" if back else "" if held else "; nothing is held out"
     text += (
         f". It is the snapshot `{facts.manifest}` (`{facts.fingerprint}`), last changed with baldistill "
         f"{escape(facts.package)}. This card was made from the manifest's log and ledger."
@@ -219,6 +219,11 @@ def _summary(facts: CardFacts, configs: Sequence[Mapping[str, Any]]) -> str:
             "neither source nor licence is known, so no licence is stated here."
         )
     return f"# {facts.manifest.name}\n\n{warning}{text}{_configs(configs)}"
+
+
+def _by_split(splits: Mapping[str, int]) -> str:
+    """Return the held-out rows of each split: ``3 validation rows and 1 test row``."""
+    return " and ".join(count(splits[split], f"{split} row") for split in SPLITS[1:] if splits.get(split))
 
 
 def _configs(configs: Sequence[Mapping[str, Any]]) -> str:

@@ -42,9 +42,9 @@ def test_a_whole_set_has_no_such_line(ingest, balance) -> None:
 def test_held_out_rows_are_told_in_or_out(ingest, balance) -> None:
     handle = ingest("a.jsonl", "x", "x")
     handle = ingest("t.jsonl", "x", split="test")
-    assert "1 test rows with their answers" in card(handle).text
+    assert "1 test row with their answers" in card(handle).text
     out = card(handle, held_out=False).text
-    assert "1 test rows are kept back" in out
+    assert "kept back, questions and answers: 1 test row" in out
     assert "split: test" not in out
 
 
@@ -170,8 +170,8 @@ def test_no_field_of_data_changes_the_structure_of_a_card(made, text: str) -> No
 
 def test_a_manifest_of_held_out_rows_alone_has_a_card(ingest) -> None:
     text = card(ingest("t.jsonl", "x", split="test")).text
-    assert "0 train rows in 0 domains" in text
-    assert "1 test rows with their answers" in text
+    assert "No train row is selected, and 1 test row" in text
+    assert "1 test row with their answers" in text
 
 
 def test_a_local_path_is_nowhere_in_a_card(ingest, balance, tmp_path: Path) -> None:

@@ -92,6 +92,6 @@ def test_the_command_shows_the_card_as_it_is_written(selected: Manifest) -> None
     assert text.startswith("---\n")
     assert "# m\n" in text
     assert json.loads(run("--json"))["text"] == text
-    assert "1 test rows are kept back" in run("--no-held-out")
+    assert "kept back, questions and answers: 1 validation row and 1 test row" in run("--no-held-out")
     assert run("--eu-summary").startswith("# Training content")
     assert "- fr\n" in run("--language", "fr")
