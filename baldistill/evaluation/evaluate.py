@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.evaluation import closed
+from baldistill.evaluation import closed, endpoint
 from baldistill.evaluation.closed import LabelSet
 from baldistill.evaluation.metrics import Metric, class_f1, metrics, token_f1
 from baldistill.settings import EvaluateSettings
@@ -137,7 +137,8 @@ class EvaluateResult:
         population = {line["domain"]: line["held"] for line in self.domains}
         order = [line["domain"] for line in self.domains]
         figures = _measure(adjusted, order, heads, population, self.measured)
-        return replace(self, prior=prior, predictions=adjusted, labels=[], **figures)
+        labels = _per_label(adjusted, _held_out(self.manifest, self.split)) if self.labels else []
+        return replace(self, prior=prior, predictions=adjusted, labels=labels, **figures)
 
 
 @takes(EvaluateSettings)
@@ -151,22 +152,30 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         InputError: the split has no rows, a number is out of range, or a domain has no closed set of answers to score.
         UnknownNameError: there is no such metric.
         ModelError: the student cannot be loaded.
+        TeacherError: nobody answers at the endpoint.
     """
     extra = {str(getattr(m, "__name__", m)): metrics.get(m) for m in settings.metrics}
     limits = {name: getattr(settings, name) for name in ("max_new_tokens", "max_prompt_tokens", "batch_size", "batch_tokens")}
     if wrong := [f"{name} {value}" for name, value in limits.items() if value is not None and value < 1]:
         raise InputError(f"{' and '.join(wrong)}: use at least 1")
     closed.check_prior(settings.prior)
+    if settings.endpoint is not None:
+        endpoint.check(settings)
     started = time.monotonic()
     held = _held_out(manifest, settings.split)
     drawn = stratify(held, settings.limit, seed=settings.seed).select("id", "domain", "kind", "content")
     examples = with_said_kinds(manifest.examples(drawn))
     corpus = _Corpus.of(manifest, examples)
-    candidates = _candidates(examples, corpus, settings)
+    candidates = _candidates(examples, corpus, settings) if settings.endpoint is None else [() for _ in range(examples.height)]
     learned = closed.learned_rows(manifest, settings.adapter)
     seen = _seen(manifest, learned, examples)
-    student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
-    found, truncated = _answers(student, manifest, examples, candidates, settings, _reasons(settings, learned))
+    if settings.endpoint is not None:
+        outputs, server = endpoint.ask(manifest, examples, settings)
+        found, truncated, name = [_Answer(output) for output in outputs], 0, endpoint.label(settings, server)
+    else:
+        student = students.load(settings.student, adapter=settings.adapter, dtype=settings.dtype, root=manifest.root)
+        found, truncated = _answers(student, manifest, examples, candidates, settings, _reasons(settings, learned))
+        name = student.label
     named = {domain: corpus.labels[domain] for domain in corpus.closed if any(candidates)}
     sets = tuple(closed.label_sets(manifest, named, learned))
     if settings.prior is not None and sets and learned is None:
@@ -177,7 +186,7 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
     figures = _measure(predictions, order, head_domains(counts or population, settings.budget), population, extra)
     return EvaluateResult(
         manifest=manifest,
-        student=student.label,
+        student=name,
         split=settings.split,
         rows=predictions.height,
         truncated=truncated,

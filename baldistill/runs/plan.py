@@ -42,7 +42,12 @@ VERBS: dict[str, tuple[str, frozenset[str]]] = {
     "balance": ("curate.balance.balance:balance", frozenset({"stage", "dry_run", "preview", "metrics"})),
     "train": ("baldistill.training.train:train", frozenset({"output"})),
     "score": ("baldistill.evaluation.score:score", frozenset({"adapter"})),
-    "evaluate": ("baldistill.evaluation.evaluate:evaluate", frozenset({"adapter", "output"})),
+    "evaluate": (
+        "baldistill.evaluation.evaluate:evaluate",
+        frozenset(
+            {"adapter", "output", "endpoint", "model", "api_key_env", "max_calls", "max_usd"}
+        ),  # its student is the trained one
+    ),
     "export": ("curate.export.export:export", frozenset()),
 }
 
