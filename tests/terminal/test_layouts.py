@@ -431,7 +431,8 @@ OTHERS = """curate.manifest.history:diff curate.manifest.history:log curate.mani
 curate.generation.prompts:built_in curate.report.explain:explain
 curate.housekeeping.listing:list_manifests curate.housekeeping.restore:restore
 curate.report.costs:read_costs curate.report.costs:read_receipts curate.report.costs:read_call
-baldistill.runs.compare:compare baldistill.runs.pipeline:run baldistill.demo:demo baldistill.share.merge:merge baldistill.share.show:show"""
+baldistill.runs.compare:compare baldistill.runs.pipeline:run baldistill.demo:demo baldistill.share.merge:merge
+baldistill.share.show:show"""
 
 
 def targets() -> list[str]:
