@@ -86,6 +86,8 @@ def letter(text: str, prompt: str) -> str | None:
     reading = standing(sorted(found, key=lambda s: s.start), lambda s: _letter_in(s, prompt), bool)
     if reading.value is not None:
         return reading.value
+    if _several(_judged(text, grammar, offered)):
+        return None
     left = [mark for mark in offered if mark not in reading.denied]
     if len(left) == 1 and len(offered) > 2:
         return left[0]  # the others are denied
@@ -98,6 +100,16 @@ def letter(text: str, prompt: str) -> str | None:
             one = _only_letter(text, prompt, grammar)
         return one if one not in reading.denied else None
     return None
+
+
+def _judged(text: str, grammar: Grammar, offered: Mapping[str, str]) -> list[re.Match[str]]:
+    """Return the verdicts beside options: ``A: no. B: yes.``"""
+    found = (match for match in grammar.judged.finditer(text) if match["letter"] in offered)
+    return [match for match in found if _BEGINS.search(text[max(0, match.start() - 5) : match.start()])][-MOST_STATEMENTS:]
+
+
+def _several(judged: list[re.Match[str]]) -> bool:
+    return len({match["letter"] for match in judged if match["yes"]}) > 1
 
 
 def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterator[Statement]:
@@ -118,13 +130,8 @@ def _favoured(text: str, grammar: Grammar, offered: Mapping[str, str]) -> Iterat
         if (wrong and match["deny"]) or (holds and grammar.reason.match(f"{clause.strip()} ")):
             continue
         yield Statement("favoured" if holds else "denied", f"({mark})", match.start(group), holds)
-    judged = [
-        m
-        for m in grammar.judged.finditer(text)
-        if m["letter"] in offered and _BEGINS.search(text[max(0, m.start() - 5) : m.start()])
-    ]
-    judged = judged[-MOST_STATEMENTS:]
-    several = len({match["letter"] for match in judged if match["yes"]}) > 1
+    judged = _judged(text, grammar, offered)
+    several = _several(judged)
     for match in judged:
         holds = bool(match["yes"])
         if not (holds and several):

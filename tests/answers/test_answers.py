@@ -100,3 +100,26 @@ def test_letters_of_any_alphabet_are_choices(options: str, marks: str) -> None:
     prompts = [f"What cuts paper?\n{options}"] * 12
     assert list(answers.choices(prompts[0])) == list(marks)
     assert kind_of(prompts, [marks[i % 2] for i in range(12)]) == "choice"
+
+
+@pytest.mark.parametrize(
+    ("found", "gold", "same"),
+    [
+        ("Paris, the capital of France", "Paris", True),
+        ("the city of Paris", "Paris", True),
+        ("Paris Hilton", "Paris", False),
+        ("iron oxide", "iron", False),
+        ("South Africa", "Africa", False),
+        ("the robber's wife", "the robber", False),
+        ("bread, milk and eggs", "eggs, bread, milk", True),
+        ("bread and milk", "bread, milk and eggs", False),
+        ("1, 2, 3", "3, 2, 1", False),
+        ("the 2nd floor", "the second floor", True),
+        ("the U.S. Senate", "US Senate", True),
+        ("5 p.m.", "5 PM", True),
+        ("HCO3-", "HCO₃⁻", True),
+        ("x[1:]", "x[:1]", False),
+    ],
+)
+def test_free_texts_are_the_same_as_a_whole(found: str, gold: str, same: bool) -> None:
+    assert (answers.text_distance(found, gold) < 0.5) is same

@@ -106,3 +106,26 @@ def test_a_process_that_died_is_started_again() -> None:
     symbolic._process._process.kill()  # type: ignore[union-attr]
     symbolic._process._process.wait()  # type: ignore[union-attr]
     assert same("\\sqrt{20}", "2\\sqrt{5}")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("2^{64}", "18446744073709551616", True),
+        ("2^{64}", "18446744073709551615", False),
+        ("\\cos 60^\\circ", "\\frac{1}{2}", True),
+        ("\\cos 60^\\circ", "\\cos 61^\\circ", False),
+        ("5' 6\"", "66 inches", True),
+        ("5'", '5"', False),
+        ("two and a half", "2.5", True),
+        ("a dozen", "12", True),
+        ("£12", "12 pounds", True),
+        ("£12", "12 kg", False),
+        ("€0.50", "50 cents", True),
+        ("16 cm³", "16 cubic centimeters", True),
+        ("98.6°F", "37°C", True),
+        ("3 \\pm \\sqrt{2}", "3+\\sqrt{2}, 3-\\sqrt{2}", True),
+    ],
+)
+def test_values_are_exact_and_units_are_read_in_any_spelling(a: str, b: str, same: bool) -> None:
+    assert mathematics.same(a, b) is same

@@ -188,3 +188,41 @@ def test_replies_of_a_model_that_loops_are_read_to_a_bound(part: str) -> None:
     for kind in answers.KINDS:
         found = extract(text, kind, labels=("5", "km"), prompt=OPTIONS)
         assert equal(found, "7", kind) is False
+
+
+CARDS = ("lost_or_stolen_card", "card_arrival", "nat-gas", "gas")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        ("number", "I don't think the answer is 12.", None),
+        ("number", '{"why": "3 and 4", "answer": 7}', "7"),
+        ("number", "The answer is 15 rather than 16.", "15"),
+        ("number", "So the total is 45, not 54.", "45"),
+        ("number", "42. She had 50 and gave 8 away.", "42"),
+        ("number", "1. Add 3 and 4.\n2. So it is 7.", "7"),
+        ("choice", "A does not fit, B does not fit. C?", "C"),
+        ("choice", "A: no. B: yes. C: no.", "B"),
+        ("choice", "A: yes. B: yes. C: no.", None),
+        ("choice", "I don't think it is (B).", None),
+        ("choice", "Only B remains.", "B"),
+        ("choice", "Ⓑ", "B"),
+        ("label", "This looks like natural gas.", "nat-gas"),
+        ("label", "I lost it. -> lost_or_stolen_card", "lost_or_stolen_card"),
+        ("label", "It could be gas, but card_arrival fits better.", "card_arrival"),
+        ("label", "I would not call it gas.", None),
+        ("text", "My answer is Rome. No, sorry, Milan.", "Milan"),
+        ("text", "The answer is:\n- copper\n- zinc", "copper, zinc"),
+        ("text", "La respuesta es Lima, no Quito.", "Lima"),
+        ("text", "<b>Rome</b>", "Rome"),
+        ("text", "```\nRome\n```", "Rome"),
+    ],
+)
+def test_answers_are_read_in_prose(kind: str, text: str, found: str | None) -> None:
+    assert extract(text, kind, labels=CARDS, prompt=OPTIONS) == found
+
+
+def test_of_two_classes_the_denied_one_leaves_the_other() -> None:
+    assert extract("This message is not spam.", "label", labels=("spam", "ham")) == "ham"
+    assert extract("This message is not spam.", "label", labels=("spam", "ham", "news")) is None
