@@ -82,9 +82,8 @@ class _Columns:
         classes: class names of the column ``label``; none, no column.
         class_domains: domains whose answers are class names; None for all.
         turns: keys of a turn in the column ``messages``; none, no column.
-        whole: whether there is a column of chats that typed turns cannot hold.
         tools: whether there is a column of the tools that rows offer.
-        inexact: how many rows have such a chat.
+        inexact: how many rows have a chat that typed turns cannot hold; where any has, there is a column of these.
     """
 
     classes: list[str] = field(default_factory=list)
