@@ -182,6 +182,9 @@ def evaluate(manifest: Manifest, settings: EvaluateSettings) -> EvaluateResult:
         progress.note("evaluate", "the base student learned no shares of labels: its scores are not corrected")
     predictions = closed.adjust(_judge(examples, found, corpus), sets, settings.prior)
     counts, population = domain_counts(manifest.rows()), _counts(held)
+    if empty := sorted(set(counts) - set(population)):
+        some = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+        progress.note("evaluate", f"{len(empty):,} domains have no {settings.split} rows, and count in no figure: {some}")
     order = sorted(predictions["domain"].unique(), key=lambda domain: (-(counts or population).get(domain, 0), domain))
     figures = _measure(predictions, order, head_domains(counts or population, settings.budget), population, extra)
     return EvaluateResult(

@@ -197,6 +197,16 @@ def test_a_split_without_rows_names_those_that_have(manifest: Manifest, base: st
         _evaluate(manifest, base, split="validation")
 
 
+def test_domains_without_rows_in_the_split_are_said(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [*tiny_student.sums(4), *tiny_student.sums(2, split="test")]
+    rows += [{**tiny_student.sums(9)[i], "domain": f"d{i}"} for i in range(2, 9)]
+    monkeypatch.setattr(generate, "generate", lambda student, prompts, **_: [Output("hm", 1, True) for _ in prompts])
+    heard: list[str] = []
+    with progress.listen(lambda event: heard.append(event.message)):
+        _evaluate(tiny_student.manifest(tmp_path, rows), base)
+    assert "7 domains have no test rows, and count in no figure: d2, d3, d4, d5, d6, …" in heard
+
+
 def test_numbers_out_of_range_are_refused(manifest: Manifest, base: str) -> None:
     with pytest.raises(InputError, match="max_new_tokens 0 and batch_tokens -1: use at least 1"):
         _evaluate(manifest, base, max_new_tokens=0, batch_tokens=-1)
