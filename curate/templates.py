@@ -18,7 +18,7 @@ from jinja2.runtime import str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-__all__ = ["MOST_STEPS", "bounded", "make_environment"]
+__all__ = ["MOST_STEPS", "TooManyStepsError", "bounded", "make_environment"]
 
 MOST_STEPS = 1_000_000  # of one filled template; it takes a second or two
 _OF_TEXT = 1_000  # characters or items that count as a step where an expression reads or makes them
@@ -29,6 +29,10 @@ _MOST_WIDTH = 10_000  # that a method or filter fills up to
 _WIDE = re.compile(r"\d{5}")  # a width of a format that no text needs
 
 _left: ContextVar[list[int] | None] = ContextVar("steps left", default=None)
+
+
+class TooManyStepsError(OverflowError):
+    """A template does not come to an end within `MOST_STEPS`."""
 
 
 @contextlib.contextmanager
@@ -66,7 +70,7 @@ def _spend(n: int = 1) -> str:
     if left is not None:
         left[0] -= n
         if left[0] < 0:
-            raise OverflowError(f"it takes more than {MOST_STEPS:,} steps: loop over less")
+            raise TooManyStepsError(f"it takes more than {MOST_STEPS:,} steps: loop over less")
     return ""
 
 

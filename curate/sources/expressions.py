@@ -16,7 +16,7 @@ import polars as pl
 
 from curate.errors import InputError, UnknownNameError
 from curate.readers.tables import Number, Table, value_text
-from curate.templates import bounded, make_environment
+from curate.templates import TooManyStepsError, bounded, make_environment
 
 __all__ = ["MOST_CHARACTERS", "Expression", "compile_expression", "is_template", "letter", "options", "read_template"]
 
@@ -25,6 +25,7 @@ MOST_CHARACTERS = 1_000_000  # that a template may write for one row
 _PATH = re.compile(r"(?P<head>[^\W\d]\w*)(?P<rest>(?:\.\w+|\[-?\d+\])+)")
 _STEP = re.compile(r"\.(\w+)|\[(-?\d+)\]")
 _FAILURES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)  # of a template's own code
+_ENDLESS = 3  # rows of which a template takes too many steps; then no further row is tried
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -172,7 +173,7 @@ def _template(text: str, names: Sequence[str], option: str, file: str) -> Expres
         wanted = names if "row" in text else drawn
         objects = {name: table.columns[name].objects() for name in wanted if name in table.columns}
         found: list[str | None] = []
-        failed = {}
+        failed, endless = {}, 0
         for i in range(table.height):
             record = {name: values[i] for name, values in objects.items()}
             try:
@@ -189,6 +190,9 @@ def _template(text: str, names: Sequence[str], option: str, file: str) -> Expres
                 RecursionError,
             ) as e:
                 made, why = None, str(e).splitlines()[0] if str(e) else type(e).__name__
+                endless += isinstance(e, TooManyStepsError)
+                if endless == _ENDLESS:  # each takes a second or two, and there may be a million
+                    raise InputError(f"{file}: the template of {option} fails in {endless} rows: {why}") from e
             if made is None or len(made) > MOST_CHARACTERS:
                 made, failed[i] = None, f"the template of {option} fails: {why}"
             found.append(made)

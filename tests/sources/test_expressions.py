@@ -7,6 +7,7 @@ import json
 import polars as pl
 import pytest
 
+from curate import templates
 from curate.errors import InputError, UnknownNameError
 from curate.readers.tables import Column, Table
 from curate.sources.expressions import MOST_CHARACTERS, compile_expression, letter, options, read_template
@@ -106,6 +107,16 @@ def test_templates_run_in_a_sandbox():
 def test_what_a_template_writes_is_bounded():
     failed = evaluate("{{ q }}{% for i in range(99999) %}{{ 'x' * 20 }}{% endfor %}")
     assert failed[0].endswith(f"at most {MOST_CHARACTERS:,} are kept")
+
+
+def test_a_template_that_loops_without_output_ends_and_is_not_tried_on_every_row(monkeypatch):
+    monkeypatch.setattr(templates, "MOST_STEPS", 1_000)
+    loop = "{% for a in range(999) %}{% for b in range(999) %}{% endfor %}{% endfor %}{{ q }}"
+    failed = evaluate(loop)
+    assert failed[0] == "the template of --prompt fails: it takes more than 1,000 steps: loop over less"
+    many = [{"q": "x"}] * 500
+    with pytest.raises(InputError, match=r"x\.jsonl: the template of --prompt fails in 3 rows: it takes more than 1,000 steps"):
+        evaluate(loop, many)
 
 
 @pytest.mark.parametrize(
