@@ -73,7 +73,7 @@ class Rule:
         begun = [word for token in _tokens(small) & self.words.keys() for word in self.words[token]]
         found = {at for word in begun for at in _found(small, word)}
         if self.signs and (self.everywhere or not text.isascii()):
-            found |= {max(0, match.start() - self.back) for match in self.signs.finditer(text)}
+            found |= {max(0, match.start() - back) for match in self.signs.finditer(text) for back in {0, self.back}}
         return sorted(found)
 
 
@@ -95,7 +95,7 @@ def _tokens(small: str) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def _small(text: str) -> str:
     """Return a text in small letters, each in its place."""
-    small = text.lower()
+    small = text.replace("İ", "i").lower()  # two letters in small, and the i of `re.IGNORECASE`
     if len(small) != len(text):
         small = "".join(sign.lower() if len(sign.lower()) == 1 else sign for sign in text)
     return small.replace("ς", "σ")
@@ -291,11 +291,11 @@ def _corrected(words: _Words) -> Rule:
 
 
 def _favoured(words: _Words) -> Rule:
-    letter = rf"(?P<letter>[{LETTERS}])[)\]\"'”»“*`.:]{{0,3}}"
+    letter = rf"(?P<letter>[{LETTERS}])(?![^\W{UNSPACED}])[)\]\"'”»“*`.:]{{0,3}}"
     is_ = r"(?:is|would\sbe|must\sbe|should\sbe|seems|looks|est|es|é|ist|это|adalah|是|が|है|(?=正确|正確|错|錯|正しい|正解))"
     unspaced = "|".join(["正", "错", "錯", *(word for word in words.of("remains") if not has_blanks(word[0]))])
     return rule(
-        rf"(?:(?<!\w){words.either('option')}\s\(?(?P<figure>\d)\)?|(?<!\w)(?:{letter}))\s?(?:{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
+        rf"(?:(?<!\w){words.either('option')}\s\(?(?P<figure>\d)\)?|(?<!\w)(?<!{_INDIC})(?:{letter}))\s?(?:{is_}\s?(?P<deny>(?:not|never|no|nicht|pas|не)\s)?"
         r"(?:(?:the|a|clearly|definitely|obviously|therefore|thus|most|only|la|el|le|die|der|das|o|likely)\s){0,3}"
         rf"(?P<what>{words.either('correct')}|wrong\b|incorrect\b|false\b|falsch\b|错)(?!\sif\b)|\s?{words.either('remains')}|it\sis(?=\s?(?:[.,;!]|\Z))"
         r"|(?P<unfit>(?:(?:does|do|did|is|was|can|could|would|will|has|had)\s?(?:not\b|n't\b)|cannot\b|can't\b|won't\b)))",
@@ -308,7 +308,7 @@ def _favoured(words: _Words) -> Rule:
 def _judged(words: _Words) -> Rule:
     verdict = rf"(?:(?P<yes>{words.either('yes')}|{words.either('correct')})|{words.either('no')}|wrong\b|incorrect\b|false\b)"
     return rule(
-        rf"(?P<letter>[{LETTERS}])(?![^\W{UNSPACED}])[).:*]{{0,3}}\s?(?:[^\n.;:?]{{1,80}}?\s?)??(?:(?<=:)|[:—–-])\s?{verdict}(?=\s?(?:[.,;!]|$))",
+        rf"(?<!\w)(?P<letter>[{LETTERS}])(?![^\W{UNSPACED}])[).:*]{{0,3}}\s?(?:[^\n.;:?]{{1,80}}?\s?)??(?:(?<=:)|[:—–-])\s?{verdict}(?=\s?(?:[.,;!]|$))",
         "".join(ALPHABETS),
         signs=rf"^[(*]{{0,3}}(?=[{LETTERS}])",
     )
