@@ -123,7 +123,7 @@ def report(turns: list[dict[str, dict[str, float]]], *, rows: int, size: int, ki
         ratios = sorted(turn["curate"][key] / turn["polars"][key] for turn in turns)
         middle = statistics.median(ratios)
         print(f"\nratio of {key}: {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); promised: at most {PROMISE:g}")
-    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "deltalake", "msgspec", "xxhash"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "polars-hash", "deltalake", "msgspec"))
     machine = f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     print(f"\n{machine}; Python {platform.python_version()}, {packages}\n")
 
