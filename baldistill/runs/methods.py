@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -170,7 +170,7 @@ def compare_methods(grid: Grid, *, root: str | Path | None = None, run: bool = T
     cells, failed = grid.cells(), {}
     results: dict[str, CellResult] = {}
     for number, cell in enumerate(cells, 1):
-        name = _name(grid, cell)
+        name = _name(cell)
         known = _read_result(grid, cell, home)
         if known is None and run:
             progress.note("compare", f"cell {number} of {len(cells)}: {cell.method.title}, {_where(cell)}")
@@ -293,7 +293,7 @@ def _read_result(grid: Grid, cell: Cell, home: Path) -> CellResult | None:
     return CellResult(**found["result"]) if found["inputs"] == _inputs(grid, cell) else None
 
 
-def _name(grid: Grid, cell: Cell) -> str:
+def _name(cell: Cell) -> str:
     return f"{cell.method.name}-b{cell.budget}-k{cell.stages}-s{cell.seed}"
 
 
@@ -301,45 +301,38 @@ def _where(cell: Cell) -> str:
     return f"budget {cell.budget}, {cell.stages} stages, seed {cell.seed}"
 
 
+@dataclass(frozen=True)
+class _Block:
+    """The cells of one budget and one number of stages, which are compared with each other.
+
+    Attributes:
+        budget: of the cells.
+        stages: of those methods that have no number of their own.
+        groups: of the domains.
+        rows: that the students answered.
+        base: the base student's answers to them.
+        cells: method → its cells, in the order of the grid.
+        runs: method → what its students answered.
+    """
+
+    budget: int
+    stages: int
+    groups: dict[str, str]
+    rows: comparison.Rows
+    base: comparison.Runs
+    cells: dict[str, list[CellResult]]
+    runs: dict[str, comparison.Runs]
+
+
 def _compared(
     grid: Grid, start: Manifest, home: Path, results: Mapping[str, CellResult], failed: Mapping[str, str]
 ) -> MethodsResult:
     """Put the results side by side, for every budget and number of stages, and write the record and the plot."""
     split = str(grid.base.parameters("evaluate").get("split", "test"))
-    held = start.rows("domain", "split", "status").filter(pl.col("status") != "rejected", split=split)
-    population = {str(name): int(n) for name, n in held["domain"].value_counts().rows()}
-    counts = domain_counts(start.rows())
-    lines: list[MethodLine] = []
-    differences: list[comparison.Difference] = []
-    groups: dict[str, str] = {}
-    test_rows = 0
+    blocks = list(_blocks(grid, start, home, list(results.values()), split))
     titles = {method.name: method.title for method in grid.methods} | {BASE: "base student"}
-    cells = list(results.values())
-    shown: set[tuple[str, int, int]] = set()
-    for budget, stages in product(grid.budgets, grid.stages):
-        mine = [cell for cell in cells if cell.budget == budget and cell.stages == (_own_stages(grid, cell.method) or stages)]
-        if not mine:
-            continue
-        groups = comparison.groups_of(counts, budget)
-        base = _predictions(start, json.loads((home / f"{BASE}.json").read_text(encoding="utf-8"))["predictions"])
-        rows = comparison.rows_of(base, population, groups, classes=_are_classes(base))
-        answers = base.sort("id")["answer"].to_list()
-        if not lines:
-            lines.append(_line(BASE, titles[BASE], comparison.runs_of({0: base}, rows, answers), rows, []))
-        found: dict[str, comparison.Runs] = {}
-        for name in [method.name for method in grid.methods]:
-            of = [cell for cell in mine if cell.method == name]
-            if not of:
-                continue
-            tables = {cell.seed: _predictions(start, cell.predictions) for cell in of}
-            found[name] = comparison.runs_of(tables, rows, answers)
-            if (name, budget, of[0].stages) not in shown:
-                shown.add((name, budget, of[0].stages))
-                lines.append(_line(name, titles[name], found[name], rows, of, budget=budget, stages=of[0].stages))
-        test_rows = len(rows.ids)
-        for one, other in _pairs(grid, found):
-            each = (comparison.difference(found[one], found[other], rows, f, names=(one, other)) for f in rows.weights)
-            differences += [replace(d, budget=budget, stages=stages) for d in each if d is not None]
+    lines = _lines(blocks, titles)
+    differences = _differences(grid, blocks)
     several = len(grid.budgets) * len(grid.stages) > 1
     said = [
         (f"{d.budget:,} rows, {d.stages} stages: " if several else "") + comparison.sentence(d, titles)
@@ -350,8 +343,8 @@ def _compared(
         manifest=start,
         grid=grid.name,
         split=split,
-        test_rows=test_rows,
-        groups={group: sum(g == group for g in groups.values()) for group in ("head", "middle", "tail")},
+        test_rows=len(blocks[0].rows.ids),
+        groups={group: sum(g == group for g in blocks[0].groups.values()) for group in ("head", "middle", "tail")},
         lines=tuple(lines),
         differences=tuple(differences),
         sentences=tuple(said),
@@ -361,8 +354,55 @@ def _compared(
         figure=_plot(grid, lines, home),
         record=home / "comparison.json",
     )
-    pipeline.write_json(result.record, asdict(replace(result, figure=None)) | {"cells_done": [asdict(cell) for cell in cells]})
+    cells = [asdict(cell) for cell in results.values()]
+    pipeline.write_json(result.record, asdict(replace(result, figure=None)) | {"cells_done": cells})
     return result
+
+
+def _blocks(grid: Grid, start: Manifest, home: Path, cells: Sequence[CellResult], split: str) -> Iterator[_Block]:
+    held = start.rows("domain", "split", "status").filter(pl.col("status") != "rejected", split=split)
+    population = {str(name): int(n) for name, n in held["domain"].value_counts().rows()}
+    counts = domain_counts(start.rows())
+    base = _predictions(start, json.loads((home / f"{BASE}.json").read_text(encoding="utf-8"))["predictions"])
+    answers = base.sort("id")["answer"].to_list()
+    for budget, stages in product(grid.budgets, grid.stages):
+        wanted = {method.name: (budget, _own_stages(grid, method.name) or stages) for method in grid.methods}
+        mine = {name: [c for c in cells if c.method == name and (c.budget, c.stages) == at] for name, at in wanted.items()}
+        mine = {name: found for name, found in mine.items() if found}
+        if not mine:
+            continue
+        groups = comparison.groups_of(counts, budget)
+        rows = comparison.rows_of(base, population, groups, classes=_are_classes(base))
+        runs = {
+            name: comparison.runs_of({cell.seed: _predictions(start, cell.predictions) for cell in found}, rows, answers)
+            for name, found in mine.items()
+        }
+        yield _Block(budget, stages, groups, rows, comparison.runs_of({0: base}, rows, answers), mine, runs)
+
+
+def _lines(blocks: Sequence[_Block], titles: Mapping[str, str]) -> list[MethodLine]:
+    """Return the base student and every method, once where it has its own number of stages."""
+    first = blocks[0]
+    lines = {(BASE, 0, 0): _line(BASE, titles[BASE], first.base, first.rows, [])}
+    for block in blocks:
+        for name, cells in block.cells.items():
+            at = (name, block.budget, cells[0].stages)
+            if at not in lines:
+                lines[at] = _line(name, titles[name], block.runs[name], block.rows, cells, budget=at[1], stages=at[2])
+    return list(lines.values())
+
+
+def _differences(grid: Grid, blocks: Sequence[_Block]) -> list[comparison.Difference]:
+    """Return the differences of every block; those between methods of their own numbers of stages once for a budget."""
+    found: dict[tuple[Any, ...], comparison.Difference] = {}
+    for block in blocks:
+        for one, other in _pairs(grid, block.runs):
+            at = tuple((name, block.cells[name][0].stages) for name in (one, other))
+            for figure in block.rows.weights:
+                each = comparison.difference(block.runs[one], block.runs[other], block.rows, figure, names=(one, other))
+                if each is not None:
+                    found.setdefault((block.budget, at, figure), replace(each, budget=block.budget, stages=block.stages))
+    return list(found.values())
 
 
 def _own_stages(grid: Grid, name: str) -> int | None:
