@@ -194,7 +194,7 @@ def _recognised(prompts: Sequence[str], said: Sequence[str]) -> _Found:
     if not counts:
         return _Found(kind, answers.task_of(kind, said), why)
     texts = [a for p, a in zip(prompts, said, strict=True) if a.strip() and answers.row_kind(p, a, classes) == "text"]
-    why = f"of several kinds: {', '.join(f'{kind} {n / counts.total():.0%}' for kind, n in counts.most_common())} of the rows"
+    why = f"of several kinds: {', '.join(f'{kind} {n / counts.total():.0%}' for kind, n in _ranked(counts))} of the rows"
     return _Found("text", answers.task_of("text", texts), why, mixed=True, labels=classes)
 
 
@@ -207,10 +207,15 @@ def _mixture(prompts: Sequence[str], said: Sequence[str]) -> tuple[frozenset[str
     return (classes, counts) if several else (frozenset(), Counter())
 
 
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return what was counted, the most first; equal counts by name, since the order of rows means nothing."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _named_classes(prompts: Sequence[str], said: Sequence[str]) -> frozenset[str]:
     """Return short answers of many rows whose prompts name them beside another such answer: "Is this positive or negative?"."""
     counts = Counter(a.strip() for a in said if 0 < len(a.strip()) <= _CLASS_CHARS and not re.fullmatch(r"\W*\w?\W*|.*\d.*", a))
-    often = {a for a, n in counts.most_common(_MOST_CLASSES) if n >= _ROWS_OF_CLASS}
+    often = {a for a, n in _ranked(counts)[:_MOST_CLASSES] if n >= _ROWS_OF_CLASS}
     words = {a: tuple(_WORD.findall(a.casefold())) for a in often}
     named = Counter[str]()
     for prompt, answer in zip(prompts, said, strict=True):
@@ -231,7 +236,7 @@ def _with_rows_of_their_own(found: _Found | None, said: Sequence[str], texts: Se
     most = max(sorted(set(said)), key=Counter(said).__getitem__)
     if found is None:
         own = len(set(said)) > 1
-        counts = ", ".join(f"{kind} {n / len(said):.0%}" for kind, n in Counter(said).most_common())
+        counts = ", ".join(f"{kind} {n / len(said):.0%}" for kind, n in _ranked(Counter(said)))
         why = f"as the rows say: {counts}" if own else "as the rows say"
         mine = [text for text, kind in zip(texts, said, strict=True) if kind == most]
         return _Found(**{**vars(_as_said(most, mine, why)), "own": own})

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import ManifestError
-from curate.files import sync_to_disk
+from curate.files import sync_to_disk, write_whole
 
-__all__ = ["KEPT", "check", "keep", "kept", "latest", "log_folder", "raise_damage", "read", "sync_commit"]
+__all__ = ["KEPT", "check", "keep", "kept", "latest", "log_folder", "raise_damage", "read", "sync_commit", "without_folder"]
 
 KEPT = "commits.jsonl"
 _COMMIT = re.compile(r"(\d{20})\.json")
@@ -80,6 +80,24 @@ def keep(folder: str | Path, entries: Iterable[Mapping[str, Any]]) -> None:
         file.flush()
         os.fsync(file.fileno())
     sync_to_disk(path.parent)
+
+
+def without_folder(location: str) -> None:
+    """Take the folder out of a table's first commit, where deltalake puts it: a table has no need of it, and may be shared.
+
+    Raises:
+        OSError: the commit file cannot be written; it is as it was.
+    """
+    path = log_folder(location) / f"{0:020d}.json"
+    actions = _actions(path)
+    if actions is None:
+        return
+    for action in actions:
+        parameters = action.get("commitInfo", {}).get("operationParameters")
+        if isinstance(parameters, dict):
+            parameters.pop("location", None)
+    text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
+    write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors="surrogatepass"))
 
 
 def sync_commit(location: str, version: int) -> None:

@@ -148,6 +148,8 @@ def write(location: str, frame: pl.DataFrame, version: int, *, mode: Any, metada
         if local:
             Path(location).mkdir(parents=True, exist_ok=True)
             _write_local(location, frame, table, mode, options)
+            if table is None:
+                commit_files.without_folder(location)
             commit_files.sync_commit(location, version + 1)
         else:
             _write_remote(location, frame, table, mode, options)
