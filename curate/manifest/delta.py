@@ -173,7 +173,9 @@ def _write_local(location: str, frame: pl.DataFrame, table: Any, mode: Any, opti
     path = Path(location, name)
     try:
         frame.write_parquet(path, compression="zstd", compression_level=1)
-    except BaseException:
+    except BaseException as e:
+        if isinstance(e, pl.exceptions.PolarsError):
+            _try_disk(location, beside=path)
         path.unlink(missing_ok=True)
         raise
     status = path.stat()
@@ -184,6 +186,26 @@ def _write_local(location: str, frame: pl.DataFrame, table: Any, mode: Any, opti
         create_table_with_add_actions(location, schema, added, configuration=dict(KEEP_FOR_EVER), **options)
     else:
         table.create_write_transaction(added, mode, schema, **options)
+
+
+def _try_disk(location: str, *, beside: Path) -> None:
+    """Find out whether a disk is full, of which Polars tells as of a damaged file.
+
+    Args:
+        location: the folder.
+        beside: what is written there already, which takes up the room that it needs.
+
+    Raises:
+        OSError: what the disk says to a megabyte.
+    """
+    probe = Path(location, f".{uuid.uuid4()}.probe")
+    try:
+        probe.write_bytes(bytes(1 << 20))
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _write_remote(location: str, frame: pl.DataFrame, table: Any, mode: Any, options: Mapping[str, Any]) -> None:

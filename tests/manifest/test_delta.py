@@ -1,6 +1,8 @@
 """One Delta table: a write stands on the version that was read, or fails and changes nothing."""
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -59,3 +61,20 @@ def test_rows_come_in_the_order_in_which_they_were_written(tmp_path: Path) -> No
         delta.write(location, pl.DataFrame({"id": [f"{n}a", f"{n}b"]}), n - 1, mode="append", metadata={})
     found = delta.scan(location, None, pl.Schema({"id": pl.String()})).collect()
     assert found["id"].to_list() == [f"{n}{letter}" for n in range(4) for letter in "ab"]
+
+
+def test_a_full_disk_is_said_whatever_the_writer_calls_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(self: pl.DataFrame, path: Path, **_: Any) -> None:
+        Path(path).touch()
+        raise pl.exceptions.ComputeError("parquet: File out of specification: Invalid thrift: transport error")
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", damaged)
+    with pytest.raises(ManifestError, match="nothing was changed: parquet: File out of specification"):
+        delta.write(str(tmp_path / "t"), pl.DataFrame({"a": [1]}), -1, mode="overwrite", metadata={})
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ManifestError, match="nothing was changed: the disk is full"):
+        delta.write(str(tmp_path / "t"), pl.DataFrame({"a": [1]}), -1, mode="overwrite", metadata={})
+    assert list((tmp_path / "t").iterdir()) == []
