@@ -96,7 +96,7 @@ def without_folder(location: str) -> None:
         parameters = action.get("commitInfo", {}).get("operationParameters")
         if isinstance(parameters, dict):
             parameters.pop("location", None)
-    text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
+    text = "".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) + "\n" for action in actions)
     write_whole(path, lambda part: part.write_text(text, encoding="utf-8", errors="surrogatepass"))
 
 

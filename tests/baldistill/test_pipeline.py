@@ -186,6 +186,7 @@ def test_a_stage_that_could_not_be_filled_is_trained_on_only_where_the_plan_allo
 
 def test_need_uses_the_last_students_validation_rows(start: Manifest, student: str, counted: dict[str, int]) -> None:
     held = [*tiny_student.sums(4, domain="head", split="validation"), *tiny_student.sums(2, domain="tail", split="validation")]
+    held = [{**row, "prompt": f"so {row['prompt']}"} for row in held]  # no question that is trained on
     rows = start.examples().select("prompt", "answer", "domain", "split").to_dicts()
     tiny_student.manifest(Path(start.root), [*rows, *held], name="held")
     by_need = dataclasses.replace(plan(student, policy="need", need_weight=1.0), manifest="held", name="by-need")
