@@ -228,7 +228,7 @@ def test_two_processes_that_want_the_same_answers_buy_them_once(bench: Bench, tm
     with serving(lambda body, n: replace(answer(body, n), delay=0.1)) as server:
         asked = ["--teacher", server.url, "--model", "m", "--concurrency", str(CONCURRENCY), "--root", str(tmp_path)]
         pids = [bench.warm.start(["annotate", name, *asked], tmp_path / f"{name}.txt") for name in ("sums", "twin")]
-        assert [bench.warm.wait(pid) for pid in pids] == [0, 0]
+        assert [bench.warm.wait(pid) for pid in pids] == [ENDS["annotate"]] * 2
     received = Counter(sent(body) for body in server.bodies)
     assert (received.total(), len(received)) == (19, 19)
     told = [costs.read_costs(name, root=tmp_path) for name in ("sums", "twin")]

@@ -127,3 +127,8 @@ def test_what_cannot_be_drawn_says_why(
     with pytest.raises(InputError, match=said):
         plot.plot_tail([before] * count, tmp_path / name, titles=titles)
     assert [path.name for path in tmp_path.iterdir()] == ["before"], "nothing half written is left"
+
+
+def test_a_domain_named_like_a_function_of_the_renderer_is_drawn(tmp_path: Path) -> None:
+    drawn = plot.plot_tail(profiled(tmp_path, {"if": 2, "for": 1}), tmp_path / "tail.svg")
+    assert ">if" in drawn.read_text(encoding="utf-8")
