@@ -107,7 +107,7 @@ class EvaluateSettings:
         help="OpenAI-compatible server that holds the student, such as vLLM; instead of weights.",
         more="Answers are greedy, go through the ledger and are not asked for twice; labels cannot be scored there.",
     )
-    model: str | None = option(None, metavar="MODEL", help="The endpoint's name for the student.")
+    model: str | None = option(None, metavar="MODEL", help="Name that the endpoint has for the student.")
     api_key_env: str | None = option(None, metavar="VARIABLE", help="Environment variable that holds the endpoint's API key.")
     max_calls: int | None = option(None, help="At most this many calls, over everything ever charged to this manifest's name.")
     max_usd: float | None = option(None, metavar="USD", help="At most this many US dollars, in the same way.")

@@ -338,7 +338,8 @@ def _library_fault(error: BaseException) -> str | None:
         return "there is not enough memory for this"
     if kind.__name__ == "PanicException":  # of libraries written in Rust: no Exception, and of no common class
         return f"a library failed on this data: {_first_line(error)}"
-    if kind.__module__ == "polars.exceptions" and kind.__name__ == "ComputeError":  # named, since help loads no Polars
+    damaged = kind.__name__ == "ComputeError" or (kind.__name__ == "SchemaError" and "in file" in str(error))
+    if kind.__module__ == "polars.exceptions" and damaged:  # named, since help loads no Polars
         return f"a table cannot be read: {_first_line(error)}"
     return None
 

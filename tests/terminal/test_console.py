@@ -19,6 +19,7 @@ from curate import progress
 from curate.manifest.manifest import Manifest
 from curate.report.show import show
 from curate.terminal import console
+from curate.terminal.commands import guarded
 from curate.terminal.console import payload, plain
 from tests.support.samples import ingested
 
@@ -215,3 +216,15 @@ def test_what_is_asked_is_shown_on_stderr_and_a_pipe_is_not_asked(monkeypatch: p
     assert console.ask("Sure\x1b? ") == "yes"
     assert sys.stderr.getvalue() == "Sure␛? "  # type: ignore[attr-defined]
     assert console.ask("Again? ") is None
+
+
+@pytest.mark.parametrize(
+    ("told", "ours"), [("extra column in file outside of expected schema: scre", True), ("no column 'x'", False)]
+)
+def test_a_file_with_other_columns_than_its_table_is_one_line_and_a_bug_is_not(
+    told: str, ours: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = pl.exceptions.SchemaError(told)
+    with pytest.raises(SystemExit if ours else pl.exceptions.SchemaError), guarded():
+        raise error
+    assert ("a table cannot be read: extra column in file" in capsys.readouterr().err) is ours
