@@ -2,7 +2,8 @@
 
 Every figure is a sum over rows of weights: macro gives every domain the same weight, micro every row of the split, so that a
 test set of equally many rows a domain is weighed back to its own distribution. Intervals are a paired bootstrap: in each of
-`DRAWS` draws the rows of every domain and the seeds are drawn again with replacement, the same rows and seeds for both methods
+`DRAWS` draws the rows of every domain (of domains with few rows together, since a single row drawn again is always itself) and
+the seeds are drawn again with replacement, the same rows and seeds for both methods
 (Efron and Tibshirani 1993, chapter 16). With one seed they hold for the rows alone.
 """
 
@@ -36,6 +37,7 @@ __all__ = [
 DRAWS = 2000
 FIGURES = ("macro", "micro", "head", "middle", "tail", "macro_f1", "micro_f1")
 _CONFIDENCE = (2.5, 97.5)
+_FEW = 5  # rows of a domain; fewer say too little of each other, and are drawn together with those of other small domains
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,9 @@ def _draws(rows: Rows, n_seeds: int, seed: int) -> tuple[Any, Any]:
     """Return how often each row is drawn, (draws, rows), and the share of each seed, (draws, seeds)."""
     rng = np.random.default_rng(seed)
     counts = np.zeros((DRAWS, len(rows.ids)))
-    for number in range(len(rows.domains)):
-        at = np.flatnonzero(rows.domain == number)
+    few = np.bincount(rows.domain, minlength=len(rows.domains))[rows.domain] < _FEW
+    together = [np.flatnonzero((rows.domain == number) & ~few) for number in range(len(rows.domains))]
+    for at in filter(len, [*together, np.flatnonzero(few)]):
         counts[:, at] = rng.multinomial(at.size, np.full(at.size, 1 / at.size), size=DRAWS)
     return counts, rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=DRAWS) / n_seeds
 
@@ -270,7 +273,8 @@ def _each(figure: str, runs: Runs, rows: Rows, counts: Any) -> Any:
     """Return the figure of every seed in every draw, (draws, seeds)."""
     weights = counts * rows.weights[figure]
     if not figure.endswith("_f1"):
-        return weights @ runs.correct.T
+        whole = weights.sum(axis=1, keepdims=True)  # not 1 where rows of several domains were drawn together
+        return np.divide(weights @ runs.correct.T, whole, out=np.zeros((len(weights), len(runs.correct))), where=whole > 0)
     n = int(rows.answer.max()) + 1
     gold = _by_class(weights, rows.answer, n)
     columns = []

@@ -140,3 +140,15 @@ def test_students_that_were_asked_other_rows_do_not_compare() -> None:
 def test_domains_are_head_middle_and_tail() -> None:
     assert groups_of({"a": 100, "b": 40, "c": 30, "d": 3}, 40) == {"a": "head", "b": "middle", "c": "middle", "d": "tail"}
     assert groups_of({"a": 10, "b": 10}, 10) == {"a": "head", "b": "middle"}
+
+
+def test_one_row_for_each_domain_is_no_certainty() -> None:
+    answers = [f"c{n}" for n in range(40)]
+    one: list[str | None] = [answer if n % 4 else None for n, answer in enumerate(answers)]
+    other: list[str | None] = [answer if n % 4 > 1 else None for n, answer in enumerate(answers)]
+    rows = rows_of(predictions(one, answers), {}, {}, classes=False)
+    found = difference(*(runs_of({0: predictions(given, answers)}, rows, answers) for given in (one, other)), rows, "macro")
+    assert found is not None
+    assert found.value == pytest.approx(0.25)
+    assert 0 < found.low < 0.2
+    assert 0.3 < found.high < 0.5
