@@ -271,7 +271,7 @@ def plot_front(points: Sequence[FrontPoint], path: str | Path, *, x: str, y: str
         for i, p in enumerate(points)
     ]
     drawn = alt.InlineData(values=values)
-    axis: dict[str, Any] = {"format": ".0%", "gridColor": "#e6e8eb", "domain": False, "tickColor": "#e6e8eb", "labelColor": _INK}
+    axis: dict[str, Any] = {"format": "~%", "gridColor": "#e6e8eb", "domain": False, "tickColor": "#e6e8eb", "labelColor": _INK}
     axis |= {"titleColor": _INK, "titleFontWeight": "normal", "labelFontSize": 11, "titleFontSize": 12}
     along = alt.X("x:Q", scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(title=x, **axis))
     up = alt.Y("y:Q", scale=alt.Scale(zero=False, padding=24), axis=alt.Axis(title=y, **axis))
