@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from baldistill.settings import AnswersSettings, EvaluateSettings, MergeSettings, ScoreSettings, TrainSettings
+from baldistill.evaluation.settings import EvaluateSettings, ScoreSettings
+from baldistill.share.settings import AnswersSettings, MergeSettings
+from baldistill.training.settings import TrainSettings
 from curate.terminal.commands import Json, Root, command, make_app, settings_verb
 
 __all__ = ["app", "main"]

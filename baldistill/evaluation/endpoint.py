@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.settings import EvaluateSettings
+from baldistill.evaluation.settings import EvaluateSettings
 from baldistill.student.generate import Output
 from curate import progress
 from curate.calls.client import open_metered_teacher

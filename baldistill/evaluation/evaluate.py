@@ -21,7 +21,7 @@ import polars as pl
 from baldistill.evaluation import closed, endpoint
 from baldistill.evaluation.closed import LabelSet
 from baldistill.evaluation.metrics import Metric, class_f1, metrics, token_f1
-from baldistill.settings import EvaluateSettings
+from baldistill.evaluation.settings import EvaluateSettings
 from baldistill.student import generate, overlap, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
 from baldistill.student.tokens import encode, note_cut, stratify
@@ -33,11 +33,11 @@ from curate.errors import InputError
 from curate.files import reason, write_whole
 from curate.manifest.manifest import Manifest
 from curate.manifest.rows import domain_counts, head_domains, is_usable_real, per_label
+from curate.report.runs import PREDICTIONS
 from curate.settings import takes
 
-__all__ = ["PREDICTIONS", "EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
+__all__ = ["EvaluateResult", "Rate", "class_f1", "combine", "evaluate", "metrics", "token_f1", "wilson"]
 
-PREDICTIONS = "predictions.parquet"
 _Z = NormalDist().inv_cdf(0.975)  # of a 95% interval
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.settings import ScoreSettings
+from baldistill.evaluation.settings import ScoreSettings
 from baldistill.student import generate, losses, students
 from baldistill.student.checkpoints import Journal, checkpoint_path
 from baldistill.student.students import Student

@@ -29,15 +29,14 @@ that it makes; all mistakes are in one report.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from baldistill.runs.plan import VERBS, Plan, parse
-from curate.errors import InputError, MistakesError, nearest
+from baldistill.runs.plan import VERBS, Plan, parse, read_toml, suggestion
+from curate.errors import MistakesError
 
 __all__ = ["Cell", "Grid", "Method", "load_grid"]
 
@@ -150,7 +149,7 @@ def load_grid(path: str | Path) -> Grid:
         MistakesError: the grid, or the plan that one of its methods makes, has mistakes; all of them are listed.
     """
     path = Path(path)
-    data = _read(path, "grid")
+    data = read_toml(path, "grid")
     mistakes = list(_shape(data))
     given = data.get("plan")
     file = path.parent / given if isinstance(given, str) else None
@@ -158,7 +157,7 @@ def load_grid(path: str | Path) -> Grid:
     if file is not None and not file.is_file():
         mistakes.append(f"plan: no such file {str(file)!r}")
     elif file is not None:
-        base = _read(file, "plan")
+        base = read_toml(file, "plan")
     methods = data.get("methods")
     named = {name: table for name, table in methods.items() if isinstance(table, dict)} if isinstance(methods, dict) else {}
     for name, table in named.items():
@@ -184,22 +183,11 @@ def load_grid(path: str | Path) -> Grid:
     )
 
 
-def _read(path: Path, what: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"{what} {str(path)!r} cannot be read: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise InputError(f"{what} {str(path)!r} is not UTF-8 text: byte {e.start}") from e
-    except tomllib.TOMLDecodeError as e:
-        raise InputError(f"{what} {str(path)!r} is not TOML: {e}") from e
-
-
 def _shape(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield the mistakes at the top of a grid."""
     for key, value in data.items():
         if key not in _KEYS:
-            yield f"unknown key {key!r}{_hint(key, _KEYS)}"
+            yield f"unknown key {key!r}{suggestion(key, _KEYS)}"
         elif not isinstance(value, _KEYS[key]):
             yield f"{key}: must be {_WORDS[_KEYS[key]]}, got {value!r}"
     if "plan" not in data:
@@ -221,7 +209,7 @@ def _shape(data: Mapping[str, Any]) -> Iterator[str]:
     methods = data.get("methods")
     reference = data.get("reference")
     if isinstance(methods, dict) and isinstance(reference, str) and reference not in methods:
-        yield f"reference: no method {reference!r}{_hint(reference, methods)}"
+        yield f"reference: no method {reference!r}{suggestion(reference, methods)}"
 
 
 def _method(name: str, table: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -237,7 +225,7 @@ def _method(name: str, table: Mapping[str, Any], methods: Mapping[str, Mapping[s
         elif key in _SHARED:
             yield f"{key}: is the same for all methods; set it in the plan"
         elif key not in _OWN:
-            yield f"unknown key {key!r}{_hint(key, [*_METHOD_KEYS, *_OWN])}"
+            yield f"unknown key {key!r}{suggestion(key, [*_METHOD_KEYS, *_OWN])}"
         elif not isinstance(value, dict):
             yield f"{key}: must be a table, got {value!r}"
         else:
@@ -248,7 +236,7 @@ def _method(name: str, table: Mapping[str, Any], methods: Mapping[str, Mapping[s
     of = table.get("of")
     if isinstance(of, str):
         if of not in methods or of == name:
-            yield f"of: no other method {of!r}{_hint(of, [other for other in methods if other != name])}"
+            yield f"of: no other method {of!r}{suggestion(of, [other for other in methods if other != name])}"
         elif methods[of].get("of"):
             yield f"of: {of!r} trains no students of its own; name the method that does, {methods[of]['of']!r}"
         others = sorted(set(table) & set(_OWN) - {"evaluate"})
@@ -292,9 +280,3 @@ def _made(name: str, table: Mapping[str, Any], plan: Plan, file: Path | None) ->
 
 
 _WORDS: dict[type, str] = {str: "text", list: "a list", dict: "a table", bool: "true or false", int: "a whole number from 1 up"}
-
-
-def _hint(name: str, known: Any) -> str:
-    names = list(known)
-    guess = nearest(name, names)
-    return f"; did you mean {guess!r}?" if guess else f". Known: {', '.join(names)}"

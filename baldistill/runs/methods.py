@@ -31,7 +31,7 @@ from curate.manifest import folders
 from curate.manifest.manifest import Manifest, load
 from curate.manifest.rows import domain_counts, in_snapshot
 from curate.report.plot import FrontPoint, plot_front
-from curate.report.runs import version_identity
+from curate.report.runs import PREDICTIONS, stage_folder, version_identity
 
 __all__ = ["BASE", "CellResult", "MethodLine", "MethodsResult", "compare_methods"]
 
@@ -225,10 +225,10 @@ def _run(grid: Grid, cell: Cell, start: Manifest, home: Path) -> CellResult:
     folder = home / cell.key / cell.method.name
     metrics = last.metrics
     choice: dict[str, Any] = {}
-    predictions = pipeline.stage_folder(plan, outcome.manifest, last.index) / evaluate.PREDICTIONS
+    predictions = stage_folder(start.root, plan.name, last.index) / PREDICTIONS
     if cell.method.of:
         metrics, choice = _asked_otherwise(plan, cell, outcome, folder)
-        predictions = folder / evaluate.PREDICTIONS
+        predictions = folder / PREDICTIONS
     spend = [stage.spend for stage in outcome.stages if stage.spend]
     usd = [each["usd"] for each in spend]
     result = CellResult(
@@ -248,7 +248,7 @@ def _run(grid: Grid, cell: Cell, start: Manifest, home: Path) -> CellResult:
         predictions=predictions.relative_to(start.root).as_posix(),
         choice=choice,
     )
-    _save_base(plan, outcome.manifest, home, start)
+    _save_base(plan, home, start)
     pipeline.write_json(folder / _RESULT, {"inputs": _inputs(grid, cell), "result": asdict(result)})
     return result
 
@@ -269,11 +269,11 @@ def _asked_otherwise(plan: Plan, cell: Cell, outcome: pipeline.RunResult, folder
     return found.to_dict(), choice
 
 
-def _save_base(plan: Plan, manifest: Manifest, home: Path, start: Manifest) -> None:
+def _save_base(plan: Plan, home: Path, start: Manifest) -> None:
     """Keep where the base student's answers are; every cell has them."""
     path = home / f"{BASE}.json"
     if not path.exists():
-        there = pipeline.stage_folder(plan, manifest, -1) / evaluate.PREDICTIONS
+        there = stage_folder(start.root, plan.name, -1) / PREDICTIONS
         pipeline.write_json(path, {"predictions": there.relative_to(start.root).as_posix()})
 
 

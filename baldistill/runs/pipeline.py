@@ -27,13 +27,13 @@ from curate.export import export
 from curate.files import runs_folder, write_whole
 from curate.manifest.folders import former_names
 from curate.manifest.manifest import Manifest, load
-from curate.report.runs import RECORD, TRAINING, version_identity
+from curate.report.runs import RECORD, TRAINING, evaluation_folder, version_identity
 from curate.selection import sample
 from curate.selection.policies import uses_metrics
 from curate.sources import ingest
 from curate.vectors import cluster
 
-__all__ = ["RunResult", "Stage", "prepare", "run", "stage_folder", "write_json"]
+__all__ = ["RunResult", "Stage", "prepare", "run", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -203,11 +203,6 @@ def _needs_metrics(plan: Plan, current: Manifest) -> bool:
     return True
 
 
-def stage_folder(plan: Plan, manifest: Manifest, index: int) -> Path:
-    """Return where a run keeps what it made in a stage, its students' answers among it; -1 is the base student."""
-    return runs_folder(manifest.root) / plan.name / (f"stage-{index}" if index >= 0 else "base")
-
-
 def _evaluate(
     plan: Plan, folder: Path, name: str, snapshot: Manifest, *, adapter: Path | None, split: str | None = None
 ) -> dict[str, Any]:
@@ -220,7 +215,7 @@ def _evaluate(
 
     def work() -> dict[str, Any]:
         student = plan.parameters("train").get("student", DEFAULT_STUDENT)
-        output = folder / name / f"evaluate-{split}" if asked else folder / name
+        output = evaluation_folder(folder / name, split if asked else None)
         return evaluate.evaluate(snapshot, **{"student": student, **table}, adapter=adapter, output=output).to_dict()
 
     return _once(folder / name / (f"evaluate-{split}.json" if asked else "evaluate.json"), snapshot, inputs, work)

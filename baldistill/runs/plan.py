@@ -32,7 +32,19 @@ from curate.manifest.manifest import split_reference
 from curate.registry import Registry
 from curate.settings import check_numbers, wrong_choices
 
-__all__ = ["ALLOW_SHORT", "VERBS", "Plan", "Setting", "fits", "load", "parameters_of", "parse", "spell"]
+__all__ = [
+    "ALLOW_SHORT",
+    "VERBS",
+    "Plan",
+    "Setting",
+    "fits",
+    "load",
+    "parameters_of",
+    "parse",
+    "read_toml",
+    "spell",
+    "suggestion",
+]
 
 # table → the verb whose parameters it sets, and those of them that a run sets itself
 VERBS: dict[str, tuple[str, frozenset[str]]] = {
@@ -152,16 +164,23 @@ def load(path: str | Path) -> Plan:
         MistakesError: it has mistakes; all of them are listed.
     """
     path = Path(path)
+    return parse(read_toml(path, "plan"), name=path.stem, path=str(path))
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Return what a file of TOML holds; `what` it is, messages say.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
-        raise InputError(f"plan {str(path)!r} cannot be read: {e.strerror}") from e
+        raise InputError(f"{what} {str(path)!r} cannot be read: {e.strerror}") from e
     except UnicodeDecodeError as e:
-        raise InputError(f"plan {str(path)!r} is not UTF-8 text: byte {e.start}") from e
+        raise InputError(f"{what} {str(path)!r} is not UTF-8 text: byte {e.start}") from e
     except tomllib.TOMLDecodeError as e:
-        raise InputError(f"plan {str(path)!r} is not TOML: {e}") from e
-    return parse(data, name=path.stem, path=str(path))
+        raise InputError(f"{what} {str(path)!r} is not TOML: {e}") from e
 
 
 def parse(data: Mapping[str, Any], *, name: str = "run", path: str = "") -> Plan:
@@ -225,7 +244,7 @@ def _top_level(data: Mapping[str, Any]) -> Iterator[str]:
     for key, value in data.items():
         if key not in known:
             what = f"unknown table [{key}]" if isinstance(value, dict) else f"unknown key {key!r} at the top"
-            yield f"{what}{_hint(key, known)}"
+            yield f"{what}{suggestion(key, known)}"
         elif key in VERBS and not isinstance(value, dict):
             yield f"{key}: must be a table, [{key}], got {value!r}"
 
@@ -249,7 +268,7 @@ def _table(verb: str, table: Mapping[str, Any]) -> Iterator[str]:
         if key in VERBS[verb][1]:
             yield f"[{verb}] {key}: a run sets this itself; leave it out"
         elif key not in allowed:
-            yield f"[{verb}] unknown key {key!r}{_hint(key, allowed)}"
+            yield f"[{verb}] unknown key {key!r}{suggestion(key, allowed)}"
         elif not fits(value, hints.get(key, Any)):
             yield f"[{verb}] {key}: must be {spell(hints[key])}, got {value!r}"
         else:
@@ -339,7 +358,8 @@ def _writable(annotation: Any) -> bool:
     return origin is not None or annotation in _WORDS
 
 
-def _hint(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about a name that is not known: the nearest one, or all that are."""
     known = list(known)
     guess = nearest(name, known)
     return f"; did you mean {guess!r}?" if guess else f". Known: {', '.join(known)}"

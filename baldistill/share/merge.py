@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baldistill.settings import MergeSettings
 from baldistill.share.model_card import base_licence, model_card
+from baldistill.share.settings import MergeSettings
 from baldistill.share.trained import Trained, find_trained
 from baldistill.student import adapters, students
 from curate import models, progress

@@ -8,14 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.settings import AnswersSettings
+from baldistill.share.settings import AnswersSettings
 from baldistill.share.trained import find_trained
 from curate.errors import InputError, UnknownNameError
+from curate.report.runs import PREDICTIONS, evaluation_folder
 from curate.settings import takes
 
 __all__ = ["AnswersResult", "show"]
-
-_FILE = "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,11 @@ def show(run: str, settings: AnswersSettings) -> AnswersResult:
         raise InputError(
             f"{run!r} is an adapter, whose answers are nowhere kept: name a run, or see baldistill evaluate --output"
         )
-    folder = trained.folder if settings.split is None else trained.folder / f"evaluate-{settings.split}"
-    path = folder / _FILE
+    path = evaluation_folder(trained.folder, settings.split) / PREDICTIONS
     if not path.is_file():
-        others = sorted(p.parent.name.removeprefix("evaluate-") for p in trained.folder.glob(f"evaluate-*/{_FILE}"))
+        others = sorted(p.parent.name.removeprefix("evaluate-") for p in trained.folder.glob(f"evaluate-*/{PREDICTIONS}"))
         way = f"of the splits {', '.join(others)} there are some" if others else "run its plan again to have them"
-        raise InputError(f"the answers of {trained.name} were not kept ({_FILE}): {way}")
+        raise InputError(f"the answers of {trained.name} were not kept ({PREDICTIONS}): {way}")
     table = pl.read_parquet(path)
     domains = sorted(set(table["domain"].to_list()))
     for domain in settings.domains or ():

@@ -10,8 +10,8 @@ from typing import Any
 
 from baldistill.student import adapters
 from curate.errors import InputError, ModelError, nearest
-from curate.files import find_root, runs_folder
-from curate.report.runs import TRAINING, read_run, run_names
+from curate.files import find_root
+from curate.report.runs import TRAINING, read_run, run_names, stage_folder
 
 __all__ = ["Trained", "find_trained"]
 
@@ -77,7 +77,7 @@ def _of_run(run: str, stage: int | None, home: str) -> Trained:
         there = ", ".join(str(index) for index in sorted(lines))
         raise InputError(f"--stage {wanted}: run {run!r} has the stages {there} (-1 is the base student)")
     line = lines[wanted]
-    folder = runs_folder(home) / run / (f"stage-{wanted}" if wanted >= 0 else "base")
+    folder = stage_folder(home, run, wanted)
     adapter = Path(home) / line["adapter"] if line.get("adapter") else None
     if adapter is not None and not adapter.is_dir():
         raise ModelError(f"the adapter of stage {wanted} of run {run!r} is gone ({line['adapter']}): run its plan again")

@@ -13,10 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.settings import TrainSettings
 from baldistill.student import adapters
 from baldistill.student.memory import lacks_memory
 from baldistill.student.tokens import left_out, training_tokens
+from baldistill.training.settings import TrainSettings
 from curate import models, progress
 from curate.errors import InputError, ModelError
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import polars as pl
 
-from baldistill.settings import TrainSettings
 from baldistill.student import adapters, overlap, students
 from baldistill.student.tokens import check_forms
 from baldistill.training import sft
+from baldistill.training.settings import TrainSettings
 from curate import models, progress
 from curate.errors import InputError
 from curate.files import replace_folder, runs_folder, write_whole

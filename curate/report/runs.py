@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from curate.errors import InputError
@@ -18,17 +19,21 @@ from curate.manifest.folders import former_names
 from curate.manifest.manifest import Manifest
 
 __all__ = [
+    "PREDICTIONS",
     "RECORD",
     "TRAINING",
     "LearnedSnapshot",
+    "evaluation_folder",
     "learned_snapshots",
     "read_run",
     "run_names",
     "runs_of",
+    "stage_folder",
     "version_identity",
 ]
 
 RECORD = "record.json"
+PREDICTIONS = "predictions.parquet"  # of an evaluation: the student's answer to every row
 TRAINING = "train.json"  # in the folder of each stage: what was trained on, and how
 
 
@@ -39,6 +44,16 @@ class LearnedSnapshot:
     run: str
     stage: int
     version: int
+
+
+def stage_folder(root: str, run: str, index: int) -> Path:
+    """Return where a run keeps what it made in a stage; -1 is the base student."""
+    return runs_folder(root) / run / (f"stage-{index}" if index >= 0 else "base")
+
+
+def evaluation_folder(stage: Path, split: str | None = None) -> Path:
+    """Return where the answers of a stage's student are: those to the plan's own split, unless another is named."""
+    return stage if split is None else stage / f"evaluate-{split}"
 
 
 def run_names(root: str) -> list[str]:
@@ -93,7 +108,7 @@ def version_identity(snapshot: Manifest) -> str:
 def _is_same(manifest: Manifest, run: str, line: Mapping[str, Any]) -> bool:
     """Return whether the version that a student learned from is one of this manifest, by the time of its commit."""
     try:
-        kept = (runs_folder(manifest.root) / run / f"stage-{line['index']}" / TRAINING).read_text(encoding="utf-8")
+        kept = (stage_folder(manifest.root, run, int(line["index"])) / TRAINING).read_text(encoding="utf-8")
         _, _, time = str(json.loads(kept)["inputs"]["snapshot"]).partition(" of ")
     except (OSError, ValueError, KeyError, TypeError):
         return True  # nothing else is known

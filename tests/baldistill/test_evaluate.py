@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from baldistill.evaluation import evaluate
-from baldistill.settings import EvaluateSettings
+from baldistill.evaluation.settings import EvaluateSettings
 from baldistill.student import generate, students
 from baldistill.student.generate import Output
 from baldistill.student.tokens import encode

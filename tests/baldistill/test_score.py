@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from baldistill.evaluation import score
-from baldistill.settings import FORMULAS
+from baldistill.evaluation.settings import FORMULAS
 from baldistill.student import checkpoints, generate, students
 from baldistill.student.tokens import Tokens, encode
 from curate import progress

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from baldistill.settings import TrainSettings
 from baldistill.training import sft
+from baldistill.training.settings import TrainSettings
 from curate import models, progress
 from curate.errors import InputError, ModelError
 from curate.manifest import chats

@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from baldistill.settings import TrainSettings
 from baldistill.student import adapters, generate, losses, students
 from baldistill.student.tokens import PLAIN_TEMPLATE, encode
 from baldistill.training import sft, train
+from baldistill.training.settings import TrainSettings
 from curate import models, progress
 from curate.errors import ModelError
 from curate.manifest.manifest import Manifest

@@ -1,4 +1,4 @@
-"""Declares the options of the training side's verbs, each once: type, default, help. Imports nothing slow."""
+"""Declares the options of `score` and `evaluate`, each once: type, default, help. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from curate.defaults import DEFAULT_STUDENT, DTYPES
 from curate.settings import option
 
-__all__ = ["ANSWERS", "FORMULAS", "AnswersSettings", "EvaluateSettings", "MergeSettings", "ScoreSettings", "TrainSettings"]
+__all__ = ["ANSWERS", "FORMULAS", "EvaluateSettings", "ScoreSettings"]
 
 FORMULAS = ("ifd_ppl", "ifd_loss")  # of difficulty scores
 # How answers are found: written freely, chosen among the labels of a closed set by their likelihood (behind a rationale that is
@@ -21,45 +21,6 @@ _ADAPTER = "Folder of a trained adapter; default: none, the base student."
 _DTYPE = "Precision of the base weights."
 _SEED = "Seed of every random choice."
 _LIMIT = "Rows in all, spread evenly over the domains; default: all."
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """The options of `baldistill.training.train.train`."""
-
-    student: str = option(DEFAULT_STUDENT, metavar="MODEL", help=_STUDENT)
-    output: str | Path | None = option(
-        None,
-        metavar="FOLDER",
-        help="Folder for the adapter; default: one under manifests/runs/adapters.",
-        more="That one is named after what is trained. An adapter there that was made from something else is replaced, once the "
-        "new one is whole.",
-    )
-    epochs: int = option(3, help="Passes over the rows.")
-    learning_rate: float = option(2e-4, help="Learning rate, constant.")
-    rank: int = option(16, help="Rank of the adapter's matrices, LoRA's r.")
-    alpha: int = option(32, help="Scale of the adapter, over the rank: LoRA's alpha.")
-    dropout: float = option(0.05, help="Dropout on the adapter's input, 0 to 1.")
-    batch_size: int = option(4, help="Rows in one forward pass.")
-    gradient_accumulation: int = option(4, help="Forward passes per optimiser step.")
-    max_tokens: int = option(
-        512,
-        help="At most this many tokens of prompt and completion together.",
-        more="A longer completion is cut at its end; a row whose prompt alone is as long is left out. Both are counted.",
-    )
-    seed: int = option(0, help=_SEED, more="These are the adapter's first weights, the order of the rows and the dropout.")
-    dtype: str = option(
-        "auto", choices=DTYPES, help=_DTYPE, more="As in `baldistill.student.students.load`; the adapter itself is always fp32."
-    )
-    warm_start: str | Path | None = option(
-        None,
-        metavar="FOLDER",
-        help="Adapter to train on, instead of a new one.",
-        more="With that adapter's rank, alpha and dropout.",
-    )
-    allow_overlap: bool = option(
-        False, help="Train on rows that are held-out rows too, or near copies of such; they are counted."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,38 +114,3 @@ class EvaluateSettings:
         help="Additional metric: class_f1, label_f1, token_f1 or rouge_l; repeat for several.",
         more="Or a callable.",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeSettings:
-    """The options of `baldistill.share.merge.merge`."""
-
-    output: str | Path | None = option(
-        None, metavar="FOLDER", help="Folder to write; default: exports/RUN-stage-K-student in the working directory."
-    )
-    to: str | None = option(None, metavar="hub:ORG/NAME", help="Repository of the Hub to push to; a folder is --output.")
-    stage: int | None = option(None, help="Stage of the run, counted from 0; default: the last.")
-    adapter_only: bool = option(False, help="Leave the adapter by itself, and merge nothing.")
-    student: str | None = option(None, metavar="MODEL", help="Base model; default: the one that the adapter was trained on.")
-    dtype: str = option("auto", choices=DTYPES, help="Precision of the merged weights.")
-    force: bool = option(False, help="Write to a folder or repository that holds other files, which stay.")
-    public: bool = option(False, help="Make the repository one that everybody sees; without it a repository is private.")
-    dry_run: bool = option(False, help="Show what a push would send; push nothing.")
-    root: str | Path | None = option(None, metavar="FOLDER", help="Folder that holds manifests/.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswersSettings:
-    """The options of `baldistill.share.show.show`."""
-
-    stage: int | None = option(None, help="Stage whose student answered, -1 for the base student; default: the last.")
-    wrong: bool = option(False, help="Show wrong answers alone.")
-    unread: bool = option(False, help="Show only outputs in which no final answer is clear.")
-    domains: Sequence[str] | None = option(None, metavar="NAME", help="Domain to show; repeat for several; default: all.")
-    grep: str | None = option(None, metavar="TEXT", help="Text that prompt, answer or output contain, in any case.")
-    split: str | None = option(
-        None, choices=("test", "validation", "train"), help="Split that was asked; default: the one of the plan."
-    )
-    n: int = option(5, help="At most this many answers.")
-    seed: int | None = option(None, help="Draw them with this seed; default: the first.")
-    root: str | Path | None = option(None, metavar="FOLDER", help="Folder that holds manifests/.")
