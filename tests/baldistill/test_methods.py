@@ -201,6 +201,17 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(base: str, tmp_path: Pat
     assert any("even-b12-k2-s0 failed, the others go on: the loss is nan" in line for line in heard)
 
 
+def test_a_grid_that_was_changed_runs_the_cells_that_it_changes(base: str, tmp_path: Path, trained: list[str]) -> None:
+    one_seed = GRID.replace("seeds = [0, 1]", "seeds = [0]").partition("[methods.even-soup]")[0]
+    compare_methods(write(tmp_path, base, one_seed), root=tmp_path)
+    before = list(trained)
+    longer = one_seed.replace('title = "Random"', 'title = "Random"\ntrain = { epochs = 2 }')
+    grid = write(tmp_path, base, longer)
+    assert compare_methods(grid, root=tmp_path, run=False).done == 1  # what was done otherwise does not count
+    assert compare_methods(grid, root=tmp_path).complete
+    assert [name.partition("@")[0] for name in trained[len(before) :]] == ["small.random-b12-k1-s0"]
+
+
 def test_what_cannot_be_compared_is_one_line(base: str, tmp_path: Path) -> None:
     grid = write(tmp_path, base)
     pipeline.prepare(grid.base, tmp_path)

@@ -191,6 +191,21 @@ def test_warm_start_goes_on_from_an_adapter(trained: train.TrainResult, manifest
     assert adapters.record(more.adapter)["parameters"]["warm_start"] == adapters.fingerprint(trained.adapter)
 
 
+def test_an_adapter_that_took_the_place_of_another_is_not_taken_for_it(base: str, tmp_path: Path) -> None:
+    manifest = tiny_student.manifest(tmp_path, tiny_student.sums(4, status="selected"))
+    folders = [tmp_path / "manifests" / "runs" / name for name in ("first", "second", "third")]
+    first = train.train(manifest, student=base, output=folders[0], **ONE_EPOCH)
+    made = adapters.fingerprint(first.adapter)
+    copied = train.train(manifest, student=base, output=folders[1], **ONE_EPOCH)
+    assert (adapters.fingerprint(copied.adapter), copied.losses) == (made, first.losses)
+    for folder in folders[:2]:
+        train.train(manifest, student=base, output=folder, **{**ONE_EPOCH, "seed": 7})
+    assert adapters.fingerprint(folders[1]) != made
+    again = train.train(manifest, student=base, output=folders[2], **ONE_EPOCH)
+    assert adapters.record(again.adapter)["parameters"]["seed"] == 0
+    assert adapters.fingerprint(again.adapter) == made
+
+
 def test_another_version_with_the_same_rows_is_another_snapshot(trained: train.TrainResult, manifest: Manifest) -> None:
     later = replace(trained.manifest, version=1)
     assert train._default_output(later, {"snapshot": "tiny@1"}) != trained.adapter
